@@ -1,0 +1,6 @@
+//! What can go wrong: a frame that is not a message, and an error that a server tells its users.
+
+mod validation;
+
+pub use validation::{ErrorKind, ValidationError};
+pub(crate) use validation::{Detail, Field};

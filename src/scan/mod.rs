@@ -1,0 +1,1 @@
+//! JSON grammar to spans.
