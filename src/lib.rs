@@ -4,9 +4,16 @@
 //! allocation; a broadcast becomes bytes once, whoever receives it.
 
 mod error;
+mod limits;
+mod payload;
 mod scan;
+mod view;
 
 pub mod protocol;
 
-pub use error::ValidationError;
+pub use error::{ErrorKind, ValidationError};
+pub use limits::{Limits, ParseOptions};
+pub use payload::{Elements, Members, Payload, Value};
 pub use protocol::{ClientAction, PresenceEvent, ServerAction};
+pub use scan::JsonType;
+pub use view::{ChannelEvent, ClientMessage, OwnedMessage, PresenceMessage, ServerMessage};

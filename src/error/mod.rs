@@ -2,5 +2,5 @@
 
 mod validation;
 
-pub use validation::{ErrorKind, ValidationError};
 pub(crate) use validation::{Detail, Field};
+pub use validation::{ErrorKind, ValidationError};

@@ -89,6 +89,11 @@ impl ValidationError {
         Self { detail, field, offset }
     }
 
+    /// An error about the bytes rather than a field.
+    pub(crate) const fn wire(detail: Detail, offset: usize) -> Self {
+        Self::new(Field::Named("wireMessage"), detail, offset)
+    }
+
     /// The class of the error.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {

@@ -1,0 +1,74 @@
+//! Decoding into owned types with the engine that wins at the payload's size.
+
+use std::cell::RefCell;
+
+use serde::de::DeserializeOwned;
+use simd_json::{Buffers, Deserializer, INPUT_PADDING, Tape, fill_tape_padded};
+
+use crate::scan::RECURSION_LIMIT;
+
+/// From this many bytes on `simd-json` is faster, its copy of the input included.
+const SIMD_JSON_FROM: usize = 300;
+
+/// A thread keeps the scratch memory of payloads up to this many bytes.
+const SCRATCH_KEPT: usize = 1 << 20;
+
+/// What `simd-json` works in: it unescapes strings within its input, so it needs a copy, and may
+/// read behind it, so the copy is padded.
+struct Scratch {
+    input: Vec<u8>,
+    buffers: Buffers,
+    tape: Tape<'static>,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self {
+            input: Vec::new(),
+            buffers: Buffers::with_max_depth(0, RECURSION_LIMIT),
+            tape: Tape::null(),
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(&mut self, json: &str) -> Option<T> {
+        self.input.clear();
+        self.input.extend_from_slice(json.as_bytes());
+        self.input.resize(json.len() + INPUT_PADDING, b' ');
+        let mut tape = std::mem::replace(&mut self.tape, Tape::null());
+        let filled = fill_tape_padded(&mut self.input, json.len(), &mut self.buffers, &mut tape);
+        if filled.is_err() {
+            return None;
+        }
+        let mut deserializer = Deserializer::from_tape(tape);
+        let decoded = T::deserialize(&mut deserializer).ok();
+        self.tape = deserializer.into_tape().reset();
+        decoded
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
+}
+
+/// Decodes a validated object. `serde_json` has the last word: what `simd-json` cannot decode is
+/// tried again with it, so that the verdict, the value and the error are its own at every size.
+pub(super) fn owned<T: DeserializeOwned>(json: &str, deep: bool) -> Result<T, serde_json::Error> {
+    let by_simd_json = || {
+        SCRATCH.with(|scratch| {
+            // Taken already when `T`'s own `Deserialize` decodes another payload.
+            let mut scratch = scratch.try_borrow_mut().ok()?;
+            let decoded = scratch.decode(json);
+            if json.len() > SCRATCH_KEPT {
+                *scratch = Scratch::new();
+            }
+            decoded
+        })
+    };
+    if json.len() >= SIMD_JSON_FROM
+        && !deep
+        && let Some(decoded) = by_simd_json()
+    {
+        return Ok(decoded);
+    }
+    serde_json::from_str(json)
+}

@@ -1,0 +1,270 @@
+//! The scanner that needs nothing of the machine: safe, and the oracle of all others.
+
+use super::containers::Containers;
+use super::text::four_hex_digits;
+use super::{Malformed, Scanner, Span, Text, word};
+use crate::error::Detail;
+
+pub(super) struct Scalar;
+
+impl Scanner for Scalar {
+    fn document(
+        bytes: &[u8],
+        max_depth: usize,
+        member: impl FnMut(Text, Span),
+    ) -> Result<Span, Malformed> {
+        let mut cursor = Cursor { bytes, containers: Containers::new(max_depth), newlines: false };
+        let start = cursor.space(0);
+        cursor.newlines = false;
+        let end = if cursor.byte(start) == b'{' {
+            cursor.root_object(start, member)?
+        } else {
+            cursor.value(start)?
+        };
+        let root = cursor.span(start, end, false);
+        let rest = cursor.space(end);
+        if rest == bytes.len() { Ok(root) } else { Err(json("trailing data", rest)) }
+    }
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    containers: Containers,
+    /// A CR or LF was passed as whitespace since this was last cleared.
+    newlines: bool,
+}
+
+impl Cursor<'_> {
+    /// The byte at `at`; NUL, which is nowhere right, behind the end.
+    #[inline]
+    fn byte(&self, at: usize) -> u8 {
+        self.bytes.get(at).copied().unwrap_or(0)
+    }
+
+    fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
+        Span { start, end, escaped, newlines: self.newlines, deep: self.containers.deep }
+    }
+
+    /// An error at `at`, or that the input ends there.
+    #[cold]
+    fn unexpected(&self, reason: &'static str, at: usize) -> Malformed {
+        if at < self.bytes.len() {
+            json(reason, at)
+        } else {
+            json("unexpected end", self.bytes.len())
+        }
+    }
+
+    /// Passes whitespace.
+    #[inline]
+    fn space(&mut self, at: usize) -> usize {
+        if self.byte(at) > b' ' { at } else { self.space_run(at) }
+    }
+
+    fn space_run(&mut self, mut at: usize) -> usize {
+        loop {
+            match self.byte(at) {
+                b' ' | b'\t' => {}
+                b'\n' | b'\r' => self.newlines = true,
+                _ => return at,
+            }
+            at += 1;
+        }
+    }
+
+    /// The root object, from its brace: as [`Self::value`], but telling of each member.
+    fn root_object(
+        &mut self,
+        start: usize,
+        mut member: impl FnMut(Text, Span),
+    ) -> Result<usize, Malformed> {
+        self.containers.open(true, start)?;
+        let mut newlines = false;
+        let mut at = self.space(start + 1);
+        if self.byte(at) == b'}' {
+            self.containers.close();
+            return Ok(at + 1);
+        }
+        loop {
+            let (key, value_at) = self.key(at)?;
+            newlines |= self.newlines;
+            self.newlines = false;
+            let deep_before = std::mem::take(&mut self.containers.deep);
+            let value = if self.byte(value_at) == b'"' {
+                let text = self.string(value_at)?;
+                self.span(value_at, text.end + 1, text.escaped)
+            } else {
+                let end = self.value(value_at)?;
+                self.span(value_at, end, false)
+            };
+            member(key, value);
+            self.containers.deep |= deep_before;
+            at = self.space(value.end);
+            match self.byte(at) {
+                b',' => at = self.space(at + 1),
+                b'}' => break,
+                _ => return Err(self.unexpected("expected ',' or '}'", at)),
+            }
+        }
+        self.newlines |= newlines;
+        self.containers.close();
+        Ok(at + 1)
+    }
+
+    /// One value of any kind, from its first byte to behind its last.
+    fn value(&mut self, mut at: usize) -> Result<usize, Malformed> {
+        let base = self.containers.depth();
+        loop {
+            match self.byte(at) {
+                b'"' => at = self.string(at)?.end + 1,
+                b'{' => {
+                    self.containers.open(true, at)?;
+                    at = self.space(at + 1);
+                    if self.byte(at) != b'}' {
+                        at = self.key(at)?.1;
+                        continue;
+                    }
+                }
+                b'[' => {
+                    self.containers.open(false, at)?;
+                    at = self.space(at + 1);
+                    if self.byte(at) != b']' {
+                        continue;
+                    }
+                }
+                b'-' | b'0'..=b'9' => at = self.number(at)?,
+                b't' => at = self.literal(at, b"true")?,
+                b'f' => at = self.literal(at, b"false")?,
+                b'n' => at = self.literal(at, b"null")?,
+                _ => return Err(self.unexpected("expected a value", at)),
+            }
+            // Behind a value, or at the bracket that closes an empty container.
+            loop {
+                if self.containers.depth() == base {
+                    return Ok(at);
+                }
+                at = self.space(at);
+                match (self.byte(at), self.containers.in_object()) {
+                    (b',', true) => {
+                        let next = self.space(at + 1);
+                        at = self.key(next)?.1;
+                        break;
+                    }
+                    (b',', false) => {
+                        at = self.space(at + 1);
+                        break;
+                    }
+                    (b'}', true) | (b']', false) => {
+                        self.containers.close();
+                        at += 1;
+                    }
+                    (_, true) => return Err(self.unexpected("expected ',' or '}'", at)),
+                    (_, false) => return Err(self.unexpected("expected ',' or ']'", at)),
+                }
+            }
+        }
+    }
+
+    /// A key and its colon; returns the key and where its value starts.
+    #[inline]
+    fn key(&mut self, at: usize) -> Result<(Text, usize), Malformed> {
+        if self.byte(at) != b'"' {
+            return Err(self.unexpected("expected a key", at));
+        }
+        let key = self.string(at)?;
+        let colon = self.space(key.end + 1);
+        if self.byte(colon) != b':' {
+            return Err(self.unexpected("expected ':'", colon));
+        }
+        Ok((key, self.space(colon + 1)))
+    }
+
+    /// A string, from its opening quote.
+    #[inline]
+    fn string(&self, quote: usize) -> Result<Text, Malformed> {
+        let start = quote + 1;
+        let end = plain_text_end(self.bytes, start);
+        if self.byte(end) == b'"' {
+            Ok(Text { start, end, escaped: false })
+        } else {
+            self.escaped_string(start, end)
+        }
+    }
+
+    /// The rest of a string that is interrupted at `at` by something other than its end.
+    fn escaped_string(&self, start: usize, mut at: usize) -> Result<Text, Malformed> {
+        loop {
+            match self.byte(at) {
+                b'"' => {
+                    return Ok(Text { start, end: at, escaped: true });
+                }
+                b'\\' => at = self.escape(at)?,
+                _ => return Err(self.unexpected("control character in a string", at)),
+            }
+            at = plain_text_end(self.bytes, at);
+        }
+    }
+
+    #[inline]
+    fn escape(&self, backslash: usize) -> Result<usize, Malformed> {
+        let at = backslash + 1;
+        match self.byte(at) {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 1),
+            b'u' if four_hex_digits(self.bytes, at + 1).is_some() => Ok(at + 5),
+            _ => Err(self.unexpected("invalid escape", at)),
+        }
+    }
+
+    /// A number, from its sign or first digit.
+    #[inline]
+    fn number(&self, start: usize) -> Result<usize, Malformed> {
+        let mut at = start + usize::from(self.byte(start) == b'-');
+        at = if self.byte(at) == b'0' { at + 1 } else { self.digits(at)? };
+        if self.byte(at) == b'.' {
+            at = self.digits(at + 1)?;
+        }
+        if self.byte(at) | 0x20 == b'e' {
+            at += 1;
+            at = self.digits(at + usize::from(matches!(self.byte(at), b'+' | b'-')))?;
+        }
+        Ok(at)
+    }
+
+    /// One digit or more.
+    #[inline]
+    fn digits(&self, start: usize) -> Result<usize, Malformed> {
+        let mut at = start;
+        while self.byte(at).is_ascii_digit() {
+            at += 1;
+        }
+        if at > start { Ok(at) } else { Err(self.unexpected("expected a digit", at)) }
+    }
+
+    #[inline]
+    fn literal(&self, at: usize, word: &'static [u8]) -> Result<usize, Malformed> {
+        if self.bytes[at..].starts_with(word) {
+            return Ok(at + word.len());
+        }
+        let same = std::iter::zip(&self.bytes[at..], word).take_while(|(a, b)| a == b).count();
+        Err(self.unexpected("invalid literal", at + same))
+    }
+}
+
+/// Where plain string text ends: at a quote, a backslash, a control character or the input's end.
+#[inline]
+pub(super) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(next) = word::load(bytes, at) {
+        let mask = word::interrupts_string(next);
+        if mask != 0 {
+            return at + word::first(mask);
+        }
+        at += 8;
+    }
+    let tail = bytes.get(at..).unwrap_or_default();
+    at + tail.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\').count()
+}
+
+#[cold]
+fn json(reason: &'static str, at: usize) -> Malformed {
+    Malformed { detail: Detail::Json(reason), at }
+}

@@ -1,0 +1,136 @@
+//! Walking JSON that [`document`](super::document) has accepted, without looking at it again
+//! more than needed: a value is skipped by its quotes and brackets alone.
+//!
+//! Every function is total: on other text the spans would be wrong, but nothing panics, loops or
+//! reads outside the text.
+
+use super::{Text, word};
+
+/// The members of the object or elements of the array that `json` is, in order; nothing for any
+/// other value.
+#[derive(Clone)]
+pub(crate) struct Items<'a> {
+    json: &'a [u8],
+    at: usize,
+    object: bool,
+}
+
+/// A member's key, absent in an array, and where its value starts and ends.
+pub(crate) type Item = (Option<Text>, usize, usize);
+
+impl<'a> Items<'a> {
+    /// `json` must start at the value's first byte.
+    pub(crate) fn new(json: &'a [u8]) -> Self {
+        let (at, object) = match json.first() {
+            Some(b'{') => (1, true),
+            Some(b'[') => (1, false),
+            _ => (json.len(), false),
+        };
+        Self { json, at, object }
+    }
+}
+
+impl Iterator for Items<'_> {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        let mut at = separator(self.json, self.at);
+        let key = if self.object {
+            if *self.json.get(at)? != b'"' {
+                return None;
+            }
+            let key = string(self.json, at);
+            at = separator(self.json, key.end + 1);
+            Some(key)
+        } else {
+            None
+        };
+        if matches!(self.json.get(at)?, b']' | b'}') {
+            self.at = self.json.len();
+            return None;
+        }
+        let end = value(self.json, at);
+        self.at = end.max(at + 1);
+        Some((key, at, end))
+    }
+}
+
+/// Passes whitespace, commas and colons.
+#[inline]
+fn separator(json: &[u8], at: usize) -> usize {
+    let rest = json.get(at..).unwrap_or_default();
+    let is_separator = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':');
+    at + rest.iter().take_while(|&byte| is_separator(byte)).count()
+}
+
+/// The string whose opening quote is at `quote`.
+#[inline]
+pub(crate) fn string(json: &[u8], quote: usize) -> Text {
+    let start = quote + 1;
+    let (mut at, mut escaped) = (start, false);
+    loop {
+        at = super::scalar::plain_text_end(json, at);
+        match json.get(at) {
+            Some(b'\\') => {
+                escaped = true;
+                at += 2;
+            }
+            Some(b'"') => {
+                return Text { start, end: at, escaped };
+            }
+            Some(_) => at += 1,
+            None => {
+                return Text { start, end: json.len().max(start), escaped };
+            }
+        }
+    }
+}
+
+/// Where the value that starts at `start` ends.
+#[inline]
+pub(crate) fn value(json: &[u8], start: usize) -> usize {
+    match json.get(start) {
+        Some(b'"') => (string(json, start).end + 1).min(json.len()),
+        Some(b'{' | b'[') => container(json, start),
+        _ => {
+            let rest = json.get(start..).unwrap_or_default();
+            let is_scalar =
+                |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
+            start + rest.iter().take_while(|&byte| is_scalar(byte)).count()
+        }
+    }
+}
+
+/// Where the container whose bracket is at `start` ends.
+fn container(json: &[u8], start: usize) -> usize {
+    let (mut at, mut depth) = (start, 0_usize);
+    loop {
+        at = next_structural(json, at);
+        match json.get(at) {
+            Some(b'"') => at = string(json, at).end,
+            Some(b'{' | b'[') => depth += 1,
+            Some(_) => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            None => return json.len(),
+        }
+        at += 1;
+    }
+}
+
+/// The next quote or bracket at or behind `at`.
+#[inline]
+fn next_structural(json: &[u8], mut at: usize) -> usize {
+    while let Some(next) = word::load(json, at) {
+        let mask = word::structural(next);
+        if mask != 0 {
+            return at + word::first(mask);
+        }
+        at += 8;
+    }
+    let tail = json.get(at..).unwrap_or_default();
+    at + tail.iter().take_while(|&&byte| !matches!(byte, b'"' | b'{' | b'}' | b'[' | b']')).count()
+}

@@ -1,0 +1,168 @@
+//! The strings of a validated document: escapes undone, or compared as if they were.
+
+use std::borrow::Cow;
+
+/// One piece of a string: plain text, the character an escape stands for, or half of a surrogate
+/// pair without its other half, which no `str` can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Piece<'a> {
+    Plain(&'a str),
+    Char(char),
+    LoneSurrogate,
+}
+
+/// The pieces of the inside of a validated string.
+struct Pieces<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let plain = self.rest.bytes().position(|byte| byte == b'\\').unwrap_or(self.rest.len());
+        if plain > 0 {
+            let (text, rest) = self.rest.split_at(plain);
+            self.rest = rest;
+            return Some(Piece::Plain(text));
+        }
+        let (piece, length) = escape(self.rest);
+        self.rest = &self.rest[length..];
+        Some(piece)
+    }
+}
+
+/// What the escape at the start of `text` stands for and how long it is.
+fn escape(text: &str) -> (Piece<'_>, usize) {
+    let bytes = text.as_bytes();
+    let simple = match bytes.get(1) {
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(b'u') => return unicode_escape(bytes),
+        Some(&byte) => char::from(byte),
+        None => char::REPLACEMENT_CHARACTER,
+    };
+    (Piece::Char(simple), 2.min(bytes.len()))
+}
+
+fn unicode_escape(bytes: &[u8]) -> (Piece<'static>, usize) {
+    let Some(unit) = four_hex_digits(bytes, 2) else {
+        return (Piece::LoneSurrogate, bytes.len());
+    };
+    if let Some(character) = char::from_u32(unit) {
+        return (Piece::Char(character), 6);
+    }
+    let low = if bytes[6..].starts_with(b"\\u") { four_hex_digits(bytes, 8) } else { None };
+    match (unit, low) {
+        (0xD800..=0xDBFF, Some(low @ 0xDC00..=0xDFFF)) => {
+            let scalar = 0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+            (char::from_u32(scalar).map_or(Piece::LoneSurrogate, Piece::Char), 12)
+        }
+        _ => (Piece::LoneSurrogate, 6),
+    }
+}
+
+/// The number that the four hexadecimal digits at `at` write, if there are four.
+#[inline]
+pub(super) fn four_hex_digits(bytes: &[u8], at: usize) -> Option<u32> {
+    let digits = bytes.get(at..)?.first_chunk::<4>()?;
+    let mut number = 0;
+    for &digit in digits {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        };
+        number = number << 4 | u32::from(value);
+    }
+    Some(number)
+}
+
+/// The string that the inside of a validated string writes: borrowed when it has no escape, owned
+/// in one allocation when it has, `None` when it holds half of a surrogate pair.
+pub(crate) fn unescape(inside: &str, escaped: bool) -> Option<Cow<'_, str>> {
+    if escaped { decode(inside, None).map(Cow::Owned) } else { Some(Cow::Borrowed(inside)) }
+}
+
+/// As [`unescape`], with U+FFFD for half of a surrogate pair.
+pub(crate) fn unescape_lossy(inside: &str, escaped: bool) -> Cow<'_, str> {
+    if escaped {
+        Cow::Owned(decode(inside, Some(char::REPLACEMENT_CHARACTER)).unwrap_or_default())
+    } else {
+        Cow::Borrowed(inside)
+    }
+}
+
+/// Undoes the escapes, with `instead` for half of a surrogate pair if that is to be tolerated.
+fn decode(inside: &str, instead: Option<char>) -> Option<String> {
+    // An escape is at least as long as what stands for it.
+    let mut text = String::with_capacity(inside.len());
+    for piece in (Pieces { rest: inside }) {
+        match piece {
+            Piece::Plain(plain) => text.push_str(plain),
+            Piece::Char(character) => text.push(character),
+            Piece::LoneSurrogate => text.push(instead?),
+        }
+    }
+    Some(text)
+}
+
+/// Whether half of a surrogate pair occurs; allocates nothing.
+pub(crate) fn has_lone_surrogate(inside: &str) -> bool {
+    Pieces { rest: inside }.any(|piece| piece == Piece::LoneSurrogate)
+}
+
+/// Whether the inside of a validated string with escapes writes `expected`; allocates nothing.
+pub(crate) fn unescapes_to(inside: &str, expected: &str) -> bool {
+    let mut expected = expected;
+    for piece in (Pieces { rest: inside }) {
+        let rest = match piece {
+            Piece::Plain(plain) => expected.strip_prefix(plain),
+            Piece::Char(character) => expected.strip_prefix(character),
+            Piece::LoneSurrogate => None,
+        };
+        match rest {
+            Some(rest) => expected = rest,
+            None => return false,
+        }
+    }
+    expected.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_undone() {
+        let inside = r#"a\"\\\/\b\f\n\r\tz\u00e9\ud83d\ude00\u4e2D"#;
+        let expected = "a\"\\/\u{8}\u{c}\n\r\tz\u{e9}\u{1f600}\u{4e2d}";
+        assert_eq!(unescape(inside, true).as_deref(), Some(expected));
+        assert!(unescapes_to(inside, expected));
+        assert!(!unescapes_to(inside, "a\""));
+        assert!(!unescapes_to(inside, &format!("{expected}!")));
+    }
+
+    #[test]
+    fn half_a_pair_is_no_string() {
+        for inside in [r"\ud800", r"x\udc00y", r"\ud800\ud800", r"\ud83dx\ude00", r"\ud83d\n"] {
+            assert_eq!(unescape(inside, true), None, "{inside}");
+            assert!(has_lone_surrogate(inside), "{inside}");
+            assert!(!unescapes_to(inside, "x"), "{inside}");
+        }
+        assert!(!has_lone_surrogate(r"\ud83d\ude00"));
+        assert_eq!(unescape_lossy(r"x\udc00y", true), "x\u{fffd}y");
+    }
+
+    #[test]
+    fn plain_text_is_borrowed() {
+        assert!(matches!(unescape("plain é", false), Some(Cow::Borrowed("plain é"))));
+    }
+}

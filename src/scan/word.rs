@@ -1,0 +1,41 @@
+//! Eight bytes at a time in a general-purpose register (SWAR).
+//!
+//! Each test sets the high bit of the bytes that match. A carry can make a byte *behind* a match
+//! look like one, never a byte before the first: only the lowest set bit is read.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// The next eight bytes, the first in the lowest byte; `None` when fewer are left.
+#[inline]
+pub(super) fn load(bytes: &[u8], at: usize) -> Option<u64> {
+    let chunk = bytes.get(at..)?.first_chunk::<8>()?;
+    Some(u64::from_le_bytes(*chunk))
+}
+
+#[inline]
+const fn equal(word: u64, byte: u8) -> u64 {
+    let difference = word ^ (ONES * byte as u64);
+    difference.wrapping_sub(ONES) & !difference & HIGHS
+}
+
+/// Quotes, backslashes and control characters: all that may end or interrupt plain string text.
+#[inline]
+pub(super) const fn interrupts_string(word: u64) -> u64 {
+    let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+    equal(word, b'"') | equal(word, b'\\') | control
+}
+
+/// Quotes and brackets of both kinds: all that matters when skipping a validated container.
+#[inline]
+pub(super) const fn structural(word: u64) -> u64 {
+    // Bit 5 is all that tells `[` from `{` and `]` from `}`.
+    let folded = word | (ONES * 0x20);
+    equal(word, b'"') | equal(folded, b'{') | equal(folded, b'}')
+}
+
+/// The index of the first byte whose bit is set.
+#[inline]
+pub(super) const fn first(mask: u64) -> usize {
+    (mask.trailing_zeros() / 8) as usize
+}

@@ -1,0 +1,216 @@
+//! The presence message, whose payload has a shape of its own.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::envelope::{Document, Fields, utf8};
+use super::message::field_text;
+use super::owned::OwnedMessage;
+use crate::error::{Detail, Field, ValidationError};
+use crate::limits::ParseOptions;
+use crate::payload::Payload;
+use crate::protocol::{PresenceEvent, ServerAction};
+use crate::scan::skip::Items;
+use crate::scan::{JsonType, Span, text};
+
+/// A change of a channel's presence: who is there, and what changed.
+///
+/// ```
+/// use pondwire::{PresenceEvent, PresenceMessage};
+///
+/// let frame = br#"{"action":"PRESENCE","event":"JOIN","channelName":"/chat/42","requestId":"r-1","payload":{"presence":[{"id":"u1"}],"changed":{"id":"u1"}}}"#;
+/// let message = PresenceMessage::parse(frame)?;
+/// assert_eq!(message.event(), PresenceEvent::Join);
+/// assert_eq!(message.presence().next().unwrap().as_str(), r#"{"id":"u1"}"#);
+/// assert_eq!(message.changed().get("id").unwrap().as_str().unwrap(), "u1");
+/// # Ok::<(), pondwire::ValidationError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresenceMessage<'a> {
+    event: PresenceEvent,
+    channel_name: Cow<'a, str>,
+    request_id: Cow<'a, str>,
+    payload: Payload<'a>,
+    presence: Range<usize>,
+    changed: Range<usize>,
+}
+
+const PRESENCE_NAMES: &[&str] = &[ServerAction::Presence.as_str()];
+
+/// The fields of a valid presence message; the ranges are within the payload.
+pub(super) struct PresenceFields {
+    pub(super) fields: Fields<ServerAction>,
+    event: PresenceEvent,
+    payload: Span,
+    presence: Range<usize>,
+    changed: Range<usize>,
+}
+
+impl<'a> PresenceMessage<'a> {
+    /// Validates a whole frame within [`Limits::default`](crate::Limits) and views it. Linear in
+    /// its length; allocates nothing unless a header string has an escape.
+    ///
+    /// # Errors
+    /// The frame is larger or deeper than the limits, no UTF-8, no JSON document, or no presence
+    /// message: the first failing field in the order `requestId`, `channelName`, `event`,
+    /// `action`, `payload`, `payload.presence`, its items, `payload.changed`.
+    pub fn parse(frame: &'a [u8]) -> Result<Self, ValidationError> {
+        Self::parse_with(frame, ParseOptions::default())
+    }
+
+    /// [`parse`](Self::parse) with other [`Limits`](crate::Limits) or [`ParseOptions`]. A missing
+    /// payload is an error here in any case.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_with(
+        frame: &'a [u8],
+        options: impl Into<ParseOptions>,
+    ) -> Result<Self, ValidationError> {
+        let options = options.into();
+        Self::parse_str_with(utf8(frame, &options)?, options)
+    }
+
+    /// [`parse`](Self::parse) for text that is known to be UTF-8: not checked twice.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_str(frame: &'a str) -> Result<Self, ValidationError> {
+        Self::parse_str_with(frame, ParseOptions::default())
+    }
+
+    /// [`parse_str`](Self::parse_str) with other [`Limits`](crate::Limits) or [`ParseOptions`].
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_str_with(
+        frame: &'a str,
+        options: impl Into<ParseOptions>,
+    ) -> Result<Self, ValidationError> {
+        let document = Document::scan(frame, &options.into())?;
+        document.check_root("presenceMessage")?;
+        Ok(Self::new(frame, Self::fields(&document)?))
+    }
+
+    /// A view that owns its frame; see [`OwnedMessage`].
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_owned(
+        frame: Bytes,
+        options: impl Into<ParseOptions>,
+    ) -> Result<OwnedMessage<ServerAction>, ValidationError> {
+        OwnedMessage::parse(frame, &options.into(), |document| {
+            document.check_root("presenceMessage")?;
+            Ok(Self::fields(document)?.fields)
+        })
+    }
+
+    pub(super) fn fields(document: &Document<'_>) -> Result<PresenceFields, ValidationError> {
+        let request_id = document.request_id()?;
+        let channel_name = document.channel_name()?;
+        let (event, event_name) = document.event_of(PresenceEvent::ALL, PresenceEvent::NAMES)?;
+        let action = document.action(&[ServerAction::Presence], PRESENCE_NAMES)?;
+        let payload = document.required_payload()?;
+        let (presence, changed) = payload_shape(document.text, payload)?;
+        let fields =
+            Fields { action, event: event_name, channel_name, request_id, payload: Some(payload) };
+        Ok(PresenceFields { fields, event, payload, presence, changed })
+    }
+
+    pub(super) fn new(frame: &'a str, found: PresenceFields) -> Self {
+        Self {
+            event: found.event,
+            channel_name: field_text(frame, found.fields.channel_name),
+            request_id: field_text(frame, found.fields.request_id),
+            payload: Payload::from_span(frame, found.payload),
+            presence: found.presence,
+            changed: found.changed,
+        }
+    }
+
+    /// Always [`ServerAction::Presence`].
+    #[must_use]
+    pub const fn action(&self) -> ServerAction {
+        ServerAction::Presence
+    }
+
+    /// What happened.
+    #[must_use]
+    pub const fn event(&self) -> PresenceEvent {
+        self.event
+    }
+
+    /// The channel it is about; may be empty.
+    #[must_use]
+    pub fn channel_name(&self) -> &str {
+        &self.channel_name
+    }
+
+    /// The message's id; may be empty.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// The whole payload, validated and not decoded.
+    #[must_use]
+    pub const fn payload(&self) -> Payload<'a> {
+        self.payload
+    }
+
+    /// The presence of everyone who is there now, in the server's order, each skipped to.
+    pub fn presence(&self) -> impl Iterator<Item = Payload<'a>> + use<'a> {
+        let payload = self.payload;
+        let start = self.presence.start;
+        let list = &payload.as_str().as_bytes()[self.presence.clone()];
+        Items::new(list).map(move |(_, from, to)| payload.part(start + from..start + to))
+    }
+
+    /// The presence that changed: the new value, or the last one of a user who left.
+    #[must_use]
+    pub fn changed(&self) -> Payload<'a> {
+        self.payload.part(self.changed.clone())
+    }
+}
+
+/// Finds `presence`, a list of objects, and `changed`, an object, in the payload's `span`.
+fn payload_shape(frame: &str, span: Span) -> Result<(Range<usize>, Range<usize>), ValidationError> {
+    let json = &frame.as_bytes()[span.start..span.end];
+    let (mut presence, mut changed) = (None, None);
+    for (key, start, end) in Items::new(json) {
+        let Some(key) = key else { continue };
+        let inside = &frame[span.start + key.start..span.start + key.end];
+        let is = |name: &str| match key.escaped {
+            true => text::unescapes_to(inside, name),
+            false => inside == name,
+        };
+        if is("presence") {
+            presence = Some(start..end);
+        } else if is("changed") {
+            changed = Some(start..end);
+        }
+    }
+    let require = |path, found: Option<Range<usize>>, wanted, detail| {
+        let field = Field::Named(path);
+        let missing = || ValidationError::new(field, Detail::Missing, span.start);
+        let found = found.ok_or_else(missing)?;
+        match JsonType::of(json[found.start]) == wanted {
+            true => Ok(found),
+            false => Err(ValidationError::new(field, detail, span.start + found.start)),
+        }
+    };
+    let presence = require("payload.presence", presence, JsonType::Array, Detail::ExpectedArray)?;
+    for (index, (_, start, _)) in Items::new(&json[presence.clone()]).enumerate() {
+        let start = presence.start + start;
+        if json[start] != b'{' {
+            let field = Field::PresenceItem(index);
+            let offset = span.start + start;
+            return Err(ValidationError::new(field, Detail::ExpectedObject, offset));
+        }
+    }
+    let changed = require("payload.changed", changed, JsonType::Object, Detail::ExpectedObject)?;
+    Ok((presence, changed))
+}
