@@ -136,7 +136,7 @@ impl fmt::Debug for Value<'_> {
         if self.json.len() <= SHOWN {
             return f.write_str(self.json);
         }
-        let shown = &self.json[..self.json.floor_char_boundary(SHOWN)];
+        let shown = text::excerpt(self.json, SHOWN);
         write!(f, "{shown}… ({} bytes)", self.json.len())
     }
 }

@@ -11,6 +11,8 @@ mod containers;
 mod scalar;
 mod word;
 
+pub(crate) use scalar::plain_text_end;
+
 use crate::error::Detail;
 
 /// The type of a JSON value, told by its first byte.

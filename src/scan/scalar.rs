@@ -252,7 +252,7 @@ impl Cursor<'_> {
 
 /// Where plain string text ends: at a quote, a backslash, a control character or the input's end.
 #[inline]
-pub(super) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(next) = word::load(bytes, at) {
         let mask = word::interrupts_string(next);
         if mask != 0 {

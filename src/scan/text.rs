@@ -114,6 +114,12 @@ fn decode(inside: &str, instead: Option<char>) -> Option<String> {
     Some(text)
 }
 
+/// The start of a long text for a `Debug` output: at most `limit` bytes, whole characters.
+pub(crate) fn excerpt(text: &str, limit: usize) -> &str {
+    let end = (0..=limit.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
 /// Whether half of a surrogate pair occurs; allocates nothing.
 pub(crate) fn has_lone_surrogate(inside: &str) -> bool {
     Pieces { rest: inside }.any(|piece| piece == Piece::LoneSurrogate)

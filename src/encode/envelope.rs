@@ -1,0 +1,76 @@
+//! The five keys of a message, in the order and form in which they leave.
+
+use super::Output;
+use super::escape::{escaped_len, put_escaped};
+
+/// The four header strings and how long they will be; the payload follows.
+pub(crate) struct Envelope<'a> {
+    /// A wire string of the vocabulary: nothing in it needs escaping.
+    action: &'a str,
+    event: Measured<'a>,
+    channel_name: Measured<'a>,
+    request_id: Measured<'a>,
+}
+
+struct Measured<'a> {
+    text: &'a str,
+    escaped_len: usize,
+}
+
+impl<'a> Measured<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, escaped_len: escaped_len(text) }
+    }
+
+    fn put(&self, output: &mut impl Output) {
+        put_escaped(output, self.text, self.escaped_len);
+    }
+}
+
+const ACTION: &[u8] = br#"{"action":""#;
+const EVENT: &[u8] = br#"","event":""#;
+const CHANNEL_NAME: &[u8] = br#"","channelName":""#;
+const REQUEST_ID: &[u8] = br#"","requestId":""#;
+const PAYLOAD: &[u8] = br#"","payload":"#;
+const END: &[u8] = b"}";
+
+impl<'a> Envelope<'a> {
+    pub(crate) fn new(
+        action: &'a str,
+        event: &'a str,
+        channel_name: &'a str,
+        request_id: &'a str,
+    ) -> Self {
+        Self {
+            action,
+            event: Measured::new(event),
+            channel_name: Measured::new(channel_name),
+            request_id: Measured::new(request_id),
+        }
+    }
+
+    /// The length of the whole document around a payload of `payload_len` bytes.
+    pub(crate) const fn len(&self, payload_len: usize) -> usize {
+        let keys = ACTION.len() + EVENT.len() + CHANNEL_NAME.len() + REQUEST_ID.len();
+        let strings = self.action.len()
+            + self.event.escaped_len
+            + self.channel_name.escaped_len
+            + self.request_id.escaped_len;
+        keys + strings + PAYLOAD.len() + payload_len + END.len()
+    }
+
+    /// Writes the document around what `payload` writes.
+    pub(crate) fn put<O: Output>(&self, output: &mut O, payload: impl FnOnce(&mut O)) {
+        output.put(ACTION);
+        output.put(self.action.as_bytes());
+        output.put(EVENT);
+        self.event.put(output);
+        output.put(CHANNEL_NAME);
+        self.channel_name.put(output);
+        output.put(REQUEST_ID);
+        self.request_id.put(output);
+        output.put(PAYLOAD);
+        payload(output);
+        output.put(END);
+    }
+}

@@ -1,0 +1,25 @@
+//! A message into bytes: every length is known before the first byte is written, so that one
+//! allocation of the exact size takes it all.
+
+mod envelope;
+mod escape;
+mod presence;
+mod splice;
+mod websocket;
+
+pub(crate) use envelope::Envelope;
+pub(crate) use presence::{presence_len, put_presence};
+pub(crate) use splice::put_payload;
+pub(crate) use websocket::text_head;
+
+/// Where encoded bytes go: a buffer that has room for all that its user announced.
+pub(crate) trait Output {
+    /// Appends `bytes`.
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Output for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}

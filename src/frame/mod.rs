@@ -1,0 +1,116 @@
+//! One immutable, reference-counted, ready-to-send message.
+
+mod constructors;
+mod serialize;
+mod shared;
+mod variant;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use shared::Shared;
+
+use crate::scan::text;
+
+/// A message serialized once: the unmasked WebSocket text frame and the JSON document in it, in
+/// one allocation, for any number of recipients.
+///
+/// ```text
+///   Frame ──► references │ lengths │ variants │ 81 7E 00 93 │ {"action":"BROADCAST",…}
+///  (1 word)                                   └─ wire() ────┴─ json() ──────────────────┘
+/// ```
+///
+/// It is one word; cloning it takes a reference and allocates nothing. Other forms of the same
+/// message are made at most once, when they are first asked for, and live as long as the frame.
+///
+/// ```
+/// use pondwire::{ClientMessage, Frame};
+///
+/// let received = br#"{"action":"BROADCAST","channelName":"/chat/42","requestId":"r-1","event":"say","payload":{"text":"hi"}}"#;
+/// let message = ClientMessage::parse(received)?;
+/// let frame = Frame::broadcast(message.channel_name(), message.event(), "b-1", message.payload());
+/// assert_eq!(
+///     frame.as_str(),
+///     r#"{"action":"BROADCAST","event":"say","channelName":"/chat/42","requestId":"b-1","payload":{"text":"hi"}}"#,
+/// );
+/// assert_eq!(frame.wire()[..2], [0x81, 103]);
+/// # Ok::<(), pondwire::ValidationError>(())
+/// ```
+#[derive(Clone)]
+pub struct Frame {
+    shared: Shared,
+}
+
+impl Frame {
+    /// The whole unmasked WebSocket frame: 2, 4 or 10 bytes of head and the document.
+    #[must_use]
+    #[inline]
+    pub fn wire(&self) -> &[u8] {
+        self.shared.wire()
+    }
+
+    /// The document alone: compact UTF-8 without a raw newline.
+    #[must_use]
+    #[inline]
+    pub fn json(&self) -> &[u8] {
+        &self.shared.wire()[self.shared.head_len()..]
+    }
+
+    /// The document as text.
+    #[must_use]
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        self.shared.document()
+    }
+
+    /// [`wire`](Self::wire) as [`Bytes`] that share the frame's memory. One small allocation, no
+    /// copy; slices and clones of the result allocate nothing.
+    #[must_use]
+    pub fn wire_bytes(&self) -> Bytes {
+        Bytes::from_owner(variant::Wire(self.clone()))
+    }
+
+    /// [`json`](Self::json) as [`Bytes`] that share the frame's memory; costs as
+    /// [`wire_bytes`](Self::wire_bytes).
+    #[must_use]
+    pub fn json_bytes(&self) -> Bytes {
+        self.wire_bytes().slice(self.shared.head_len()..)
+    }
+
+    /// The message as a server-sent event: one `data:` line and an empty one, no `event:` line,
+    /// which would hide it from the JavaScript clients. Made by the first call, shared by all:
+    /// one allocation and one copy in the frame's life.
+    #[must_use]
+    pub fn sse(&self) -> &[u8] {
+        self.shared.variants().sse(self.json())
+    }
+
+    /// [`sse`](Self::sse) as [`Bytes`] that share the memory.
+    #[must_use]
+    pub fn sse_bytes(&self) -> Bytes {
+        Bytes::from_owner(variant::Sse(self.clone()))
+    }
+}
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.json() == other.json()
+    }
+}
+
+impl Eq for Frame {}
+
+impl fmt::Debug for Frame {
+    /// The first 256 bytes or so, and the length when there are more.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 256;
+        let json = self.as_str();
+        if json.len() <= SHOWN {
+            return f.debug_tuple("Frame").field(&format_args!("{json}")).finish();
+        }
+        let shown = text::excerpt(json, SHOWN);
+        let text = format_args!("{shown}… ({} bytes)", json.len());
+        f.debug_tuple("Frame").field(&text).finish()
+    }
+}

@@ -1,0 +1,230 @@
+//! The one allocation behind a frame: a header with the reference count, then the wire bytes.
+//!
+//! `Arc<[u8]>` would be two words and could not hold the variants; `Arc<Vec<u8>>` would be two
+//! allocations. So this is an `Arc` of a header with bytes behind it, and follows its protocol.
+//!
+//! Invariants, from [`Builder::finish`] on:
+//! 1. `header` points to a `Header` followed by `wire_len` initialised bytes, allocated with
+//!    `layout(wire_len)`, and none of it but the counter and the variants' cells changes.
+//! 2. `references` counts the `Shared` values that exist; who takes it to 0 frees the memory.
+//! 3. The bytes behind the head are UTF-8.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+
+use super::variant::Variants;
+use crate::encode::{Output, text_head};
+
+struct Header {
+    references: AtomicUsize,
+    wire_len: usize,
+    head_len: usize,
+    variants: Variants,
+}
+
+/// Where the wire bytes start, counted from the header.
+const BYTES_AT: usize = size_of::<Header>();
+
+fn layout(wire_len: usize) -> Layout {
+    let bytes = Layout::array::<u8>(wire_len).expect("a frame is smaller than the address space");
+    let (layout, bytes_at) =
+        Layout::new::<Header>().extend(bytes).expect("a frame is smaller than the address space");
+    debug_assert_eq!(bytes_at, BYTES_AT);
+    layout
+}
+
+/// A shared reference to a finished frame.
+pub(super) struct Shared {
+    header: NonNull<Header>,
+}
+
+// SAFETY: the bytes are immutable and the header's parts are `Sync`; the counter's protocol
+// (below) orders every access before the deallocation.
+unsafe impl Send for Shared {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Allocates a text frame for a document of `document_len` bytes and writes its head.
+    pub(super) fn builder(document_len: usize) -> Builder {
+        let (head, head_len) = text_head(document_len);
+        let wire_len = head_len + document_len;
+        let layout = layout(wire_len);
+        // SAFETY: the layout's size is not zero, the header alone has some.
+        let memory = unsafe { alloc(layout) };
+        let Some(header) = NonNull::new(memory.cast::<Header>()) else {
+            handle_alloc_error(layout)
+        };
+        let value = Header {
+            references: AtomicUsize::new(1),
+            wire_len,
+            head_len,
+            variants: Variants::default(),
+        };
+        // SAFETY: `header` is valid for writes and aligned, both by `layout`.
+        unsafe { header.write(value) };
+        let mut builder = Builder { header, wire_len, written: 0 };
+        builder.put(&head[..head_len]);
+        builder
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: invariant 1, and `self` is one of the references that keep it alive.
+        unsafe { self.header.as_ref() }
+    }
+
+    pub(super) fn head_len(&self) -> usize {
+        self.header().head_len
+    }
+
+    pub(super) fn variants(&self) -> &Variants {
+        &self.header().variants
+    }
+
+    #[inline]
+    pub(super) fn wire(&self) -> &[u8] {
+        // SAFETY: the allocation goes on behind the header (invariant 1).
+        let bytes = unsafe { self.header.byte_add(BYTES_AT) };
+        // SAFETY: `wire_len` bytes there are initialised and immutable (invariant 1) and live as
+        // long as `self`.
+        unsafe { std::slice::from_raw_parts(bytes.cast::<u8>().as_ptr(), self.header().wire_len) }
+    }
+
+    #[inline]
+    pub(super) fn document(&self) -> &str {
+        let document = &self.wire()[self.head_len()..];
+        debug_assert!(std::str::from_utf8(document).is_ok());
+        // SAFETY: invariant 3.
+        unsafe { std::str::from_utf8_unchecked(document) }
+    }
+}
+
+impl Clone for Shared {
+    #[inline]
+    fn clone(&self) -> Self {
+        // Relaxed: the new reference is made from one that exists, so nothing is to be ordered.
+        let before = self.header().references.fetch_add(1, Ordering::Relaxed);
+        if before > isize::MAX as usize {
+            // Only leaked clones get here; going on could free memory in use.
+            std::process::abort();
+        }
+        Self { header: self.header }
+    }
+}
+
+impl Drop for Shared {
+    #[inline]
+    fn drop(&mut self) {
+        // Release: what this owner did with the frame comes before its end.
+        if self.header().references.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        // Acquire: what all others did comes before the memory goes.
+        fence(Ordering::Acquire);
+        free(self.header);
+    }
+}
+
+/// Drops the header and gives the memory back; `header` must be the last pointer to it.
+fn free(header: NonNull<Header>) {
+    // SAFETY: the header is initialised and the caller holds the last pointer.
+    let wire_len = unsafe { header.as_ref() }.wire_len;
+    // SAFETY: as above; it is not used again.
+    unsafe { header.drop_in_place() };
+    // SAFETY: allocated in `Shared::builder` with this very layout.
+    unsafe { dealloc(header.cast::<u8>().as_ptr(), layout(wire_len)) };
+}
+
+/// A frame being written, from its first byte to its last.
+pub(super) struct Builder {
+    header: NonNull<Header>,
+    wire_len: usize,
+    written: usize,
+}
+
+impl Builder {
+    /// The finished frame. All that was written must be UTF-8 when taken together, and fill it.
+    pub(super) fn finish(self) -> Shared {
+        assert_eq!(self.written, self.wire_len, "a frame is as long as it was measured");
+        let header = self.header;
+        std::mem::forget(self);
+        Shared { header }
+    }
+}
+
+impl Output for Builder {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.wire_len - self.written, "a frame is as long as measured");
+        // SAFETY: `written <= wire_len`, so this stays within the allocation.
+        let end = unsafe { self.header.byte_add(BYTES_AT + self.written) }.cast::<u8>();
+        // SAFETY: there are `bytes.len()` bytes left, just checked; the source cannot overlap
+        // memory to which nobody else has a pointer.
+        unsafe { end.copy_from_nonoverlapping(NonNull::from(bytes).cast::<u8>(), bytes.len()) };
+        self.written += bytes.len();
+    }
+}
+
+impl Drop for Builder {
+    /// Reached when whoever wrote it panicked.
+    fn drop(&mut self) {
+        free(self.header);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(document: &[u8]) -> Shared {
+        let mut builder = Shared::builder(document.len());
+        builder.put(document);
+        builder.finish()
+    }
+
+    #[test]
+    fn clones_share_and_the_last_one_frees() {
+        let first = frame(b"{}");
+        let second = first.clone();
+        assert_eq!(first.wire().as_ptr(), second.wire().as_ptr());
+        assert_eq!(first.header().references.load(Ordering::Relaxed), 2);
+        drop(first);
+        assert_eq!(second.document(), "{}");
+        assert_eq!(second.header().references.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "as long as measured")]
+    fn writing_too_much_is_refused() {
+        let mut builder = Shared::builder(1);
+        builder.put(b"{}");
+    }
+
+    #[test]
+    #[should_panic(expected = "as long as it was measured")]
+    fn writing_too_little_is_refused() {
+        let mut builder = Shared::builder(3);
+        builder.put(b"{}");
+        builder.finish();
+    }
+
+    #[test]
+    fn many_threads_may_hold_it() {
+        let shared = frame(b"{\"a\":1}");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let clone = shared.clone();
+                        assert_eq!(clone.document().len(), 7);
+                        clone.variants().sse(clone.document().as_bytes());
+                    }
+                });
+            }
+        });
+        assert_eq!(shared.header().references.load(Ordering::Relaxed), 1);
+    }
+}

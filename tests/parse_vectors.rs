@@ -1,0 +1,179 @@
+//! Every recorded case of the real implementations, judged by the rules of the protocol:
+//! accepted exactly when JavaScript accepts, except for the rules that `Exception` names; refused
+//! at the schema stage with Python's path, and its message but for the enum texts.
+
+use std::collections::BTreeMap;
+
+use pondwire::{
+    ChannelEvent, ClientMessage, ErrorKind, PresenceMessage, ServerMessage, ValidationError,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use Exception::{Depth, LoneSurrogate};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Exception {
+    /// JavaScript has no depth limit; ours is 127 brackets, as Rust's.
+    Depth,
+    /// Half of a surrogate pair in `event`, `channelName` or `requestId`: no `str` can hold it.
+    LoneSurrogate,
+}
+
+/// The message as JSON.
+fn parse(kind: &str, frame: &[u8]) -> Result<String, ValidationError> {
+    let json = match kind {
+        "client" => serde_json::to_string(&ClientMessage::parse(frame)?),
+        "server" => serde_json::to_string(&ServerMessage::parse(frame)?),
+        "presence" => serde_json::to_string(&PresenceMessage::parse(frame)?),
+        "channelEvent" => serde_json::to_string(&ChannelEvent::parse(frame)?),
+        other => panic!("unknown parse {other}"),
+    };
+    Ok(json.unwrap())
+}
+
+fn input(record: &Value) -> Vec<u8> {
+    if let Some(text) = record["input_utf8"].as_str() {
+        return text.as_bytes().to_vec();
+    }
+    let hex = record["input_hex"].as_str().expect("an input");
+    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+}
+
+/// The deepest nesting of brackets outside strings, counted without a parser.
+fn depth(frame: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for &byte in frame {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn check(record: &Value) -> Option<Exception> {
+    let id = record["id"].as_str().unwrap();
+    let frame = input(record);
+    let verdict = parse(record["parse"].as_str().unwrap(), &frame);
+    let js_accepts = record["js"]["ok"] == true;
+    let mut exception = None;
+    match &verdict {
+        Ok(value) => {
+            assert!(js_accepts, "{id}: accepted, JavaScript refuses: {}", record["js"]);
+            check_value(id, record, &frame, value);
+        }
+        Err(error) => {
+            assert!(error.offset() <= frame.len(), "{id}: offset {}", error.offset());
+            if js_accepts {
+                let rule = match error.kind() {
+                    ErrorKind::Limit if depth(&frame) > 127 => Exception::Depth,
+                    ErrorKind::Unicode => Exception::LoneSurrogate,
+                    _ => panic!("{id}: refused, JavaScript accepts: {error}"),
+                };
+                exception = Some(rule);
+            }
+            check_stage(id, record, error);
+        }
+    }
+    exception
+}
+
+/// The five fields of a message, the payload as text.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Fields {
+    action: String,
+    event: String,
+    channel_name: String,
+    request_id: String,
+    payload: Box<RawValue>,
+}
+
+/// The four strings as JavaScript reads them, the payload as `serde_json` reads the frame's.
+fn check_value(id: &str, record: &Value, frame: &[u8], value: &str) {
+    let ours: Fields = serde_json::from_str(value).unwrap();
+    let recorded = record["js"]["value_json"].as_str().unwrap();
+    let theirs: Fields = serde_json::from_str(recorded).unwrap();
+    assert_eq!(ours.action, theirs.action, "{id}");
+    assert_eq!(ours.event, theirs.event, "{id}");
+    assert_eq!(ours.channel_name, theirs.channel_name, "{id}");
+    assert_eq!(ours.request_id, theirs.request_id, "{id}");
+    match serde_json::from_slice::<Value>(frame) {
+        Ok(own) => {
+            let payload: Value = serde_json::from_str(ours.payload.get()).unwrap();
+            assert_eq!(payload, own["payload"], "{id}");
+        }
+        // Half of a surrogate pair, 1e400 and the like: serde_json cannot hold it. The raw text
+        // must stand in the frame.
+        Err(_) => assert!(String::from_utf8_lossy(frame).contains(ours.payload.get()), "{id}"),
+    }
+}
+
+fn check_stage(id: &str, record: &Value, error: &ValidationError) {
+    let python = &record["python"];
+    let stage = python["stage"].as_str().unwrap_or("");
+    match stage {
+        "utf8" => assert_eq!(error.kind(), ErrorKind::Utf8, "{id}: {error}"),
+        "schema" if error.kind() == ErrorKind::Schema => {
+            assert_eq!(error.path().to_string(), python["error"]["path"], "{id}: {error}");
+            let message = python["error"]["message"].as_str().unwrap();
+            if !message.starts_with("Input should be") {
+                assert_eq!(error.message().to_string(), message, "{id}");
+            } else {
+                assert!(error.message().to_string().starts_with("Expected one of ["), "{id}");
+            }
+        }
+        "schema" => panic!("{id}: Python says {}, we say {error}", python["error"]),
+        _ => {}
+    }
+    if record["js"]["stage"] == "json" {
+        let kinds = [ErrorKind::Json, ErrorKind::Limit];
+        assert!(kinds.contains(&error.kind()), "{id}: {error}");
+    }
+}
+
+fn run(name: &str, records: &str, expected: &[(Exception, usize)]) {
+    let file: Value = serde_json::from_str(records).unwrap();
+    let records = file["records"].as_array().unwrap();
+    let mut exceptions = BTreeMap::new();
+    for record in records {
+        if let Some(rule) = check(record) {
+            *exceptions.entry(rule).or_insert(0) += 1;
+        }
+    }
+    println!("{name}: {} records, exceptions {exceptions:?}", records.len());
+    assert_eq!(exceptions.into_iter().collect::<Vec<_>>(), expected, "exceptions by rule");
+}
+
+#[test]
+fn client() {
+    run("client", include_str!("vectors/parse_client.json"), &[(Depth, 27), (LoneSurrogate, 14)]);
+}
+
+#[test]
+fn server() {
+    run("server", include_str!("vectors/parse_server.json"), &[(LoneSurrogate, 1)]);
+}
+
+#[test]
+fn presence() {
+    run("presence", include_str!("vectors/parse_presence.json"), &[(Depth, 4)]);
+}
+
+#[test]
+fn channel_event() {
+    run(
+        "channelEvent",
+        include_str!("vectors/parse_channelEvent.json"),
+        &[(Depth, 2), (LoneSurrogate, 1)],
+    );
+}
