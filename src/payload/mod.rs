@@ -7,7 +7,7 @@ mod value;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserialize, DeserializeOwned};
+use serde::de::{Deserialize, DeserializeOwned, Error as _};
 use serde::ser::{Serialize, Serializer};
 
 use crate::error::{Detail, Field, ValidationError};
@@ -122,7 +122,8 @@ impl<'a> Payload<'a> {
     ///
     /// # Errors
     /// `T` does not fit, a `&str` field is written with an escape, a string holds half of a
-    /// surrogate pair, or a value nests deeper than 127 brackets.
+    /// surrogate pair, or the payload nests deeper than 127 brackets, the message's own
+    /// included, which only raised [`Limits`] admit: no decoder recurses further.
     ///
     /// ```
     /// # use pondwire::Payload;
@@ -134,6 +135,7 @@ impl<'a> Payload<'a> {
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn decode<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
+        self.refuse_deep()?;
         serde_json::from_str(self.json)
     }
 
@@ -146,7 +148,17 @@ impl<'a> Payload<'a> {
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_owned<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        decode::owned(self.json, self.deep)
+        self.refuse_deep()?;
+        decode::owned(self.json)
+    }
+
+    /// Decoders recurse: only as deep as the default limit allows.
+    fn refuse_deep(&self) -> Result<(), serde_json::Error> {
+        if self.deep {
+            Err(serde_json::Error::custom("nesting exceeds 127 levels"))
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -1,0 +1,162 @@
+//! What each step allocates, counted: nothing to receive, once to send.
+
+#![allow(unsafe_code, reason = "a global allocator is unsafe to write")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use bytes::Bytes;
+use pondwire::{
+    ChannelEvent, ClientMessage, Frame, Limits, Payload, PresenceEvent, ServerAction, ServerMessage,
+};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+}
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        LIVE.with(|live| live.set(live.get() + layout.size() as isize));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        LIVE.with(|live| live.set(live.get() - layout.size() as isize));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How many allocations `run` makes, its result's drop included.
+fn allocations<R>(run: impl FnOnce() -> R) -> usize {
+    let before = ALLOCATIONS.with(Cell::get);
+    drop(black_box(run()));
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+const FRAME: &[u8] = br#"{"action":"BROADCAST","channelName":"/chat/42","requestId":"6de7f22d-a688-49d1-af45-1c4a729d6cd0","event":"say","payload":{"text":"hi \u00e9","n":[1,2.5,{"a":null}]}}"#;
+
+#[test]
+fn parsing_allocates_nothing() {
+    let large = format!(
+        r#"{{"payload":{{"a":{:?}}},"event":"","requestId":"","channelName":"","action":"BROADCAST"}}"#,
+        vec![1; 100_000]
+    );
+    assert_eq!(allocations(|| ClientMessage::parse(FRAME).unwrap()), 0);
+    assert_eq!(allocations(|| ServerMessage::parse(FRAME).unwrap()), 0);
+    assert_eq!(allocations(|| ChannelEvent::parse(FRAME).unwrap()), 0);
+    assert_eq!(allocations(|| ClientMessage::parse(large.as_bytes()).unwrap()), 0);
+    let presence = br#"{"action":"PRESENCE","event":"JOIN","channelName":"/c","requestId":"r","payload":{"presence":[{"a":1},{"b":2}],"changed":{"a":1}}}"#;
+    assert_eq!(allocations(|| ChannelEvent::parse(presence).unwrap()), 0);
+}
+
+#[test]
+fn escapes_in_a_header_string_cost_one_allocation_each() {
+    let frame = br#"{"action":"BROADCAS\u0054","\u0065vent":"\u00e9","channelName":"a\nb","requestId":"r","payload":{}}"#;
+    assert_eq!(allocations(|| ClientMessage::parse(frame).unwrap()), 2);
+}
+
+#[test]
+fn refusing_allocates_nothing() {
+    let deep = "[".repeat(5000);
+    let bad: [&[u8]; 9] = [
+        b"",
+        b"nope",
+        b"[1,2",
+        b"{\"event\":\"\xff\"}",
+        b"{\"event\":7}",
+        br#"{"event":"\ud800","requestId":"","channelName":"","payload":{},"action":"x"}"#,
+        br#"{"event":"","requestId":"","channelName":"","payload":{},"action":"PING"}"#,
+        br#"{"event":"","requestId":"","channelName":"","payload":[],"action":"BROADCAST"}"#,
+        deep.as_bytes(),
+    ];
+    for frame in bad {
+        assert_eq!(allocations(|| ClientMessage::parse(frame).unwrap_err()), 0);
+    }
+    let presence = br#"{"action":"PRESENCE","event":"JOIN","channelName":"","requestId":"","payload":{"presence":[{},1],"changed":{}}}"#;
+    assert_eq!(allocations(|| ChannelEvent::parse(presence).unwrap_err()), 0);
+}
+
+#[test]
+fn navigating_allocates_nothing() {
+    let message = ClientMessage::parse(FRAME).unwrap();
+    let payload = message.payload();
+    assert_eq!(allocations(|| payload.pointer("/n/1").unwrap().as_f64()), 0);
+    assert_eq!(allocations(|| payload.get("missing")), 0);
+    assert_eq!(allocations(|| payload.members().count()), 0);
+    assert_eq!(allocations(|| Payload::from_json(r#"{"a":"b"}"#).unwrap().get("a")), 0);
+}
+
+#[test]
+fn a_frame_is_one_allocation_and_a_clone_none() {
+    let message = ClientMessage::parse(FRAME).unwrap();
+    let relay =
+        || Frame::broadcast(message.channel_name(), message.event(), "id", message.payload());
+    assert_eq!(allocations(relay), 1);
+    let spread = format!("{{\"a\":\n[{}1]}}", "1,\r\n".repeat(3000));
+    let spread = Payload::from_json(&spread).unwrap();
+    assert_eq!(allocations(|| Frame::broadcast("/c\n", "e\"", "id", spread)), 1);
+    let typed = || {
+        Frame::serialize(
+            ServerAction::Broadcast,
+            "/c",
+            "e",
+            "id",
+            &[("a", 1)].into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        )
+    };
+    let map = allocations(|| [("a", 1)].into_iter().collect::<std::collections::BTreeMap<_, _>>());
+    allocations(typed);
+    assert_eq!(allocations(typed), map + 1, "once the thread has its scratch memory");
+    let users = [message.payload(); 20];
+    let presence =
+        || Frame::presence("/c", PresenceEvent::Join, "id", users.iter().copied(), users[0]);
+    assert_eq!(allocations(presence), 1);
+
+    let frame = relay();
+    assert_eq!(allocations(|| frame.clone()), 0);
+    assert_eq!(allocations(|| frame.sse().len()), 1);
+    assert_eq!(allocations(|| frame.clone().sse().len()), 0, "made once");
+    assert_eq!(allocations(|| frame.wire_bytes()), 1);
+    let bytes = frame.wire_bytes();
+    assert_eq!(allocations(|| bytes.slice(4..)), 0);
+}
+
+#[test]
+fn an_owned_message_clones_for_nothing_and_detaches_in_one() {
+    let frame = Bytes::from_static(FRAME);
+    let owned = ClientMessage::parse_owned(frame, Limits::default()).unwrap();
+    assert_eq!(allocations(|| owned.payload().get("text")), 0);
+    assert_eq!(allocations(|| owned.clone()), 0);
+    assert!(allocations(|| owned.detach()) <= 2, "the bytes, and their count");
+}
+
+#[test]
+fn frames_give_back_all_memory() {
+    let message = ClientMessage::parse(FRAME).unwrap();
+    let cycle = || {
+        let frame = Frame::broadcast("/c", "e", "id", message.payload());
+        let (wire, json, sse) = (frame.wire_bytes(), frame.json_bytes(), frame.sse_bytes());
+        let clone = frame.clone();
+        drop(frame);
+        assert_eq!(&wire[wire.len() - json.len()..], &json[..]);
+        assert_eq!(&sse[6..sse.len() - 2], &json[..]);
+        drop((wire, json, sse, clone));
+    };
+    cycle();
+    let before = LIVE.with(Cell::get);
+    for _ in 0..100 {
+        cycle();
+    }
+    assert_eq!(LIVE.with(Cell::get), before);
+}

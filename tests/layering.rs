@@ -1,0 +1,55 @@
+//! Data goes one way through the modules, and no module looks back up.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the ground up: a module may use those before it.
+const ORDER: [&str; 8] =
+    ["error", "limits", "protocol", "scan", "payload", "view", "encode", "frame"];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { sources(&path, found) } else { found.push(path) }
+    }
+}
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut uses = 0;
+    for file in files.iter().filter(|file| !file.ends_with("lib.rs")) {
+        let inside = file.strip_prefix(&root).unwrap();
+        let top = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+        let module = top.trim_end_matches(".rs");
+        let level = ORDER.iter().position(|name| *name == module);
+        let level = level.unwrap_or_else(|| panic!("{module} has no place in the order"));
+        for line in fs::read_to_string(file).unwrap().lines() {
+            // Comments, and tests that show a use from outside, go by the public names.
+            let Some(path) = line.trim().strip_prefix("use crate::") else { continue };
+            let used = path.split([':', ';', ',']).next().unwrap();
+            let below = ORDER.iter().position(|name| *name == used);
+            let below =
+                below.unwrap_or_else(|| panic!("{}: `{line}` names no module", inside.display()));
+            assert!(below < level, "{}: {module} must not use {used}", inside.display());
+            uses += 1;
+        }
+    }
+    assert!(uses > 20, "the test reads `use crate::` lines");
+}
+
+#[test]
+fn unsafe_code_is_allowed_only_where_the_design_names_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    for file in files {
+        let inside = file.strip_prefix(&root).unwrap().to_str().unwrap();
+        let named = ["scan/arch", "frame/", "fanout/", "outbox/"];
+        if fs::read_to_string(&file).unwrap().contains("allow(unsafe_code)") {
+            assert!(named.iter().any(|prefix| inside.starts_with(prefix)), "{inside}");
+        }
+    }
+}

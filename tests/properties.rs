@@ -1,0 +1,128 @@
+//! The scanner against `serde_json`, and the views against every small change of real frames.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use pondwire::{
+    ChannelEvent, ClientMessage, ErrorKind, PresenceMessage, ServerMessage, ValidationError,
+};
+use serde_json::value::RawValue;
+use support::{Random, cases, mutate, vector_inputs, workload_frames};
+
+/// `serde_json`'s verdict: the root's members with their raw text, the last duplicate of each.
+fn members(frame: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {
+    let text = std::str::from_utf8(frame).ok()?;
+    serde_json::from_str(text).ok()
+}
+
+/// Whether `serde_json` takes the frame for one JSON document of any kind.
+fn is_json(frame: &[u8]) -> bool {
+    std::str::from_utf8(frame).is_ok_and(|text| serde_json::from_str::<&RawValue>(text).is_ok())
+}
+
+/// The view and `serde_json` agree on validity and, for a message, on the payload's span.
+/// Returns whether the frame was a message.
+fn agree(frame: &[u8]) -> bool {
+    let verdict = ClientMessage::parse(frame);
+    if let Err(error) = &verdict {
+        assert!(error.offset() <= frame.len());
+    }
+    match &verdict {
+        Err(error) if error.kind() == ErrorKind::Utf8 => {
+            let valid_up_to = std::str::from_utf8(frame).unwrap_err().valid_up_to();
+            assert_eq!(error.offset(), valid_up_to);
+        }
+        Err(error) if error.kind() == ErrorKind::Json => {
+            assert!(!is_json(frame), "{error}: {}", String::from_utf8_lossy(frame));
+        }
+        // The depth limit is ours alone.
+        Err(error) if error.kind() == ErrorKind::Limit => {}
+        Err(_) => assert!(is_json(frame), "{}", String::from_utf8_lossy(frame)),
+        Ok(message) => {
+            // A lone surrogate in another key is all that can make this fail.
+            if let Some(members) = members(frame) {
+                let payload = members["payload"].get();
+                assert_eq!(message.payload().as_str(), payload);
+                let event: String = serde_json::from_str(members["event"].get()).unwrap();
+                assert_eq!(message.event(), event);
+            } else {
+                assert!(is_json(frame), "{}", String::from_utf8_lossy(frame));
+            }
+        }
+    }
+    verdict.is_ok()
+}
+
+#[test]
+fn mutated_frames_are_judged_as_serde_json_judges_them() {
+    let frames = workload_frames(2000);
+    let mut random = Random::from_env("mutated_frames");
+    let (mut valid, cases) = (0, cases(150_000));
+    for _ in 0..cases {
+        let frame = &frames[random.below(frames.len())];
+        valid += usize::from(agree(&mutate(&mut random, frame)));
+    }
+    println!("mutated_frames: {cases} cases, {valid} still messages");
+    assert!(valid > cases / 20 && valid < cases, "mutations of both kinds occur");
+}
+
+type Parse = fn(&[u8]) -> Result<(), ValidationError>;
+
+const PARSES: [Parse; 4] = [
+    |frame| ClientMessage::parse(frame).map(drop),
+    |frame| ServerMessage::parse(frame).map(drop),
+    |frame| PresenceMessage::parse(frame).map(drop),
+    |frame| ChannelEvent::parse(frame).map(drop),
+];
+
+fn parses_or_says_where(frame: &[u8]) {
+    for parse in PARSES {
+        if let Err(error) = parse(frame) {
+            assert!(error.offset() <= frame.len(), "{error}");
+        }
+    }
+}
+
+#[test]
+fn every_prefix_of_every_vector() {
+    let mut prefixes = 0_usize;
+    for input in vector_inputs() {
+        // Of the few very long ones, the start and the end: prefixes of 64 KB of `x` are alike.
+        let ends = (0..input.len().min(3000)).chain(input.len().saturating_sub(300)..=input.len());
+        for end in ends {
+            let prefix = &input[..end];
+            parses_or_says_where(prefix);
+            prefixes += 1;
+        }
+    }
+    println!("every_prefix: {prefixes} prefixes");
+    assert!(prefixes > 200_000);
+}
+
+#[test]
+fn every_single_byte_change_of_twenty_frames() {
+    let frames = workload_frames(400);
+    let mut changes = 0_usize;
+    for frame in frames.iter().step_by(frames.len() / 20).take(20) {
+        let mut changed = frame.clone();
+        for at in 0..frame.len() {
+            for byte in 0..=255 {
+                changed[at] = byte;
+                agree(&changed);
+                changes += 1;
+            }
+            changed[at] = frame[at];
+        }
+    }
+    println!("every_single_byte_change: {changes} changes");
+    assert!(changes > 20 * 100 * 256);
+}
+
+#[test]
+fn every_workload_frame_is_a_message() {
+    for frame in workload_frames(usize::MAX) {
+        let client = ClientMessage::parse(&frame).is_ok();
+        assert!(client || ChannelEvent::parse(&frame).is_ok());
+    }
+}
