@@ -65,7 +65,6 @@ pub(super) fn owned<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Er
         })
     };
     if json.len() >= SIMD_JSON_FROM
-        && !deep
         && let Some(decoded) = by_simd_json()
     {
         return Ok(decoded);
