@@ -51,7 +51,7 @@ thread_local! {
 }
 
 /// Decodes a validated object. `serde_json` has the last word: what `simd-json` cannot decode is
-/// tried again with it, so that the verdict, the value and the error are its own at every size.
+/// tried again with it, so that the verdict and the error are its own at every size.
 pub(super) fn owned<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Error> {
     let by_simd_json = || {
         SCRATCH.with(|scratch| {

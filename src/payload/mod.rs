@@ -142,8 +142,10 @@ impl<'a> Payload<'a> {
     /// Decodes into a type that borrows nothing, with the engine that is fastest at this size:
     /// `serde_json` for small payloads, `simd-json` on a thread-local copy for large ones.
     ///
-    /// Both give the same value and the same errors. Allocates what `T` does; the scratch memory
-    /// is kept for the thread, at most about 1 MiB of input.
+    /// Both give the same value and the same errors, with two exceptions: floats of 16 and more
+    /// digits may differ in their last bit (with the feature `float_roundtrip` of `serde_json`
+    /// both are exact), and `-0` is an integer to `simd-json` alone. Allocates what `T` does; the
+    /// scratch memory is kept for the thread, for inputs of at most 1 MiB.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).

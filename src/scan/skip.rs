@@ -134,3 +134,41 @@ fn next_structural(json: &[u8], mut at: usize) -> usize {
     let tail = json.get(at..).unwrap_or_default();
     at + tail.iter().take_while(|&&byte| !matches!(byte, b'"' | b'{' | b'}' | b'[' | b']')).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing that skipping is given can make it panic, stand still or leave the text.
+    #[test]
+    fn skipping_is_total() {
+        const BYTES: &[u8] = b"{}[]\",:\\ 1a-@\n\xC3";
+        let mut state = 1_u64;
+        for length in 0..40 {
+            for _ in 0..2000 {
+                let text: Vec<u8> = (0..length)
+                    .map(|_| {
+                        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        BYTES[(state >> 33) as usize % BYTES.len()]
+                    })
+                    .collect();
+                let items: Vec<Item> = Items::new(&text).collect();
+                assert!(items.len() <= text.len());
+                for (key, start, end) in items {
+                    assert!(start <= end && end <= text.len());
+                    assert!(key.is_none_or(|key| key.start <= key.end && key.end <= text.len()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn items_are_found_around_any_whitespace() {
+        let json = b"{ \"a\\\"}\" :\t[1, {\"]\":2}] ,\n\"b\":-1.5e3\r, \"c\":{}}";
+        let items: Vec<&[u8]> = Items::new(json).map(|(_, start, end)| &json[start..end]).collect();
+        assert_eq!(items, [&b"[1, {\"]\":2}]"[..], b"-1.5e3", b"{}"]);
+        assert_eq!(Items::new(b"[]").count() + Items::new(b"{ }").count(), 0);
+        assert_eq!(Items::new(b"[ 1 ,[] ,\"x\"]").count(), 3);
+        assert_eq!(Items::new(b"17").count(), 0);
+    }
+}

@@ -1,0 +1,232 @@
+//! Frames byte for byte, and back through the views.
+
+mod support;
+
+use bytes::Bytes;
+use pondwire::{
+    ChannelEvent, ClientAction, ClientMessage, Frame, Limits, Payload, PresenceEvent, ServerAction,
+    ValidationError,
+};
+use support::{Random, cases, nearly_equal, workload_frames};
+
+fn payload(json: &str) -> Payload<'_> {
+    Payload::from_json(json).unwrap()
+}
+
+#[test]
+fn the_named_frames_byte_for_byte() {
+    let error: ValidationError = ClientMessage::parse(b"nope").unwrap_err();
+    let user = payload(r#"{"id":"u1"}"#);
+    let frames = [
+        (
+            Frame::connect("r", "u", "c"),
+            r#"{"action":"CONNECT","event":"CONNECTION","channelName":"GATEWAY","requestId":"r","payload":{"id":"u","connectionId":"c"}}"#,
+        ),
+        (
+            Frame::acknowledge("/chat/42", "j"),
+            r#"{"action":"SYSTEM","event":"ACKNOWLEDGE","channelName":"/chat/42","requestId":"j","payload":{}}"#,
+        ),
+        (
+            Frame::unauthorized("/chat/42", "d", 403, "go away"),
+            r#"{"action":"SYSTEM","event":"UNAUTHORIZED","channelName":"/chat/42","requestId":"d","payload":{"code":403,"message":"go away"}}"#,
+        ),
+        (
+            Frame::not_found("/x", "n", "no such channel"),
+            r#"{"action":"SYSTEM","event":"NOT_FOUND","channelName":"/x","requestId":"n","payload":{"code":404,"message":"no such channel"}}"#,
+        ),
+        (
+            Frame::exit_acknowledge("/chat/42", "l"),
+            r#"{"action":"SYSTEM","event":"EXIT_ACKNOWLEDGE","channelName":"/chat/42","requestId":"l","payload":{}}"#,
+        ),
+        (
+            Frame::evicted("/chat/42", "r", "say \"no\""),
+            r#"{"action":"SYSTEM","event":"EVICTED","channelName":"/chat/42","requestId":"r","payload":{"reason":"say \"no\""}}"#,
+        ),
+        (
+            Frame::invalid_message_as("r", &error),
+            r#"{"action":"ERROR","event":"INVALID_MESSAGE","channelName":"GATEWAY","requestId":"r","payload":{"error":"wireMessage: Invalid JSON: invalid literal at byte 1","code":"INVALID_MESSAGE","message":"wireMessage: Invalid JSON: invalid literal at byte 1","status":400}}"#,
+        ),
+        (
+            Frame::reply("/chat/42", "echo", "e-1", payload(r#"{"z":1,"a":1.0}"#)),
+            r#"{"action":"SYSTEM","event":"echo","channelName":"/chat/42","requestId":"e-1","payload":{"z":1,"a":1.0}}"#,
+        ),
+        (
+            Frame::broadcast("/chat/42", "say", "b", payload("{\"a\":\r\n\t[1e400]}")),
+            "{\"action\":\"BROADCAST\",\"event\":\"say\",\"channelName\":\"/chat/42\",\"requestId\":\"b\",\"payload\":{\"a\":  \t[1e400]}}",
+        ),
+        (
+            Frame::presence("/c", PresenceEvent::Leave, "p", [user, user].into_iter(), user),
+            r#"{"action":"PRESENCE","event":"LEAVE","channelName":"/c","requestId":"p","payload":{"presence":[{"id":"u1"},{"id":"u1"}],"changed":{"id":"u1"}}}"#,
+        ),
+        (
+            Frame::presence("/c", PresenceEvent::Leave, "p", std::iter::empty(), user),
+            r#"{"action":"PRESENCE","event":"LEAVE","channelName":"/c","requestId":"p","payload":{"presence":[],"changed":{"id":"u1"}}}"#,
+        ),
+        (
+            Frame::client(ClientAction::JoinChannel, "/c", "JOIN_CHANNEL", "j", Payload::EMPTY),
+            r#"{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"/c","requestId":"j","payload":{}}"#,
+        ),
+    ];
+    for (frame, json) in &frames {
+        assert_eq!(frame.as_str(), *json);
+        let client = ClientMessage::parse(json.as_bytes()).is_ok();
+        assert!(client || ChannelEvent::parse(json.as_bytes()).is_ok());
+    }
+}
+
+#[test]
+fn an_oversized_message_is_answered_with_413() {
+    let limits = Limits { max_bytes: 3, ..Limits::default() };
+    let error = ClientMessage::parse_with(b"four", limits).unwrap_err();
+    assert!(Frame::invalid_message(&error).as_str().contains(r#""status":413"#));
+    let ids: Vec<_> = (0..2).map(|_| Frame::invalid_message(&error).as_str().to_owned()).collect();
+    assert_ne!(ids[0], ids[1], "each with a request id of its own");
+}
+
+/// An independent reader of RFC 6455 heads.
+fn unframe(wire: &[u8]) -> &[u8] {
+    assert_eq!(wire[0], 0x81, "one final text frame");
+    let (length, at) = match wire[1] {
+        126 => (usize::from(u16::from_be_bytes([wire[2], wire[3]])), 4),
+        127 => (u64::from_be_bytes(wire[2..10].try_into().unwrap()) as usize, 10),
+        short => (usize::from(short), 2),
+    };
+    assert_eq!(wire.len(), at + length);
+    &wire[at..]
+}
+
+#[test]
+fn every_form_holds_the_same_document_at_every_length() {
+    let lengths = (0..400).chain(65_300..65_600).chain([1 << 20]);
+    for length in lengths {
+        let json = format!(r#"{{"t":"{}"}}"#, "x".repeat(length));
+        let Ok(spliced) = Payload::from_json(&json) else {
+            assert!(json.len() > 1 << 20);
+            continue;
+        };
+        let frame = Frame::broadcast("/c", "e", "r", spliced);
+        let document = frame.json();
+        assert_eq!(unframe(frame.wire()), document);
+        assert_eq!(frame.as_str().as_bytes(), document);
+        assert_eq!(frame.json_bytes(), document);
+        assert_eq!(frame.wire_bytes(), frame.wire());
+        let sse = frame.sse();
+        let data = sse.strip_prefix(b"data: ").unwrap().strip_suffix(b"\n\n").unwrap();
+        assert_eq!(data, document);
+        assert_eq!(frame.sse_bytes(), sse);
+        assert!(!document.contains(&b'\n'));
+    }
+}
+
+#[test]
+fn bytes_share_the_memory_and_outlive_the_frame() {
+    let frame = Frame::broadcast("/c", "e", "r", Payload::EMPTY);
+    let (wire, json, sse) = (frame.wire_bytes(), frame.json_bytes(), frame.sse_bytes());
+    assert_eq!(wire.as_ptr(), frame.wire().as_ptr());
+    assert_eq!(json.as_ptr(), frame.json().as_ptr());
+    assert_eq!(sse.as_ptr(), frame.sse().as_ptr());
+    let expected = frame.as_str().to_owned();
+    drop(frame);
+    drop(wire);
+    assert_eq!(json, expected);
+    assert_eq!(sse, format!("data: {expected}\n\n"));
+    assert_eq!(size_of::<Frame>(), size_of::<usize>());
+    assert_eq!(size_of::<Option<Frame>>(), size_of::<usize>());
+}
+
+fn text(random: &mut Random) -> String {
+    let characters = ['a', '/', '"', '\\', '\n', '\0', '\u{1f}', '\u{7f}', 'é', '\u{2028}', '😀'];
+    (0..random.below(40)).map(|_| *random.pick(&characters)).collect()
+}
+
+#[test]
+fn whatever_is_sent_reads_back_the_same() {
+    let mut random = Random::from_env("whatever_is_sent");
+    let frames = workload_frames(1500);
+    for _ in 0..cases(30_000) {
+        let (channel, event, id) = (text(&mut random), text(&mut random), text(&mut random));
+        let received = random.pick(&frames);
+        let Ok(message) = ClientMessage::parse(received) else { continue };
+        let frame = Frame::broadcast(&channel, &event, &id, message.payload());
+        let back = ChannelEvent::parse(frame.json()).unwrap();
+        assert_eq!(back.action(), ServerAction::Broadcast);
+        assert_eq!(
+            (back.event(), back.channel_name(), back.request_id()),
+            (&*event, &*channel, &*id)
+        );
+        assert_eq!(back.payload(), message.payload(), "spliced byte for byte");
+        let typed: serde_json::Value = message.payload().decode().unwrap();
+        let again =
+            Frame::serialize(ServerAction::Broadcast, &channel, &event, &id, &typed).unwrap();
+        let back = ChannelEvent::parse(again.json()).unwrap();
+        assert!(nearly_equal(&back.payload().decode().unwrap(), &typed), "{typed}");
+        // A view serializes to the very bytes of a frame.
+        assert_eq!(serde_json::to_string(&back).unwrap(), again.as_str());
+    }
+}
+
+#[test]
+fn a_typed_payload_must_be_an_object() {
+    for not_object in [serde_json::json!([1]), serde_json::json!("x"), serde_json::json!(null)] {
+        let error =
+            Frame::serialize(ServerAction::Broadcast, "/c", "e", "r", &not_object).unwrap_err();
+        assert_eq!(error.to_string(), "a payload must be a JSON object");
+    }
+    let raw = serde_json::value::RawValue::from_string("{\"a\":\n1}".to_owned()).unwrap();
+    let frame = Frame::serialize(ServerAction::Broadcast, "/c", "e", "r", &raw).unwrap();
+    assert!(frame.as_str().ends_with("{\"a\": 1}}"), "no raw newline leaves");
+}
+
+#[test]
+fn a_typed_payload_may_build_frames_while_it_serializes() {
+    struct Nested;
+    impl serde::Serialize for Nested {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let inner = Frame::connect("r", "u", "c");
+            serializer.collect_map([("inner", inner.as_str())])
+        }
+    }
+    let frame = Frame::serialize(ServerAction::System, "/c", "e", "r", &Nested).unwrap();
+    let message = ChannelEvent::parse(frame.json()).unwrap();
+    assert!(message.payload().get("inner").unwrap().as_str().unwrap().contains("CONNECTION"));
+}
+
+#[test]
+fn owned_messages_keep_what_the_view_said() {
+    let mut random = Random::from_env("owned_messages");
+    let frames = workload_frames(2000);
+    for _ in 0..500 {
+        let frame = random.pick(&frames);
+        let mut buffer = b"garbage before".to_vec();
+        buffer.extend_from_slice(frame);
+        buffer.extend_from_slice(b"garbage behind");
+        let buffer = Bytes::from(buffer).slice(14..14 + frame.len());
+        let view = ChannelEvent::parse(frame);
+        match ChannelEvent::parse_owned(buffer.clone(), Limits::default()) {
+            Ok(owned) => {
+                let view = view.unwrap();
+                let detached = owned.clone().detach();
+                assert_ne!(detached.frame().as_ptr(), buffer.as_ptr());
+                assert_eq!(owned.frame().as_ptr(), buffer.as_ptr());
+                assert_eq!(owned, detached);
+                for message in [&owned, &detached] {
+                    assert_eq!(message.action(), view.action());
+                    assert_eq!(message.event(), view.event());
+                    assert_eq!(message.channel_name(), view.channel_name());
+                    assert_eq!(message.request_id(), view.request_id());
+                    assert_eq!(message.payload(), view.payload());
+                }
+                let json = serde_json::to_string(&owned).unwrap();
+                assert_eq!(json, serde_json::to_string(&view).unwrap());
+            }
+            Err(error) => assert_eq!(error, view.unwrap_err()),
+        }
+    }
+    let escaped = br#"{"action":"BROADCAST","event":"\u0041","channelName":"\n","requestId":"r","payload":{}}"#;
+    let owned = ClientMessage::parse_owned(Bytes::from_static(escaped), Limits::default()).unwrap();
+    assert_eq!((owned.event(), owned.channel_name()), ("A", "\n"));
+    let bad = ClientMessage::parse_owned(Bytes::from_static(b"{\"\xff\"}"), Limits::default());
+    assert_eq!(bad.unwrap_err(), ClientMessage::parse(b"{\"\xff\"}").unwrap_err());
+    fn is_send<T: Send + Sync + 'static>(_: &T) {}
+    is_send(&owned);
+}
