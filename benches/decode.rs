@@ -1,0 +1,51 @@
+//! Parsing whole frames into views: ns a workload, throughput in bytes and in messages.
+
+mod support;
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pondwire::{ChannelEvent, ClientMessage};
+use support::{WORKLOADS, bytes, frames};
+
+/// Parses as the receiver of the frame would; presence goes to clients only.
+fn parse(frame: &[u8]) -> bool {
+    ClientMessage::parse(black_box(frame)).is_ok()
+}
+
+fn parse_presence(frame: &[u8]) -> bool {
+    ChannelEvent::parse(black_box(frame)).is_ok()
+}
+
+fn workloads(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    for workload in WORKLOADS {
+        let frames = frames(workload);
+        let parse = if frames.iter().all(|frame| parse(frame)) { parse } else { parse_presence };
+        assert!(frames.iter().all(|frame| parse(frame)), "{workload} holds messages");
+        let all =
+            Throughput::ElementsAndBytes { elements: frames.len() as u64, bytes: bytes(&frames) };
+        group.throughput(all);
+        group.bench_function(workload, |bencher| {
+            bencher.iter(|| frames.iter().filter(|frame| parse(frame)).count());
+        });
+    }
+    group.finish();
+}
+
+/// What it costs to refuse a frame at its very end, against taking it.
+fn refusals(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("refuse");
+    let mut frames = frames("mixed-day");
+    for frame in &mut frames {
+        frame.pop();
+    }
+    group.throughput(Throughput::Elements(frames.len() as u64));
+    group.bench_function("mixed-day-truncated", |bencher| {
+        bencher.iter(|| frames.iter().filter(|frame| parse(frame)).count());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, workloads, refusals);
+criterion_main!(benches);

@@ -1,0 +1,65 @@
+//! Messages into frames: relayed, typed, and shared.
+
+mod support;
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pondwire::{ChannelEvent, Frame, Payload, PresenceEvent, ServerAction};
+use support::frames;
+
+const ID: &str = "6de7f22d-a688-49d1-af45-1c4a729d6cd0";
+const CHANNEL: &str = "/chat/42";
+
+fn payload(frame: &[u8]) -> Payload<'_> {
+    ChannelEvent::parse(frame).expect("a message").payload()
+}
+
+fn relays(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    for workload in ["tiny-chat", "chat-500", "telemetry-1k", "presence-100", "doc-64k"] {
+        let frame = &frames(workload)[0];
+        let payload = payload(frame);
+        let size = payload.as_str().len();
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_with_input(BenchmarkId::new("relay", size), &payload, |b, payload| {
+            b.iter(|| Frame::broadcast(black_box(CHANNEL), "message", ID, *payload));
+        });
+        let typed: serde_json::Value = payload.decode().expect("JSON");
+        group.bench_with_input(BenchmarkId::new("serialize", size), &typed, |b, typed| {
+            b.iter(|| {
+                Frame::serialize(ServerAction::Broadcast, black_box(CHANNEL), "message", ID, typed)
+            });
+        });
+    }
+    group.finish();
+}
+
+fn presence(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("presence");
+    let frame = &frames("presence-1000")[0];
+    let ChannelEvent::Presence(message) = ChannelEvent::parse(frame).expect("a message") else {
+        panic!("a presence workload");
+    };
+    let users: Vec<Payload<'_>> = message.presence().collect();
+    group.throughput(Throughput::Elements(users.len() as u64));
+    group.bench_function("assemble-1000", |b| {
+        b.iter(|| {
+            let all = black_box(&users).iter().copied();
+            Frame::presence(CHANNEL, PresenceEvent::Join, ID, all, users[0])
+        });
+    });
+    group.finish();
+}
+
+fn sharing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("share");
+    let frame = Frame::broadcast(CHANNEL, "message", ID, Payload::EMPTY);
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("clone", |b| b.iter(|| black_box(&frame).clone()));
+    group.bench_function("wire-bytes", |b| b.iter(|| black_box(&frame).wire_bytes()));
+    group.finish();
+}
+
+criterion_group!(benches, relays, presence, sharing);
+criterion_main!(benches);
