@@ -1,0 +1,65 @@
+//! pondwire beside its peers, as Markdown tables of times and ratios.
+//!
+//! ```text
+//! cargo run --release -- [--rounds N] [--workload NAME] [--markdown-out FILE]
+//! ```
+//!
+//! `--workload` takes the name of one row. All contenders of a row take turns in every round, so
+//! that a machine that speeds up or slows down does so for all; a time is the median of the
+//! rounds. sonic-rs picks its instruction set when it is compiled, the others when they start:
+//! build with `RUSTFLAGS=-Ctarget-cpu=native` too before judging it.
+
+mod bench;
+mod inbound;
+mod peers;
+mod report;
+mod workloads;
+
+use std::process::ExitCode;
+use std::{env, fs};
+
+use bench::Plan;
+
+const USAGE: &str = "usage: compare [--rounds N] [--workload NAME] [--markdown-out FILE]";
+
+struct Options {
+    plan: Plan,
+    markdown_out: Option<String>,
+}
+
+impl Options {
+    fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
+        let mut options = Self { plan: Plan { rounds: 51, only: None }, markdown_out: None };
+        while let Some(flag) = args.next() {
+            let value = args.next()?;
+            match flag.as_str() {
+                "--rounds" => options.plan.rounds = value.parse().ok().filter(|&n| n > 0)?,
+                "--workload" => options.plan.only = Some(value),
+                "--markdown-out" => options.markdown_out = Some(value),
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
+}
+
+fn main() -> ExitCode {
+    let Some(Options { plan, markdown_out }) = Options::parse(env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let sections = [inbound::section(&plan)];
+    if sections.iter().all(|section| section.rows.is_empty()) {
+        eprintln!("no row has this name; see profiles/workloads and the table");
+        return ExitCode::FAILURE;
+    }
+    let report = report::markdown(&plan, &sections);
+    print!("{report}");
+    if let Some(path) = markdown_out
+        && let Err(error) = fs::write(&path, report)
+    {
+        eprintln!("{path}: {error}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
