@@ -10,7 +10,11 @@
 //! build with `RUSTFLAGS=-Ctarget-cpu=native` too before judging it.
 
 mod bench;
+mod decode;
+mod encode;
+mod field;
 mod inbound;
+mod payloads;
 mod peers;
 mod report;
 mod workloads;
@@ -48,7 +52,12 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let sections = [inbound::section(&plan)];
+    let sections = [
+        inbound::section(&plan),
+        encode::section(&plan),
+        decode::section(&plan),
+        field::section(&plan),
+    ];
     if sections.iter().all(|section| section.rows.is_empty()) {
         eprintln!("no row has this name; see profiles/workloads and the table");
         return ExitCode::FAILURE;

@@ -14,7 +14,7 @@ use crate::workloads::Line;
 pub use self::pondsocket_common::PondsocketCommon;
 pub use self::pondwire::Pondwire;
 pub use self::serde_json::SerdeJson;
-pub use self::simd_json::SimdJson;
+pub use self::simd_json::{Scratch, SimdJson};
 pub use self::sonic_rs::SonicRs;
 
 /// A parser of frames.

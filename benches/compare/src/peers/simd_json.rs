@@ -1,5 +1,6 @@
+use serde::de::DeserializeOwned;
 use simd_json::prelude::*;
-use simd_json::{Buffers, INPUT_PADDING, Tape, fill_tape_padded};
+use simd_json::{Buffers, Deserializer, INPUT_PADDING, Tape, fill_tape_padded};
 
 use super::{Peer, accepted};
 use crate::workloads::Line;
@@ -19,6 +20,13 @@ impl Default for Scratch {
 }
 
 impl Scratch {
+    pub fn decode<T: DeserializeOwned>(&mut self, json: &[u8]) -> simd_json::Result<T> {
+        let mut deserializer = Deserializer::from_tape(self.fill(json)?);
+        let decoded = T::deserialize(&mut deserializer);
+        self.tape = deserializer.into_tape().reset();
+        decoded
+    }
+
     /// The caller gives the tape back to `self.tape`.
     fn fill(&mut self, json: &[u8]) -> simd_json::Result<Tape<'_>> {
         self.input.clear();

@@ -1,0 +1,55 @@
+//! Payloads of an exact size, alike at every size.
+
+use serde::Deserialize;
+
+/// The sizes that the decode section runs.
+pub const SIZES: [usize; 6] = [100, 300, 1024, 4096, 16_384, 65_536];
+
+/// What [`json`] writes, typed.
+#[derive(Debug, PartialEq, Deserialize)]
+pub struct Document {
+    items: Vec<Item>,
+    text: String,
+    last: u64,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Item {
+    id: u64,
+    name: String,
+    score: f64,
+    online: bool,
+    tags: Vec<String>,
+}
+
+/// The value of the last key, `last`.
+pub const LAST: u64 = 1_790_000_001_926;
+
+/// A JSON object of `size` bytes: as many records as fit, text that fills up, the key `last`.
+pub fn json(size: usize) -> String {
+    let tail = |text: &str| format!(r#"],"text":"{text}","last":{LAST}}}"#);
+    let room = size - tail("").len();
+    let mut json = r#"{"items":["#.to_owned();
+    for id in 10_000.. {
+        let comma = if id == 10_000 { "" } else { "," };
+        let (score, online) = (id % 100, id % 3 == 0);
+        let item = format!(
+            r#"{comma}{{"id":{id},"name":"user {id}","score":{score}.25,"online":{online},"tags":["red","blue"]}}"#
+        );
+        if json.len() + item.len() > room {
+            break;
+        }
+        json.push_str(&item);
+    }
+    let fill = "the quick brown fox ".chars().cycle().take(room - json.len());
+    json + &tail(&fill.collect::<String>())
+}
+
+/// `100 B`, `4 KB`, `9.9 KB`.
+pub fn size_name(size: usize) -> String {
+    match size {
+        0..1024 => format!("{size} B"),
+        _ if size.is_multiple_of(1024) => format!("{} KB", size / 1024),
+        _ => format!("{:.1} KB", size as f64 / 1024.0),
+    }
+}
