@@ -1,7 +1,53 @@
-//! The PondSocket wire protocol as a zero-copy codec.
+//! The PondSocket wire protocol as a zero-copy codec, for servers with many connections.
 //!
-//! A received frame becomes a borrowed view in one validating pass without an
-//! allocation; a broadcast becomes bytes once, whoever receives it.
+//! PondSocket puts channels, presence and broadcasts on a WebSocket (or on server-sent events).
+//! This crate turns received frames into borrowed views without allocating, and a broadcast into
+//! bytes once, whoever receives it. It does no I/O and knows no runtime.
+//!
+//! ```
+//! use pondwire::{ClientAction, ClientMessage, Frame, uuid};
+//!
+//! # fn publish(_: Frame) {}
+//! # #[derive(serde::Deserialize)] struct Join { name: String }
+//! # fn on_frame(bytes: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+//! let message = ClientMessage::parse(bytes)?; // borrows `bytes`; all of it is validated
+//! match message.action() {
+//!     ClientAction::Broadcast => {
+//!         let payload = message.payload(); // not decoded, and never will be
+//!         publish(Frame::broadcast(message.channel_name(), message.event(), &uuid(), payload));
+//!     }
+//!     ClientAction::JoinChannel => {
+//!         let join: Join = message.payload().decode()?; // typed, on demand
+//!     }
+//!     ClientAction::LeaveChannel => {}
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # The way data flows
+//!
+//! ```text
+//! socket bytes ─► scan ─► view ─► payload     inbound: borrow, validate, stay lazy
+//! message      ─► encode ─► frame ─► sockets  outbound: serialize once
+//! ```
+//!
+//! - **Inbound**: [`ClientMessage`], [`ServerMessage`], [`PresenceMessage`] and [`ChannelEvent`]
+//!   view a frame; [`OwnedMessage`] keeps it. Their [`Payload`] is navigated lazily or decoded.
+//!   A frame that is no message gives a [`ValidationError`]: kind, path and byte offset.
+//! - **Outbound**: a [`Frame`] is one shared, ready-to-send message.
+//! - **Vocabulary**: [`protocol`] holds every name on the wire, ids, headers, channel patterns and
+//!   typed schemas.
+//!
+//! # Features
+//!
+//! - `uuid` (on by default): [`uuid()`](protocol::uuid) and [`Frame::invalid_message`].
+//! - `http`: [`protocol::Headers`] over `http::HeaderMap`.
+//!
+//! # What is promised
+//!
+//! Any bytes give a view or an error, in time linear in their number, without recursion and
+//! within the memory they already take. Parsing and refusing allocate nothing, sending allocates
+//! once. Unsafe code is confined to the `frame` module.
 
 mod encode;
 mod error;
@@ -22,3 +68,8 @@ pub use protocol::uuid;
 pub use protocol::{ClientAction, PresenceEvent, ServerAction};
 pub use scan::JsonType;
 pub use view::{ChannelEvent, ClientMessage, OwnedMessage, PresenceMessage, ServerMessage};
+
+/// The README's code runs as a test too.
+#[cfg(all(doctest, feature = "uuid"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
