@@ -1,0 +1,115 @@
+//! A PondSocket server in one process: `cargo run --release --example server`, or with
+//! `-- --addr 127.0.0.1:0` for a free port; the address is printed once it listens.
+//!
+//! It serves `/api/socket`. Channels are `/chat/:id`; a join with `{"deny":true}` is declined.
+//! The event `echo` is answered to its sender; `track`, `update` and `untrack` set the sender's
+//! presence; `evict` with `{"id":…,"reason":…}` removes a user; every other event goes to all
+//! members, the sender included.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `http` | the request before the upgrade |
+//! | `connection` | one WebSocket: frames in, frames out, and how it ends |
+//! | `user` | what a client's messages mean |
+//! | `room`, `rooms` | the members of a channel and their presence; the channels there are |
+//! | `outbox` | the bounded queue of frames in front of each connection |
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+mod connection;
+mod http;
+mod outbox;
+mod room;
+mod rooms;
+mod user;
+
+/// What all connections share.
+#[derive(Default)]
+pub(crate) struct Server {
+    rooms: rooms::Rooms,
+    /// How many connections were closed because they did not read fast enough.
+    slow_consumers: AtomicUsize,
+}
+
+/// How long connections may take to close when the server ends.
+const GRACE: Duration = Duration::from_secs(6);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Some(addr) = address(std::env::args().skip(1)) else {
+        eprintln!("usage: server [--addr 127.0.0.1:8080]");
+        return ExitCode::from(2);
+    };
+    match run(&addr).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{addr}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn address(mut arguments: impl Iterator<Item = String>) -> Option<String> {
+    let addr = match arguments.next().as_deref() {
+        None => return Some("127.0.0.1:8080".to_owned()),
+        Some("--addr") => arguments.next()?,
+        Some(_) => return None,
+    };
+    arguments.next().is_none().then_some(addr)
+}
+
+async fn run(addr: &str) -> io::Result<()> {
+    let listener = TcpListener::bind(addr).await?;
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut stdout = io::stdout();
+    writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
+    stdout.flush()?;
+    let stop = async move {
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+    };
+    serve(listener, stop).await;
+    Ok(())
+}
+
+/// Serves whoever connects until `stop`, then closes all connections.
+pub(crate) async fn serve(listener: TcpListener, stop: impl Future<Output = ()>) {
+    let server = Arc::new(Server::default());
+    let stopping = watch::Sender::new(false);
+    let mut connections = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let server = Arc::clone(&server);
+                    connections.spawn(connection::run(stream, server, stopping.subscribe()));
+                }
+                // Out of file descriptors, most likely: serve on whom we have.
+                Err(error) => {
+                    eprintln!("accept: {error}");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = &mut stop => break,
+        }
+    }
+    drop(listener);
+    stopping.send_replace(true);
+    let closed = async { while connections.join_next().await.is_some() {} };
+    if timeout(GRACE, closed).await.is_err() {
+        eprintln!("some connections did not close in time");
+    }
+}

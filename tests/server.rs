@@ -1,0 +1,549 @@
+//! `examples/server` over real sockets: what clients rely on, and what hostile ones try.
+
+use std::net::{SocketAddr, TcpListener};
+use std::thread::{self, JoinHandle};
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+#[path = "../examples/server/main.rs"]
+#[allow(dead_code, reason = "its `main` is not called")]
+mod server;
+#[path = "support/websocket.rs"]
+mod websocket;
+
+use websocket::{Opcode, Received, WebSocket};
+
+const ROOM: &str = "/chat/42";
+
+/// The example, serving on a port of its own until it is dropped.
+struct Server {
+    addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                server::serve(listener, async { drop(stopped.await) }).await;
+            });
+        });
+        Self { addr, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server ends well");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A second panic would hide the first.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A connected client; frames that it is sent are checked to have the five keys in their order.
+struct Client {
+    socket: WebSocket,
+    id: String,
+    requests: u32,
+}
+
+impl Client {
+    fn connect(server: &Server) -> Self {
+        let socket = WebSocket::open(server.addr, "/api/socket").expect("an upgrade");
+        let mut client = Self { socket, id: String::new(), requests: 0 };
+        let greeting = client.next();
+        assert_eq!(greeting["action"], "CONNECT");
+        assert_eq!(greeting["event"], "CONNECTION");
+        assert_eq!(greeting["channelName"], "GATEWAY");
+        assert_eq!(greeting["payload"]["id"], greeting["payload"]["connectionId"]);
+        client.id = greeting["payload"]["id"].as_str().unwrap().to_owned();
+        client
+    }
+
+    /// Connected and a member.
+    fn joined(server: &Server, channel: &str) -> Self {
+        let mut client = Self::connect(server);
+        client.join(channel);
+        client
+    }
+
+    fn join(&mut self, channel: &str) {
+        let request = self.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", "{}");
+        self.expect(json!({
+            "action": "SYSTEM", "event": "ACKNOWLEDGE", "channelName": channel,
+            "requestId": request, "payload": {},
+        }));
+    }
+
+    /// Sends a message and returns its request id; `payload` is spliced as it is.
+    fn send(&mut self, action: &str, channel: &str, event: &str, payload: &str) -> String {
+        self.requests += 1;
+        let request = format!("{}-{}", &self.id[..8], self.requests);
+        self.socket.text(&message(action, channel, event, &request, payload));
+        request
+    }
+
+    /// Sends an event to [`ROOM`].
+    fn event(&mut self, event: &str, payload: &str) -> String {
+        self.send("BROADCAST", ROOM, event, payload)
+    }
+
+    fn next_text(&mut self) -> String {
+        match self.socket.receive() {
+            Received::Text(text) => text,
+            other => panic!("expected a message, got {other:?}"),
+        }
+    }
+
+    fn next(&mut self) -> Value {
+        let text = self.next_text();
+        assert!(!text.contains(['\n', '\r']), "{text}");
+        let mut from = 0;
+        for key in ["action", "event", "channelName", "requestId", "payload"] {
+            let at = text[from..].find(&format!("\"{key}\":"));
+            from += at.unwrap_or_else(|| panic!("{key} in its place in {text}"));
+        }
+        let message: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(message.as_object().unwrap().len(), 5, "{text}");
+        message
+    }
+
+    fn expect(&mut self, expected: Value) {
+        assert_eq!(self.next(), expected);
+    }
+
+    /// Expects a refusal on the gateway and returns it.
+    fn expect_invalid(&mut self, status: u16) -> Value {
+        let message = self.next();
+        assert_eq!(message["action"], "ERROR");
+        assert_eq!(message["event"], "INVALID_MESSAGE");
+        assert_eq!(message["channelName"], "GATEWAY");
+        assert_eq!(message["payload"]["status"], status, "{message}");
+        message
+    }
+
+    /// Expects a presence frame: (event, list, changed).
+    fn expect_presence(&mut self, event: &str, presence: Value, changed: Value) {
+        let message = self.next();
+        assert_eq!(message["action"], "PRESENCE", "{message}");
+        assert_eq!(message["event"], event);
+        assert_eq!(message["channelName"], ROOM);
+        assert_eq!(message["payload"], json!({ "presence": presence, "changed": changed }));
+    }
+
+    /// Nothing was sent to this client but what it has read: the next frame answers a request
+    /// that has nothing to do with any room.
+    fn expect_nothing(&mut self) {
+        let request = self.send("LEAVE_CHANNEL", "/chat/elsewhere", "LEAVE_CHANNEL", "{}");
+        let message = self.next();
+        assert_eq!(message["requestId"], request, "{message}");
+        assert_eq!(message["event"], "EXIT_ACKNOWLEDGE");
+    }
+
+    /// The connection is of use still.
+    fn expect_alive(&mut self) {
+        let request = self.event("echo", r#"{"alive":true}"#);
+        self.expect(json!({
+            "action": "SYSTEM", "event": "echo", "channelName": ROOM, "requestId": request,
+            "payload": { "alive": true },
+        }));
+    }
+
+    fn expect_closed(&mut self, code: u16) {
+        assert_eq!(self.socket.receive(), Received::Close(code));
+        assert_eq!(self.socket.receive(), Received::End);
+    }
+}
+
+fn message(action: &str, channel: &str, event: &str, request: &str, payload: &str) -> String {
+    format!(
+        r#"{{"action":"{action}","channelName":"{channel}","requestId":"{request}","event":"{event}","payload":{payload}}}"#
+    )
+}
+
+/// An `echo` of exactly `len` bytes.
+fn message_of(len: usize) -> String {
+    let empty = message("BROADCAST", ROOM, "echo", "r-1", r#"{"text":""}"#).len();
+    let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(len - empty));
+    message("BROADCAST", ROOM, "echo", "r-1", &payload)
+}
+
+#[test]
+fn http_requests_that_are_no_upgrade() {
+    let server = Server::start();
+    assert!(websocket::get(server.addr, "/").starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(websocket::get(server.addr, "/other").starts_with("HTTP/1.1 404 "));
+    assert!(websocket::get(server.addr, "/api/socket").starts_with("HTTP/1.1 400 "));
+    let refused = WebSocket::open(server.addr, "/api/other").err().expect("no upgrade");
+    assert!(refused.starts_with("http/1.1 404 "), "{refused}");
+    assert!(WebSocket::open(server.addr, "/api/socket?token=abc").is_ok());
+}
+
+#[test]
+fn joins_are_acknowledged_or_declined() {
+    let server = Server::start();
+    let mut client = Client::connect(&server);
+    client.join(ROOM);
+    for (channel, payload, code) in [
+        ("/chat/private", r#"{"deny":true}"#, 403),
+        ("/chat/private", r#"{"deny":"because"}"#, 403),
+        ("/nowhere", "{}", 404),
+        ("/chat/", "{}", 404),
+        ("/chat/a/b", "{}", 404),
+        ("chat/a", "{}", 404),
+    ] {
+        let request = client.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", payload);
+        let answer = client.next();
+        assert_eq!(answer["action"], "SYSTEM");
+        assert_eq!(answer["event"], "UNAUTHORIZED");
+        assert_eq!(answer["channelName"], channel);
+        assert_eq!(answer["requestId"], request);
+        assert_eq!(answer["payload"]["code"], code, "{channel} {payload}");
+    }
+    for payload in [r#"{"deny":false}"#, r#"{"deny":null}"#] {
+        client.send("JOIN_CHANNEL", "/chat/open", "JOIN_CHANNEL", payload);
+        assert_eq!(client.next()["event"], "ACKNOWLEDGE");
+    }
+}
+
+#[test]
+fn the_acknowledgement_is_the_first_frame_of_a_channel() {
+    let server = Server::start();
+    let mut busy = Client::joined(&server, ROOM);
+    for i in 0..200 {
+        let mut joining = Client::connect(&server);
+        joining.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", "{}");
+        busy.event("say", &format!(r#"{{"i":{i}}}"#));
+        assert_eq!(joining.next()["event"], "ACKNOWLEDGE");
+        busy.next();
+    }
+}
+
+#[test]
+fn a_broadcast_is_one_frame_for_all() {
+    let server = Server::start();
+    let mut sender = Client::joined(&server, ROOM);
+    let mut other = Client::joined(&server, ROOM);
+    let mut elsewhere = Client::joined(&server, "/chat/43");
+
+    let request = sender.event("say", "{\"b\" :\n1e400,\r\n\"a\":\"h\\u00e9\"}");
+    let text = sender.next_text();
+    assert_eq!(other.next_text(), text, "the sender's request id is as fresh as everyone's");
+    assert!(text.ends_with("\"payload\":{\"b\" : 1e400,  \"a\":\"h\\u00e9\"}}"), "{text}");
+    assert!(text.starts_with(r#"{"action":"BROADCAST","event":"say","channelName":"/chat/42""#));
+    assert!(!text.contains(&request), "{text}");
+    elsewhere.expect_nothing();
+
+    other.event("say", "{}");
+    assert_ne!(sender.next()["requestId"], "");
+    other.next();
+    other.expect_alive();
+    sender.expect_nothing();
+}
+
+#[test]
+fn malformed_messages_are_answered_and_forgiven() {
+    let server = Server::start();
+    let mut client = Client::joined(&server, ROOM);
+    client.socket.text(r#"{"action":"ping"}"#);
+    assert_eq!(client.expect_invalid(400)["payload"]["error"], "event: Missing required field");
+    for malformed in ["", "not json", "[]", "{\"event\":", "{}{}", "\u{feff}{}"] {
+        client.socket.text(malformed);
+        client.expect_invalid(400);
+    }
+    client.socket.text(&"[".repeat(100_000));
+    client.expect_invalid(400);
+    client.socket.text(&message("BROADCAST", "", "say", "r-2", "{}"));
+    assert_eq!(client.expect_invalid(400)["requestId"], "r-2");
+    client.socket.text(&message("BROADCAST", ROOM, "", "r-3", "{}"));
+    assert_eq!(client.expect_invalid(400)["requestId"], "r-3");
+    client.socket.text(&message("BROADCAST", ROOM, "say", "", "{}"));
+    assert_ne!(client.expect_invalid(400)["requestId"], "");
+    client.expect_alive();
+}
+
+#[test]
+fn binary_is_text_when_it_is_utf8() {
+    let server = Server::start();
+    let mut client = Client::joined(&server, ROOM);
+    let echo = message("BROADCAST", ROOM, "echo", "r-1", r#"{"text":"é"}"#);
+    client.socket.send(Opcode::Binary, true, echo.as_bytes());
+    assert_eq!(client.next()["payload"]["text"], "é");
+    client.socket.send(Opcode::Binary, true, b"{\"event\":\"\xFF\"}");
+    client.expect_invalid(400);
+    client.expect_alive();
+}
+
+#[test]
+fn fragments_and_pings() {
+    let server = Server::start();
+    let mut client = Client::joined(&server, ROOM);
+    let echo = message("BROADCAST", ROOM, "echo", "r-1", r#"{"text":"é"}"#);
+    let (first, second) = echo.as_bytes().split_at(echo.len() - 4);
+    client.socket.send(Opcode::Text, false, first);
+    client.socket.send(Opcode::Ping, true, b"still there?");
+    client.socket.send(Opcode::Continuation, true, second);
+    assert_eq!(client.socket.receive(), Received::Pong(b"still there?".to_vec()));
+    assert_eq!(client.next()["payload"]["text"], "é");
+}
+
+#[test]
+fn text_that_is_not_utf8_closes_the_connection() {
+    let server = Server::start();
+    let mut client = Client::joined(&server, ROOM);
+    client.socket.send(Opcode::Text, true, b"{\"event\":\"\xFF\"}");
+    client.expect_closed(1007);
+}
+
+#[test]
+fn a_client_may_close() {
+    let server = Server::start();
+    let mut client = Client::joined(&server, ROOM);
+    client.socket.send(Opcode::Close, true, &[0x03, 0xE8]);
+    client.expect_closed(1000);
+}
+
+#[test]
+fn oversize_is_refused_and_closes() {
+    const LIMIT: usize = 1 << 20;
+    let server = Server::start();
+
+    // The largest message there may be, and one byte more. What was asked before is answered.
+    let mut client = Client::joined(&server, ROOM);
+    client.socket.text(&message_of(LIMIT));
+    assert_eq!(client.next()["event"], "echo");
+    let request = client.event("echo", "{}");
+    client.socket.text(&message_of(LIMIT + 1));
+    assert_eq!(client.next()["requestId"], request);
+    client.expect_invalid(413);
+    client.expect_closed(1009);
+
+    // Much more, all of it sent before anything is read.
+    let mut client = Client::joined(&server, ROOM);
+    client.socket.text(&message_of(24 * LIMIT));
+    client.expect_invalid(413);
+    client.expect_closed(1009);
+
+    // More than there is memory, only announced.
+    let mut client = Client::joined(&server, ROOM);
+    client.socket.announce(1 << 50);
+    client.expect_invalid(413);
+    client.expect_closed(1009);
+
+    // In fragments of a lawful size.
+    let mut client = Client::joined(&server, ROOM);
+    let message = message_of(LIMIT + LIMIT / 2).into_bytes();
+    let (first, second) = message.split_at(LIMIT - 7);
+    client.socket.send(Opcode::Text, false, first);
+    client.socket.send(Opcode::Continuation, true, second);
+    client.expect_invalid(413);
+    client.expect_closed(1009);
+}
+
+#[test]
+fn presence_goes_to_those_who_are_tracked() {
+    let server = Server::start();
+    let mut first = Client::joined(&server, ROOM);
+    let mut second = Client::joined(&server, ROOM);
+    let mut silent = Client::joined(&server, ROOM);
+
+    first.event("update", r#"{"n":0}"#);
+    first.expect_invalid(400);
+    first.event("untrack", "{}");
+    first.expect_invalid(400);
+
+    first.event("track", r#"{"n":1}"#);
+    first.expect_presence("JOIN", json!([{ "n": 1 }]), json!({ "n": 1 }));
+    second.expect_nothing();
+
+    second.event("track", r#"{"n":2}"#);
+    for client in [&mut first, &mut second] {
+        client.expect_presence("JOIN", json!([{ "n": 1 }, { "n": 2 }]), json!({ "n": 2 }));
+    }
+    first.event("update", r#"{"n":3}"#);
+    for client in [&mut first, &mut second] {
+        client.expect_presence("UPDATE", json!([{ "n": 3 }, { "n": 2 }]), json!({ "n": 3 }));
+    }
+    second.event("track", r#"{"n":4}"#);
+    for client in [&mut first, &mut second] {
+        client.expect_presence("UPDATE", json!([{ "n": 3 }, { "n": 4 }]), json!({ "n": 4 }));
+    }
+    first.event("untrack", "{}");
+    second.expect_presence("LEAVE", json!([{ "n": 4 }]), json!({ "n": 3 }));
+    first.expect_nothing();
+    silent.expect_nothing();
+}
+
+#[test]
+fn who_leaves_or_disconnects_is_present_no_longer() {
+    let server = Server::start();
+    let mut stays = Client::joined(&server, ROOM);
+    let mut leaves = Client::joined(&server, ROOM);
+    let mut vanishes = Client::joined(&server, ROOM);
+    stays.event("track", r#"{"n":1}"#);
+    stays.next();
+    for (client, n) in [(&mut leaves, 2), (&mut vanishes, 3)] {
+        client.event("track", &format!(r#"{{"n":{n}}}"#));
+        assert_eq!(client.next()["event"], "JOIN");
+        assert_eq!(stays.next()["event"], "JOIN");
+    }
+    assert_eq!(leaves.next()["payload"]["changed"]["n"], 3);
+
+    let request = leaves.send("LEAVE_CHANNEL", ROOM, "LEAVE_CHANNEL", "{}");
+    leaves.expect(json!({
+        "action": "SYSTEM", "event": "EXIT_ACKNOWLEDGE", "channelName": ROOM,
+        "requestId": request, "payload": {},
+    }));
+    stays.expect_presence("LEAVE", json!([{ "n": 1 }, { "n": 3 }]), json!({ "n": 2 }));
+
+    drop(vanishes);
+    stays.expect_presence("LEAVE", json!([{ "n": 1 }]), json!({ "n": 3 }));
+    leaves.expect_nothing();
+
+    // It left, so it may not speak there; it may come back.
+    let request = leaves.event("say", "{}");
+    let answer = leaves.next();
+    assert_eq!((&answer["event"], &answer["requestId"]), (&json!("NOT_FOUND"), &json!(request)));
+    leaves.join(ROOM);
+    leaves.expect_alive();
+}
+
+#[test]
+fn evicted_users_are_told_and_gone() {
+    let server = Server::start();
+    let mut evicts = Client::joined(&server, ROOM);
+    let mut evicted = Client::joined(&server, ROOM);
+    for client in [&mut evicts, &mut evicted] {
+        client.event("track", "{}");
+        client.next();
+    }
+    evicts.next();
+
+    evicts.event("evict", &json!({ "id": evicted.id, "reason": "spam" }).to_string());
+    let notice = evicted.next();
+    assert_eq!(notice["action"], "SYSTEM");
+    assert_eq!(notice["event"], "EVICTED");
+    assert_eq!(notice["channelName"], ROOM);
+    assert_eq!(notice["payload"], json!({ "reason": "spam" }));
+    evicts.expect_presence("LEAVE", json!([{}]), json!({}));
+
+    evicts.event("say", "{}");
+    assert_eq!(evicts.next()["event"], "say");
+    evicted.expect_nothing();
+    evicted.event("say", "{}");
+    assert_eq!(evicted.next()["event"], "NOT_FOUND");
+
+    // Nobody to evict; then the sender itself, which was the last member.
+    for payload in [json!({ "id": evicted.id }), json!({ "id": "?" }), json!({ "id": 7 })] {
+        let request = evicts.event("evict", &payload.to_string());
+        let answer = evicts.next();
+        assert_eq!(
+            (&answer["event"], &answer["requestId"]),
+            (&json!("NOT_FOUND"), &json!(request))
+        );
+    }
+    evicts.event("evict", "{}");
+    assert_eq!(evicts.next()["payload"], json!({ "reason": "" }));
+    evicts.event("echo", "{}");
+    assert_eq!(evicts.next()["event"], "NOT_FOUND");
+
+    for client in [&mut evicts, &mut evicted] {
+        client.join(ROOM);
+        client.expect_alive();
+    }
+    evicts.event("say", "{}");
+    assert_eq!(evicted.next()["event"], "say");
+}
+
+#[test]
+fn a_double_join_delivers_once() {
+    let server = Server::start();
+    let mut client = Client::joined(&server, ROOM);
+    client.join(ROOM);
+    client.event("say", "{}");
+    assert_eq!(client.next()["event"], "say");
+    client.expect_nothing();
+}
+
+#[test]
+fn a_channel_that_is_not_joined_is_not_found() {
+    let server = Server::start();
+    let _member = Client::joined(&server, ROOM);
+    let mut stranger = Client::connect(&server);
+    for event in ["say", "echo", "track", "evict"] {
+        let request = stranger.event(event, "{}");
+        let answer = stranger.next();
+        assert_eq!(answer["action"], "SYSTEM");
+        assert_eq!(answer["event"], "NOT_FOUND");
+        assert_eq!(answer["channelName"], ROOM);
+        assert_eq!(answer["requestId"], request);
+        assert_eq!(answer["payload"]["code"], 404);
+    }
+    // A leave is acknowledged whether there was something to leave or not.
+    stranger.expect_nothing();
+}
+
+#[test]
+fn a_burst_arrives_whole_and_in_order() {
+    let server = Server::start();
+    let mut sender = Client::joined(&server, ROOM);
+    let mut other = Client::joined(&server, ROOM);
+    for i in 0..1000 {
+        sender.event("say", &format!(r#"{{"i":{i}}}"#));
+    }
+    for client in [&mut sender, &mut other] {
+        for i in 0..1000 {
+            assert_eq!(client.next()["payload"]["i"], i);
+        }
+        client.expect_nothing();
+    }
+}
+
+#[test]
+fn a_slow_consumer_is_disconnected_and_nobody_waits_for_it() {
+    let server = Server::start();
+    let mut sender = Client::joined(&server, ROOM);
+    let _slow = Client::joined(&server, ROOM);
+    let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(16 * 1024));
+    for _ in 0..200 {
+        for _ in 0..50 {
+            sender.event("say", &payload);
+        }
+        for _ in 0..50 {
+            sender.next_text();
+        }
+        if websocket::get(server.addr, "/").trim_end().ends_with("disconnected: 1") {
+            return;
+        }
+    }
+    panic!("10,000 frames of 16 KiB waited for a client that reads none");
+}
+
+#[test]
+fn the_end_of_the_server_closes_connections() {
+    let mut server = Server::start();
+    let mut client = Client::joined(&server, ROOM);
+    drop(server.stop.take());
+    assert_eq!(client.socket.receive(), Received::Close(1001));
+    client.socket.send(Opcode::Close, true, &[0x03, 0xE9]);
+    assert_eq!(client.socket.receive(), Received::End);
+    drop(client);
+    server.stop();
+}
