@@ -3,18 +3,19 @@
 use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::oneshot;
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "../examples/server/main.rs"]
 #[allow(dead_code, reason = "its `main` is not called")]
 mod server;
 #[path = "support/websocket.rs"]
 mod websocket;
 
+use client::{Client, ROOM, message, message_of};
 use websocket::{Opcode, Received, WebSocket};
-
-const ROOM: &str = "/chat/42";
 
 /// The example, serving on a port of its own until it is dropped.
 struct Server {
@@ -57,134 +58,6 @@ impl Drop for Server {
     }
 }
 
-/// A connected client; frames that it is sent are checked to have the five keys in their order.
-struct Client {
-    socket: WebSocket,
-    id: String,
-    requests: u32,
-}
-
-impl Client {
-    fn connect(server: &Server) -> Self {
-        let socket = WebSocket::open(server.addr, "/api/socket").expect("an upgrade");
-        let mut client = Self { socket, id: String::new(), requests: 0 };
-        let greeting = client.next();
-        assert_eq!(greeting["action"], "CONNECT");
-        assert_eq!(greeting["event"], "CONNECTION");
-        assert_eq!(greeting["channelName"], "GATEWAY");
-        assert_eq!(greeting["payload"]["id"], greeting["payload"]["connectionId"]);
-        client.id = greeting["payload"]["id"].as_str().unwrap().to_owned();
-        client
-    }
-
-    /// Connected and a member.
-    fn joined(server: &Server, channel: &str) -> Self {
-        let mut client = Self::connect(server);
-        client.join(channel);
-        client
-    }
-
-    fn join(&mut self, channel: &str) {
-        let request = self.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", "{}");
-        self.expect(json!({
-            "action": "SYSTEM", "event": "ACKNOWLEDGE", "channelName": channel,
-            "requestId": request, "payload": {},
-        }));
-    }
-
-    /// Sends a message and returns its request id; `payload` is spliced as it is.
-    fn send(&mut self, action: &str, channel: &str, event: &str, payload: &str) -> String {
-        self.requests += 1;
-        let request = format!("{}-{}", &self.id[..8], self.requests);
-        self.socket.text(&message(action, channel, event, &request, payload));
-        request
-    }
-
-    /// Sends an event to [`ROOM`].
-    fn event(&mut self, event: &str, payload: &str) -> String {
-        self.send("BROADCAST", ROOM, event, payload)
-    }
-
-    fn next_text(&mut self) -> String {
-        match self.socket.receive() {
-            Received::Text(text) => text,
-            other => panic!("expected a message, got {other:?}"),
-        }
-    }
-
-    fn next(&mut self) -> Value {
-        let text = self.next_text();
-        assert!(!text.contains(['\n', '\r']), "{text}");
-        let mut from = 0;
-        for key in ["action", "event", "channelName", "requestId", "payload"] {
-            let at = text[from..].find(&format!("\"{key}\":"));
-            from += at.unwrap_or_else(|| panic!("{key} in its place in {text}"));
-        }
-        let message: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(message.as_object().unwrap().len(), 5, "{text}");
-        message
-    }
-
-    fn expect(&mut self, expected: Value) {
-        assert_eq!(self.next(), expected);
-    }
-
-    /// Expects a refusal on the gateway and returns it.
-    fn expect_invalid(&mut self, status: u16) -> Value {
-        let message = self.next();
-        assert_eq!(message["action"], "ERROR");
-        assert_eq!(message["event"], "INVALID_MESSAGE");
-        assert_eq!(message["channelName"], "GATEWAY");
-        assert_eq!(message["payload"]["status"], status, "{message}");
-        message
-    }
-
-    /// Expects a presence frame: (event, list, changed).
-    fn expect_presence(&mut self, event: &str, presence: Value, changed: Value) {
-        let message = self.next();
-        assert_eq!(message["action"], "PRESENCE", "{message}");
-        assert_eq!(message["event"], event);
-        assert_eq!(message["channelName"], ROOM);
-        assert_eq!(message["payload"], json!({ "presence": presence, "changed": changed }));
-    }
-
-    /// Nothing was sent to this client but what it has read: the next frame answers a request
-    /// that has nothing to do with any room.
-    fn expect_nothing(&mut self) {
-        let request = self.send("LEAVE_CHANNEL", "/chat/elsewhere", "LEAVE_CHANNEL", "{}");
-        let message = self.next();
-        assert_eq!(message["requestId"], request, "{message}");
-        assert_eq!(message["event"], "EXIT_ACKNOWLEDGE");
-    }
-
-    /// The connection is of use still.
-    fn expect_alive(&mut self) {
-        let request = self.event("echo", r#"{"alive":true}"#);
-        self.expect(json!({
-            "action": "SYSTEM", "event": "echo", "channelName": ROOM, "requestId": request,
-            "payload": { "alive": true },
-        }));
-    }
-
-    fn expect_closed(&mut self, code: u16) {
-        assert_eq!(self.socket.receive(), Received::Close(code));
-        assert_eq!(self.socket.receive(), Received::End);
-    }
-}
-
-fn message(action: &str, channel: &str, event: &str, request: &str, payload: &str) -> String {
-    format!(
-        r#"{{"action":"{action}","channelName":"{channel}","requestId":"{request}","event":"{event}","payload":{payload}}}"#
-    )
-}
-
-/// An `echo` of exactly `len` bytes.
-fn message_of(len: usize) -> String {
-    let empty = message("BROADCAST", ROOM, "echo", "r-1", r#"{"text":""}"#).len();
-    let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(len - empty));
-    message("BROADCAST", ROOM, "echo", "r-1", &payload)
-}
-
 #[test]
 fn http_requests_that_are_no_upgrade() {
     let server = Server::start();
@@ -199,7 +72,7 @@ fn http_requests_that_are_no_upgrade() {
 #[test]
 fn joins_are_acknowledged_or_declined() {
     let server = Server::start();
-    let mut client = Client::connect(&server);
+    let mut client = Client::connect(server.addr);
     client.join(ROOM);
     for (channel, payload, code) in [
         ("/chat/private", r#"{"deny":true}"#, 403),
@@ -226,9 +99,9 @@ fn joins_are_acknowledged_or_declined() {
 #[test]
 fn the_acknowledgement_is_the_first_frame_of_a_channel() {
     let server = Server::start();
-    let mut busy = Client::joined(&server, ROOM);
+    let mut busy = Client::joined(server.addr, ROOM);
     for i in 0..200 {
-        let mut joining = Client::connect(&server);
+        let mut joining = Client::connect(server.addr);
         joining.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", "{}");
         busy.event("say", &format!(r#"{{"i":{i}}}"#));
         assert_eq!(joining.next()["event"], "ACKNOWLEDGE");
@@ -239,9 +112,9 @@ fn the_acknowledgement_is_the_first_frame_of_a_channel() {
 #[test]
 fn a_broadcast_is_one_frame_for_all() {
     let server = Server::start();
-    let mut sender = Client::joined(&server, ROOM);
-    let mut other = Client::joined(&server, ROOM);
-    let mut elsewhere = Client::joined(&server, "/chat/43");
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut other = Client::joined(server.addr, ROOM);
+    let mut elsewhere = Client::joined(server.addr, "/chat/43");
 
     let request = sender.event("say", "{\"b\" :\n1e400,\r\n\"a\":\"h\\u00e9\"}");
     let text = sender.next_text();
@@ -261,7 +134,7 @@ fn a_broadcast_is_one_frame_for_all() {
 #[test]
 fn malformed_messages_are_answered_and_forgiven() {
     let server = Server::start();
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     client.socket.text(r#"{"action":"ping"}"#);
     assert_eq!(client.expect_invalid(400)["payload"]["error"], "event: Missing required field");
     for malformed in ["", "not json", "[]", "{\"event\":", "{}{}", "\u{feff}{}"] {
@@ -282,7 +155,7 @@ fn malformed_messages_are_answered_and_forgiven() {
 #[test]
 fn binary_is_text_when_it_is_utf8() {
     let server = Server::start();
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     let echo = message("BROADCAST", ROOM, "echo", "r-1", r#"{"text":"é"}"#);
     client.socket.send(Opcode::Binary, true, echo.as_bytes());
     assert_eq!(client.next()["payload"]["text"], "é");
@@ -294,7 +167,7 @@ fn binary_is_text_when_it_is_utf8() {
 #[test]
 fn fragments_and_pings() {
     let server = Server::start();
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     let echo = message("BROADCAST", ROOM, "echo", "r-1", r#"{"text":"é"}"#);
     let (first, second) = echo.as_bytes().split_at(echo.len() - 4);
     client.socket.send(Opcode::Text, false, first);
@@ -307,7 +180,7 @@ fn fragments_and_pings() {
 #[test]
 fn text_that_is_not_utf8_closes_the_connection() {
     let server = Server::start();
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     client.socket.send(Opcode::Text, true, b"{\"event\":\"\xFF\"}");
     client.expect_closed(1007);
 }
@@ -315,7 +188,7 @@ fn text_that_is_not_utf8_closes_the_connection() {
 #[test]
 fn a_client_may_close() {
     let server = Server::start();
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     client.socket.send(Opcode::Close, true, &[0x03, 0xE8]);
     client.expect_closed(1000);
 }
@@ -326,7 +199,7 @@ fn oversize_is_refused_and_closes() {
     let server = Server::start();
 
     // The largest message there may be, and one byte more. What was asked before is answered.
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     client.socket.text(&message_of(LIMIT));
     assert_eq!(client.next()["event"], "echo");
     let request = client.event("echo", "{}");
@@ -336,19 +209,19 @@ fn oversize_is_refused_and_closes() {
     client.expect_closed(1009);
 
     // Much more, all of it sent before anything is read.
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     client.socket.text(&message_of(24 * LIMIT));
     client.expect_invalid(413);
     client.expect_closed(1009);
 
     // More than there is memory, only announced.
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     client.socket.announce(1 << 50);
     client.expect_invalid(413);
     client.expect_closed(1009);
 
     // In fragments of a lawful size.
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     let message = message_of(LIMIT + LIMIT / 2).into_bytes();
     let (first, second) = message.split_at(LIMIT - 7);
     client.socket.send(Opcode::Text, false, first);
@@ -360,9 +233,9 @@ fn oversize_is_refused_and_closes() {
 #[test]
 fn presence_goes_to_those_who_are_tracked() {
     let server = Server::start();
-    let mut first = Client::joined(&server, ROOM);
-    let mut second = Client::joined(&server, ROOM);
-    let mut silent = Client::joined(&server, ROOM);
+    let mut first = Client::joined(server.addr, ROOM);
+    let mut second = Client::joined(server.addr, ROOM);
+    let mut silent = Client::joined(server.addr, ROOM);
 
     first.event("update", r#"{"n":0}"#);
     first.expect_invalid(400);
@@ -394,9 +267,9 @@ fn presence_goes_to_those_who_are_tracked() {
 #[test]
 fn who_leaves_or_disconnects_is_present_no_longer() {
     let server = Server::start();
-    let mut stays = Client::joined(&server, ROOM);
-    let mut leaves = Client::joined(&server, ROOM);
-    let mut vanishes = Client::joined(&server, ROOM);
+    let mut stays = Client::joined(server.addr, ROOM);
+    let mut leaves = Client::joined(server.addr, ROOM);
+    let mut vanishes = Client::joined(server.addr, ROOM);
     stays.event("track", r#"{"n":1}"#);
     stays.next();
     for (client, n) in [(&mut leaves, 2), (&mut vanishes, 3)] {
@@ -428,8 +301,8 @@ fn who_leaves_or_disconnects_is_present_no_longer() {
 #[test]
 fn evicted_users_are_told_and_gone() {
     let server = Server::start();
-    let mut evicts = Client::joined(&server, ROOM);
-    let mut evicted = Client::joined(&server, ROOM);
+    let mut evicts = Client::joined(server.addr, ROOM);
+    let mut evicted = Client::joined(server.addr, ROOM);
     for client in [&mut evicts, &mut evicted] {
         client.event("track", "{}");
         client.next();
@@ -475,7 +348,7 @@ fn evicted_users_are_told_and_gone() {
 #[test]
 fn a_double_join_delivers_once() {
     let server = Server::start();
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     client.join(ROOM);
     client.event("say", "{}");
     assert_eq!(client.next()["event"], "say");
@@ -485,8 +358,8 @@ fn a_double_join_delivers_once() {
 #[test]
 fn a_channel_that_is_not_joined_is_not_found() {
     let server = Server::start();
-    let _member = Client::joined(&server, ROOM);
-    let mut stranger = Client::connect(&server);
+    let _member = Client::joined(server.addr, ROOM);
+    let mut stranger = Client::connect(server.addr);
     for event in ["say", "echo", "track", "evict"] {
         let request = stranger.event(event, "{}");
         let answer = stranger.next();
@@ -503,8 +376,8 @@ fn a_channel_that_is_not_joined_is_not_found() {
 #[test]
 fn a_burst_arrives_whole_and_in_order() {
     let server = Server::start();
-    let mut sender = Client::joined(&server, ROOM);
-    let mut other = Client::joined(&server, ROOM);
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut other = Client::joined(server.addr, ROOM);
     for i in 0..1000 {
         sender.event("say", &format!(r#"{{"i":{i}}}"#));
     }
@@ -519,8 +392,8 @@ fn a_burst_arrives_whole_and_in_order() {
 #[test]
 fn a_slow_consumer_is_disconnected_and_nobody_waits_for_it() {
     let server = Server::start();
-    let mut sender = Client::joined(&server, ROOM);
-    let _slow = Client::joined(&server, ROOM);
+    let mut sender = Client::joined(server.addr, ROOM);
+    let _slow = Client::joined(server.addr, ROOM);
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(16 * 1024));
     for _ in 0..200 {
         for _ in 0..50 {
@@ -539,7 +412,7 @@ fn a_slow_consumer_is_disconnected_and_nobody_waits_for_it() {
 #[test]
 fn the_end_of_the_server_closes_connections() {
     let mut server = Server::start();
-    let mut client = Client::joined(&server, ROOM);
+    let mut client = Client::joined(server.addr, ROOM);
     drop(server.stop.take());
     assert_eq!(client.socket.receive(), Received::Close(1001));
     client.socket.send(Opcode::Close, true, &[0x03, 0xE9]);

@@ -22,7 +22,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -71,16 +70,31 @@ fn address(mut arguments: impl Iterator<Item = String>) -> Option<String> {
 
 async fn run(addr: &str) -> io::Result<()> {
     let listener = TcpListener::bind(addr).await?;
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // Before the line that tells a parent process that it may send one.
+    let stop = stop_signal()?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
     stdout.flush()?;
-    let stop = async move {
-        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-    };
     serve(listener, stop).await;
     Ok(())
+}
+
+/// Ends with the first SIGINT or SIGTERM from now on.
+#[cfg(unix)]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+    })
+}
+
+#[cfg(windows)]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move { drop(interrupt.recv().await) })
 }
 
 /// Serves whoever connects until `stop`, then closes all connections.

@@ -35,13 +35,17 @@ impl User {
         };
         // The codec lets empty names pass, as all implementations do; a server has no use for them.
         if message.request_id().is_empty() {
-            return self.outbox.send(Frame::refuse(&uuid(), 400, "requestId: Expected text"));
+            return self.outbox.send(Frame::refuse(
+                &uuid(),
+                400,
+                "requestId: Expected a non-empty string",
+            ));
         }
         if message.event().is_empty() {
-            return self.refuse(&message, "event: Expected text");
+            return self.refuse(&message, "event: Expected a non-empty string");
         }
         if message.channel_name().is_empty() {
-            return self.refuse(&message, "channelName: Expected text");
+            return self.refuse(&message, "channelName: Expected a non-empty string");
         }
         match message.action() {
             ClientAction::JoinChannel => self.join(&message),

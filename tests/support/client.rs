@@ -1,0 +1,153 @@
+//! A client of the example server that checks what it is sent.
+
+#![allow(clippy::needless_pass_by_value, reason = "`json!` at the call is the easiest to read")]
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::websocket::{Received, WebSocket};
+
+/// The channel that most tests meet in.
+pub(crate) const ROOM: &str = "/chat/42";
+
+/// A connected client; frames that it is sent are checked to have the five keys in their order.
+pub(crate) struct Client {
+    pub(crate) socket: WebSocket,
+    pub(crate) id: String,
+    requests: u32,
+}
+
+impl Client {
+    pub(crate) fn connect(server: SocketAddr) -> Self {
+        let socket = WebSocket::open(server, "/api/socket").expect("an upgrade");
+        let mut client = Self { socket, id: String::new(), requests: 0 };
+        let greeting = client.next();
+        assert_eq!(greeting["action"], "CONNECT");
+        assert_eq!(greeting["event"], "CONNECTION");
+        assert_eq!(greeting["channelName"], "GATEWAY");
+        assert_eq!(greeting["payload"]["id"], greeting["payload"]["connectionId"]);
+        client.id = greeting["payload"]["id"].as_str().unwrap().to_owned();
+        client
+    }
+
+    /// Connected and a member.
+    pub(crate) fn joined(server: SocketAddr, channel: &str) -> Self {
+        let mut client = Self::connect(server);
+        client.join(channel);
+        client
+    }
+
+    pub(crate) fn join(&mut self, channel: &str) {
+        let request = self.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", "{}");
+        self.expect(json!({
+            "action": "SYSTEM", "event": "ACKNOWLEDGE", "channelName": channel,
+            "requestId": request, "payload": {},
+        }));
+    }
+
+    /// Sends a message and returns its request id; `payload` is spliced as it is.
+    pub(crate) fn send(
+        &mut self,
+        action: &str,
+        channel: &str,
+        event: &str,
+        payload: &str,
+    ) -> String {
+        self.requests += 1;
+        let request = format!("{}-{}", &self.id[..8], self.requests);
+        self.socket.text(&message(action, channel, event, &request, payload));
+        request
+    }
+
+    /// Sends an event to [`ROOM`].
+    pub(crate) fn event(&mut self, event: &str, payload: &str) -> String {
+        self.send("BROADCAST", ROOM, event, payload)
+    }
+
+    pub(crate) fn next_text(&mut self) -> String {
+        match self.socket.receive() {
+            Received::Text(text) => text,
+            other => panic!("expected a message, got {other:?}"),
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Value {
+        let text = self.next_text();
+        assert!(!text.contains(['\n', '\r']), "{text}");
+        let mut from = 0;
+        for key in ["action", "event", "channelName", "requestId", "payload"] {
+            let at = text[from..].find(&format!("\"{key}\":"));
+            from += at.unwrap_or_else(|| panic!("{key} in its place in {text}"));
+        }
+        let message: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(message.as_object().unwrap().len(), 5, "{text}");
+        message
+    }
+
+    pub(crate) fn expect(&mut self, expected: Value) {
+        assert_eq!(self.next(), expected);
+    }
+
+    /// Expects a refusal on the gateway and returns it.
+    pub(crate) fn expect_invalid(&mut self, status: u16) -> Value {
+        let message = self.next();
+        assert_eq!(message["action"], "ERROR");
+        assert_eq!(message["event"], "INVALID_MESSAGE");
+        assert_eq!(message["channelName"], "GATEWAY");
+        assert_eq!(message["payload"]["status"], status, "{message}");
+        message
+    }
+
+    /// Expects a presence frame: (event, list, changed).
+    pub(crate) fn expect_presence(&mut self, event: &str, presence: Value, changed: Value) {
+        let message = self.next();
+        assert_eq!(message["action"], "PRESENCE", "{message}");
+        assert_eq!(message["event"], event);
+        assert_eq!(message["channelName"], ROOM);
+        assert_eq!(message["payload"], json!({ "presence": presence, "changed": changed }));
+    }
+
+    /// Nothing was sent to this client but what it has read: the next frame answers a request
+    /// that has nothing to do with any room.
+    pub(crate) fn expect_nothing(&mut self) {
+        let request = self.send("LEAVE_CHANNEL", "/chat/elsewhere", "LEAVE_CHANNEL", "{}");
+        let message = self.next();
+        assert_eq!(message["requestId"], request, "{message}");
+        assert_eq!(message["event"], "EXIT_ACKNOWLEDGE");
+    }
+
+    /// The connection is of use still.
+    pub(crate) fn expect_alive(&mut self) {
+        let request = self.event("echo", r#"{"alive":true}"#);
+        self.expect(json!({
+            "action": "SYSTEM", "event": "echo", "channelName": ROOM, "requestId": request,
+            "payload": { "alive": true },
+        }));
+    }
+
+    pub(crate) fn expect_closed(&mut self, code: u16) {
+        assert_eq!(self.socket.receive(), Received::Close(code));
+        assert_eq!(self.socket.receive(), Received::End);
+    }
+}
+
+/// A client's message; nothing is escaped.
+pub(crate) fn message(
+    action: &str,
+    channel: &str,
+    event: &str,
+    request: &str,
+    payload: &str,
+) -> String {
+    format!(
+        r#"{{"action":"{action}","channelName":"{channel}","requestId":"{request}","event":"{event}","payload":{payload}}}"#
+    )
+}
+
+/// An `echo` of exactly `len` bytes.
+pub(crate) fn message_of(len: usize) -> String {
+    let empty = message("BROADCAST", ROOM, "echo", "r-1", r#"{"text":""}"#).len();
+    let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(len - empty));
+    message("BROADCAST", ROOM, "echo", "r-1", &payload)
+}
