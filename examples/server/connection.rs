@@ -26,8 +26,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the end may take: to write what is left and to read until the client has closed.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// How many bytes of a client that goes on sending are thrown away before it is cut off.
-const MAX_DISCARDED: u64 = 64 << 20;
+/// How long a client that was told to close must have sent nothing to be taken to be done.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// How many frames are taken out of the queue at a time.
 const BATCH: usize = 128;
@@ -145,6 +145,10 @@ async fn close_too_large(mut stream: Stream, queue: &mut mpsc::Receiver<Frame>) 
     }
     last.extend_from_slice(&CLOSE_1009);
     stream.write_all(&last).await?;
+    // The client may be in the midst of its message: an end of the stream before it has read the
+    // close frame is an error to some.
+    let mut discarded = vec![0; 64 << 10];
+    while let Ok(1..) = timeout(QUIET, stream.read(&mut discarded)).await.unwrap_or(Ok(0)) {}
     linger(stream).await
 }
 
@@ -152,6 +156,6 @@ async fn close_too_large(mut stream: Stream, queue: &mut mpsc::Receiver<Frame>) 
 /// resets the connection, and the client may lose what it was sent last.
 async fn linger(mut stream: Stream) -> io::Result<()> {
     stream.shutdown().await?;
-    copy(&mut stream.take(MAX_DISCARDED), &mut sink()).await?;
+    copy(&mut stream, &mut sink()).await?;
     Ok(())
 }
