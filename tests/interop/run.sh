@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Installs the pinned clients, builds the examples, runs everything against them.
+#
+#   tests/interop/run.sh [--only scenarios|differential] [--seed N] [--count N]
+#
+# PONDWIRE_SERVER, PONDWIRE_INSPECT: prebuilt examples to use instead of building them.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+work=$here/.work
+mkdir -p "$work"
+
+# The orchestrator stops the server; this is for when it could not.
+stop_server() {
+    if [[ -f $work/server.pid ]]; then
+        kill "$(<"$work/server.pid")" 2>/dev/null || true
+        rm -f "$work/server.pid"
+    fi
+}
+rm -f "$work/server.pid"
+trap stop_server EXIT
+
+# Installs again only when the pins changed.
+if ! cmp -s "$here/requirements.txt" "$work/requirements.installed"; then
+    python3 -m venv --clear "$work/venv"
+    "$work/venv/bin/pip" install --quiet --no-deps --requirement "$here/requirements.txt"
+    cp "$here/requirements.txt" "$work/requirements.installed"
+fi
+if ! cmp -s "$here/package-lock.json" "$work/package-lock.installed"; then
+    cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$work/"
+    (cd "$work" && npm ci --ignore-scripts --silent)
+    cp "$here/package-lock.json" "$work/package-lock.installed"
+fi
+
+server=${PONDWIRE_SERVER:-}
+inspect=${PONDWIRE_INSPECT:-}
+if [[ -z $server || -z $inspect ]]; then
+    (cd "$root" && cargo build --release --examples)
+    examples=${CARGO_TARGET_DIR:-$root/target}/release/examples
+    server=${server:-$examples/server}
+    inspect=${inspect:-$examples/inspect}
+fi
+
+"$work/venv/bin/python" "$here/orchestrate.py" --server "$server" --inspect "$inspect" "$@"
