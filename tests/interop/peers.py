@@ -77,6 +77,7 @@ class Driver(Sightings):
         self._log = log
         self._ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         with self._log.open("ab") as log:
@@ -121,6 +122,8 @@ class Driver(Sightings):
             raise Failed(f"the {self.name} driver ended, see {self._log}") from None
 
     async def stop(self) -> None:
+        if self._process is None:
+            return
         if self._process.returncode is None:
             self._process.stdin.close()
             try:
