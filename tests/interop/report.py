@@ -30,7 +30,7 @@ class Report:
         self.failed += 1
         print(f"FAIL  {name}: {reason}", flush=True)
 
-    async def run(self, name: str, check: Awaitable[None], limit: float = 60.0) -> bool:
+    async def run(self, name: str, check: Awaitable[None], limit: float = 60.0) -> None:
         """Waits for one check, at most `limit` seconds; a failure never stops the next check."""
         began = time.monotonic()
         try:
@@ -41,8 +41,6 @@ class Report:
             self.fail(name, str(error) if isinstance(error, Failed) else repr(error))
         else:
             self.ok(name, f"{time.monotonic() - began:.2f} s")
-            return True
-        return False
 
     def close(self) -> int:
         """Prints the closing line; returns the exit code."""

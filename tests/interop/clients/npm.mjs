@@ -13,7 +13,7 @@ let client;
 const channels = new Map();
 
 function watch(channel, name) {
-    channel.onChannelStateChange((state) => saw('channel', { channel: name, state: String(state) }));
+    channel.onChannelStateChange((state) => saw('channel', { channel: name, state }));
     channel.onMessage((event, payload) => saw('message', { channel: name, event, payload }));
     channel.onJoin((user) => saw('joined', { channel: name, user }));
     channel.onLeave((user) => saw('left', { channel: name, user }));
@@ -24,7 +24,7 @@ function watch(channel, name) {
 const commands = {
     connect({ url }) {
         client = new PondClient(url, {}, { connectionTimeout: 5000, maxReconnectDelay: 500 });
-        client.onConnectionChange((state) => saw('connection', { state: String(state).toLowerCase() }));
+        client.onConnectionChange((state) => saw('connection', { state: state.toLowerCase() }));
         client.onError((error) => saw('error', { message: String(error?.message ?? error) }));
         client.connect();
     },
@@ -56,7 +56,7 @@ async function answer({ id, do: command, ...rest }) {
 }
 
 // A handler of the client that throws must not end the run: it is what a check has to see.
-process.on('uncaughtException', (error) => saw('uncaught', { message: String(error?.stack ?? error) }));
+process.on('uncaughtException', (error) => saw('uncaught', { message: String(error?.stack) }));
 
 const lines = createInterface({ input: process.stdin });
 lines.on('line', (line) => void answer(JSON.parse(line)));
