@@ -48,14 +48,15 @@ LONE_SURROGATES = [
 BAD_TOKENS = """
     NaN Infinity -Infinity nan inf 01 -01 00 1. .5 -.5 +1 - 1e 1e+ 1.e5 0x10 1_000 1f --1 1e5.5
     tru fals nul True None undefined TRUE nulll truefalse 'x' "x `x` [1,] [,1] {"a":1,} {,} {"a"}
-    {"a":} {a:1} {1:2} {"a"1} [1"2"] ["a":1] [} {] [ { ] } // /**/ # \\ "\\x41" "\\u12" "\\u12G4" "\\"
-    "\\ud83d\\u" "\\U0041" "\\'"
+    {"a":} {a:1} {1:2} {"a"1} [1"2"] ["a":1] [} {] [ { ] } // /**/ # \\ "\\x41" "\\u12" "\\u12G4"
+    "\\" "\\ud83d\\u" "\\U0041" "\\'"
 """.split()
 BAD_UTF8 = [
     bytes.fromhex(h)
     for h in """
     80 bf c0 c1 c080 c1bf c2 c3 e0 e080 e08080 e09fbf e0a0 eda080 edbfbf eda080edb080 ef efbf bfbf
-    f0 f0808080 f08fbfbf f09f f09f98 f4908080 f5808080 f8888080 fc fe ff fffe feff c328 e228a1 e28228 f0288cbc
+    f0 f0808080 f08fbfbf f09f f09f98 f4908080 f5808080 f8888080 fc fe ff fffe feff c328 e228a1 e28228
+    f0288cbc
     """.split()
 ]
 NOT_A_STRING = ["null", "true", "false", "0", "-1.5", "[]", '["a"]', "{}", '{"a":"b"}', "1e400"]
