@@ -59,7 +59,10 @@ mod view;
 
 pub mod protocol;
 
-pub use error::{ErrorKind, ValidationError};
+pub use error::{
+    BoxError, ErrorKind, InvalidCode, MultiError, PondError, ValidationError, add_error, combine,
+    status,
+};
 pub use frame::Frame;
 pub use limits::{Limits, ParseOptions};
 pub use payload::{Elements, Members, Payload, Value};

@@ -1,6 +1,14 @@
 //! What can go wrong: a frame that is not a message, and an error that a server tells its users.
 
+mod multi;
+mod pond;
+pub mod status;
 mod validation;
 
+pub use multi::{MultiError, add_error, combine};
+pub use pond::{InvalidCode, PondError};
 pub(crate) use validation::{Detail, Field};
 pub use validation::{ErrorKind, ValidationError};
+
+/// Any error, owned, as it travels between threads.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
