@@ -68,7 +68,7 @@ pub use limits::{Limits, ParseOptions};
 pub use payload::{Elements, Members, Payload, Value};
 #[cfg(feature = "uuid")]
 pub use protocol::uuid;
-pub use protocol::{ClientAction, PresenceEvent, ServerAction};
+pub use protocol::{ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent};
 pub use scan::JsonType;
 pub use view::{ChannelEvent, ClientMessage, OwnedMessage, PresenceMessage, ServerMessage};
 

@@ -1,10 +1,29 @@
 //! The protocol's vocabulary: what the words on the wire are, and nothing of how they are parsed.
+//!
+//! Every enum is the union of what all implementations know (Python 0.0.6, JavaScript, Rust 0.1.4
+//! and Go) with a note who knows what. Words are exact: another case is another word.
+//!
+//! ```
+//! use pondwire::protocol::{ClientAction, SystemEvent};
+//!
+//! assert_eq!(ClientAction::from_bytes(b"JOIN_CHANNEL"), Some(ClientAction::JoinChannel));
+//! assert_eq!(ClientAction::from_bytes(b"join_channel"), None);
+//! assert_eq!(SystemEvent::Acknowledge.as_str(), "ACKNOWLEDGE");
+//! ```
 
 #[cfg(feature = "uuid")]
 mod ids;
 mod names;
+mod node_names;
+mod state_names;
 mod wire_enum;
 
 #[cfg(feature = "uuid")]
 pub use ids::{Uuid, uuid};
-pub use names::{ClientAction, PresenceEvent, ServerAction};
+pub use names::{
+    ChannelReceiver, ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent,
+    SystemSender,
+};
+pub use node_names::{DistributedMessageType, InternalAction, InternalEvent, PubSubEventKind};
+pub use state_names::{ChannelState, ConnectionState, LeaveReason};
+pub use wire_enum::UnknownName;

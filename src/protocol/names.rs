@@ -1,4 +1,4 @@
-//! The enums of the protocol: the union of what all implementations know.
+//! The words of frames: what clients and servers write into `action` and `event`.
 
 use super::wire_enum::wire_enum;
 
@@ -40,5 +40,90 @@ wire_enum! {
         Leave = "LEAVE",
         /// A user's presence changed.
         Update = "UPDATE",
+    }
+}
+
+wire_enum! {
+    /// The `event` of a frame that the server itself answers or announces with.
+    ///
+    /// Besides the names that some implementation declares, it holds those that were only seen on
+    /// the wire: six ways to say that a user or a channel is gone.
+    SystemEvent {
+        /// A join was accepted. Known to every implementation.
+        Acknowledge = "ACKNOWLEDGE",
+        /// The connection is open. Known to every implementation.
+        Connection = "CONNECTION",
+        /// A join was declined. Known to every implementation.
+        Unauthorized = "UNAUTHORIZED",
+        /// The channel or a handler does not exist. Python 0.0.6, Rust and Go; not JavaScript.
+        NotFound = "NOT_FOUND",
+        /// A leave was carried out. Rust, Go and the Python server.
+        ExitAcknowledge = "EXIT_ACKNOWLEDGE",
+        /// The request failed. Rust, Go and the Python server.
+        InternalError = "INTERNAL_ERROR",
+        /// The user was removed. Sent by Python and Rust; the only name that makes a client (the
+        /// Rust one) close its channel.
+        Evicted = "EVICTED",
+        /// As [`Evicted`](Self::Evicted), the way the Go server writes it.
+        EvictedLowerCase = "evicted",
+        /// Sent by the Go server at an eviction.
+        UserEvicted = "user_evicted",
+        /// Sent by the JavaScript server to the user that was removed.
+        KickedOut = "kicked_out",
+        /// Sent by the JavaScript server to all of a channel when a user is removed.
+        Kicked = "kicked",
+        /// Sent by the JavaScript server when a channel is destroyed.
+        Destroyed = "destroyed",
+    }
+}
+
+wire_enum! {
+    /// The `event` of an error frame. Known to every implementation but for the last two.
+    ErrorType {
+        /// The connection was refused.
+        UnauthorizedConnection = "UNAUTHORIZED_CONNECTION",
+        /// The join was refused.
+        UnauthorizedJoinRequest = "UNAUTHORIZED_JOIN_REQUEST",
+        /// The broadcast was refused.
+        UnauthorizedBroadcast = "UNAUTHORIZED_BROADCAST",
+        /// What was received is not a message.
+        InvalidMessage = "INVALID_MESSAGE",
+        /// Nothing handles the event, or what handles it failed.
+        HandlerNotFound = "HANDLER_NOT_FOUND",
+        /// The presence could not be changed.
+        PresenceError = "PRESENCE_ERROR",
+        /// The channel refused.
+        ChannelError = "CHANNEL_ERROR",
+        /// The endpoint refused.
+        EndpointError = "ENDPOINT_ERROR",
+        /// The server failed.
+        InternalServerError = "INTERNAL_SERVER_ERROR",
+        /// There is no such channel. Known to the newest JavaScript only.
+        ChannelNotFound = "CHANNEL_NOT_FOUND",
+        /// The channel's pattern is malformed. Known to the newest JavaScript only.
+        InvalidChannelPattern = "INVALID_CHANNEL_PATTERN",
+    }
+}
+
+wire_enum! {
+    /// Who speaks in place of a user, or of a channel in `channelName`.
+    SystemSender {
+        /// The endpoint. Python and JavaScript declare it; JavaScript servers write it.
+        Endpoint = "ENDPOINT",
+        /// A channel. Known to every implementation.
+        Channel = "CHANNEL",
+        /// The server. Written by Python, Rust and Go servers, declared as a sender by none.
+        Gateway = "GATEWAY",
+    }
+}
+
+wire_enum! {
+    /// A recipient that is not a list of users; see [`ChannelReceivers`](super::ChannelReceivers)
+    /// for both. Python and JavaScript declare it, Rust and Go use the literals.
+    ChannelReceiver {
+        /// Every user of the channel.
+        AllUsers = "ALL_USERS",
+        /// Every user of the channel but the one that sent.
+        AllExceptSender = "ALL_EXCEPT_SENDER",
     }
 }
