@@ -11,13 +11,19 @@
 //! assert_eq!(SystemEvent::Acknowledge.as_str(), "ACKNOWLEDGE");
 //! ```
 
+mod headers;
 #[cfg(feature = "uuid")]
 mod ids;
 mod names;
 mod node_names;
+mod pattern;
+mod receivers;
+mod schema;
 mod state_names;
+mod types;
 mod wire_enum;
 
+pub use headers::Headers;
 #[cfg(feature = "uuid")]
 pub use ids::{Uuid, uuid};
 pub use names::{
@@ -25,5 +31,9 @@ pub use names::{
     SystemSender,
 };
 pub use node_names::{DistributedMessageType, InternalAction, InternalEvent, PubSubEventKind};
+pub use pattern::{PathMatch, Pattern, PatternError};
+pub use receivers::ChannelReceivers;
+pub use schema::{PondEvent, PondSchema, decode_object, encode_object};
 pub use state_names::{ChannelState, ConnectionState, LeaveReason};
+pub use types::{IncomingConnection, Object, PresencePayload, PubSubBody, PubSubEvent, UserData};
 pub use wire_enum::UnknownName;

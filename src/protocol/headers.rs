@@ -1,0 +1,169 @@
+//! The headers of a request, as a borrowed view that finds names in any case.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The headers of the request that opened a connection: a borrowed, case-insensitive view.
+///
+/// Names are compared without regard to the case of ASCII letters; all other bytes must be equal.
+/// Names and values are bytes, as in HTTP, and stay as they came. Looking up allocates nothing and
+/// compares with each header once. A copy of the view is a copy of a reference.
+///
+/// ```
+/// use pondwire::protocol::Headers;
+///
+/// let received: [(&[u8], &[u8]); 3] =
+///     [(b"Host", b"example.org"), (b"Cookie", b"id=7"), (b"cookie", b"theme=dark")];
+/// let headers = Headers::new(&received);
+/// assert_eq!(headers.get("HOST"), Some(&b"example.org"[..]));
+/// assert_eq!(headers.get_str("cookie"), Some("id=7"));
+/// assert_eq!(headers.get_all("cookie").count(), 2);
+/// assert_eq!((headers.len(), headers.names().count()), (3, 2));
+/// ```
+#[derive(Clone, Copy)]
+pub struct Headers<'a> {
+    source: Source<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Pairs(&'a [(&'a [u8], &'a [u8])]),
+    #[cfg(feature = "http")]
+    Map(&'a http::HeaderMap),
+}
+
+impl<'a> Headers<'a> {
+    /// A view of name and value pairs, in their order.
+    #[must_use]
+    pub const fn new(pairs: &'a [(&'a [u8], &'a [u8])]) -> Self {
+        Self { source: Source::Pairs(pairs) }
+    }
+
+    /// How many headers there are; one that is repeated counts every time.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self.source {
+            Source::Pairs(pairs) => pairs.len(),
+            #[cfg(feature = "http")]
+            Source::Map(map) => map.len(),
+        }
+    }
+
+    /// Whether there are no headers.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first value of that name.
+    pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&'a [u8]> {
+        self.get_all(name).next()
+    }
+
+    /// The first value of that name, if it is UTF-8; most are ASCII.
+    pub fn get_str(&self, name: impl AsRef<[u8]>) -> Option<&'a str> {
+        std::str::from_utf8(self.get(name)?).ok()
+    }
+
+    /// The first value of that name with each byte as the character of that number (ISO 8859-1),
+    /// the way the Python package reads it. Allocates only when a byte is not ASCII.
+    pub fn get_latin1(&self, name: impl AsRef<[u8]>) -> Option<Cow<'a, str>> {
+        let value = self.get(name)?;
+        Some(match std::str::from_utf8(value) {
+            Ok(text) if text.is_ascii() => Cow::Borrowed(text),
+            _ => value.iter().map(|&byte| char::from(byte)).collect::<String>().into(),
+        })
+    }
+
+    /// Every value of that name, in order.
+    pub fn get_all<N: AsRef<[u8]>>(&self, name: N) -> impl Iterator<Item = &'a [u8]> + use<'a, N> {
+        let pairs = self.iter();
+        pairs.filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_ref())).map(|(_, value)| value)
+    }
+
+    /// Whether there is a header of that name.
+    pub fn contains(&self, name: impl AsRef<[u8]>) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Every name once, as it is spelt first, in the order of first appearance.
+    ///
+    /// The number of comparisons is the square of the number of pairs, which HTTP servers bound.
+    pub fn names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let headers = *self;
+        self.iter().enumerate().filter_map(move |(i, (name, _))| {
+            let seen = headers.iter().take(i).any(|(other, _)| other.eq_ignore_ascii_case(name));
+            (!seen).then_some(name)
+        })
+    }
+
+    /// Every name with its value, repeated names included, in the order of the source. An
+    /// `http::HeaderMap` has the values of one name next to each other.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let pairs = match self.source {
+            Source::Pairs(pairs) => pairs,
+            #[cfg(feature = "http")]
+            Source::Map(_) => &[],
+        };
+        let pairs = pairs.iter().copied();
+        #[cfg(feature = "http")]
+        let pairs = pairs.chain(
+            match self.source {
+                Source::Pairs(_) => None,
+                Source::Map(map) => Some(map.iter()),
+            }
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
+        );
+        pairs
+    }
+}
+
+#[cfg(feature = "http")]
+impl<'a> From<&'a http::HeaderMap> for Headers<'a> {
+    fn from(map: &'a http::HeaderMap) -> Self {
+        Self { source: Source::Map(map) }
+    }
+}
+
+/// The names only: values hold cookies and tokens, which have no place in a log.
+impl fmt::Debug for Headers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.names().map(|name| name.escape_ascii().to_string());
+        f.debug_set().entries(names).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Headers;
+
+    const PAIRS: &[(&[u8], &[u8])] =
+        &[(b"A", b"1"), (b"b-\xC9", b"\xE9"), (b"a", b""), (b"\xC9", b"x")];
+
+    #[test]
+    fn only_ascii_letters_match_in_another_case() {
+        let headers = Headers::new(PAIRS);
+        assert_eq!(headers.get(b"B-\xC9"), Some(&b"\xE9"[..]));
+        assert_eq!(headers.get(b"b-\xE9"), None);
+        assert!(headers.contains(b"\xC9") && !headers.contains(b"\xE9"));
+        assert!(!Headers::new(&[(b"[", b"")]).contains("{"), "not letters, though one bit apart");
+    }
+
+    #[test]
+    fn a_value_is_text_only_in_its_encoding() {
+        let headers = Headers::new(PAIRS);
+        assert_eq!((headers.get_str("a"), headers.get_str(b"b-\xC9")), (Some("1"), None));
+        assert_eq!(headers.get_latin1(b"b-\xC9").unwrap(), "é");
+        let utf8 = Headers::new(&[(b"x", b"\xC3\xA9")]);
+        assert_eq!(utf8.get_str("x"), Some("é"));
+        assert_eq!(utf8.get_latin1("x").unwrap(), "Ã©");
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let pairs: [(&[u8], &[u8]); 1] = [(b"Cookie", b"secret")];
+        assert_eq!(format!("{:?}", Headers::new(&pairs)), r#"{"Cookie"}"#);
+    }
+}
