@@ -22,11 +22,14 @@ impl Default for Limits {
 
 impl Limits {
     pub(crate) const fn check_size(&self, bytes: usize) -> Result<(), ValidationError> {
-        if bytes > self.max_bytes {
-            let detail = Detail::TooLarge { limit: self.max_bytes };
-            return Err(ValidationError::wire(detail, self.max_bytes));
-        }
-        Ok(())
+        if bytes > self.max_bytes { Err(self.too_large()) } else { Ok(()) }
+    }
+
+    /// The error of a frame larger than `max_bytes`, for a transport that refuses one before it
+    /// has all its bytes; [`Frame::invalid_message`](crate::Frame::invalid_message) answers it.
+    #[must_use]
+    pub const fn too_large(&self) -> ValidationError {
+        ValidationError::wire(Detail::TooLarge { limit: self.max_bytes }, self.max_bytes)
     }
 }
 

@@ -74,6 +74,7 @@ fn the_named_frames_byte_for_byte() {
     }
 }
 
+#[cfg(feature = "uuid")]
 #[test]
 fn an_oversized_message_is_answered_with_413() {
     let limits = Limits { max_bytes: 3, ..Limits::default() };

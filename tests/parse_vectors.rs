@@ -75,8 +75,8 @@ fn check(record: &Value) -> Option<Exception> {
             assert!(error.offset() <= frame.len(), "{id}: offset {}", error.offset());
             if js_accepts {
                 let rule = match error.kind() {
-                    ErrorKind::Limit if depth(&frame) > 127 => Exception::Depth,
-                    ErrorKind::Unicode => Exception::LoneSurrogate,
+                    ErrorKind::Limit if depth(&frame) > 127 => Depth,
+                    ErrorKind::Unicode => LoneSurrogate,
                     _ => panic!("{id}: refused, JavaScript accepts: {error}"),
                 };
                 exception = Some(rule);

@@ -1,5 +1,7 @@
 //! `examples/server` over real sockets: what clients rely on, and what hostile ones try.
 
+#![cfg(feature = "uuid")]
+
 use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
 

@@ -1,5 +1,7 @@
 //! The workloads, as the benches read them.
 
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
 use std::fs;
 use std::path::Path;
 

@@ -56,8 +56,7 @@ impl User {
 
     /// Refuses a message that the connection's limit kept from being read.
     pub(crate) fn refuse_oversize(&self) {
-        let text = format!("wireMessage: Message exceeds {} bytes", Limits::default().max_bytes);
-        self.outbox.send(Frame::refuse(&uuid(), 413, &text));
+        self.outbox.send(Frame::invalid_message(&Limits::default().too_large()));
     }
 
     fn refuse(&self, message: &ClientMessage<'_>, text: &str) {

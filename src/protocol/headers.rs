@@ -100,9 +100,11 @@ impl<'a> Headers<'a> {
     /// Every name with its value, repeated names included, in the order of the source. An
     /// `http::HeaderMap` has the values of one name next to each other.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        #[cfg(not(feature = "http"))]
+        let Source::Pairs(pairs) = self.source;
+        #[cfg(feature = "http")]
         let pairs = match self.source {
             Source::Pairs(pairs) => pairs,
-            #[cfg(feature = "http")]
             Source::Map(_) => &[],
         };
         let pairs = pairs.iter().copied();
