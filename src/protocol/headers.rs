@@ -22,31 +22,31 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy)]
 pub struct Headers<'a> {
-    source: Source<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    Pairs(&'a [(&'a [u8], &'a [u8])]),
+    pairs: &'a [(&'a [u8], &'a [u8])],
+    /// In place of the pairs, which are none then.
     #[cfg(feature = "http")]
-    Map(&'a http::HeaderMap),
+    map: Option<&'a http::HeaderMap>,
 }
 
 impl<'a> Headers<'a> {
     /// A view of name and value pairs, in their order.
     #[must_use]
     pub const fn new(pairs: &'a [(&'a [u8], &'a [u8])]) -> Self {
-        Self { source: Source::Pairs(pairs) }
+        Self {
+            pairs,
+            #[cfg(feature = "http")]
+            map: None,
+        }
     }
 
     /// How many headers there are; one that is repeated counts every time.
     #[must_use]
     pub fn len(&self) -> usize {
-        match self.source {
-            Source::Pairs(pairs) => pairs.len(),
-            #[cfg(feature = "http")]
-            Source::Map(map) => map.len(),
+        #[cfg(feature = "http")]
+        if let Some(map) = self.map {
+            return map.len();
         }
+        self.pairs.len()
     }
 
     /// Whether there are no headers.
@@ -100,24 +100,12 @@ impl<'a> Headers<'a> {
     /// Every name with its value, repeated names included, in the order of the source. An
     /// `http::HeaderMap` has the values of one name next to each other.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        #[cfg(not(feature = "http"))]
-        let Source::Pairs(pairs) = self.source;
+        let pairs = self.pairs.iter().copied();
         #[cfg(feature = "http")]
-        let pairs = match self.source {
-            Source::Pairs(pairs) => pairs,
-            Source::Map(_) => &[],
+        let pairs = {
+            let of_map = self.map.into_iter().flat_map(http::HeaderMap::iter);
+            pairs.chain(of_map.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
         };
-        let pairs = pairs.iter().copied();
-        #[cfg(feature = "http")]
-        let pairs = pairs.chain(
-            match self.source {
-                Source::Pairs(_) => None,
-                Source::Map(map) => Some(map.iter()),
-            }
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
-        );
         pairs
     }
 }
@@ -125,7 +113,7 @@ impl<'a> Headers<'a> {
 #[cfg(feature = "http")]
 impl<'a> From<&'a http::HeaderMap> for Headers<'a> {
     fn from(map: &'a http::HeaderMap) -> Self {
-        Self { source: Source::Map(map) }
+        Self { pairs: &[], map: Some(map) }
     }
 }
 
