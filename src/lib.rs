@@ -69,7 +69,7 @@ pub use payload::{Elements, Members, Payload, Value};
 #[cfg(feature = "uuid")]
 pub use protocol::uuid;
 pub use protocol::{ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent};
-pub use scan::JsonType;
+pub use scan::{JsonType, Tier, UnknownTier};
 pub use view::{ChannelEvent, ClientMessage, OwnedMessage, PresenceMessage, ServerMessage};
 
 /// The README's code runs as a test too.

@@ -55,7 +55,7 @@ impl<'a> Payload<'a> {
     pub fn from_json(json: &'a str) -> Result<Self, ValidationError> {
         let limits = Limits::default();
         limits.check_size(json.len())?;
-        let root = scan::document(json, limits.max_depth, |_, _| {})
+        let root = scan::root(json, limits.max_depth)
             .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
         if json.as_bytes()[root.start] == b'{' {
             Ok(Self::from_span(json, root))

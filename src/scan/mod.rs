@@ -3,14 +3,23 @@
 //! [`document`] validates every byte and reports the members of the root object; what they mean
 //! is the business of [`view`](crate::view). [`skip`] walks text that [`document`] has accepted,
 //! and [`text`] reads its strings.
+//!
+//! `scalar` is one way to scan and the judge of all others. `blocks` is the other, 64 bytes at a
+//! time, on what `arch` makes of the CPU's vector instructions: it says whether a document is
+//! malformed, `scalar` then says where and why.
 
 pub(crate) mod skip;
 pub(crate) mod text;
 
+mod arch;
+mod blocks;
 mod containers;
 mod scalar;
+#[cfg(test)]
+mod tests;
 mod word;
 
+pub use arch::{Tier, UnknownTier};
 pub(crate) use scalar::plain_text_end;
 
 use crate::error::Detail;
@@ -76,8 +85,8 @@ impl Span {
     }
 }
 
-/// Where the bytes stop being one JSON document, and why: always [`Detail::Json`] or
-/// [`Detail::TooDeep`]. `at` is at most the length of the input.
+/// Where the bytes stop being one JSON document, and why: always [`Detail::Utf8`],
+/// [`Detail::Json`] or [`Detail::TooDeep`]. `at` is at most the length of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
     pub(crate) detail: Detail,
@@ -87,26 +96,49 @@ pub(crate) struct Malformed {
 /// Up to this many nested brackets any recursive decoder may be trusted with a document.
 pub(crate) const RECURSION_LIMIT: usize = 127;
 
-/// One way to scan a document: scalar, or an instruction set's own.
-pub(crate) trait Scanner {
-    /// Validates `bytes` as one JSON document of at most `max_depth` nested brackets, calls
-    /// `member` for each member of a root object in order, duplicates included, and returns the
-    /// root's span. `bytes` must be UTF-8; the scanner looks at ASCII only and every span it
-    /// reports begins and ends on a character boundary.
-    ///
-    /// Members of a document that turns out malformed have been reported too.
-    fn document(
-        bytes: &[u8],
-        max_depth: usize,
-        member: impl FnMut(Text, Span),
-    ) -> Result<Span, Malformed>;
+/// Validates `bytes` as one JSON document in UTF-8 of at most `max_depth` nested brackets, calls
+/// `member` for each member of a root object in order, duplicates included, and returns the text
+/// and the root's span. `text` is the same bytes when they are known to be UTF-8 already.
+///
+/// Members of a document that turns out malformed may have been reported too.
+#[inline]
+pub(crate) fn document<'a>(
+    bytes: &'a [u8],
+    text: Option<&'a str>,
+    max_depth: usize,
+    mut member: impl FnMut(Text, Span),
+) -> Result<(&'a str, Span), Malformed> {
+    let tier = arch::Detected::current();
+    let mut outline = blocks::Outline::new();
+    // Beyond these limits depths and places do not fit the masks' own.
+    let fits = max_depth <= RECURSION_LIMIT && u32::try_from(bytes.len()).is_ok();
+    if fits && arch::outline(tier, bytes, max_depth, &mut outline) {
+        let text = match text.or_else(|| arch::ascii_text(bytes, &outline)) {
+            Some(text) => text,
+            None => utf8(bytes)?,
+        };
+        let root = outline.root(bytes);
+        if bytes[root.start] != b'{' || outline.members(bytes, root.start, &mut member).is_some() {
+            return Ok((text, root));
+        }
+        debug_assert!(false, "the outline of a valid document has all its members");
+    }
+    let text = match text {
+        Some(text) => text,
+        None => utf8(bytes)?,
+    };
+    scalar::document(bytes, max_depth, member).map(|root| (text, root))
 }
 
-/// Scans with the best scanner of this machine; see [`Scanner::document`].
-pub(crate) fn document(
-    text: &str,
-    max_depth: usize,
-    member: impl FnMut(Text, Span),
-) -> Result<Span, Malformed> {
-    scalar::Scalar::document(text.as_bytes(), max_depth, member)
+/// [`document`] for text, of which only the root is asked for.
+pub(crate) fn root(text: &str, max_depth: usize) -> Result<Span, Malformed> {
+    document(text.as_bytes(), Some(text), max_depth, |_, _| {}).map(|(_, root)| root)
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
+    simdutf8::basic::from_utf8(bytes).or_else(|_| {
+        // The fast check has no position; std's, which has, is the judge.
+        std::str::from_utf8(bytes)
+            .map_err(|error| Malformed { detail: Detail::Utf8, at: error.valid_up_to() })
+    })
 }

@@ -2,29 +2,27 @@
 
 use super::containers::Containers;
 use super::text::four_hex_digits;
-use super::{Malformed, Scanner, Span, Text, word};
+use super::{Malformed, Span, Text, word};
 use crate::error::Detail;
 
-pub(super) struct Scalar;
-
-impl Scanner for Scalar {
-    fn document(
-        bytes: &[u8],
-        max_depth: usize,
-        member: impl FnMut(Text, Span),
-    ) -> Result<Span, Malformed> {
-        let mut cursor = Cursor { bytes, containers: Containers::new(max_depth), newlines: false };
-        let start = cursor.space(0);
-        cursor.newlines = false;
-        let end = if cursor.byte(start) == b'{' {
-            cursor.root_object(start, member)?
-        } else {
-            cursor.value(start)?
-        };
-        let root = cursor.span(start, end, false);
-        let rest = cursor.space(end);
-        if rest == bytes.len() { Ok(root) } else { Err(json("trailing data", rest)) }
-    }
+/// See [`document`](super::document). Looks at ASCII only: `bytes` must be UTF-8, or what is
+/// wrong in strings goes unnoticed. Every span begins and ends on a character boundary.
+pub(super) fn document(
+    bytes: &[u8],
+    max_depth: usize,
+    member: impl FnMut(Text, Span),
+) -> Result<Span, Malformed> {
+    let mut cursor = Cursor { bytes, containers: Containers::new(max_depth), newlines: false };
+    let start = cursor.space(0);
+    cursor.newlines = false;
+    let end = if cursor.byte(start) == b'{' {
+        cursor.root_object(start, member)?
+    } else {
+        cursor.value(start)?
+    };
+    let root = cursor.span(start, end, false);
+    let rest = cursor.space(end);
+    if rest == bytes.len() { Ok(root) } else { Err(json("trailing data", rest)) }
 }
 
 struct Cursor<'a> {

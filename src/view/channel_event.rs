@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::envelope::{Document, utf8};
+use super::envelope::Document;
 use super::message::ServerMessage;
 use super::owned::OwnedMessage;
 use super::presence::PresenceMessage;
@@ -48,8 +48,7 @@ impl<'a> ChannelEvent<'a> {
         frame: &'a [u8],
         options: impl Into<ParseOptions>,
     ) -> Result<Self, ValidationError> {
-        let options = options.into();
-        Self::parse_str_with(utf8(frame, &options)?, options)
+        Self::from_document(&Document::scan(frame, None, &options.into())?)
     }
 
     /// [`parse`](Self::parse) for text that is known to be UTF-8: not checked twice.
@@ -68,14 +67,18 @@ impl<'a> ChannelEvent<'a> {
         frame: &'a str,
         options: impl Into<ParseOptions>,
     ) -> Result<Self, ValidationError> {
-        let document = Document::scan(frame, &options.into())?;
+        let document = Document::scan(frame.as_bytes(), Some(frame), &options.into())?;
+        Self::from_document(&document)
+    }
+
+    fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
         document.check_root("channelEvent")?;
         if document.is_presence()? {
-            let fields = PresenceMessage::fields(&document)?;
-            return Ok(Self::Presence(PresenceMessage::new(frame, fields)));
+            let fields = PresenceMessage::fields(document)?;
+            return Ok(Self::Presence(PresenceMessage::new(document.text, fields)));
         }
-        let fields = ServerMessage::fields(&document)?;
-        Ok(Self::Server(ServerMessage::new(frame, &fields)))
+        let fields = ServerMessage::fields(document)?;
+        Ok(Self::Server(ServerMessage::new(document.text, &fields)))
     }
 
     /// A view that owns its frame; see [`OwnedMessage`].

@@ -27,26 +27,19 @@ pub(super) struct Fields<A> {
     pub(super) payload: Option<Span>,
 }
 
-/// Checks the UTF-8 of a frame whose size is within the limits.
-pub(super) fn utf8<'a>(
-    frame: &'a [u8],
-    options: &ParseOptions,
-) -> Result<&'a str, ValidationError> {
-    options.limits.check_size(frame.len())?;
-    simdutf8::basic::from_utf8(frame).or_else(|_| {
-        // The fast check has no position; std's, which has, is the judge.
-        std::str::from_utf8(frame)
-            .map_err(|error| ValidationError::wire(Detail::Utf8, error.valid_up_to()))
-    })
-}
-
 impl<'a> Document<'a> {
-    pub(super) fn scan(text: &'a str, options: &ParseOptions) -> Result<Self, ValidationError> {
-        options.limits.check_size(text.len())?;
+    /// `text` is the frame once more when it is known to be UTF-8.
+    #[inline]
+    pub(super) fn scan(
+        frame: &'a [u8],
+        text: Option<&'a str>,
+        options: &ParseOptions,
+    ) -> Result<Self, ValidationError> {
+        options.limits.check_size(frame.len())?;
         let (mut action, mut event, mut channel_name) = (None, None, None);
         let (mut request_id, mut payload) = (None, None);
-        let root = scan::document(text, options.limits.max_depth, |key, value| {
-            let field = match field_name(text, key) {
+        let (text, root) = scan::document(frame, text, options.limits.max_depth, |key, value| {
+            let field = match field_name(frame, key) {
                 b"action" => &mut action,
                 b"event" => &mut event,
                 b"channelName" => &mut channel_name,
@@ -175,13 +168,14 @@ impl<'a> Document<'a> {
 /// The field that a key names, also when it is written with escapes; any other text for a key
 /// that names none.
 #[inline]
-fn field_name(text: &str, key: Text) -> &[u8] {
-    let inside = &text[key.start..key.end];
-    if key.escaped { escaped_field_name(inside) } else { inside.as_bytes() }
+fn field_name(frame: &[u8], key: Text) -> &[u8] {
+    let inside = &frame[key.start..key.end];
+    if key.escaped { escaped_field_name(inside) } else { inside }
 }
 
 #[cold]
-fn escaped_field_name(inside: &str) -> &'static [u8] {
+fn escaped_field_name(inside: &[u8]) -> &'static [u8] {
     const NAMES: [&str; 5] = ["action", "event", "channelName", "requestId", "payload"];
+    let inside = std::str::from_utf8(inside).unwrap_or_default();
     NAMES.into_iter().find(|name| text::unescapes_to(inside, name)).unwrap_or("").as_bytes()
 }

@@ -73,7 +73,7 @@ impl<A: Copy> OwnedMessage<A> {
         options.limits.check_size(frame.len())?;
         let text = ByteString::try_from(frame)
             .map_err(|error| ValidationError::wire(Detail::Utf8, error.valid_up_to()))?;
-        let found = fields(&Document::scan(&text, options)?)?;
+        let found = fields(&Document::scan(text.as_bytes(), Some(&text), options)?)?;
         Ok(Self {
             action: found.action,
             event: OwnedText::new(&text, found.event),

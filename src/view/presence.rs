@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::envelope::{Document, Fields, utf8};
+use super::envelope::{Document, Fields};
 use super::message::field_text;
 use super::owned::OwnedMessage;
 use crate::error::{Detail, Field, ValidationError};
@@ -69,8 +69,7 @@ impl<'a> PresenceMessage<'a> {
         frame: &'a [u8],
         options: impl Into<ParseOptions>,
     ) -> Result<Self, ValidationError> {
-        let options = options.into();
-        Self::parse_str_with(utf8(frame, &options)?, options)
+        Self::from_document(&Document::scan(frame, None, &options.into())?)
     }
 
     /// [`parse`](Self::parse) for text that is known to be UTF-8: not checked twice.
@@ -89,9 +88,13 @@ impl<'a> PresenceMessage<'a> {
         frame: &'a str,
         options: impl Into<ParseOptions>,
     ) -> Result<Self, ValidationError> {
-        let document = Document::scan(frame, &options.into())?;
+        let document = Document::scan(frame.as_bytes(), Some(frame), &options.into())?;
+        Self::from_document(&document)
+    }
+
+    fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
         document.check_root("presenceMessage")?;
-        Ok(Self::new(frame, Self::fields(&document)?))
+        Ok(Self::new(document.text, Self::fields(document)?))
     }
 
     /// A view that owns its frame; see [`OwnedMessage`].

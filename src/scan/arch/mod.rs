@@ -1,0 +1,51 @@
+//! The instruction sets: one file each for how masks are made of 64 bytes, and the choice between
+//! them, made once.
+//!
+//! All unsafe code of the scanner is here. A value of a type that implements
+//! [`Isa`](super::blocks::Isa) is the proof that its instructions are there: it is made only
+//! behind a check. What it does is to load from references and to compute in registers.
+
+#![allow(unsafe_code)]
+
+mod tier;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub(super) use tier::Detected;
+pub use tier::{Tier, UnknownTier};
+
+use super::blocks::Outline;
+
+/// Fills `outline` with the tier's instructions. `false` when the document is malformed or the
+/// tier has none; the scalar scanner will tell.
+#[inline]
+pub(super) fn outline(
+    tier: Detected,
+    bytes: &[u8],
+    max_depth: usize,
+    outline: &mut Outline,
+) -> bool {
+    match tier.tier() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the tier is `Detected`, so the CPU has the features.
+        Tier::Sse2 => unsafe { x86_64::sse2::outline(bytes, max_depth, outline) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for SSE2.
+        Tier::Avx2 => unsafe { x86_64::avx2::outline(bytes, max_depth, outline) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for SSE2.
+        Tier::Avx512 => unsafe { x86_64::avx512::outline(bytes, max_depth, outline) },
+        _ => false,
+    }
+}
+
+/// ASCII as text.
+#[inline]
+pub(super) fn ascii_text<'a>(bytes: &'a [u8], outline: &Outline) -> Option<&'a str> {
+    if !outline.ascii {
+        return None;
+    }
+    debug_assert!(bytes.is_ascii());
+    // SAFETY: `outline.ascii` is set only when no byte had its high bit set in a pass over all.
+    Some(unsafe { std::str::from_utf8_unchecked(bytes) })
+}

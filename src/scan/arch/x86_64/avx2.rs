@@ -1,0 +1,68 @@
+//! AVX2: two registers of 32 bytes, and a carry-less multiplication for the parity of quotes.
+
+use std::arch::x86_64::{
+    __m256i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_set1_epi8,
+    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_slli_epi16, _mm256_sub_epi8,
+};
+
+use crate::scan::blocks::{self, BLOCK};
+
+isa!("avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", [__m256i; 2]);
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(bytes: &[u8; BLOCK]) -> [__m256i; 2] {
+    let (halves, _) = bytes.as_chunks::<32>();
+    let load = |half: &[u8; 32]| {
+        // SAFETY: 32 bytes are readable behind the reference; no alignment is asked for.
+        unsafe { _mm256_loadu_si256(half.as_ptr().cast()) }
+    };
+    [load(&halves[0]), load(&halves[1])]
+}
+
+/// The product with all ones, carries left out, is the running sum without carries.
+#[inline]
+#[target_feature(enable = "pclmulqdq")]
+pub(super) fn prefix_xor(mask: u64) -> u64 {
+    let product = _mm_clmulepi64_si128::<0>(_mm_cvtsi64_si128(mask as i64), _mm_set1_epi8(-1));
+    _mm_cvtsi128_si64(product) as u64
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn high_bits(block: [__m256i; 2]) -> u64 {
+    let bits = |i: usize| u64::from(_mm256_movemask_epi8(block[i]) as u32);
+    bits(0) | bits(1) << 32
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn equal(block: [__m256i; 2], byte: u8) -> u64 {
+    let byte = _mm256_set1_epi8(byte as i8);
+    high_bits([_mm256_cmpeq_epi8(block[0], byte), _mm256_cmpeq_epi8(block[1], byte)])
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn within(block: [__m256i; 2], first: u8, last: u8) -> u64 {
+    let (first, span) = (_mm256_set1_epi8(first as i8), _mm256_set1_epi8((last - first) as i8));
+    let test = |i: usize| {
+        let above = _mm256_sub_epi8(block[i], first);
+        _mm256_cmpeq_epi8(_mm256_min_epu8(above, span), above)
+    };
+    high_bits([test(0), test(1)])
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn bit_5(block: [__m256i; 2]) -> u64 {
+    high_bits([_mm256_slli_epi16::<2>(block[0]), _mm256_slli_epi16::<2>(block[1])])
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn with_bit_5(block: [__m256i; 2]) -> [__m256i; 2] {
+    let bit = _mm256_set1_epi8(0x20);
+    [_mm256_or_si256(block[0], bit), _mm256_or_si256(block[1], bit)]
+}

@@ -1,0 +1,95 @@
+//! x86-64: SSE2, which all have, AVX2 and AVX-512.
+//!
+//! Each file has the same functions over its registers, safe within their target features;
+//! [`isa`] makes an [`Isa`](crate::scan::blocks::Isa) of them.
+
+/// Makes, of the functions `load`, `prefix_xor`, `equal`, `within`, `bit_5`, `with_bit_5` and
+/// `high_bits` over `$registers`, the function `outline` with all of `$features`.
+macro_rules! isa {
+    ($features:literal, $registers:ty) => {
+        /// Whether the document is well-formed; see [`blocks::outline`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn outline(
+            bytes: &[u8],
+            max_depth: usize,
+            outline: &mut blocks::Outline,
+        ) -> bool {
+            blocks::outline(Proof(()), bytes, max_depth, outline)
+        }
+
+        /// The instructions are there. Invariant: made only in functions with their features.
+        #[derive(Clone, Copy)]
+        struct Proof(());
+
+        /// Invariant: made only of a [`Proof`] or of other `Registers`.
+        #[derive(Clone, Copy)]
+        struct Registers($registers);
+
+        impl blocks::Isa for Proof {
+            type Block = Registers;
+
+            #[inline(always)]
+            fn load(self, bytes: &[u8; BLOCK]) -> Registers {
+                // SAFETY: by the invariant of `Proof` the features are there.
+                Registers(unsafe { load(bytes) })
+            }
+
+            #[inline(always)]
+            fn prefix_xor(self, mask: u64) -> u64 {
+                // SAFETY: by the invariant of `Proof` the features are there.
+                unsafe { prefix_xor(mask) }
+            }
+        }
+
+        impl blocks::Block for Registers {
+            #[inline(always)]
+            fn equal(self, byte: u8) -> u64 {
+                // SAFETY: by the invariant of `Registers` the features are there.
+                unsafe { equal(self.0, byte) }
+            }
+
+            #[inline(always)]
+            fn within(self, first: u8, last: u8) -> u64 {
+                // SAFETY: by the invariant of `Registers` the features are there.
+                unsafe { within(self.0, first, last) }
+            }
+
+            #[inline(always)]
+            fn bit_5(self) -> u64 {
+                // SAFETY: by the invariant of `Registers` the features are there.
+                unsafe { bit_5(self.0) }
+            }
+
+            #[inline(always)]
+            fn with_bit_5(self) -> Self {
+                // SAFETY: by the invariant of `Registers` the features are there.
+                Self(unsafe { with_bit_5(self.0) })
+            }
+
+            #[inline(always)]
+            fn non_ascii(self) -> u64 {
+                // SAFETY: by the invariant of `Registers` the features are there.
+                unsafe { high_bits(self.0) }
+            }
+        }
+    };
+}
+
+pub(super) mod avx2;
+pub(super) mod avx512;
+pub(super) mod sse2;
+
+pub(super) fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("pclmulqdq")
+}
+
+pub(super) fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+}

@@ -1,0 +1,71 @@
+//! SSE2: four registers of 16 bytes. Part of every x86-64, so nothing needs to be detected.
+
+use std::arch::x86_64::{
+    __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
+    _mm_set1_epi8, _mm_slli_epi16, _mm_sub_epi8,
+};
+
+use crate::scan::blocks::{self, BLOCK};
+
+isa!("sse2", [__m128i; 4]);
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn load(bytes: &[u8; BLOCK]) -> [__m128i; 4] {
+    let (quarters, _) = bytes.as_chunks::<16>();
+    let load = |quarter: &[u8; 16]| {
+        // SAFETY: 16 bytes are readable behind the reference; no alignment is asked for.
+        unsafe { _mm_loadu_si128(quarter.as_ptr().cast()) }
+    };
+    [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])]
+}
+
+/// By doubling: SSE2 has no carry-less multiplication.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn prefix_xor(mut mask: u64) -> u64 {
+    for shift in [1, 2, 4, 8, 16, 32] {
+        mask ^= mask << shift;
+    }
+    mask
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn high_bits(block: [__m128i; 4]) -> u64 {
+    let bits = |i: usize| u64::from(_mm_movemask_epi8(block[i]) as u16);
+    bits(0) | bits(1) << 16 | bits(2) << 32 | bits(3) << 48
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn equal(block: [__m128i; 4], byte: u8) -> u64 {
+    let byte = _mm_set1_epi8(byte as i8);
+    let test = |i: usize| _mm_cmpeq_epi8(block[i], byte);
+    high_bits([test(0), test(1), test(2), test(3)])
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn within(block: [__m128i; 4], first: u8, last: u8) -> u64 {
+    let (first, span) = (_mm_set1_epi8(first as i8), _mm_set1_epi8((last - first) as i8));
+    let test = |i: usize| {
+        let above = _mm_sub_epi8(block[i], first);
+        _mm_cmpeq_epi8(_mm_min_epu8(above, span), above)
+    };
+    high_bits([test(0), test(1), test(2), test(3)])
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn bit_5(block: [__m128i; 4]) -> u64 {
+    let to_high = |i: usize| _mm_slli_epi16::<2>(block[i]);
+    high_bits([to_high(0), to_high(1), to_high(2), to_high(3)])
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn with_bit_5(block: [__m128i; 4]) -> [__m128i; 4] {
+    let set = |i: usize| _mm_or_si128(block[i], _mm_set1_epi8(0x20));
+    [set(0), set(1), set(2), set(3)]
+}

@@ -1,0 +1,86 @@
+//! The one loop that is not arithmetic on whole masks: over the brackets of a block.
+
+use super::envelope::Outline;
+
+/// The open brackets, one bit a level, the innermost at the bottom: set for an object's.
+#[derive(Default)]
+pub(super) struct Brackets {
+    objects: u128,
+    pub(super) depth: usize,
+}
+
+/// The masks of a block that brackets decide about.
+pub(super) struct Events {
+    pub(super) open: u64,
+    pub(super) close: u64,
+    /// Brackets that are curly.
+    pub(super) curly: u64,
+    /// What only an object may hold here: a key's colon.
+    pub(super) of_object: u64,
+    /// What only an array may hold here: an element that is no member.
+    pub(super) of_array: u64,
+}
+
+impl Brackets {
+    /// Checks each stretch between two brackets against the container it is in. Returns the bytes
+    /// at depth 1, the brackets that open depth 2 included, and whether all is well.
+    #[inline(always)]
+    pub(super) fn check(
+        &mut self,
+        events: &Events,
+        max_depth: usize,
+        base: usize,
+        outline: &mut Outline,
+    ) -> (u64, bool) {
+        let mut brackets = events.open | events.close;
+        let (mut rest, mut level_1, mut error) = (!0_u64, 0, 0);
+        while brackets != 0 {
+            let through = brackets ^ (brackets - 1);
+            let bracket = brackets & through;
+            let stretch = rest & through;
+            error |= stretch & self.wrong_here(events);
+            if self.depth == 1 {
+                level_1 |= stretch;
+            }
+            rest &= !through;
+            brackets &= brackets - 1;
+            let curly = events.curly & bracket != 0;
+            if events.open & bracket != 0 {
+                if self.depth == max_depth {
+                    return (0, false);
+                }
+                self.objects = self.objects << 1 | u128::from(curly);
+                self.depth += 1;
+            } else {
+                if self.depth == 0 || curly != self.in_object() {
+                    return (0, false);
+                }
+                self.objects >>= 1;
+                self.depth -= 1;
+                if self.depth == 1 {
+                    outline.close_container(base + bracket.trailing_zeros() as usize);
+                }
+            }
+        }
+        error |= rest & self.wrong_here(events);
+        if self.depth == 1 {
+            level_1 |= rest;
+        }
+        (level_1, error == 0)
+    }
+
+    #[inline(always)]
+    fn in_object(&self) -> bool {
+        self.objects & 1 == 1
+    }
+
+    /// The events that the innermost container does not allow; outside of all, it is both kinds.
+    #[inline(always)]
+    fn wrong_here(&self, events: &Events) -> u64 {
+        match (self.depth, self.in_object()) {
+            (0, _) => events.of_object | events.of_array,
+            (_, true) => events.of_array,
+            (_, false) => events.of_object,
+        }
+    }
+}

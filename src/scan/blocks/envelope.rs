@@ -1,0 +1,128 @@
+//! What is kept of the root object while its blocks pass, and its members made from that.
+
+use crate::scan::{Span, Text, skip};
+
+/// An envelope has 18 to 20 quotes of its own; a few unknown keys fit too.
+const QUOTES: usize = 40;
+const CONTAINERS: usize = 4;
+
+/// The places at depth 1 of a valid document. When there are more than fit, the members are found
+/// by skipping instead.
+pub(crate) struct Outline {
+    quotes: [u32; QUOTES],
+    quote_count: usize,
+    /// Where containers at depth 1 end, in order.
+    closes: [u32; CONTAINERS],
+    close_count: usize,
+    /// A backslash occurs in a string at depth 1.
+    pub(super) escapes: bool,
+    /// A CR or LF occurs outside of strings.
+    pub(super) newlines: bool,
+    /// No byte is beyond ASCII.
+    pub(crate) ascii: bool,
+}
+
+impl Outline {
+    pub(crate) fn new() -> Self {
+        Self {
+            quotes: [0; QUOTES],
+            quote_count: 0,
+            closes: [0; CONTAINERS],
+            close_count: 0,
+            escapes: false,
+            newlines: false,
+            ascii: false,
+        }
+    }
+
+    /// Keeps the places of `quotes`, bits of the block at `base`.
+    #[inline(always)]
+    pub(super) fn push_quotes(&mut self, mut quotes: u64, base: usize) {
+        while quotes != 0 {
+            if let Some(slot) = self.quotes.get_mut(self.quote_count) {
+                *slot = base as u32 + quotes.trailing_zeros();
+            }
+            self.quote_count += 1;
+            quotes &= quotes - 1;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn close_container(&mut self, at: usize) {
+        if let Some(slot) = self.closes.get_mut(self.close_count) {
+            *slot = at as u32;
+        }
+        self.close_count += 1;
+    }
+
+    /// The document without the whitespace around it.
+    pub(crate) fn root(&self, bytes: &[u8]) -> Span {
+        let is_space = |byte: &&u8| **byte <= b' ';
+        let start = bytes.iter().take_while(is_space).count();
+        let end = bytes.len() - bytes.iter().rev().take_while(is_space).count();
+        Span { start, end, escaped: false, newlines: self.newlines, deep: false }
+    }
+
+    /// Calls `member` for each member of the root object that starts at `start`.
+    pub(crate) fn members(
+        &self,
+        bytes: &[u8],
+        start: usize,
+        mut member: impl FnMut(Text, Span),
+    ) -> Option<()> {
+        if self.quote_count > QUOTES || self.close_count > CONTAINERS {
+            return self.members_by_skipping(bytes, start, member);
+        }
+        let mut quotes = self.quotes[..self.quote_count].iter().map(|&at| at as usize);
+        let mut closes = self.closes[..self.close_count].iter().map(|&at| at as usize);
+        while let Some(open) = quotes.next() {
+            let key = self.text(bytes, open, quotes.next()?);
+            let colon = past_space(bytes, key.end + 1);
+            let start = past_space(bytes, colon + 1);
+            let (end, escaped) = match bytes.get(start)? {
+                b'"' => {
+                    let text = self.text(bytes, quotes.next()?, quotes.next()?);
+                    (text.end + 1, text.escaped)
+                }
+                b'{' | b'[' => (closes.next()? + 1, false),
+                _ => (skip::value(bytes, start), false),
+            };
+            let newlines = self.newlines;
+            member(key, Span { start, end, escaped, newlines, deep: false });
+        }
+        Some(())
+    }
+
+    fn members_by_skipping(
+        &self,
+        bytes: &[u8],
+        root: usize,
+        mut member: impl FnMut(Text, Span),
+    ) -> Option<()> {
+        let newlines = self.newlines;
+        for (key, start, end) in skip::Items::new(&bytes[root..]) {
+            let key = key?;
+            let key = Text { start: root + key.start, end: root + key.end, ..key };
+            let (start, end) = (root + start, root + end);
+            let escaped = bytes[start] == b'"' && bytes[start..end].contains(&b'\\');
+            member(key, Span { start, end, escaped, newlines, deep: false });
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn text(&self, bytes: &[u8], open: usize, close: usize) -> Text {
+        let start = open + 1;
+        let escaped = self.escapes && bytes[start..close].contains(&b'\\');
+        Text { start, end: close, escaped }
+    }
+}
+
+/// Passes whitespace of a valid document.
+#[inline(always)]
+fn past_space(bytes: &[u8], mut at: usize) -> usize {
+    while bytes.get(at).is_some_and(|&byte| byte <= b' ') {
+        at += 1;
+    }
+    at
+}

@@ -1,0 +1,181 @@
+//! The grammar of a document, 64 bytes at a time.
+
+use super::brackets::{Brackets, Events};
+use super::envelope::Outline;
+use super::numbers::Numbers;
+use super::strings::Strings;
+use super::{BLOCK, Block, Isa, next, run_ends};
+
+/// Everything that crosses from one block to the next.
+#[derive(Default)]
+struct Grammar {
+    strings: Strings,
+    numbers: Numbers,
+    brackets: Brackets,
+    /// What the next byte that is no space follows, bit 0 each.
+    behind_end: u64,
+    behind_open_object: u64,
+    behind_open_array: u64,
+    behind_colon: u64,
+    behind_comma: u64,
+    behind_key: u64,
+    /// A string that may be a key goes on.
+    key: u64,
+    non_ascii: u64,
+}
+
+/// Validates `bytes`, at most 4 GiB, as one document of at most `max_depth` (at most 127) nested
+/// brackets, and fills `outline`. Says whether it is
+/// one; not, when not, where.
+#[inline(always)]
+pub(crate) fn outline<I: Isa>(
+    isa: I,
+    bytes: &[u8],
+    max_depth: usize,
+    outline: &mut Outline,
+) -> bool {
+    // The document itself stands where a value is due, as behind a colon.
+    let mut grammar = Grammar { behind_colon: 1, ..Grammar::default() };
+    let (blocks, tail) = bytes.as_chunks::<BLOCK>();
+    let mut place = Place { bytes, base: 0, max_depth };
+    for block in blocks {
+        if !grammar.block(isa, isa.load(block), !0, &place, outline) {
+            return false;
+        }
+        place.base += BLOCK;
+    }
+    if !tail.is_empty() {
+        let mut block = [b' '; BLOCK];
+        block[..tail.len()].copy_from_slice(tail);
+        let valid = !0 >> (BLOCK - tail.len());
+        if !grammar.block(isa, isa.load(&block), valid, &place, outline) {
+            return false;
+        }
+    }
+    outline.ascii = grammar.non_ascii == 0;
+    grammar.is_complete()
+}
+
+/// Where a block is, and what it is a part of.
+struct Place<'a> {
+    bytes: &'a [u8],
+    base: usize,
+    max_depth: usize,
+}
+
+impl Grammar {
+    /// Whether the document may end here: all is closed and nothing is due. A number that ends
+    /// with its block has yet to be looked at.
+    #[inline(always)]
+    fn is_complete(&self) -> bool {
+        self.strings.inside == 0
+            && self.brackets.depth == 0
+            && self.behind_colon | self.behind_comma == 0
+            && self.numbers.is_complete()
+    }
+
+    /// Checks a block of which the bytes of `valid` count. False: there is an error in it, or one
+    /// shows there.
+    #[inline(always)]
+    fn block<I: Isa>(
+        &mut self,
+        isa: I,
+        block: I::Block,
+        valid: u64,
+        place: &Place<'_>,
+        outline: &mut Outline,
+    ) -> bool {
+        let low = block.within(0, b' ');
+        let controls = low & !block.equal(b' ');
+        self.non_ascii |= block.non_ascii();
+        let strings = self.strings.masks(isa, block, controls);
+        if strings.quotes == 0 && strings.inside == !0 {
+            outline.escapes |= strings.backslashes != 0 && self.brackets.depth == 1;
+            return strings.error == 0;
+        }
+        let outside = !(strings.inside | strings.quotes) & valid;
+        let folded = block.with_bit_5();
+        let open = folded.equal(b'{') & outside;
+        let close = folded.equal(b'}') & outside;
+        let colons = block.equal(b':') & outside;
+        let commas = block.equal(b',') & outside;
+        let mut spaces = 0;
+        if low & outside != 0 {
+            let newlines = block.equal(b'\n') | block.equal(b'\r');
+            outline.newlines |= newlines & outside != 0;
+            spaces = (block.equal(b' ') | block.equal(b'\t') | newlines) & outside;
+        }
+        let scalar_bytes = outside & !(open | close | colons | commas | spaces);
+        let scalars = self.numbers.check(block, scalar_bytes);
+
+        let opening = strings.quotes & strings.inside;
+        let closing = strings.quotes & !strings.inside;
+        let curly = block.bit_5();
+        let value_starts = opening | open | scalars.starts;
+        let ends = closing | close | scalar_bytes;
+
+        let behind_end = follow(ends, spaces, &mut self.behind_end);
+        let behind_open_object = follow(open & curly, spaces, &mut self.behind_open_object);
+        let behind_open_array = follow(open & !curly, spaces, &mut self.behind_open_array);
+        let behind_colon = follow(colons, spaces, &mut self.behind_colon);
+        let behind_comma = follow(commas, spaces, &mut self.behind_comma);
+
+        let mut error = strings.error | scalars.error;
+        error |= behind_end & value_starts;
+        error |= behind_open_object & !(opening | close & curly);
+        error |= behind_open_array & !(value_starts | close & !curly);
+        error |= (behind_colon | behind_comma) & !value_starts;
+
+        let keys = opening & (behind_open_object | behind_comma);
+        let key_ends = run_ends(keys, strings.inside, &mut self.key) & closing;
+        let behind_key = follow(key_ends, spaces, &mut self.behind_key);
+        error |= colons & !behind_key;
+        let events = Events {
+            open,
+            close,
+            curly,
+            of_object: behind_key & colons,
+            of_array: behind_comma & value_starts & !opening | behind_key & !colons,
+        };
+        // Bits behind the input's end count too: there shows what the end leaves unfinished.
+        if error != 0 || !literals_are_right(place, scalars.literals) {
+            return false;
+        }
+        let (level_1, is_valid) =
+            self.brackets.check(&events, place.max_depth, place.base, outline);
+        outline.push_quotes(strings.quotes & level_1, place.base);
+        outline.escapes |= strings.backslashes & level_1 != 0;
+        is_valid
+    }
+}
+
+/// Compares each of `starts` with the literal that it begins, and what may stand behind that.
+#[inline(always)]
+fn literals_are_right(place: &Place<'_>, mut starts: u64) -> bool {
+    while starts != 0 {
+        let text = &place.bytes[place.base + starts.trailing_zeros() as usize..];
+        let rest = match text[0] {
+            b't' => text.strip_prefix(b"true"),
+            b'f' => text.strip_prefix(b"false"),
+            _ => text.strip_prefix(b"null"),
+        };
+        match rest.map(<[u8]>::first) {
+            Some(None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r')) => {}
+            _ => return false,
+        }
+        starts &= starts - 1;
+    }
+    true
+}
+
+/// The first byte behind each of `mask` that is no space.
+#[inline(always)]
+fn follow(mask: u64, spaces: u64, carry: &mut u64) -> u64 {
+    let behind = next(mask, carry);
+    if spaces == 0 {
+        return behind;
+    }
+    let (sum, over) = (behind & spaces).overflowing_add(spaces);
+    *carry |= u64::from(over);
+    (sum | behind) & !spaces
+}

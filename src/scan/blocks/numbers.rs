@@ -1,0 +1,125 @@
+//! Numbers and literals: everything outside of strings that is neither structure nor space.
+
+use super::{Block, next, run_ends};
+
+/// What crosses blocks; each but the runs is bit 0 for the next block's first byte.
+#[derive(Default)]
+pub(super) struct Numbers {
+    /// The block before ended in a scalar.
+    scalar: u64,
+    /// The run of a literal goes on.
+    literal: u64,
+    /// Must be a digit: behind a sign or a dot.
+    digit: u64,
+    /// Behind a digit.
+    behind_digit: u64,
+    /// Behind the minus that starts a number.
+    behind_minus: u64,
+    /// Must not be a digit: behind a leading zero.
+    behind_zero: u64,
+    behind_dot: u64,
+    behind_exponent: u64,
+    behind_exponent_sign: u64,
+    /// The digits of a fraction go on.
+    fraction: u64,
+    /// The digits of an exponent go on.
+    exponent: u64,
+}
+
+/// The scalars of a block.
+pub(super) struct Scalars {
+    /// First bytes.
+    pub(super) starts: u64,
+    /// First bytes of what must be `true`, `false` or `null`; to be compared with the text.
+    pub(super) literals: u64,
+    pub(super) error: u64,
+}
+
+impl Numbers {
+    /// Whether the document may end here, behind a whole block.
+    #[inline(always)]
+    pub(super) fn is_complete(&self) -> bool {
+        self.digit | self.behind_exponent == 0
+    }
+
+    /// Checks the bytes of `scalars`, all that is outside of strings and no structure or space.
+    #[inline(always)]
+    pub(super) fn check<B: Block>(&mut self, block: B, scalars: u64) -> Scalars {
+        // All other carries come from a scalar that reaches the end of its block.
+        if scalars | self.scalar == 0 {
+            return Scalars { starts: 0, literals: 0, error: 0 };
+        }
+        let starts = scalars & !next(scalars, &mut self.scalar);
+        let digits = block.within(b'0', b'9') & scalars;
+        let minus = block.equal(b'-') & scalars;
+        let dots = block.equal(b'.') & scalars;
+        let others = scalars & !(digits | minus | dots);
+        let in_exponent = self.behind_exponent | self.behind_exponent_sign | self.exponent;
+        if others | in_exponent | self.literal == 0 {
+            let error = self.plain_numbers(block, starts, digits, minus, dots);
+            return Scalars { starts, literals: 0, error };
+        }
+        let first = block.equal(b't') | block.equal(b'f') | block.equal(b'n');
+        let literals = starts & first;
+        let (sum, over) = scalars.overflowing_add(literals);
+        let (sum, over_again) = sum.overflowing_add(self.literal & scalars);
+        self.literal = u64::from(over | over_again);
+        let numbers = scalars & sum;
+        let error = self.all_numbers(block, numbers, starts & !literals);
+        Scalars { starts, literals, error }
+    }
+
+    /// Numbers without an exponent.
+    #[inline(always)]
+    fn plain_numbers<B: Block>(
+        &mut self,
+        block: B,
+        starts: u64,
+        digits: u64,
+        minus: u64,
+        dots: u64,
+    ) -> u64 {
+        let mut error = starts & !(digits | minus) | minus & !starts;
+        error |= next(minus | dots, &mut self.digit) & !digits;
+        error |= dots & !next(digits, &mut self.behind_digit);
+        error |= self.leading_zeros(block, starts, digits, minus);
+        if dots | self.behind_dot | self.fraction != 0 {
+            let fraction = next(dots, &mut self.behind_dot) & digits;
+            error |= run_ends(fraction, digits, &mut self.fraction) & dots;
+        }
+        error
+    }
+
+    #[inline(always)]
+    fn leading_zeros<B: Block>(&mut self, block: B, starts: u64, digits: u64, minus: u64) -> u64 {
+        let first_digits = starts | next(minus & starts, &mut self.behind_minus);
+        let zeros = block.equal(b'0') & digits & first_digits;
+        next(zeros, &mut self.behind_zero) & digits
+    }
+
+    /// Numbers of any form; `numbers` are their bytes, or bytes that are of no scalar at all.
+    #[inline(always)]
+    fn all_numbers<B: Block>(&mut self, block: B, numbers: u64, starts: u64) -> u64 {
+        let digits = block.within(b'0', b'9') & numbers;
+        let minus = block.equal(b'-') & numbers;
+        let plus = block.equal(b'+') & numbers;
+        let dots = block.equal(b'.') & numbers;
+        let exponents = block.with_bit_5().equal(b'e') & numbers;
+        let mut error = numbers & !(digits | minus | plus | dots | exponents);
+
+        let behind_exponent = next(exponents, &mut self.behind_exponent);
+        let signs = behind_exponent & (plus | minus);
+        error |= starts & !(digits | minus);
+        error |= (plus | minus) & !(signs | starts & minus);
+        error |= (next(minus | plus | dots, &mut self.digit) | behind_exponent & !signs) & !digits;
+        error |= (dots | exponents) & !next(digits, &mut self.behind_digit);
+        error |= self.leading_zeros(block, starts, digits, minus);
+
+        let fraction = next(dots, &mut self.behind_dot) & digits;
+        error |= run_ends(fraction, digits, &mut self.fraction) & dots;
+        let behind_sign = next(signs, &mut self.behind_exponent_sign);
+        let exponent = (behind_exponent & !signs | behind_sign) & digits;
+        error |= run_ends(exponent, digits, &mut self.exponent) & (dots | exponents);
+        error
+    }
+}

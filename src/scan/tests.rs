@@ -1,0 +1,346 @@
+//! Every tier against the scalar scanner: the same verdict and the same members.
+
+use super::arch::{self, Detected, Tier};
+use super::blocks::Outline;
+use super::{RECURSION_LIMIT, Span, Text, scalar};
+
+/// What a scanner says of a document: its members, or that it is malformed.
+type Verdict = Option<Vec<(Text, Span)>>;
+
+fn tiers() -> impl Iterator<Item = Detected> {
+    Tier::ALL.into_iter().filter(|tier| *tier != Tier::Scalar).filter_map(Detected::of)
+}
+
+fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
+    let mut members = Vec::new();
+    let root = scalar::document(bytes, max_depth, |key, value| members.push((key, value)));
+    root.is_ok().then_some(members)
+}
+
+fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
+    let mut outline = Outline::new();
+    if !arch::outline(tier, bytes, max_depth, &mut outline) {
+        return None;
+    }
+    assert_eq!(arch::ascii_text(bytes, &outline).is_some(), bytes.is_ascii());
+    let root = outline.root(bytes);
+    let mut members = Vec::new();
+    if bytes[root.start] == b'{' {
+        let all = outline.members(bytes, root.start, |key, value| members.push((key, value)));
+        assert!(all.is_some());
+    }
+    Some(members)
+}
+
+/// All tiers say what the scalar scanner says; they know of newlines only for the whole document,
+/// so theirs may be reported for members that have none.
+fn all_agree_within(bytes: &[u8], max_depth: usize) {
+    let expected = by_scalar(bytes, max_depth);
+    for tier in tiers() {
+        let verdict = by_tier(tier, bytes, max_depth);
+        let (Some(expected), Some(members)) = (&expected, &verdict) else {
+            assert_eq!(
+                expected.is_some(),
+                verdict.is_some(),
+                "{}: {:?}",
+                tier.tier(),
+                String::from_utf8_lossy(bytes),
+            );
+            continue;
+        };
+        assert_eq!(expected.len(), members.len());
+        for ((key, value), (tier_key, tier_value)) in expected.iter().zip(members) {
+            assert_eq!(key, tier_key, "{}", tier.tier());
+            assert!(tier_value.newlines || !value.newlines);
+            let comparable = Span { newlines: value.newlines, ..*tier_value };
+            assert_eq!(*value, comparable, "{}: {:?}", tier.tier(), String::from_utf8_lossy(bytes));
+        }
+    }
+}
+
+fn all_agree(bytes: &[u8]) {
+    all_agree_within(bytes, RECURSION_LIMIT);
+}
+
+/// A seeded source of numbers; the seed and the number of cases may be given from outside.
+struct Random(u64);
+
+impl Random {
+    fn new(test: &str) -> Self {
+        let seed = std::env::var("PONDWIRE_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or(20_261_123);
+        println!("{test}: PONDWIRE_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % bound
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+fn cases(default: usize) -> usize {
+    std::env::var("PONDWIRE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(default)
+}
+
+/// Pieces of JSON, right and wrong, of which random documents are made.
+const PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"",
+    "\"a\"",
+    "\"key\":",
+    "\"\\\"\"",
+    "\\",
+    "\\\\",
+    "\\u00e9",
+    "\\ud83d\\ude00",
+    "\\u12",
+    "\\x",
+    "0",
+    "1",
+    "12",
+    "-",
+    "-0",
+    "-1",
+    "1.5",
+    "1.",
+    ".5",
+    "1e5",
+    "1E+5",
+    "1e-05",
+    "1e",
+    "1e+",
+    "01",
+    "1.2.3",
+    "1e5e5",
+    "1e5.5",
+    "--1",
+    "+1",
+    "true",
+    "false",
+    "null",
+    "tru",
+    "truex",
+    "nulll",
+    "True",
+    " ",
+    "\n",
+    "\t",
+    "\r",
+    "\u{b}",
+    "\u{0}",
+    "é",
+    "😀",
+    "\u{7f}",
+    "{}",
+    "[]",
+    "[1,2]",
+    "{\"a\":1}",
+    "[[",
+    "]]",
+    "}}",
+    "\"\"",
+    "        ",
+    "\"long text that goes on over the end of a block of bytes, whatever its size may be\"",
+    "123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890",
+    "0.00000000000000000000000000000000000000000000000000000000000000000000000000001",
+    "1e00000000000000000000000000000000000000000000000000000000000000000000000000001",
+];
+
+/// A well-formed value, then perhaps a flaw in it.
+fn near_json(random: &mut Random) -> Vec<u8> {
+    let mut text = String::new();
+    value(random, &mut text, 0);
+    let mut bytes = text.into_bytes();
+    for _ in 0..random.below(3) {
+        let at = random.below(bytes.len() + 1);
+        match random.below(4) {
+            0 => bytes.truncate(at),
+            1 if at < bytes.len() => {
+                bytes.remove(at);
+            }
+            2 if at < bytes.len() => bytes[at] = random.pick(PIECES).as_bytes()[0],
+            _ => {
+                bytes.splice(at..at, random.pick(PIECES).bytes());
+            }
+        }
+    }
+    bytes
+}
+
+fn space(random: &mut Random, text: &mut String) {
+    if random.below(6) == 0 {
+        let length = random.pick(&[1, 1, 1, 2, 7, 63, 64, 65]);
+        text.extend((0..length).map(|_| random.pick(&[' ', ' ', '\n', '\t', '\r'])));
+    }
+}
+
+fn string(random: &mut Random, text: &mut String) {
+    let pieces = ["a", "key", "\\n", "\\\\", "\\\"", "\\u0041", "é", "{", "]", ",", ":", " "];
+    text.push('"');
+    for _ in 0..random.pick(&[0, 1, 2, 5, 5, 20, 70]) {
+        text.push_str(random.pick(&pieces));
+    }
+    text.push('"');
+}
+
+fn value(random: &mut Random, text: &mut String, depth: usize) {
+    space(random, text);
+    let numbers = ["0", "-0", "7", "-12", "0.5", "10.25", "1e5", "-2E-3", "1.5e+10", "123456789"];
+    match random.below(if depth < 6 { 9 } else { 4 }) {
+        0 => string(random, text),
+        1 | 2 => text.push_str(random.pick(&numbers)),
+        3 => text.push_str(random.pick(&["true", "false", "null"])),
+        4 | 5 => {
+            text.push('[');
+            for i in 0..random.below(5) {
+                text.push_str(if i > 0 { "," } else { "" });
+                value(random, text, depth + 1);
+            }
+            space(random, text);
+            text.push(']');
+        }
+        _ => {
+            text.push('{');
+            for i in 0..random.below(6) {
+                text.push_str(if i > 0 { "," } else { "" });
+                space(random, text);
+                string(random, text);
+                space(random, text);
+                text.push(':');
+                value(random, text, depth + 1);
+            }
+            space(random, text);
+            text.push('}');
+        }
+    }
+    space(random, text);
+}
+
+#[test]
+fn documents_that_are_nearly_json() {
+    let mut random = Random::new("documents_that_are_nearly_json");
+    let (cases, mut valid) = (cases(60_000), 0);
+    for _ in 0..cases {
+        let bytes = near_json(&mut random);
+        valid += usize::from(by_scalar(&bytes, RECURSION_LIMIT).is_some());
+        all_agree(&bytes);
+    }
+    println!("documents_that_are_nearly_json: {cases} cases, {valid} valid");
+    assert!(valid > cases / 10 && valid < cases);
+}
+
+#[test]
+fn pieces_in_any_order() {
+    let mut random = Random::new("pieces_in_any_order");
+    for _ in 0..cases(60_000) {
+        // Moved through the block by spaces in front.
+        let mut text = " ".repeat(random.below(70));
+        let is_object = random.below(2) == 0;
+        text.push_str(if is_object { "{\"payload\":" } else { "[" });
+        for _ in 0..random.below(6) {
+            text.push_str(random.pick(PIECES));
+        }
+        text.push_str(if is_object { "}" } else { "]" });
+        all_agree(text.as_bytes());
+    }
+}
+
+/// Each piece at each place of a block, so that it lies across every border.
+#[test]
+fn every_piece_across_every_border() {
+    for piece in PIECES {
+        for shift in 0..130 {
+            let pad = " ".repeat(shift);
+            let text = "x".repeat(shift);
+            for document in [
+                format!("{pad}{piece}"),
+                format!("[{pad}{piece}]"),
+                format!("[\"{text}\",{piece},1]"),
+                format!("{{\"{text}\":{piece}}}"),
+                format!("{{\"{text}{piece}\":1}}"),
+                format!("{{\"a\":\"{text}{piece}\"}}"),
+                format!("{{\"a\":1{piece}{pad}}}"),
+                format!("{{\"a\":{{\"{text}\":1}}{piece}\"b\":[{pad}{piece}]}}"),
+            ] {
+                all_agree(document.as_bytes());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_pair_and_triple_of_short_pieces() {
+    let short: Vec<_> = PIECES.iter().filter(|piece| piece.len() <= 4).collect();
+    let mut checked = 0;
+    for first in &short {
+        for second in &short {
+            all_agree(format!("{first}{second}").as_bytes());
+            for third in &short {
+                all_agree(format!("[{first}{second}{third}]").as_bytes());
+                all_agree(format!("{{\"a\":{first}{second}{third}}}").as_bytes());
+                checked += 2;
+            }
+        }
+    }
+    assert!(checked > 100_000);
+}
+
+#[test]
+fn frames_at_every_length_and_place() {
+    let frame = br#"{"action":"BROADCAST","channelName":"/chat/42","requestId":"6de7f22d-a688-49d1-af45-1c4a729d6cd0","event":"m\u00e9","payload":{"text":"hi \\ \"there\"","n":[1,-2.5e3,true,null,{"a":{}}],"k":"0123456789012345678901234567890123456789"}}"#;
+    for place in 0..64 {
+        let mut buffer = vec![b'"'; place];
+        buffer.extend_from_slice(frame);
+        buffer.extend_from_slice(b"\"\\{[");
+        for end in place..=place + frame.len() {
+            all_agree(&buffer[place..end]);
+        }
+    }
+}
+
+#[test]
+fn the_depth_limit_is_the_same() {
+    for depth in (1..140).chain([1000]) {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let inner = if open == "[" { "" } else { "1" };
+            let document = format!("{}{inner}{}", open.repeat(depth), close.repeat(depth));
+            for max_depth in [0, 1, 2, 63, 64, 65, 126, RECURSION_LIMIT] {
+                all_agree_within(document.as_bytes(), max_depth);
+            }
+        }
+    }
+}
+
+#[test]
+fn more_members_than_an_outline_keeps() {
+    for members in [5, 9, 10, 11, 19, 20, 21, 60] {
+        for value in ["1", "\"x\"", "{}", "[{\"a\":1}]", "\"\\n\"", "true"] {
+            let members: Vec<_> = (0..members).map(|i| format!("\"k{i}\" :\n{value}")).collect();
+            all_agree(format!(" {{{}}} ", members.join(",")).as_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_wished_tier_is_taken_if_it_is_there() {
+    for tier in Tier::ALL {
+        assert_eq!(tier.as_str().parse(), Ok(tier));
+        assert_eq!(Detected::of(tier).is_some(), tier.is_supported());
+    }
+    assert!("avx3".parse::<Tier>().is_err());
+    #[cfg(target_arch = "x86_64")]
+    assert!(tiers().count() >= 1, "SSE2 at least is compared here");
+    let names: Vec<_> = tiers().map(|tier| tier.tier().as_str()).collect();
+    println!("tiers compared with the scalar scanner: {}", names.join(", "));
+}
