@@ -96,17 +96,30 @@ pub(crate) struct Malformed {
 /// Up to this many nested brackets any recursive decoder may be trusted with a document.
 pub(crate) const RECURSION_LIMIT: usize = 127;
 
-/// Validates `bytes` as one JSON document in UTF-8 of at most `max_depth` nested brackets, calls
-/// `member` for each member of a root object in order, duplicates included, and returns the text
-/// and the root's span. `text` is the same bytes when they are known to be UTF-8 already.
+/// Who is told of the members of a root object.
+pub(crate) trait Members {
+    /// The next member, with its place in the document.
+    fn member(&mut self, key: Text, value: Span);
+}
+
+/// Nobody.
+struct Ignored;
+
+impl Members for Ignored {
+    fn member(&mut self, _: Text, _: Span) {}
+}
+
+/// Validates `bytes` as one JSON document in UTF-8 of at most `max_depth` nested brackets, tells
+/// `members` each member of a root object in order, duplicates included, and returns the text and
+/// the root's span. `text` is the same bytes when they are known to be UTF-8 already.
 ///
 /// Members of a document that turns out malformed may have been reported too.
-#[inline]
+#[inline(always)]
 pub(crate) fn document<'a>(
     bytes: &'a [u8],
     text: Option<&'a str>,
     max_depth: usize,
-    mut member: impl FnMut(Text, Span),
+    members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
     let tier = arch::Detected::current();
     let mut outline = blocks::Outline::new();
@@ -118,21 +131,31 @@ pub(crate) fn document<'a>(
             None => utf8(bytes)?,
         };
         let root = outline.root(bytes);
-        if bytes[root.start] != b'{' || outline.members(bytes, root.start, &mut member).is_some() {
+        if bytes[root.start] != b'{' || outline.members(bytes, root.start, members).is_some() {
             return Ok((text, root));
         }
         debug_assert!(false, "the outline of a valid document has all its members");
     }
+    by_scalar(bytes, text, max_depth, members)
+}
+
+#[cold]
+fn by_scalar<'a>(
+    bytes: &'a [u8],
+    text: Option<&'a str>,
+    max_depth: usize,
+    members: &mut impl Members,
+) -> Result<(&'a str, Span), Malformed> {
     let text = match text {
         Some(text) => text,
         None => utf8(bytes)?,
     };
-    scalar::document(bytes, max_depth, member).map(|root| (text, root))
+    scalar::document(bytes, max_depth, members).map(|root| (text, root))
 }
 
 /// [`document`] for text, of which only the root is asked for.
 pub(crate) fn root(text: &str, max_depth: usize) -> Result<Span, Malformed> {
-    document(text.as_bytes(), Some(text), max_depth, |_, _| {}).map(|(_, root)| root)
+    document(text.as_bytes(), Some(text), max_depth, &mut Ignored).map(|(_, root)| root)
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {

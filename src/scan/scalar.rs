@@ -2,7 +2,7 @@
 
 use super::containers::Containers;
 use super::text::four_hex_digits;
-use super::{Malformed, Span, Text, word};
+use super::{Malformed, Members, Span, Text, word};
 use crate::error::Detail;
 
 /// See [`document`](super::document). Looks at ASCII only: `bytes` must be UTF-8, or what is
@@ -10,13 +10,13 @@ use crate::error::Detail;
 pub(super) fn document(
     bytes: &[u8],
     max_depth: usize,
-    member: impl FnMut(Text, Span),
+    members: &mut impl Members,
 ) -> Result<Span, Malformed> {
     let mut cursor = Cursor { bytes, containers: Containers::new(max_depth), newlines: false };
     let start = cursor.space(0);
     cursor.newlines = false;
     let end = if cursor.byte(start) == b'{' {
-        cursor.root_object(start, member)?
+        cursor.root_object(start, members)?
     } else {
         cursor.value(start)?
     };
@@ -74,7 +74,7 @@ impl Cursor<'_> {
     fn root_object(
         &mut self,
         start: usize,
-        mut member: impl FnMut(Text, Span),
+        members: &mut impl Members,
     ) -> Result<usize, Malformed> {
         self.containers.open(true, start)?;
         let mut newlines = false;
@@ -95,7 +95,7 @@ impl Cursor<'_> {
                 let end = self.value(value_at)?;
                 self.span(value_at, end, false)
             };
-            member(key, value);
+            members.member(key, value);
             self.containers.deep |= deep_before;
             at = self.space(value.end);
             match self.byte(at) {

@@ -2,10 +2,16 @@
 
 use super::arch::{self, Detected, Tier};
 use super::blocks::Outline;
-use super::{RECURSION_LIMIT, Span, Text, scalar};
+use super::{Members, RECURSION_LIMIT, Span, Text, scalar};
 
 /// What a scanner says of a document: its members, or that it is malformed.
 type Verdict = Option<Vec<(Text, Span)>>;
+
+impl Members for Vec<(Text, Span)> {
+    fn member(&mut self, key: Text, value: Span) {
+        self.push((key, value));
+    }
+}
 
 fn tiers() -> impl Iterator<Item = Detected> {
     Tier::ALL.into_iter().filter(|tier| *tier != Tier::Scalar).filter_map(Detected::of)
@@ -13,7 +19,7 @@ fn tiers() -> impl Iterator<Item = Detected> {
 
 fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
     let mut members = Vec::new();
-    let root = scalar::document(bytes, max_depth, |key, value| members.push((key, value)));
+    let root = scalar::document(bytes, max_depth, &mut members);
     root.is_ok().then_some(members)
 }
 
@@ -26,8 +32,7 @@ fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
     let root = outline.root(bytes);
     let mut members = Vec::new();
     if bytes[root.start] == b'{' {
-        let all = outline.members(bytes, root.start, |key, value| members.push((key, value)));
-        assert!(all.is_some());
+        assert!(outline.members(bytes, root.start, &mut members).is_some());
     }
     Some(members)
 }

@@ -2,18 +2,45 @@
 
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::ParseOptions;
+use crate::protocol::ServerAction;
 use crate::scan::{self, JsonType, Span, Text, text};
+
+/// The one action of a presence message.
+pub(super) const PRESENCE_NAMES: &[&str] = &[ServerAction::Presence.as_str()];
 
 /// A frame that is one JSON document within the limits, and where in it the fields are.
 pub(super) struct Document<'a> {
     pub(super) text: &'a str,
     root: Span,
+    found: Found<'a>,
+    default_payload: bool,
+}
+
+/// The values of the five keys as they are met; the last of each counts.
+struct Found<'a> {
+    frame: &'a [u8],
     action: Option<Span>,
     event: Option<Span>,
     channel_name: Option<Span>,
     request_id: Option<Span>,
     payload: Option<Span>,
-    default_payload: bool,
+}
+
+impl scan::Members for Found<'_> {
+    #[inline(always)]
+    fn member(&mut self, key: Text, value: Span) {
+        let inside = &self.frame[key.start..key.end];
+        let name = if key.escaped { escaped_field_name(inside) } else { inside };
+        let field = match name {
+            b"action" => &mut self.action,
+            b"event" => &mut self.event,
+            b"channelName" => &mut self.channel_name,
+            b"requestId" => &mut self.request_id,
+            b"payload" => &mut self.payload,
+            _ => return,
+        };
+        *field = Some(value);
+    }
 }
 
 /// Where the fields of a valid message are.
@@ -29,29 +56,19 @@ pub(super) struct Fields<A> {
 
 impl<'a> Document<'a> {
     /// `text` is the frame once more when it is known to be UTF-8.
-    #[inline]
+    #[inline(always)]
     pub(super) fn scan(
         frame: &'a [u8],
         text: Option<&'a str>,
         options: &ParseOptions,
     ) -> Result<Self, ValidationError> {
         options.limits.check_size(frame.len())?;
-        let (mut action, mut event, mut channel_name) = (None, None, None);
-        let (mut request_id, mut payload) = (None, None);
-        let (text, root) = scan::document(frame, text, options.limits.max_depth, |key, value| {
-            let field = match field_name(frame, key) {
-                b"action" => &mut action,
-                b"event" => &mut event,
-                b"channelName" => &mut channel_name,
-                b"requestId" => &mut request_id,
-                b"payload" => &mut payload,
-                _ => return,
-            };
-            *field = Some(value);
-        })
-        .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
-        let default_payload = options.default_payload;
-        Ok(Self { text, root, action, event, channel_name, request_id, payload, default_payload })
+        let (action, event, channel_name) = (None, None, None);
+        let (request_id, payload) = (None, None);
+        let mut found = Found { frame, action, event, channel_name, request_id, payload };
+        let (text, root) = scan::document(frame, text, options.limits.max_depth, &mut found)
+            .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
+        Ok(Self { text, root, found, default_payload: options.default_payload })
     }
 
     fn json_type(&self, value: Span) -> JsonType {
@@ -87,20 +104,20 @@ impl<'a> Document<'a> {
     }
 
     pub(super) fn event(&self) -> Result<Text, ValidationError> {
-        self.string("event", self.event)
+        self.string("event", self.found.event)
     }
 
     pub(super) fn channel_name(&self) -> Result<Text, ValidationError> {
-        self.string("channelName", self.channel_name)
+        self.string("channelName", self.found.channel_name)
     }
 
     pub(super) fn request_id(&self) -> Result<Text, ValidationError> {
-        self.string("requestId", self.request_id)
+        self.string("requestId", self.found.request_id)
     }
 
     /// `payload` must be an object; `None` when it is missing and may be.
     pub(super) fn payload(&self) -> Result<Option<Span>, ValidationError> {
-        if self.payload.is_none() && self.default_payload {
+        if self.found.payload.is_none() && self.default_payload {
             return Ok(None);
         }
         self.required_payload().map(Some)
@@ -108,7 +125,7 @@ impl<'a> Document<'a> {
 
     /// `payload` must be there and an object.
     pub(super) fn required_payload(&self) -> Result<Span, ValidationError> {
-        let value = self.require("payload", self.payload)?;
+        let value = self.require("payload", self.found.payload)?;
         if self.json_type(value) == JsonType::Object {
             return Ok(value);
         }
@@ -116,63 +133,65 @@ impl<'a> Document<'a> {
         Err(ValidationError::new(field, Detail::ExpectedObject, value.start))
     }
 
-    /// `action` must be one of `allowed`, whose wire strings are `names`.
-    pub(super) fn action<A: Copy>(
+    /// `action` must be a word that `read` knows; `names` are those.
+    pub(super) fn action<A>(
         &self,
-        allowed: &[A],
+        read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
     ) -> Result<A, ValidationError> {
-        self.one_of("action", self.action, allowed, names)
+        self.one_of("action", self.found.action, read, names)
     }
 
-    /// `event` must be one of `allowed`, whose wire strings are `names`; returns its text too.
-    pub(super) fn event_of<A: Copy>(
+    /// `event` must be a word that `read` knows; `names` are those. Returns its text too.
+    pub(super) fn event_of<A>(
         &self,
-        allowed: &[A],
+        read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
     ) -> Result<(A, Text), ValidationError> {
-        let event = self.one_of("event", self.event, allowed, names)?;
+        let event = self.one_of("event", self.found.event, read, names)?;
         Ok((event, self.event()?))
     }
 
-    fn one_of<A: Copy>(
+    fn one_of<A>(
         &self,
         field: &'static str,
         value: Option<Span>,
-        allowed: &[A],
+        read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
     ) -> Result<A, ValidationError> {
         let value = self.require(field, value)?;
-        let position = match self.json_type(value) {
-            JsonType::String => names.iter().position(|name| self.is_text(value.text(), name)),
+        let word = match self.json_type(value) {
+            JsonType::String => read(self.word(value.text(), names)),
             _ => None,
         };
-        position.map(|i| allowed[i]).ok_or_else(|| {
+        word.ok_or_else(|| {
             let detail = Detail::ExpectedOneOf(names);
             ValidationError::new(Field::Named(field), detail, value.start)
         })
     }
 
-    fn is_text(&self, text: Text, expected: &str) -> bool {
+    /// What a string of the vocabulary writes; anything else for one that is none of `names`.
+    #[inline]
+    fn word(&self, text: Text, names: &'static [&'static str]) -> &[u8] {
         let inside = &self.text[text.start..text.end];
-        if text.escaped { text::unescapes_to(inside, expected) } else { inside == expected }
+        if !text.escaped {
+            return inside.as_bytes();
+        }
+        names
+            .iter()
+            .find(|name| text::unescapes_to(inside, name))
+            .map_or(b"", |name| name.as_bytes())
     }
 
     /// Whether there is an `action`, and whether it is `PRESENCE`.
     pub(super) fn is_presence(&self) -> Result<bool, ValidationError> {
-        let value = self.require("action", self.action)?;
-        Ok(self.json_type(value) == JsonType::String && self.is_text(value.text(), "PRESENCE"))
+        let value = self.require("action", self.found.action)?;
+        Ok(self.json_type(value) == JsonType::String
+            && self.word(value.text(), PRESENCE_NAMES) == b"PRESENCE")
     }
 }
 
-/// The field that a key names, also when it is written with escapes; any other text for a key
-/// that names none.
-#[inline]
-fn field_name(frame: &[u8], key: Text) -> &[u8] {
-    let inside = &frame[key.start..key.end];
-    if key.escaped { escaped_field_name(inside) } else { inside }
-}
-
+/// The field that a key written with escapes names; nothing for one that names none.
 #[cold]
 fn escaped_field_name(inside: &[u8]) -> &'static [u8] {
     const NAMES: [&str; 5] = ["action", "event", "channelName", "requestId", "payload"];

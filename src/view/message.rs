@@ -21,7 +21,7 @@ pub(super) fn field_text(frame: &str, field: Text) -> Cow<'_, str> {
 macro_rules! message {
     (
         $(#[$meta:meta])*
-        $name:ident, $action:ty, $root:literal, $allowed:expr, $names:expr
+        $name:ident, $action:ty, $root:literal, $read:expr, $names:expr
     ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,7 @@ macro_rules! message {
                 Self::from_document(&document)
             }
 
+            #[inline(always)]
             fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
                 document.check_root($root)?;
                 Ok(Self::new(document.text, &Self::fields(document)?))
@@ -105,7 +106,7 @@ macro_rules! message {
                     request_id: document.request_id()?,
                     channel_name: document.channel_name()?,
                     payload: document.payload()?,
-                    action: document.action($allowed, $names)?,
+                    action: document.action($read, $names)?,
                 })
             }
 
@@ -167,16 +168,19 @@ message! {
     /// assert_eq!(message.payload().get("text").unwrap().as_str().unwrap(), "hi");
     /// # Ok::<(), pondwire::ValidationError>(())
     /// ```
-    ClientMessage, ClientAction, "clientMessage", ClientAction::ALL, ClientAction::NAMES
+    ClientMessage, ClientAction, "clientMessage", ClientAction::from_bytes, ClientAction::NAMES
 }
 
 /// What a plain server message may be: every action but `PRESENCE`, in table order.
-const SERVER_ACTIONS: &[ServerAction] = ServerAction::ALL.split_at(4).0;
 const SERVER_NAMES: &[&str] = ServerAction::NAMES.split_at(4).0;
+
+fn server_action(word: &[u8]) -> Option<ServerAction> {
+    ServerAction::from_bytes(word).filter(|action| *action != ServerAction::Presence)
+}
 
 message! {
     /// What a server sends, presence aside: a borrowed view of a validated frame.
     ///
     /// `PRESENCE` is refused here; [`ChannelEvent`](crate::ChannelEvent) takes both.
-    ServerMessage, ServerAction, "serverMessage", SERVER_ACTIONS, SERVER_NAMES
+    ServerMessage, ServerAction, "serverMessage", server_action, SERVER_NAMES
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::envelope::{Document, Fields};
+use super::envelope::{Document, Fields, PRESENCE_NAMES};
 use super::message::field_text;
 use super::owned::OwnedMessage;
 use crate::error::{Detail, Field, ValidationError};
@@ -37,7 +37,9 @@ pub struct PresenceMessage<'a> {
     changed: Range<usize>,
 }
 
-const PRESENCE_NAMES: &[&str] = &[ServerAction::Presence.as_str()];
+fn presence_action(word: &[u8]) -> Option<ServerAction> {
+    ServerAction::from_bytes(word).filter(|action| *action == ServerAction::Presence)
+}
 
 /// The fields of a valid presence message; the ranges are within the payload.
 pub(super) struct PresenceFields {
@@ -114,8 +116,9 @@ impl<'a> PresenceMessage<'a> {
     pub(super) fn fields(document: &Document<'_>) -> Result<PresenceFields, ValidationError> {
         let request_id = document.request_id()?;
         let channel_name = document.channel_name()?;
-        let (event, event_name) = document.event_of(PresenceEvent::ALL, PresenceEvent::NAMES)?;
-        let action = document.action(&[ServerAction::Presence], PRESENCE_NAMES)?;
+        let (event, event_name) =
+            document.event_of(PresenceEvent::from_bytes, PresenceEvent::NAMES)?;
+        let action = document.action(presence_action, PRESENCE_NAMES)?;
         let payload = document.required_payload()?;
         let (presence, changed) = payload_shape(document.text, payload)?;
         let fields =

@@ -1,15 +1,18 @@
 //! What is kept of the root object while its blocks pass, and its members made from that.
 
-use crate::scan::{Span, Text, skip};
+use crate::scan::{Members, Span, Text, skip};
 
 /// An envelope has 18 to 20 quotes of its own; a few unknown keys fit too.
 const QUOTES: usize = 40;
+
+/// Quotes are written so many at a time, the last ones to no avail.
+const BATCH: usize = 8;
 const CONTAINERS: usize = 4;
 
 /// The places at depth 1 of a valid document. When there are more than fit, the members are found
 /// by skipping instead.
 pub(crate) struct Outline {
-    quotes: [u32; QUOTES],
+    quotes: [u32; QUOTES + BATCH],
     quote_count: usize,
     /// Where containers at depth 1 end, in order.
     closes: [u32; CONTAINERS],
@@ -25,7 +28,7 @@ pub(crate) struct Outline {
 impl Outline {
     pub(crate) fn new() -> Self {
         Self {
-            quotes: [0; QUOTES],
+            quotes: [0; QUOTES + BATCH],
             quote_count: 0,
             closes: [0; CONTAINERS],
             close_count: 0,
@@ -35,15 +38,20 @@ impl Outline {
         }
     }
 
-    /// Keeps the places of `quotes`, bits of the block at `base`.
+    /// Keeps the places of `quotes`, bits of the block at `base`. Writes in batches, so that
+    /// there is little for the CPU to predict wrongly.
     #[inline(always)]
     pub(super) fn push_quotes(&mut self, mut quotes: u64, base: usize) {
+        let count = quotes.count_ones() as usize;
+        let mut at = self.quote_count;
+        self.quote_count += count;
         while quotes != 0 {
-            if let Some(slot) = self.quotes.get_mut(self.quote_count) {
-                *slot = base as u32 + quotes.trailing_zeros();
+            let Some(batch) = self.quotes.get_mut(at..at + BATCH) else { return };
+            for slot in batch {
+                *slot = (base as u32).wrapping_add(quotes.trailing_zeros());
+                quotes &= quotes.wrapping_sub(1);
             }
-            self.quote_count += 1;
-            quotes &= quotes - 1;
+            at += BATCH;
         }
     }
 
@@ -63,15 +71,16 @@ impl Outline {
         Span { start, end, escaped: false, newlines: self.newlines, deep: false }
     }
 
-    /// Calls `member` for each member of the root object that starts at `start`.
+    /// Tells `members` each member of the root object that starts at `start`.
+    #[inline(always)]
     pub(crate) fn members(
         &self,
         bytes: &[u8],
         start: usize,
-        mut member: impl FnMut(Text, Span),
+        members: &mut impl Members,
     ) -> Option<()> {
         if self.quote_count > QUOTES || self.close_count > CONTAINERS {
-            return self.members_by_skipping(bytes, start, member);
+            return self.members_by_skipping(bytes, start, members);
         }
         let mut quotes = self.quotes[..self.quote_count].iter().map(|&at| at as usize);
         let mut closes = self.closes[..self.close_count].iter().map(|&at| at as usize);
@@ -88,16 +97,17 @@ impl Outline {
                 _ => (skip::value(bytes, start), false),
             };
             let newlines = self.newlines;
-            member(key, Span { start, end, escaped, newlines, deep: false });
+            members.member(key, Span { start, end, escaped, newlines, deep: false });
         }
         Some(())
     }
 
+    #[cold]
     fn members_by_skipping(
         &self,
         bytes: &[u8],
         root: usize,
-        mut member: impl FnMut(Text, Span),
+        members: &mut impl Members,
     ) -> Option<()> {
         let newlines = self.newlines;
         for (key, start, end) in skip::Items::new(&bytes[root..]) {
@@ -105,7 +115,7 @@ impl Outline {
             let key = Text { start: root + key.start, end: root + key.end, ..key };
             let (start, end) = (root + start, root + end);
             let escaped = bytes[start] == b'"' && bytes[start..end].contains(&b'\\');
-            member(key, Span { start, end, escaped, newlines, deep: false });
+            members.member(key, Span { start, end, escaped, newlines, deep: false });
         }
         Some(())
     }

@@ -36,21 +36,13 @@ pub(crate) fn outline<I: Isa>(
 ) -> bool {
     // The document itself stands where a value is due, as behind a colon.
     let mut grammar = Grammar { behind_colon: 1, ..Grammar::default() };
-    let (blocks, tail) = bytes.as_chunks::<BLOCK>();
     let mut place = Place { bytes, base: 0, max_depth };
-    for block in blocks {
-        if !grammar.block(isa, isa.load(block), !0, &place, outline) {
+    while place.base < bytes.len() {
+        let (block, valid) = isa.load(bytes, place.base);
+        if !grammar.block(isa, block, valid, &place, outline) {
             return false;
         }
         place.base += BLOCK;
-    }
-    if !tail.is_empty() {
-        let mut block = [b' '; BLOCK];
-        block[..tail.len()].copy_from_slice(tail);
-        let valid = !0 >> (BLOCK - tail.len());
-        if !grammar.block(isa, isa.load(&block), valid, &place, outline) {
-            return false;
-        }
     }
     outline.ascii = grammar.non_ascii == 0;
     grammar.is_complete()

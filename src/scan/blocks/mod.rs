@@ -21,7 +21,9 @@ pub(super) const BLOCK: usize = 64;
 pub(super) trait Isa: Copy {
     type Block: Block;
 
-    fn load(self, bytes: &[u8; BLOCK]) -> Self::Block;
+    /// The block at `at`, which must be within `bytes`, and which of its bits are of bytes that
+    /// there are. The masks of a block that is cut short have no bits beyond, or those of NUL.
+    fn load(self, bytes: &[u8], at: usize) -> (Self::Block, u64);
 
     /// Bit *i* of the result is the parity of the bits up to *i*.
     fn prefix_xor(self, mask: u64) -> u64;

@@ -6,19 +6,25 @@ use std::arch::x86_64::{
     _mm256_set1_epi8, _mm256_slli_epi16, _mm256_sub_epi8,
 };
 
+use super::window;
 use crate::scan::blocks::{self, BLOCK};
 
-isa!("avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", [__m256i; 2]);
+/// 64 bytes, and how far their masks are to be shifted.
+type Block = ([__m256i; 2], u32);
+
+isa!("avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", Block);
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(bytes: &[u8; BLOCK]) -> [__m256i; 2] {
-    let (halves, _) = bytes.as_chunks::<32>();
+fn load(bytes: &[u8], at: usize) -> (Block, u64) {
+    let mut copy = [0; BLOCK];
+    let (block, shift) = window(bytes, at, &mut copy);
+    let (halves, _) = block.as_chunks::<32>();
     let load = |half: &[u8; 32]| {
         // SAFETY: 32 bytes are readable behind the reference; no alignment is asked for.
         unsafe { _mm256_loadu_si256(half.as_ptr().cast()) }
     };
-    [load(&halves[0]), load(&halves[1])]
+    (([load(&halves[0]), load(&halves[1])], shift), !0 >> shift)
 }
 
 /// The product with all ones, carries left out, is the running sum without carries.
@@ -31,38 +37,38 @@ pub(super) fn prefix_xor(mask: u64) -> u64 {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn high_bits(block: [__m256i; 2]) -> u64 {
+fn high_bits((block, shift): Block) -> u64 {
     let bits = |i: usize| u64::from(_mm256_movemask_epi8(block[i]) as u32);
-    bits(0) | bits(1) << 32
+    (bits(0) | bits(1) << 32) >> shift
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn equal(block: [__m256i; 2], byte: u8) -> u64 {
+fn equal((block, shift): Block, byte: u8) -> u64 {
     let byte = _mm256_set1_epi8(byte as i8);
-    high_bits([_mm256_cmpeq_epi8(block[0], byte), _mm256_cmpeq_epi8(block[1], byte)])
+    high_bits(([_mm256_cmpeq_epi8(block[0], byte), _mm256_cmpeq_epi8(block[1], byte)], shift))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn within(block: [__m256i; 2], first: u8, last: u8) -> u64 {
+fn within((block, shift): Block, first: u8, last: u8) -> u64 {
     let (first, span) = (_mm256_set1_epi8(first as i8), _mm256_set1_epi8((last - first) as i8));
     let test = |i: usize| {
         let above = _mm256_sub_epi8(block[i], first);
         _mm256_cmpeq_epi8(_mm256_min_epu8(above, span), above)
     };
-    high_bits([test(0), test(1)])
+    high_bits(([test(0), test(1)], shift))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn bit_5(block: [__m256i; 2]) -> u64 {
-    high_bits([_mm256_slli_epi16::<2>(block[0]), _mm256_slli_epi16::<2>(block[1])])
+fn bit_5((block, shift): Block) -> u64 {
+    high_bits(([_mm256_slli_epi16::<2>(block[0]), _mm256_slli_epi16::<2>(block[1])], shift))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn with_bit_5(block: [__m256i; 2]) -> [__m256i; 2] {
+fn with_bit_5((block, shift): Block) -> Block {
     let bit = _mm256_set1_epi8(0x20);
-    [_mm256_or_si256(block[0], bit), _mm256_or_si256(block[1], bit)]
+    ([_mm256_or_si256(block[0], bit), _mm256_or_si256(block[1], bit)], shift)
 }

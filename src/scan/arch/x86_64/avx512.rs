@@ -1,7 +1,7 @@
 //! AVX-512: one register of 64 bytes, whose comparisons give masks at once.
 
 use std::arch::x86_64::{
-    __m512i, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_loadu_si512,
+    __m512i, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_maskz_loadu_epi8,
     _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8, _mm512_sub_epi8, _mm512_test_epi8_mask,
 };
 
@@ -11,10 +11,16 @@ use crate::scan::blocks::{self, BLOCK};
 isa!("avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", __m512i);
 
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn load(bytes: &[u8; BLOCK]) -> __m512i {
-    // SAFETY: 64 bytes are readable behind the reference; no alignment is asked for.
-    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+#[target_feature(enable = "avx512f,avx512bw")]
+fn load(bytes: &[u8], at: usize) -> (__m512i, u64) {
+    let rest = &bytes[at..];
+    let valid = match rest.len() {
+        length @ 0..BLOCK => !(!0 << length),
+        _ => !0,
+    };
+    // SAFETY: only the bytes of `valid` are read, and there are that many; no alignment is asked
+    // for, and what is masked out cannot fault.
+    (unsafe { _mm512_maskz_loadu_epi8(valid, rest.as_ptr().cast()) }, valid)
 }
 
 #[inline]

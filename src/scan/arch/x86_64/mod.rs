@@ -3,6 +3,8 @@
 //! Each file has the same functions over its registers, safe within their target features;
 //! [`isa`] makes an [`Isa`](crate::scan::blocks::Isa) of them.
 
+use crate::scan::blocks::BLOCK;
+
 /// Makes, of the functions `load`, `prefix_xor`, `equal`, `within`, `bit_5`, `with_bit_5` and
 /// `high_bits` over `$registers`, the function `outline` with all of `$features`.
 macro_rules! isa {
@@ -29,9 +31,10 @@ macro_rules! isa {
             type Block = Registers;
 
             #[inline(always)]
-            fn load(self, bytes: &[u8; BLOCK]) -> Registers {
+            fn load(self, bytes: &[u8], at: usize) -> (Registers, u64) {
                 // SAFETY: by the invariant of `Proof` the features are there.
-                Registers(unsafe { load(bytes) })
+                let (registers, valid) = unsafe { load(bytes, at) };
+                (Registers(registers), valid)
             }
 
             #[inline(always)]
@@ -73,6 +76,25 @@ macro_rules! isa {
             }
         }
     };
+}
+
+/// The 64 bytes to load for the block at `at`, and by how many bits its masks are to be shifted
+/// down: a block that the input's end cuts short is loaded backwards from that end, or, when all
+/// of the input is shorter than a block, from `copy`.
+#[inline(always)]
+fn window<'a>(bytes: &'a [u8], at: usize, copy: &'a mut [u8; BLOCK]) -> (&'a [u8; BLOCK], u32) {
+    let rest = &bytes[at..];
+    if let Some(block) = rest.first_chunk() {
+        return (block, 0);
+    }
+    let missing = (BLOCK - rest.len()) as u32;
+    match bytes.last_chunk() {
+        Some(block) => (block, missing),
+        None => {
+            copy[BLOCK - rest.len()..].copy_from_slice(rest);
+            (copy, missing)
+        }
+    }
 }
 
 pub(super) mod avx2;

@@ -5,19 +5,27 @@ use std::arch::x86_64::{
     _mm_set1_epi8, _mm_slli_epi16, _mm_sub_epi8,
 };
 
+use super::window;
 use crate::scan::blocks::{self, BLOCK};
 
-isa!("sse2", [__m128i; 4]);
+/// 64 bytes, and how far their masks are to be shifted.
+type Block = ([__m128i; 4], u32);
+
+isa!("sse2", Block);
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn load(bytes: &[u8; BLOCK]) -> [__m128i; 4] {
-    let (quarters, _) = bytes.as_chunks::<16>();
+fn load(bytes: &[u8], at: usize) -> (Block, u64) {
+    let mut copy = [0; BLOCK];
+    let (block, shift) = window(bytes, at, &mut copy);
+    let (quarters, _) = block.as_chunks::<16>();
     let load = |quarter: &[u8; 16]| {
         // SAFETY: 16 bytes are readable behind the reference; no alignment is asked for.
         unsafe { _mm_loadu_si128(quarter.as_ptr().cast()) }
     };
-    [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])]
+    let registers =
+        [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])];
+    ((registers, shift), !0 >> shift)
 }
 
 /// By doubling: SSE2 has no carry-less multiplication.
@@ -32,40 +40,40 @@ fn prefix_xor(mut mask: u64) -> u64 {
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn high_bits(block: [__m128i; 4]) -> u64 {
+fn high_bits((block, shift): Block) -> u64 {
     let bits = |i: usize| u64::from(_mm_movemask_epi8(block[i]) as u16);
-    bits(0) | bits(1) << 16 | bits(2) << 32 | bits(3) << 48
+    (bits(0) | bits(1) << 16 | bits(2) << 32 | bits(3) << 48) >> shift
 }
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn equal(block: [__m128i; 4], byte: u8) -> u64 {
+fn equal((block, shift): Block, byte: u8) -> u64 {
     let byte = _mm_set1_epi8(byte as i8);
     let test = |i: usize| _mm_cmpeq_epi8(block[i], byte);
-    high_bits([test(0), test(1), test(2), test(3)])
+    high_bits(([test(0), test(1), test(2), test(3)], shift))
 }
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn within(block: [__m128i; 4], first: u8, last: u8) -> u64 {
+fn within((block, shift): Block, first: u8, last: u8) -> u64 {
     let (first, span) = (_mm_set1_epi8(first as i8), _mm_set1_epi8((last - first) as i8));
     let test = |i: usize| {
         let above = _mm_sub_epi8(block[i], first);
         _mm_cmpeq_epi8(_mm_min_epu8(above, span), above)
     };
-    high_bits([test(0), test(1), test(2), test(3)])
+    high_bits(([test(0), test(1), test(2), test(3)], shift))
 }
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn bit_5(block: [__m128i; 4]) -> u64 {
+fn bit_5((block, shift): Block) -> u64 {
     let to_high = |i: usize| _mm_slli_epi16::<2>(block[i]);
-    high_bits([to_high(0), to_high(1), to_high(2), to_high(3)])
+    high_bits(([to_high(0), to_high(1), to_high(2), to_high(3)], shift))
 }
 
 #[inline]
 #[target_feature(enable = "sse2")]
-fn with_bit_5(block: [__m128i; 4]) -> [__m128i; 4] {
+fn with_bit_5((block, shift): Block) -> Block {
     let set = |i: usize| _mm_or_si128(block[i], _mm_set1_epi8(0x20));
-    [set(0), set(1), set(2), set(3)]
+    ([set(0), set(1), set(2), set(3)], shift)
 }
