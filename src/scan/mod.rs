@@ -76,6 +76,8 @@ pub(crate) struct Span {
     pub(crate) newlines: bool,
     /// Nested deeper than [`RECURSION_LIMIT`], the brackets around it counted.
     pub(crate) deep: bool,
+    /// An array at depth 3, as `[…]` in `{"a":{"b":[…]}}`, may hold something that is no object.
+    pub(crate) mixed: bool,
 }
 
 impl Span {

@@ -40,7 +40,9 @@ impl Cursor<'_> {
     }
 
     fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
-        Span { start, end, escaped, newlines: self.newlines, deep: self.containers.deep }
+        let (newlines, deep) = (self.newlines, self.containers.deep);
+        // It is not counted here what arrays hold: whoever asks has to look.
+        Span { start, end, escaped, newlines, deep, mixed: true }
     }
 
     /// An error at `at`, or that the input ends there.

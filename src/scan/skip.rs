@@ -4,6 +4,7 @@
 //! Every function is total: on other text the spans would be wrong, but nothing panics, loops or
 //! reads outside the text.
 
+use super::arch::{Detected, container_end};
 use super::{Text, word};
 
 /// The members of the object or elements of the array that `json` is, in order; nothing for any
@@ -102,7 +103,14 @@ pub(crate) fn value(json: &[u8], start: usize) -> usize {
 }
 
 /// Where the container whose bracket is at `start` ends.
+#[inline]
 fn container(json: &[u8], start: usize) -> usize {
+    let tier = Detected::current();
+    container_end(tier, json, start).unwrap_or_else(|| container_by_words(json, start))
+}
+
+/// The same with nothing but general-purpose registers.
+pub(super) fn container_by_words(json: &[u8], start: usize) -> usize {
     let (mut at, mut depth) = (start, 0_usize);
     loop {
         at = next_structural(json, at);

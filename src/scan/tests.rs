@@ -2,7 +2,7 @@
 
 use super::arch::{self, Detected, Tier};
 use super::blocks::Outline;
-use super::{Members, RECURSION_LIMIT, Span, Text, scalar};
+use super::{Members, RECURSION_LIMIT, Span, Text, scalar, skip};
 
 /// What a scanner says of a document: its members, or that it is malformed.
 type Verdict = Option<Vec<(Text, Span)>>;
@@ -57,10 +57,20 @@ fn all_agree_within(bytes: &[u8], max_depth: usize) {
         for ((key, value), (tier_key, tier_value)) in expected.iter().zip(members) {
             assert_eq!(key, tier_key, "{}", tier.tier());
             assert!(tier_value.newlines || !value.newlines);
-            let comparable = Span { newlines: value.newlines, ..*tier_value };
+            let (newlines, mixed) = (value.newlines, value.mixed);
+            let comparable = Span { newlines, mixed, ..*tier_value };
+            assert!(tier_value.mixed || !holds_mixed_list(bytes, *value));
             assert_eq!(*value, comparable, "{}: {:?}", tier.tier(), String::from_utf8_lossy(bytes));
         }
     }
+}
+
+/// Whether an array at depth 3 has an element that is no object, found by walking.
+fn holds_mixed_list(bytes: &[u8], member: Span) -> bool {
+    let json = &bytes[member.start..member.end];
+    let lists = skip::Items::new(json).map(|(_, start, end)| &json[start..end]);
+    let mut lists = lists.filter(|list| list[0] == b'[');
+    lists.any(|list| skip::Items::new(list).any(|(_, start, _)| list[start] != b'{'))
 }
 
 fn all_agree(bytes: &[u8]) {
@@ -335,6 +345,31 @@ fn more_members_than_an_outline_keeps() {
             all_agree(format!(" {{{}}} ", members.join(",")).as_bytes());
         }
     }
+}
+
+#[test]
+fn containers_end_where_words_find_it() {
+    let mut random = Random::new("containers_end_where_words_find_it");
+    let mut containers = 0;
+    for _ in 0..cases(40_000) {
+        let bytes = near_json(&mut random);
+        for start in 0..bytes.len() {
+            if !matches!(bytes[start], b'{' | b'[') {
+                continue;
+            }
+            containers += 1;
+            let expected = skip::container_by_words(&bytes, start);
+            for tier in tiers() {
+                let end = arch::container_end(tier, &bytes, start);
+                // On text that is not valid, they may differ, but not leave it.
+                assert!(end.is_some_and(|end| start < end && end <= bytes.len()));
+                if by_scalar(&bytes[start..expected], RECURSION_LIMIT).is_some() {
+                    assert_eq!(end, Some(expected), "{}", tier.tier());
+                }
+            }
+        }
+    }
+    assert!(containers > 40_000);
 }
 
 #[test]

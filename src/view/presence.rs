@@ -209,7 +209,9 @@ fn payload_shape(frame: &str, span: Span) -> Result<(Range<usize>, Range<usize>)
         }
     };
     let presence = require("payload.presence", presence, JsonType::Array, Detail::ExpectedArray)?;
-    for (index, (_, start, _)) in Items::new(&json[presence.clone()]).enumerate() {
+    // Mostly the scan has seen already that all entries are objects.
+    let unsure = if span.mixed { &json[presence.clone()] } else { b"" };
+    for (index, (_, start, _)) in Items::new(unsure).enumerate() {
         let start = presence.start + start;
         if json[start] != b'{' {
             let field = Field::PresenceItem(index);

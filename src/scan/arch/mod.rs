@@ -39,6 +39,24 @@ pub(super) fn outline(
     }
 }
 
+/// Where the container whose bracket is at `start` ends in a valid document; `None` when the tier
+/// has no instructions for it.
+#[inline]
+pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Option<usize> {
+    match tier.tier() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the tier is `Detected`, so the CPU has the features.
+        Tier::Sse2 => Some(unsafe { x86_64::sse2::container_end(bytes, start) }),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for SSE2.
+        Tier::Avx2 => Some(unsafe { x86_64::avx2::container_end(bytes, start) }),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for SSE2.
+        Tier::Avx512 => Some(unsafe { x86_64::avx512::container_end(bytes, start) }),
+        _ => None,
+    }
+}
+
 /// ASCII as text.
 #[inline]
 pub(super) fn ascii_text<'a>(bytes: &'a [u8], outline: &Outline) -> Option<&'a str> {

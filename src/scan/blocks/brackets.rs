@@ -19,6 +19,8 @@ pub(super) struct Events {
     pub(super) of_object: u64,
     /// What only an array may hold here: an element that is no member.
     pub(super) of_array: u64,
+    /// The first bytes of values, and of keys.
+    pub(super) value_starts: u64,
 }
 
 impl Brackets {
@@ -33,14 +35,16 @@ impl Brackets {
         outline: &mut Outline,
     ) -> (u64, bool) {
         let mut brackets = events.open | events.close;
-        let (mut rest, mut level_1, mut error) = (!0_u64, 0, 0);
+        let (mut rest, mut level_1, mut error, mut lists) = (!0_u64, 0, 0, 0);
         while brackets != 0 {
             let through = brackets ^ (brackets - 1);
             let bracket = brackets & through;
             let stretch = rest & through;
             error |= stretch & self.wrong_here(events);
-            if self.depth == 1 {
-                level_1 |= stretch;
+            match self.depth {
+                1 => level_1 |= stretch,
+                3 if !self.in_object() => lists |= stretch,
+                _ => {}
             }
             rest &= !through;
             brackets &= brackets - 1;
@@ -63,9 +67,12 @@ impl Brackets {
             }
         }
         error |= rest & self.wrong_here(events);
-        if self.depth == 1 {
-            level_1 |= rest;
+        match self.depth {
+            1 => level_1 |= rest,
+            3 if !self.in_object() => lists |= rest,
+            _ => {}
         }
+        outline.mixed |= lists & events.value_starts & !(events.open & events.curly) != 0;
         (level_1, error == 0)
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Outline {
     pub(super) escapes: bool,
     /// A CR or LF occurs outside of strings.
     pub(super) newlines: bool,
+    /// An array at depth 3 holds something that is no object.
+    pub(super) mixed: bool,
     /// No byte is beyond ASCII.
     pub(crate) ascii: bool,
 }
@@ -34,6 +36,7 @@ impl Outline {
             close_count: 0,
             escapes: false,
             newlines: false,
+            mixed: false,
             ascii: false,
         }
     }
@@ -68,7 +71,7 @@ impl Outline {
         let is_space = |byte: &&u8| **byte <= b' ';
         let start = bytes.iter().take_while(is_space).count();
         let end = bytes.len() - bytes.iter().rev().take_while(is_space).count();
-        Span { start, end, escaped: false, newlines: self.newlines, deep: false }
+        self.span(start, end, false)
     }
 
     /// Tells `members` each member of the root object that starts at `start`.
@@ -96,8 +99,7 @@ impl Outline {
                 b'{' | b'[' => (closes.next()? + 1, false),
                 _ => (skip::value(bytes, start), false),
             };
-            let newlines = self.newlines;
-            members.member(key, Span { start, end, escaped, newlines, deep: false });
+            members.member(key, self.span(start, end, escaped));
         }
         Some(())
     }
@@ -109,15 +111,20 @@ impl Outline {
         root: usize,
         members: &mut impl Members,
     ) -> Option<()> {
-        let newlines = self.newlines;
         for (key, start, end) in skip::Items::new(&bytes[root..]) {
             let key = key?;
             let key = Text { start: root + key.start, end: root + key.end, ..key };
             let (start, end) = (root + start, root + end);
             let escaped = bytes[start] == b'"' && bytes[start..end].contains(&b'\\');
-            members.member(key, Span { start, end, escaped, newlines, deep: false });
+            members.member(key, self.span(start, end, escaped));
         }
         Some(())
+    }
+
+    /// What is known of the whole document is said of each of its parts.
+    #[inline(always)]
+    const fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
+        Span { start, end, escaped, newlines: self.newlines, deep: false, mixed: self.mixed }
     }
 
     #[inline(always)]

@@ -126,6 +126,7 @@ impl Grammar {
             open,
             close,
             curly,
+            value_starts,
             of_object: behind_key & colons,
             of_array: behind_comma & value_starts & !opening | behind_key & !colons,
         };

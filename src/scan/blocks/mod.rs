@@ -9,10 +9,12 @@ mod brackets;
 mod envelope;
 mod grammar;
 mod numbers;
+mod skip;
 mod strings;
 
 pub(super) use envelope::Outline;
 pub(super) use grammar::outline;
+pub(super) use skip::container_end;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 64;

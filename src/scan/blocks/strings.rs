@@ -43,6 +43,19 @@ impl Strings {
         StringMasks { quotes, inside, backslashes, error }
     }
 
+    /// The quotes and insides of the strings of a block that is known to be valid.
+    #[inline(always)]
+    pub(super) fn valid_masks<I: Isa>(&mut self, isa: I, block: I::Block) -> (u64, u64) {
+        let mut quotes = block.equal(b'"');
+        let backslashes = block.equal(b'\\');
+        if backslashes | self.escaped != 0 {
+            quotes &= !self.escaped_bytes(backslashes);
+        }
+        let inside = isa.prefix_xor(quotes) ^ self.inside;
+        self.inside = ((inside as i64) >> 63) as u64;
+        (quotes, inside)
+    }
+
     /// The bytes behind an odd number of backslashes, found by a subtraction that ripples
     /// through each run.
     #[inline(always)]

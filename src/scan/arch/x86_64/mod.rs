@@ -6,7 +6,8 @@
 use crate::scan::blocks::BLOCK;
 
 /// Makes, of the functions `load`, `prefix_xor`, `equal`, `within`, `bit_5`, `with_bit_5` and
-/// `high_bits` over `$registers`, the function `outline` with all of `$features`.
+/// `high_bits` over `$registers`, the functions `outline` and
+/// `container_end` with all of `$features`.
 macro_rules! isa {
     ($features:literal, $registers:ty) => {
         /// Whether the document is well-formed; see [`blocks::outline`].
@@ -17,6 +18,12 @@ macro_rules! isa {
             outline: &mut blocks::Outline,
         ) -> bool {
             blocks::outline(Proof(()), bytes, max_depth, outline)
+        }
+
+        /// See [`blocks::container_end`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn container_end(bytes: &[u8], start: usize) -> usize {
+            blocks::container_end(Proof(()), bytes, start)
         }
 
         /// The instructions are there. Invariant: made only in functions with their features.
