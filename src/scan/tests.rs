@@ -281,6 +281,9 @@ fn every_piece_across_every_border() {
             for document in [
                 format!("{pad}{piece}"),
                 format!("[{pad}{piece}]"),
+                format!("\"{text}\",{piece}"),
+                format!("{pad},{piece}"),
+                format!("1{pad}{piece}1"),
                 format!("[\"{text}\",{piece},1]"),
                 format!("{{\"{text}\":{piece}}}"),
                 format!("{{\"{text}{piece}\":1}}"),

@@ -15,6 +15,8 @@ pub(super) struct Events {
     pub(super) close: u64,
     /// Brackets that are curly.
     pub(super) curly: u64,
+    /// Colons and commas, which only containers hold.
+    pub(super) separators: u64,
     /// What only an object may hold here: a key's colon.
     pub(super) of_object: u64,
     /// What only an array may hold here: an element that is no member.
@@ -42,6 +44,7 @@ impl Brackets {
             let stretch = rest & through;
             error |= stretch & self.wrong_here(events);
             match self.depth {
+                0 => error |= stretch & events.separators,
                 1 => level_1 |= stretch,
                 3 if !self.in_object() => lists |= stretch,
                 _ => {}
@@ -68,6 +71,7 @@ impl Brackets {
         }
         error |= rest & self.wrong_here(events);
         match self.depth {
+            0 => error |= rest & events.separators,
             1 => level_1 |= rest,
             3 if !self.in_object() => lists |= rest,
             _ => {}
@@ -81,13 +85,10 @@ impl Brackets {
         self.objects & 1 == 1
     }
 
-    /// The events that the innermost container does not allow; outside of all, it is both kinds.
+    /// The events that the innermost container does not allow.
     #[inline(always)]
     fn wrong_here(&self, events: &Events) -> u64 {
-        match (self.depth, self.in_object()) {
-            (0, _) => events.of_object | events.of_array,
-            (_, true) => events.of_array,
-            (_, false) => events.of_object,
-        }
+        let object = 0_u64.wrapping_sub(self.objects as u64 & 1);
+        events.of_array & object | events.of_object & !object
     }
 }

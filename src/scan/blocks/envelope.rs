@@ -6,7 +6,7 @@ use crate::scan::{Members, Span, Text, skip};
 const QUOTES: usize = 40;
 
 /// Quotes are written so many at a time, the last ones to no avail.
-const BATCH: usize = 8;
+const BATCH: usize = 4;
 const CONTAINERS: usize = 4;
 
 /// The places at depth 1 of a valid document. When there are more than fit, the members are found

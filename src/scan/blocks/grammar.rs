@@ -13,9 +13,7 @@ struct Grammar {
     numbers: Numbers,
     brackets: Brackets,
     /// What the next byte that is no space follows, bit 0 each.
-    behind_end: u64,
-    behind_open_object: u64,
-    behind_open_array: u64,
+    behind_open: u64,
     behind_colon: u64,
     behind_comma: u64,
     behind_key: u64,
@@ -62,7 +60,7 @@ impl Grammar {
     fn is_complete(&self) -> bool {
         self.strings.inside == 0
             && self.brackets.depth == 0
-            && self.behind_colon | self.behind_comma == 0
+            && self.behind_colon == 0
             && self.numbers.is_complete()
     }
 
@@ -102,33 +100,30 @@ impl Grammar {
 
         let opening = strings.quotes & strings.inside;
         let closing = strings.quotes & !strings.inside;
-        let curly = block.bit_5();
         let value_starts = opening | open | scalars.starts;
-        let ends = closing | close | scalar_bytes;
 
-        let behind_end = follow(ends, spaces, &mut self.behind_end);
-        let behind_open_object = follow(open & curly, spaces, &mut self.behind_open_object);
-        let behind_open_array = follow(open & !curly, spaces, &mut self.behind_open_array);
-        let behind_colon = follow(colons, spaces, &mut self.behind_colon);
+        // Where a value is due there must be one, and nowhere else; but a container may be empty.
+        let behind_open = follow(open, spaces, &mut self.behind_open);
         let behind_comma = follow(commas, spaces, &mut self.behind_comma);
-
+        let behind_colon = follow(colons, spaces, &mut self.behind_colon);
+        let item_due = behind_open | behind_comma;
         let mut error = strings.error | scalars.error;
-        error |= behind_end & value_starts;
-        error |= behind_open_object & !(opening | close & curly);
-        error |= behind_open_array & !(value_starts | close & !curly);
-        error |= (behind_colon | behind_comma) & !value_starts;
+        error |= (value_starts ^ (item_due | behind_colon)) & !(behind_open & close);
 
-        let keys = opening & (behind_open_object | behind_comma);
+        // Whether an item is a member or an element shows at its colon. Which it has to be is
+        // left to the brackets.
+        let keys = opening & item_due;
         let key_ends = run_ends(keys, strings.inside, &mut self.key) & closing;
         let behind_key = follow(key_ends, spaces, &mut self.behind_key);
         error |= colons & !behind_key;
         let events = Events {
             open,
             close,
-            curly,
+            curly: block.bit_5(),
+            separators: colons | commas,
+            of_object: colons,
+            of_array: item_due & value_starts & !opening | behind_key & !colons,
             value_starts,
-            of_object: behind_key & colons,
-            of_array: behind_comma & value_starts & !opening | behind_key & !colons,
         };
         // Bits behind the input's end count too: there shows what the end leaves unfinished.
         if error != 0 || !literals_are_right(place, scalars.literals) {
