@@ -26,6 +26,11 @@ pub(super) struct Events {
 }
 
 impl Brackets {
+    /// Within an object, the outermost value.
+    pub(super) const fn in_root_object() -> Self {
+        Self { objects: 1, depth: 1 }
+    }
+
     /// Checks each stretch between two brackets against the container it is in. Returns the bytes
     /// at depth 1, the brackets that open depth 2 included, and whether all is well.
     #[inline(always)]

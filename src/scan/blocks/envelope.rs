@@ -59,6 +59,31 @@ impl Outline {
     }
 
     #[inline(always)]
+    pub(super) const fn quote_count(&self) -> usize {
+        self.quote_count
+    }
+
+    /// Whether the first three quotes are those of `"key":"`.
+    #[inline(always)]
+    pub(super) const fn starts_compactly(&self) -> bool {
+        self.quote_count >= 3 && self.quotes[2] == self.quotes[1] + 2
+    }
+
+    /// The four quotes of the nth member, if the members before it are strings too.
+    #[inline(always)]
+    pub(super) fn quotes_of_member(&self, n: usize) -> Option<[usize; 4]> {
+        let quotes =
+            self.quotes[..self.quote_count.min(QUOTES)].get(4 * n..)?.first_chunk::<4>()?;
+        Some(quotes.map(|at| at as usize))
+    }
+
+    /// Forgets the quotes behind those of the first `members`, all of them strings.
+    #[inline(always)]
+    pub(super) const fn keep_members(&mut self, members: usize) {
+        self.quote_count = 4 * members;
+    }
+
+    #[inline(always)]
     pub(super) fn close_container(&mut self, at: usize) {
         if let Some(slot) = self.closes.get_mut(self.close_count) {
             *slot = at as u32;

@@ -3,6 +3,7 @@
 use super::brackets::{Brackets, Events};
 use super::envelope::Outline;
 use super::numbers::Numbers;
+use super::prefix::string_members;
 use super::strings::Strings;
 use super::{BLOCK, Block, Isa, next, run_ends};
 
@@ -32,9 +33,19 @@ pub(crate) fn outline<I: Isa>(
     max_depth: usize,
     outline: &mut Outline,
 ) -> bool {
-    // The document itself stands where a value is due, as behind a colon.
-    let mut grammar = Grammar { behind_colon: 1, ..Grammar::default() };
-    let mut place = Place { bytes, base: 0, max_depth };
+    let prefix = string_members(isa, bytes, outline);
+    let mut grammar = Grammar { non_ascii: prefix.non_ascii, ..Grammar::default() };
+    if prefix.end > 0 {
+        grammar.brackets = Brackets::in_root_object();
+        grammar.behind_comma = 1;
+        if max_depth == 0 {
+            return false;
+        }
+    } else {
+        // The document itself stands where a value is due, as behind a colon.
+        grammar.behind_colon = 1;
+    }
+    let mut place = Place { bytes, base: prefix.end, max_depth };
     while place.base < bytes.len() {
         let (block, valid) = isa.load(bytes, place.base);
         if !grammar.block(isa, block, valid, &place, outline) {

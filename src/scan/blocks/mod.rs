@@ -9,6 +9,7 @@ mod brackets;
 mod envelope;
 mod grammar;
 mod numbers;
+mod prefix;
 mod skip;
 mod strings;
 
