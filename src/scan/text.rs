@@ -92,12 +92,14 @@ pub(crate) fn unescape(inside: &str, escaped: bool) -> Option<Cow<'_, str>> {
 }
 
 /// As [`unescape`], with U+FFFD for half of a surrogate pair.
+#[inline(always)]
 pub(crate) fn unescape_lossy(inside: &str, escaped: bool) -> Cow<'_, str> {
-    if escaped {
-        Cow::Owned(decode(inside, Some(char::REPLACEMENT_CHARACTER)).unwrap_or_default())
-    } else {
-        Cow::Borrowed(inside)
-    }
+    if escaped { Cow::Owned(decode_lossy(inside)) } else { Cow::Borrowed(inside) }
+}
+
+#[cold]
+fn decode_lossy(inside: &str) -> String {
+    decode(inside, Some(char::REPLACEMENT_CHARACTER)).unwrap_or_default()
 }
 
 /// Undoes the escapes, with `instead` for half of a surrogate pair if that is to be tolerated.

@@ -71,11 +71,13 @@ impl<'a> Document<'a> {
         Ok(Self { text, root, found, default_payload: options.default_payload })
     }
 
+    #[inline(always)]
     fn json_type(&self, value: Span) -> JsonType {
         JsonType::of(self.text.as_bytes()[value.start])
     }
 
     /// The root must be an object; `name` is the message's name in errors.
+    #[inline(always)]
     pub(super) fn check_root(&self, name: &'static str) -> Result<(), ValidationError> {
         if self.json_type(self.root) == JsonType::Object {
             return Ok(());
@@ -90,6 +92,7 @@ impl<'a> Document<'a> {
     }
 
     /// A field that must be a string that Rust can hold.
+    #[inline(always)]
     fn string(&self, name: &'static str, field: Option<Span>) -> Result<Text, ValidationError> {
         let value = self.require(name, field)?;
         let error = |detail| Err(ValidationError::new(Field::Named(name), detail, value.start));
@@ -103,19 +106,23 @@ impl<'a> Document<'a> {
         Ok(text)
     }
 
+    #[inline(always)]
     pub(super) fn event(&self) -> Result<Text, ValidationError> {
         self.string("event", self.found.event)
     }
 
+    #[inline(always)]
     pub(super) fn channel_name(&self) -> Result<Text, ValidationError> {
         self.string("channelName", self.found.channel_name)
     }
 
+    #[inline(always)]
     pub(super) fn request_id(&self) -> Result<Text, ValidationError> {
         self.string("requestId", self.found.request_id)
     }
 
     /// `payload` must be an object; `None` when it is missing and may be.
+    #[inline(always)]
     pub(super) fn payload(&self) -> Result<Option<Span>, ValidationError> {
         if self.found.payload.is_none() && self.default_payload {
             return Ok(None);
@@ -124,6 +131,7 @@ impl<'a> Document<'a> {
     }
 
     /// `payload` must be there and an object.
+    #[inline(always)]
     pub(super) fn required_payload(&self) -> Result<Span, ValidationError> {
         let value = self.require("payload", self.found.payload)?;
         if self.json_type(value) == JsonType::Object {
@@ -134,6 +142,7 @@ impl<'a> Document<'a> {
     }
 
     /// `action` must be a word that `read` knows; `names` are those.
+    #[inline(always)]
     pub(super) fn action<A>(
         &self,
         read: impl Fn(&[u8]) -> Option<A>,
@@ -152,6 +161,7 @@ impl<'a> Document<'a> {
         Ok((event, self.event()?))
     }
 
+    #[inline(always)]
     fn one_of<A>(
         &self,
         field: &'static str,

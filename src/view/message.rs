@@ -13,6 +13,7 @@ use crate::protocol::{ClientAction, ServerAction};
 use crate::scan::{Text, text};
 
 /// The text of a field that was checked to hold no lone surrogate.
+#[inline(always)]
 pub(super) fn field_text(frame: &str, field: Text) -> Cow<'_, str> {
     text::unescape_lossy(&frame[field.start..field.end], field.escaped)
 }
@@ -98,6 +99,7 @@ macro_rules! message {
                 })
             }
 
+            #[inline(always)]
             pub(super) fn fields(
                 document: &Document<'_>,
             ) -> Result<Fields<$action>, ValidationError> {
@@ -110,6 +112,7 @@ macro_rules! message {
                 })
             }
 
+            #[inline(always)]
             pub(super) fn new(frame: &'a str, fields: &Fields<$action>) -> Self {
                 Self {
                     action: fields.action,

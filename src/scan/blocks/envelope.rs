@@ -114,8 +114,10 @@ impl Outline {
         let mut closes = self.closes[..self.close_count].iter().map(|&at| at as usize);
         while let Some(open) = quotes.next() {
             let key = self.text(bytes, open, quotes.next()?);
-            let colon = past_space(bytes, key.end + 1);
-            let start = past_space(bytes, colon + 1);
+            let start = match bytes.get(key.end + 1..) {
+                Some([b':', first, ..]) if *first > b' ' => key.end + 2,
+                _ => past_space(bytes, past_space(bytes, key.end + 1) + 1),
+            };
             let (end, escaped) = match bytes.get(start)? {
                 b'"' => {
                     let text = self.text(bytes, quotes.next()?, quotes.next()?);
