@@ -4,7 +4,7 @@ mod support;
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pondwire::{ChannelEvent, ClientMessage};
 use support::{WORKLOADS, bytes, frames};
 
@@ -33,19 +33,28 @@ fn workloads(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What it costs to refuse a frame at its very end, against taking it.
+/// What it costs to refuse a frame for its last bytes, to be compared with taking it.
 fn refusals(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("refuse");
-    let mut frames = frames("mixed-day");
-    for frame in &mut frames {
-        frame.pop();
+    for workload in ["tiny-chat", "mixed-day", "doc-64k"] {
+        let mut frames = frames(workload);
+        for (name, spoil) in SPOILED {
+            frames.iter_mut().for_each(|frame| spoil(frame));
+            assert!(!frames.iter().any(|frame| parse(frame)), "{workload} is spoiled");
+            group.throughput(Throughput::Elements(frames.len() as u64));
+            group.bench_function(BenchmarkId::new(name, workload), |bencher| {
+                bencher.iter(|| frames.iter().filter(|frame| parse(frame)).count());
+            });
+        }
     }
-    group.throughput(Throughput::Elements(frames.len() as u64));
-    group.bench_function("mixed-day-truncated", |bencher| {
-        bencher.iter(|| frames.iter().filter(|frame| parse(frame)).count());
-    });
     group.finish();
 }
+
+/// Ways to make a frame malformed at its end.
+const SPOILED: [(&str, fn(&mut Vec<u8>)); 2] = [
+    ("truncated", |frame| drop(frame.pop())),
+    ("control-character", |frame| frame.extend_from_slice(b",\"x\":\"\x01\"}")),
+];
 
 criterion_group!(benches, workloads, refusals);
 criterion_main!(benches);

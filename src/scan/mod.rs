@@ -123,22 +123,61 @@ pub(crate) fn document<'a>(
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
-    let tier = arch::Detected::current();
-    let mut outline = blocks::Outline::new();
+    document_by(arch::Detected::current(), bytes, text, max_depth, members)
+}
+
+/// [`document`] with a tier of one's choice.
+#[inline(always)]
+fn document_by<'a>(
+    tier: arch::Detected,
+    bytes: &'a [u8],
+    text: Option<&'a str>,
+    max_depth: usize,
+    members: &mut impl Members,
+) -> Result<(&'a str, Span), Malformed> {
     // Beyond these limits depths and places do not fit the masks' own.
-    let fits = max_depth <= RECURSION_LIMIT && u32::try_from(bytes.len()).is_ok();
-    if fits && arch::outline(tier, bytes, max_depth, &mut outline) {
-        let text = match text.or_else(|| arch::ascii_text(bytes, &outline)) {
-            Some(text) => text,
-            None => utf8(bytes)?,
-        };
-        let root = outline.root(bytes);
-        if bytes[root.start] != b'{' || outline.members(bytes, root.start, members).is_some() {
-            return Ok((text, root));
+    if !(1..=RECURSION_LIMIT).contains(&max_depth) || u32::try_from(bytes.len()).is_err() {
+        return by_scalar(bytes, text, max_depth, members);
+    }
+    let mut outline = blocks::Outline::new();
+    match arch::outline(tier, bytes, max_depth, &mut outline) {
+        Some(Ok(())) => {
+            let text = match text.or_else(|| arch::ascii_text(bytes, &outline)) {
+                Some(text) => text,
+                None => utf8(bytes)?,
+            };
+            let root = outline.root(bytes);
+            let is_object = bytes[root.start] == b'{';
+            if !is_object || outline.members(bytes, root.start, members).is_some() {
+                return Ok((text, root));
+            }
+            debug_assert!(false, "the outline of a valid document has all its members");
         }
-        debug_assert!(false, "the outline of a valid document has all its members");
+        Some(Err(stopped)) => {
+            if let Some(malformed) = explain(&stopped, bytes, text, max_depth) {
+                return Err(malformed);
+            }
+        }
+        None => {}
     }
     by_scalar(bytes, text, max_depth, members)
+}
+
+/// What is wrong, told by the scalar scanner from shortly before; `None` if it sees nothing wrong
+/// from there.
+#[cold]
+fn explain(
+    stopped: &blocks::Stopped,
+    bytes: &[u8],
+    text: Option<&str>,
+    max_depth: usize,
+) -> Option<Malformed> {
+    if text.is_none()
+        && let Err(malformed) = utf8(bytes)
+    {
+        return Some(malformed);
+    }
+    scalar::resume(bytes, stopped, max_depth).err()
 }
 
 #[cold]

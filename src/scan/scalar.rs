@@ -1,8 +1,9 @@
 //! The scanner that needs nothing of the machine: safe, and the oracle of all others.
 
+use super::blocks::Stopped;
 use super::containers::Containers;
 use super::text::four_hex_digits;
-use super::{Malformed, Members, Span, Text, word};
+use super::{Ignored, Malformed, Members, Span, Text, word};
 use crate::error::Detail;
 
 /// See [`document`](super::document). Looks at ASCII only: `bytes` must be UTF-8, or what is
@@ -23,6 +24,20 @@ pub(super) fn document(
     let root = cursor.span(start, end, false);
     let rest = cursor.space(end);
     if rest == bytes.len() { Ok(root) } else { Err(json("trailing data", rest)) }
+}
+
+/// Goes on where the blocks stopped, to the document's end.
+pub(super) fn resume(bytes: &[u8], stopped: &Stopped, max_depth: usize) -> Result<(), Malformed> {
+    let mut cursor = Cursor { bytes, containers: Containers::new(max_depth), newlines: false };
+    let Some(separator) = stopped.separator else {
+        return document(bytes, max_depth, &mut Ignored).map(drop);
+    };
+    for object in stopped.brackets.outermost_first() {
+        cursor.containers.open(object, separator)?;
+    }
+    let end = cursor.behind_separator(separator, stopped.in_text.then_some(stopped.block))?;
+    let rest = cursor.space(end);
+    if rest == bytes.len() { Ok(()) } else { Err(json("trailing data", rest)) }
 }
 
 struct Cursor<'a> {
@@ -111,11 +126,52 @@ impl Cursor<'_> {
         Ok(at + 1)
     }
 
+    /// The rest of the document behind the bracket, colon or comma at `separator`. When a string
+    /// follows of which all before `text` is known to be right, it goes on from there.
+    fn behind_separator(
+        &mut self,
+        separator: usize,
+        text: Option<usize>,
+    ) -> Result<usize, Malformed> {
+        let kind = self.byte(separator);
+        let next = self.space(separator + 1);
+        let string_end = match text {
+            Some(text) => {
+                let text = plain_text_end(self.bytes, text);
+                Some(self.escaped_string(next + 1, text)?.end)
+            }
+            None => None,
+        };
+        let empty = matches!((kind, self.byte(next)), (b'{', b'}') | (b'[', b']'));
+        if empty || matches!(kind, b'}' | b']') {
+            return self.values(if empty { next } else { separator + 1 }, 0, true);
+        }
+        let key = kind == b'{' || kind == b',' && self.containers.in_object();
+        match (key, string_end) {
+            (true, Some(end)) => {
+                let value = self.colon(end + 1)?;
+                self.values(value, 0, false)
+            }
+            (true, None) => {
+                let value = self.key(next)?.1;
+                self.values(value, 0, false)
+            }
+            (false, Some(end)) => self.values(end + 1, 0, true),
+            (false, None) => self.values(next, 0, false),
+        }
+    }
+
     /// One value of any kind, from its first byte to behind its last.
-    fn value(&mut self, mut at: usize) -> Result<usize, Malformed> {
-        let base = self.containers.depth();
+    fn value(&mut self, at: usize) -> Result<usize, Malformed> {
+        self.values(at, self.containers.depth(), false)
+    }
+
+    /// Values, from the first byte of one, or from `behind` one, until `base` containers are open.
+    #[inline(always)]
+    fn values(&mut self, mut at: usize, base: usize, mut behind: bool) -> Result<usize, Malformed> {
         loop {
             match self.byte(at) {
+                _ if behind => behind = false,
                 b'"' => at = self.string(at)?.end + 1,
                 b'{' => {
                     self.containers.open(true, at)?;
@@ -172,11 +228,17 @@ impl Cursor<'_> {
             return Err(self.unexpected("expected a key", at));
         }
         let key = self.string(at)?;
-        let colon = self.space(key.end + 1);
+        Ok((key, self.colon(key.end + 1)?))
+    }
+
+    /// The colon behind a key that ends at `at`; returns where the value starts.
+    #[inline]
+    fn colon(&mut self, at: usize) -> Result<usize, Malformed> {
+        let colon = self.space(at);
         if self.byte(colon) != b':' {
             return Err(self.unexpected("expected ':'", colon));
         }
-        Ok((key, self.space(colon + 1)))
+        Ok(self.space(colon + 1))
     }
 
     /// A string, from its opening quote.

@@ -2,7 +2,7 @@
 
 use super::arch::{self, Detected, Tier};
 use super::blocks::Outline;
-use super::{Members, RECURSION_LIMIT, Span, Text, scalar, skip};
+use super::{Ignored, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, skip};
 
 /// What a scanner says of a document: its members, or that it is malformed.
 type Verdict = Option<Vec<(Text, Span)>>;
@@ -25,7 +25,7 @@ fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
 
 fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
     let mut outline = Outline::new();
-    if !arch::outline(tier, bytes, max_depth, &mut outline) {
+    if arch::outline(tier, bytes, max_depth, &mut outline)?.is_err() {
         return None;
     }
     assert_eq!(arch::ascii_text(bytes, &outline).is_some(), bytes.is_ascii());
@@ -41,7 +41,15 @@ fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
 /// so theirs may be reported for members that have none.
 fn all_agree_within(bytes: &[u8], max_depth: usize) {
     let expected = by_scalar(bytes, max_depth);
+    let error = super::by_scalar(bytes, None, max_depth, &mut Ignored).err();
     for tier in tiers() {
+        // An error is the same one at the same place.
+        let whole = document_by(tier, bytes, None, max_depth, &mut Ignored).err();
+        assert_eq!(whole, error, "{}: {:?}", tier.tier(), String::from_utf8_lossy(bytes));
+        if max_depth == 0 {
+            // Blocks are not asked then.
+            continue;
+        }
         let verdict = by_tier(tier, bytes, max_depth);
         let (Some(expected), Some(members)) = (&expected, &verdict) else {
             assert_eq!(

@@ -14,28 +14,28 @@ mod x86_64;
 pub(super) use tier::Detected;
 pub use tier::{Tier, UnknownTier};
 
-use super::blocks::Outline;
+use super::blocks::{Outline, Stopped};
 
-/// Fills `outline` with the tier's instructions. `false` when the document is malformed or the
-/// tier has none; the scalar scanner will tell.
+/// Fills `outline` with the tier's instructions; `None` when it has none. See
+/// [`blocks::outline`](super::blocks::outline).
 #[inline]
 pub(super) fn outline(
     tier: Detected,
     bytes: &[u8],
     max_depth: usize,
     outline: &mut Outline,
-) -> bool {
+) -> Option<Result<(), Stopped>> {
     match tier.tier() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the tier is `Detected`, so the CPU has the features.
-        Tier::Sse2 => unsafe { x86_64::sse2::outline(bytes, max_depth, outline) },
+        Tier::Sse2 => Some(unsafe { x86_64::sse2::outline(bytes, max_depth, outline) }),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as for SSE2.
-        Tier::Avx2 => unsafe { x86_64::avx2::outline(bytes, max_depth, outline) },
+        Tier::Avx2 => Some(unsafe { x86_64::avx2::outline(bytes, max_depth, outline) }),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as for SSE2.
-        Tier::Avx512 => unsafe { x86_64::avx512::outline(bytes, max_depth, outline) },
-        _ => false,
+        Tier::Avx512 => Some(unsafe { x86_64::avx512::outline(bytes, max_depth, outline) }),
+        _ => None,
     }
 }
 

@@ -3,8 +3,8 @@
 use super::envelope::Outline;
 
 /// The open brackets, one bit a level, the innermost at the bottom: set for an object's.
-#[derive(Default)]
-pub(super) struct Brackets {
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Brackets {
     objects: u128,
     pub(super) depth: usize,
 }
@@ -26,6 +26,11 @@ pub(super) struct Events {
 }
 
 impl Brackets {
+    /// The open brackets from the outermost: whether each is an object's.
+    pub(crate) fn outermost_first(self) -> impl Iterator<Item = bool> {
+        (0..self.depth).rev().map(move |level| self.objects >> level & 1 == 1)
+    }
+
     /// Within an object, the outermost value.
     pub(super) const fn in_root_object() -> Self {
         Self { objects: 1, depth: 1 }

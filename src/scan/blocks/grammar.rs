@@ -21,26 +21,37 @@ struct Grammar {
     /// A string that may be a key goes on.
     key: u64,
     non_ascii: u64,
+    /// The last bracket, colon or comma so far.
+    separator: Option<usize>,
+}
+
+/// Where a scan stopped, for the scalar scanner to say why: all before is well-formed so far.
+pub(crate) struct Stopped {
+    /// The block in which an error showed; the input's length when it is what is missing there.
+    pub(crate) block: usize,
+    /// The last bracket, colon or comma before that block.
+    pub(crate) separator: Option<usize>,
+    /// The containers that are open behind it.
+    pub(crate) brackets: Brackets,
+    /// The block starts in the plain text of a string.
+    pub(crate) in_text: bool,
 }
 
 /// Validates `bytes`, at most 4 GiB, as one document of at most `max_depth` (at most 127) nested
-/// brackets, and fills `outline`. Says whether it is
-/// one; not, when not, where.
+/// brackets, and fills `outline`.
 #[inline(always)]
 pub(crate) fn outline<I: Isa>(
     isa: I,
     bytes: &[u8],
     max_depth: usize,
     outline: &mut Outline,
-) -> bool {
+) -> Result<(), Stopped> {
     let prefix = string_members(isa, bytes, outline);
     let mut grammar = Grammar { non_ascii: prefix.non_ascii, ..Grammar::default() };
     if prefix.end > 0 {
         grammar.brackets = Brackets::in_root_object();
         grammar.behind_comma = 1;
-        if max_depth == 0 {
-            return false;
-        }
+        grammar.separator = Some(prefix.end - 1);
     } else {
         // The document itself stands where a value is due, as behind a colon.
         grammar.behind_colon = 1;
@@ -48,13 +59,14 @@ pub(crate) fn outline<I: Isa>(
     let mut place = Place { bytes, base: prefix.end, max_depth };
     while place.base < bytes.len() {
         let (block, valid) = isa.load(bytes, place.base);
+        let before = grammar.stopped(place.base);
         if !grammar.block(isa, block, valid, &place, outline) {
-            return false;
+            return Err(before);
         }
         place.base += BLOCK;
     }
     outline.ascii = grammar.non_ascii == 0;
-    grammar.is_complete()
+    if grammar.is_complete() { Ok(()) } else { Err(grammar.stopped(bytes.len())) }
 }
 
 /// Where a block is, and what it is a part of.
@@ -65,6 +77,12 @@ struct Place<'a> {
 }
 
 impl Grammar {
+    #[inline(always)]
+    const fn stopped(&self, block: usize) -> Stopped {
+        let in_text = self.strings.in_text();
+        Stopped { block, separator: self.separator, brackets: self.brackets, in_text }
+    }
+
     /// Whether the document may end here: all is closed and nothing is due. A number that ends
     /// with its block has yet to be looked at.
     #[inline(always)]
@@ -100,13 +118,17 @@ impl Grammar {
         let close = folded.equal(b'}') & outside;
         let colons = block.equal(b':') & outside;
         let commas = block.equal(b',') & outside;
+        let separators = open | close | colons | commas;
+        if separators != 0 {
+            self.separator = Some(place.base + separators.ilog2() as usize);
+        }
         let mut spaces = 0;
         if low & outside != 0 {
             let newlines = block.equal(b'\n') | block.equal(b'\r');
             outline.newlines |= newlines & outside != 0;
             spaces = (block.equal(b' ') | block.equal(b'\t') | newlines) & outside;
         }
-        let scalar_bytes = outside & !(open | close | colons | commas | spaces);
+        let scalar_bytes = outside & !(separators | spaces);
         let scalars = self.numbers.check(block, scalar_bytes);
 
         let opening = strings.quotes & strings.inside;

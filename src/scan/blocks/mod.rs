@@ -14,7 +14,7 @@ mod skip;
 mod strings;
 
 pub(super) use envelope::Outline;
-pub(super) use grammar::outline;
+pub(super) use grammar::{Stopped, outline};
 pub(super) use skip::container_end;
 
 /// Bytes in a block.

@@ -27,6 +27,12 @@ pub(super) struct StringMasks {
 const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
 
 impl Strings {
+    /// Whether the next byte is inside a string and no part of an escape.
+    #[inline(always)]
+    pub(super) const fn in_text(&self) -> bool {
+        self.inside != 0 && self.escaped | self.hex == 0
+    }
+
     #[inline(always)]
     pub(super) fn masks<I: Isa>(&mut self, isa: I, block: I::Block, controls: u64) -> StringMasks {
         let mut quotes = block.equal(b'"');

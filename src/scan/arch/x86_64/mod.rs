@@ -10,13 +10,13 @@ use crate::scan::blocks::BLOCK;
 /// `container_end` with all of `$features`.
 macro_rules! isa {
     ($features:literal, $registers:ty) => {
-        /// Whether the document is well-formed; see [`blocks::outline`].
+        /// See [`blocks::outline`].
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn outline(
             bytes: &[u8],
             max_depth: usize,
             outline: &mut blocks::Outline,
-        ) -> bool {
+        ) -> Result<(), blocks::Stopped> {
             blocks::outline(Proof(()), bytes, max_depth, outline)
         }
 
