@@ -1,0 +1,104 @@
+//! No scanner reads a byte beyond its input: frames lie against pages that may not be touched.
+
+#![cfg(unix)]
+#![allow(unsafe_code, reason = "pages are mapped and protected")]
+
+mod support;
+
+use std::ptr;
+
+use pondwire::{ChannelEvent, ClientMessage, Tier};
+use support::{Random, cases, mutate, workload_frames};
+
+const PAGE: usize = 4096;
+
+/// Some readable pages between two that are not.
+struct Guarded {
+    start: *mut u8,
+    readable: usize,
+}
+
+impl Guarded {
+    fn new(pages: usize) -> Self {
+        let readable = pages * PAGE;
+        let (length, none) = (readable + 2 * PAGE, libc::PROT_NONE);
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping at a place of the system's choice.
+        let start = unsafe { libc::mmap(ptr::null_mut(), length, none, flags, -1, 0) };
+        assert_ne!(start, libc::MAP_FAILED);
+        let start = start.cast::<u8>().wrapping_add(PAGE);
+        // SAFETY: within the mapping.
+        let changed =
+            unsafe { libc::mprotect(start.cast(), readable, libc::PROT_READ | libc::PROT_WRITE) };
+        assert_eq!(changed, 0);
+        Self { start, readable }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: readable, writable, zeroed and borrowed from `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.readable) }
+    }
+
+    /// The frame with nothing readable behind it.
+    fn at_the_end(&mut self, frame: &[u8]) -> &[u8] {
+        let at = self.readable - frame.len();
+        let place = &mut self.bytes()[at..];
+        place.copy_from_slice(frame);
+        place
+    }
+
+    /// The frame with nothing readable before it.
+    fn at_the_start(&mut self, frame: &[u8]) -> &[u8] {
+        let place = &mut self.bytes()[..frame.len()];
+        place.copy_from_slice(frame);
+        place
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: the whole mapping, which nobody refers to any more.
+        unsafe { libc::munmap(self.start.wrapping_sub(PAGE).cast(), self.readable + 2 * PAGE) };
+    }
+}
+
+/// Everything that reads a frame; whether it is a message.
+fn read(frame: &[u8]) -> bool {
+    let Ok(message) = ChannelEvent::parse(frame) else {
+        return ClientMessage::parse(frame).is_ok();
+    };
+    let payload = message.payload();
+    assert!(payload.get("no such key").is_none());
+    payload.members().count();
+    true
+}
+
+/// One test: the tier is the whole process's.
+#[test]
+fn nothing_beyond_a_frame_is_read() {
+    let mut random = Random::from_env("nothing_beyond_a_frame_is_read");
+    let frames = workload_frames(3 * PAGE);
+    let mut guarded = Guarded::new(4);
+    let tiers: Vec<Tier> = Tier::ALL.into_iter().filter(|tier| tier.select()).collect();
+    println!("tiers: {tiers:?}");
+    let mut compare = |frame: &[u8]| {
+        let verdicts = tiers.iter().flat_map(|tier| {
+            assert!(tier.select());
+            [read(guarded.at_the_end(frame)), read(guarded.at_the_start(frame))]
+        });
+        let verdicts: Vec<bool> = verdicts.collect();
+        assert!(verdicts.iter().all(|verdict| *verdict == verdicts[0]), "{verdicts:?}");
+    };
+    for frame in frames.iter().step_by(97) {
+        for length in 0..=frame.len().min(300) {
+            compare(&frame[..length]);
+        }
+        compare(frame);
+    }
+    for _ in 0..cases(5000) {
+        let frame = &frames[random.below(frames.len())];
+        let mut mutated = mutate(&mut random, frame);
+        mutated.truncate(3 * PAGE);
+        compare(&mutated);
+    }
+}
