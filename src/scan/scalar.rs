@@ -40,6 +40,14 @@ pub(super) fn resume(bytes: &[u8], stopped: &Stopped, max_depth: usize) -> Resul
     if rest == bytes.len() { Ok(()) } else { Err(json("trailing data", rest)) }
 }
 
+/// What a value is followed by.
+enum Behind {
+    /// Another value, at this byte.
+    Value(usize),
+    /// The end of all containers that count, at this byte.
+    End(usize),
+}
+
 struct Cursor<'a> {
     bytes: &'a [u8],
     containers: Containers,
@@ -143,35 +151,31 @@ impl Cursor<'_> {
             None => None,
         };
         let empty = matches!((kind, self.byte(next)), (b'{', b'}') | (b'[', b']'));
-        if empty || matches!(kind, b'}' | b']') {
-            return self.values(if empty { next } else { separator + 1 }, 0, true);
-        }
         let key = kind == b'{' || kind == b',' && self.containers.in_object();
-        match (key, string_end) {
-            (true, Some(end)) => {
-                let value = self.colon(end + 1)?;
-                self.values(value, 0, false)
-            }
-            (true, None) => {
-                let value = self.key(next)?.1;
-                self.values(value, 0, false)
-            }
-            (false, Some(end)) => self.values(end + 1, 0, true),
-            (false, None) => self.values(next, 0, false),
+        let behind = match string_end {
+            _ if empty => self.behind_value(next, 0)?,
+            _ if matches!(kind, b'}' | b']') => self.behind_value(separator + 1, 0)?,
+            Some(end) if key => Behind::Value(self.colon(end + 1)?),
+            Some(end) => self.behind_value(end + 1, 0)?,
+            None if key => Behind::Value(self.key(next)?.1),
+            None => Behind::Value(next),
+        };
+        match behind {
+            Behind::Value(value) => self.values(value, 0),
+            Behind::End(end) => Ok(end),
         }
     }
 
     /// One value of any kind, from its first byte to behind its last.
     fn value(&mut self, at: usize) -> Result<usize, Malformed> {
-        self.values(at, self.containers.depth(), false)
+        self.values(at, self.containers.depth())
     }
 
-    /// Values, from the first byte of one, or from `behind` one, until `base` containers are open.
-    #[inline(always)]
-    fn values(&mut self, mut at: usize, base: usize, mut behind: bool) -> Result<usize, Malformed> {
+    /// Values, from the first byte of one, until no more than `base` containers are open.
+    #[inline]
+    fn values(&mut self, mut at: usize, base: usize) -> Result<usize, Malformed> {
         loop {
             match self.byte(at) {
-                _ if behind => behind = false,
                 b'"' => at = self.string(at)?.end + 1,
                 b'{' => {
                     self.containers.open(true, at)?;
@@ -194,29 +198,33 @@ impl Cursor<'_> {
                 b'n' => at = self.literal(at, b"null")?,
                 _ => return Err(self.unexpected("expected a value", at)),
             }
-            // Behind a value, or at the bracket that closes an empty container.
-            loop {
-                if self.containers.depth() == base {
-                    return Ok(at);
+            match self.behind_value(at, base)? {
+                Behind::Value(next) => at = next,
+                Behind::End(end) => return Ok(end),
+            }
+        }
+    }
+
+    /// What comes behind a value, or from the bracket that closes an empty container.
+    #[inline(always)]
+    fn behind_value(&mut self, mut at: usize, base: usize) -> Result<Behind, Malformed> {
+        loop {
+            if self.containers.depth() == base {
+                return Ok(Behind::End(at));
+            }
+            at = self.space(at);
+            match (self.byte(at), self.containers.in_object()) {
+                (b',', true) => {
+                    let next = self.space(at + 1);
+                    return Ok(Behind::Value(self.key(next)?.1));
                 }
-                at = self.space(at);
-                match (self.byte(at), self.containers.in_object()) {
-                    (b',', true) => {
-                        let next = self.space(at + 1);
-                        at = self.key(next)?.1;
-                        break;
-                    }
-                    (b',', false) => {
-                        at = self.space(at + 1);
-                        break;
-                    }
-                    (b'}', true) | (b']', false) => {
-                        self.containers.close();
-                        at += 1;
-                    }
-                    (_, true) => return Err(self.unexpected("expected ',' or '}'", at)),
-                    (_, false) => return Err(self.unexpected("expected ',' or ']'", at)),
+                (b',', false) => return Ok(Behind::Value(self.space(at + 1))),
+                (b'}', true) | (b']', false) => {
+                    self.containers.close();
+                    at += 1;
                 }
+                (_, true) => return Err(self.unexpected("expected ',' or '}'", at)),
+                (_, false) => return Err(self.unexpected("expected ',' or ']'", at)),
             }
         }
     }

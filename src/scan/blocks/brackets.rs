@@ -37,7 +37,7 @@ impl Brackets {
     }
 
     /// Checks each stretch between two brackets against the container it is in. Returns the bytes
-    /// at depth 1, the brackets that open depth 2 included, and whether all is well.
+    /// at depth 1, the brackets that open depth 2 included; `None`, and no change, for an error.
     #[inline(always)]
     pub(super) fn check(
         &mut self,
@@ -45,49 +45,54 @@ impl Brackets {
         max_depth: usize,
         base: usize,
         outline: &mut Outline,
-    ) -> (u64, bool) {
+    ) -> Option<u64> {
+        let mut after = *self;
         let mut brackets = events.open | events.close;
         let (mut rest, mut level_1, mut error, mut lists) = (!0_u64, 0, 0, 0);
         while brackets != 0 {
             let through = brackets ^ (brackets - 1);
             let bracket = brackets & through;
             let stretch = rest & through;
-            error |= stretch & self.wrong_here(events);
-            match self.depth {
+            error |= stretch & after.wrong_here(events);
+            match after.depth {
                 0 => error |= stretch & events.separators,
                 1 => level_1 |= stretch,
-                3 if !self.in_object() => lists |= stretch,
+                3 if !after.in_object() => lists |= stretch,
                 _ => {}
             }
             rest &= !through;
             brackets &= brackets - 1;
             let curly = events.curly & bracket != 0;
             if events.open & bracket != 0 {
-                if self.depth == max_depth {
-                    return (0, false);
+                if after.depth == max_depth {
+                    return None;
                 }
-                self.objects = self.objects << 1 | u128::from(curly);
-                self.depth += 1;
+                after.objects = after.objects << 1 | u128::from(curly);
+                after.depth += 1;
             } else {
-                if self.depth == 0 || curly != self.in_object() {
-                    return (0, false);
+                if after.depth == 0 || curly != after.in_object() {
+                    return None;
                 }
-                self.objects >>= 1;
-                self.depth -= 1;
-                if self.depth == 1 {
+                after.objects >>= 1;
+                after.depth -= 1;
+                if after.depth == 1 {
                     outline.close_container(base + bracket.trailing_zeros() as usize);
                 }
             }
         }
-        error |= rest & self.wrong_here(events);
-        match self.depth {
+        error |= rest & after.wrong_here(events);
+        match after.depth {
             0 => error |= rest & events.separators,
             1 => level_1 |= rest,
-            3 if !self.in_object() => lists |= rest,
+            3 if !after.in_object() => lists |= rest,
             _ => {}
         }
         outline.mixed |= lists & events.value_starts & !(events.open & events.curly) != 0;
-        (level_1, error == 0)
+        if error != 0 {
+            return None;
+        }
+        *self = after;
+        Some(level_1)
     }
 
     #[inline(always)]

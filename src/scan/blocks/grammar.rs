@@ -59,14 +59,18 @@ pub(crate) fn outline<I: Isa>(
     let mut place = Place { bytes, base: prefix.end, max_depth };
     while place.base < bytes.len() {
         let (block, valid) = isa.load(bytes, place.base);
-        let before = grammar.stopped(place.base);
+        let in_text = grammar.strings.in_text();
         if !grammar.block(isa, block, valid, &place, outline) {
-            return Err(before);
+            return Err(grammar.stopped(place.base, in_text));
         }
         place.base += BLOCK;
     }
     outline.ascii = grammar.non_ascii == 0;
-    if grammar.is_complete() { Ok(()) } else { Err(grammar.stopped(bytes.len())) }
+    if grammar.is_complete() {
+        Ok(())
+    } else {
+        Err(grammar.stopped(bytes.len(), grammar.strings.in_text()))
+    }
 }
 
 /// Where a block is, and what it is a part of.
@@ -77,9 +81,8 @@ struct Place<'a> {
 }
 
 impl Grammar {
-    #[inline(always)]
-    const fn stopped(&self, block: usize) -> Stopped {
-        let in_text = self.strings.in_text();
+    #[cold]
+    const fn stopped(&self, block: usize, in_text: bool) -> Stopped {
         Stopped { block, separator: self.separator, brackets: self.brackets, in_text }
     }
 
@@ -94,7 +97,7 @@ impl Grammar {
     }
 
     /// Checks a block of which the bytes of `valid` count. False: there is an error in it, or one
-    /// shows there.
+    /// shows there; `brackets` and `separator` are then as they were before.
     #[inline(always)]
     fn block<I: Isa>(
         &mut self,
@@ -119,9 +122,6 @@ impl Grammar {
         let colons = block.equal(b':') & outside;
         let commas = block.equal(b',') & outside;
         let separators = open | close | colons | commas;
-        if separators != 0 {
-            self.separator = Some(place.base + separators.ilog2() as usize);
-        }
         let mut spaces = 0;
         if low & outside != 0 {
             let newlines = block.equal(b'\n') | block.equal(b'\r');
@@ -162,11 +162,14 @@ impl Grammar {
         if error != 0 || !literals_are_right(place, scalars.literals) {
             return false;
         }
-        let (level_1, is_valid) =
-            self.brackets.check(&events, place.max_depth, place.base, outline);
+        let checked = self.brackets.check(&events, place.max_depth, place.base, outline);
+        let Some(level_1) = checked else { return false };
         outline.push_quotes(strings.quotes & level_1, place.base);
         outline.escapes |= strings.backslashes & level_1 != 0;
-        is_valid
+        if separators != 0 {
+            self.separator = Some(place.base + separators.ilog2() as usize);
+        }
+        true
     }
 }
 
