@@ -9,8 +9,8 @@ pub struct Limits {
     /// By default 1 MiB, as the JavaScript and Rust servers have it.
     pub max_bytes: usize,
     /// How many brackets may be open at once, the message's own included. By default 127, which
-    /// every implementation accepts. Up to 128 cost no allocation; a higher limit costs one bit
-    /// a level while a frame is scanned.
+    /// every implementation accepts. With a higher limit frames are scanned without vector
+    /// instructions, two to three times slower, and nesting beyond 128 costs a bit a level.
     pub max_depth: usize,
 }
 

@@ -192,6 +192,35 @@ fn a_typed_payload_may_build_frames_while_it_serializes() {
     assert!(message.payload().get("inner").unwrap().as_str().unwrap().contains("CONNECTION"));
 }
 
+/// A thread that ends may still tell others, from the destructors of what it held.
+#[test]
+fn frames_are_built_and_payloads_decoded_while_a_thread_ends() {
+    struct Leaves(std::sync::mpsc::Sender<(Frame, serde_json::Value)>);
+    impl Drop for Leaves {
+        fn drop(&mut self) {
+            let text = format!(r#"{{"fill":"{}"}}"#, "x".repeat(1000));
+            let decoded = Payload::from_json(&text).unwrap().decode_owned().unwrap();
+            self.0.send((Frame::evicted("/c", "r", "bye"), decoded)).unwrap();
+        }
+    }
+    thread_local! {
+        static HELD: std::cell::OnceCell<Leaves> = const { std::cell::OnceCell::new() };
+    }
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        HELD.with(|held| assert!(held.set(Leaves(sender)).is_ok()));
+        // Scratch memory made after it is gone before it.
+        let text = format!(r#"{{"fill":"{}"}}"#, "x".repeat(1000));
+        Payload::from_json(&text).unwrap().decode_owned::<serde_json::Value>().unwrap();
+        Frame::connect("r", "u", "c")
+    });
+    let frame = thread.join().unwrap();
+    assert!(frame.as_str().contains("CONNECTION"));
+    let (frame, decoded) = receiver.recv().unwrap();
+    assert!(frame.as_str().ends_with(r#""payload":{"reason":"bye"}}"#));
+    assert_eq!(decoded["fill"].as_str().map(str::len), Some(1000));
+}
+
 #[test]
 fn owned_messages_keep_what_the_view_said() {
     let mut random = Random::from_env("owned_messages");

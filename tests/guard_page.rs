@@ -79,7 +79,7 @@ fn nothing_beyond_a_frame_is_read() {
     let mut random = Random::from_env("nothing_beyond_a_frame_is_read");
     let frames = workload_frames(3 * PAGE);
     let mut guarded = Guarded::new(4);
-    let tiers: Vec<Tier> = Tier::ALL.into_iter().filter(|tier| tier.select()).collect();
+    let tiers: Vec<Tier> = Tier::ALL.iter().copied().filter(|tier| tier.select()).collect();
     println!("tiers: {tiers:?}");
     let mut compare = |frame: &[u8]| {
         let verdicts = tiers.iter().flat_map(|tier| {

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use pondwire::{ChannelEvent, ClientMessage, Limits, Payload, ValidationError};
+use pondwire::{ChannelEvent, ClientMessage, Limits, Payload, PresenceMessage, ValidationError};
 
 const STACK: usize = 64 * 1024;
 
@@ -52,6 +52,20 @@ fn nesting_is_refused_at_the_limit_and_costs_no_stack_above_it() {
         assert!(serde_json::to_string(&message).is_ok());
         assert!(format!("{message:?}").len() < 1000);
     });
+}
+
+#[test]
+fn a_shallow_part_of_a_deep_payload_decodes() {
+    let deep = format!("{}{}", "[".repeat(150), "]".repeat(150));
+    let frame = format!(
+        r#"{{"action":"PRESENCE","event":"JOIN","channelName":"","requestId":"","payload":{{"presence":[{{"a":{deep}}},{{"b":2}}],"changed":{{"id":1}}}}}}"#
+    );
+    let limits = Limits { max_depth: 500, ..Limits::default() };
+    let message = PresenceMessage::parse_with(frame.as_bytes(), limits).unwrap();
+    let decodes = |payload: Payload<'_>| payload.decode::<serde_json::Value>().is_ok();
+    assert!(decodes(message.changed()));
+    assert_eq!(message.presence().map(decodes).collect::<Vec<_>>(), [false, true]);
+    assert!(Payload::from_json_with(&format!(r#"{{"a":{deep}}}"#), limits).is_ok());
 }
 
 #[test]

@@ -11,13 +11,13 @@ use futures_util::{SinkExt, StreamExt};
 use pondwire::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_websockets::{CloseCode, Error, Message};
 
 use super::Server;
 use super::http::{self, Socket, Stream};
-use super::outbox::outbox;
+use super::outbox::{Queue, outbox};
 use super::user::User;
 
 /// How long the HTTP request may take.
@@ -80,11 +80,11 @@ pub(crate) async fn run(
 /// All that is sent is flushed before the next message is received. So a client that does not
 /// read its answers is not read from either, and the library never holds half a frame when
 /// this returns.
-async fn relay(socket: &mut Socket, user: &mut User, queue: &mut mpsc::Receiver<Frame>) -> End {
+async fn relay(socket: &mut Socket, user: &mut User, queue: &mut Queue) -> End {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let done = tokio::select! {
-            _ = queue.recv_many(&mut batch, BATCH) => send(socket, &mut batch).await,
+            () = queue.recv_many(&mut batch, BATCH) => send(socket, &mut batch).await,
             received = socket.next() => match received {
                 Some(Ok(message)) if message.is_text() || message.is_binary() => {
                     user.receive(&Bytes::from(message.into_payload()));
@@ -114,11 +114,7 @@ async fn send(socket: &mut Socket, batch: &mut Vec<Frame>) -> Result<(), Error> 
     socket.flush().await
 }
 
-async fn close(
-    mut socket: Socket,
-    mut queue: mpsc::Receiver<Frame>,
-    end: End,
-) -> Result<(), Error> {
+async fn close(mut socket: Socket, mut queue: Queue, end: End) -> Result<(), Error> {
     let code = match end {
         End::Closed => None,
         End::TooSlow => Some(CloseCode::SERVICE_OVERLOAD),
@@ -137,10 +133,10 @@ async fn close(
 /// The library would close by itself, but let nobody say anything before: a client would learn
 /// the code and not the reason. So it is left out, nothing of it being half sent; a frame of ours
 /// has its WebSocket form anyway.
-async fn close_too_large(mut stream: Stream, queue: &mut mpsc::Receiver<Frame>) -> io::Result<()> {
+async fn close_too_large(mut stream: Stream, queue: &mut Queue) -> io::Result<()> {
     const CLOSE_1009: [u8; 4] = [0x88, 2, 0x03, 0xF1];
     let mut last = Vec::new();
-    while let Ok(frame) = queue.try_recv() {
+    while let Some(frame) = queue.try_recv() {
         last.extend_from_slice(frame.wire());
     }
     last.extend_from_slice(&CLOSE_1009);

@@ -10,6 +10,12 @@ use super::Server;
 use super::outbox::Outbox;
 use super::room::{Member, Room, UserId};
 
+/// How long a channel's name may be, in bytes: it is kept for as long as the channel.
+const MAX_NAME: usize = 256;
+
+/// How many channels a connection may be in.
+const MAX_CHANNELS: usize = 128;
+
 /// A connected client. Dropping it leaves all its channels.
 pub(crate) struct User {
     id: UserId,
@@ -47,6 +53,9 @@ impl User {
         if message.channel_name().is_empty() {
             return self.refuse(&message, "channelName: Expected a non-empty string");
         }
+        if message.channel_name().len() > MAX_NAME {
+            return self.refuse(&message, "channelName: Expected a shorter string");
+        }
         match message.action() {
             ClientAction::JoinChannel => self.join(&message),
             ClientAction::LeaveChannel => self.leave(&message),
@@ -70,6 +79,9 @@ impl User {
         };
         if !is_chat(channel) {
             return decline(404, "No such channel");
+        }
+        if self.joined.len() >= MAX_CHANNELS && !self.joined.contains_key(channel) {
+            return decline(429, "Too many channels");
         }
         let deny = message.payload().get("deny");
         if deny.is_some_and(|deny| !deny.is_null() && deny.as_bool() != Some(false)) {

@@ -17,17 +17,22 @@ pub(super) fn with_json<T: Serialize + ?Sized, R>(
     payload: &T,
     use_json: impl FnOnce(&[u8]) -> R,
 ) -> Result<R, serde_json::Error> {
-    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
-        Ok(mut scratch) => {
-            let result = serialize_into(&mut scratch, payload).map(use_json);
-            if scratch.capacity() > SCRATCH_KEPT {
-                *scratch = Vec::new();
-            }
-            result
+    let mut use_json = Some(use_json);
+    let in_scratch = SCRATCH.try_with(|scratch| {
+        let mut scratch = scratch.try_borrow_mut().ok()?;
+        let result = serialize_into(&mut scratch, payload).map(use_json.take()?);
+        if scratch.capacity() > SCRATCH_KEPT {
+            *scratch = Vec::new();
         }
-        // Taken already when a `Serialize` within builds a frame of its own.
-        Err(_) => serialize_into(&mut Vec::new(), payload).map(use_json),
-    })
+        Some(result)
+    });
+    // Taken already when a `Serialize` within builds a frame of its own, and gone when a
+    // destructor does as its thread ends.
+    match (in_scratch.ok().flatten(), use_json) {
+        (Some(result), _) => result,
+        (None, Some(use_json)) => serialize_into(&mut Vec::new(), payload).map(use_json),
+        (None, None) => Err(serde_json::Error::custom("no scratch memory")),
+    }
 }
 
 fn serialize_into<'a, T: Serialize + ?Sized>(

@@ -10,8 +10,9 @@ use crate::scan::RECURSION_LIMIT;
 /// From this many bytes on `simd-json` is faster, its copy of the input included.
 const SIMD_JSON_FROM: usize = 300;
 
-/// A thread keeps the scratch memory of payloads up to this many bytes.
-const SCRATCH_KEPT: usize = 1 << 20;
+/// A thread keeps the scratch memory of payloads up to this many bytes: some 20 times as much, for
+/// a payload of nothing but small numbers.
+const SCRATCH_KEPT: usize = 64 << 10;
 
 /// What `simd-json` works in: it unescapes strings within its input, so it needs a copy, and may
 /// read behind it, so the copy is padded.
@@ -54,15 +55,17 @@ thread_local! {
 /// tried again with it, so that the verdict and the error are its own at every size.
 pub(super) fn owned<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Error> {
     let by_simd_json = || {
-        SCRATCH.with(|scratch| {
-            // Taken already when `T`'s own `Deserialize` decodes another payload.
+        let decoded = SCRATCH.try_with(|scratch| {
             let mut scratch = scratch.try_borrow_mut().ok()?;
             let decoded = scratch.decode(json);
             if json.len() > SCRATCH_KEPT {
                 *scratch = Scratch::new();
             }
             decoded
-        })
+        });
+        // Taken already when `T`'s own `Deserialize` decodes another payload, and gone when a
+        // destructor does as its thread ends.
+        decoded.ok().flatten()
     };
     if json.len() >= SIMD_JSON_FROM
         && let Some(decoded) = by_simd_json()

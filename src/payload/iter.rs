@@ -1,6 +1,7 @@
 //! The members of an object and the elements of an array, found by skipping.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::iter::FusedIterator;
 
 use super::value::Value;
@@ -90,6 +91,12 @@ impl<'a> Iterator for Members<'a> {
 
 impl FusedIterator for Members<'_> {}
 
+impl fmt::Debug for Members<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Members").finish_non_exhaustive()
+    }
+}
+
 /// The elements of an array.
 #[derive(Clone)]
 pub struct Elements<'a> {
@@ -115,3 +122,9 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 impl FusedIterator for Elements<'_> {}
+
+impl fmt::Debug for Elements<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Elements").finish_non_exhaustive()
+    }
+}

@@ -12,7 +12,7 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::Limits;
-use crate::scan::{self, Span};
+use crate::scan::{self, RECURSION_LIMIT, Span};
 
 pub use iter::{Elements, Members};
 pub use value::Value;
@@ -53,7 +53,14 @@ impl<'a> Payload<'a> {
     /// As for a frame: path `wireMessage` for malformed JSON or an exceeded limit, `payload` for
     /// a value that is no object.
     pub fn from_json(json: &'a str) -> Result<Self, ValidationError> {
-        let limits = Limits::default();
+        Self::from_json_with(json, Limits::default())
+    }
+
+    /// [`from_json`](Self::from_json) within other limits.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn from_json_with(json: &'a str, limits: Limits) -> Result<Self, ValidationError> {
         limits.check_size(json.len())?;
         let root = scan::root(json, limits.max_depth)
             .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
@@ -71,7 +78,9 @@ impl<'a> Payload<'a> {
 
     /// The object that `item` is, a part of this payload.
     pub(crate) fn part(self, item: Range<usize>) -> Self {
-        Self { json: &self.json[item], ..self }
+        let json = &self.json[item];
+        let deep = self.deep && scan::root(json, RECURSION_LIMIT).is_err();
+        Self { json, deep, ..self }
     }
 
     /// The raw JSON, from `{` to `}`, as it was received.
@@ -142,10 +151,10 @@ impl<'a> Payload<'a> {
     /// Decodes into a type that borrows nothing, with the engine that is fastest at this size:
     /// `serde_json` for small payloads, `simd-json` on a thread-local copy for large ones.
     ///
-    /// Both give the same value and the same errors, with two exceptions: floats of 16 and more
-    /// digits may differ in their last bit (with the feature `float_roundtrip` of `serde_json`
-    /// both are exact), and `-0` is an integer to `simd-json` alone. Allocates what `T` does; the
-    /// scratch memory is kept for the thread, for inputs of at most 1 MiB.
+    /// Both give the same value and the same errors, with two exceptions: `serde_json` may get
+    /// the last bit of a float wrong (with its feature `float_roundtrip` both are exact), and `-0`
+    /// is an integer to `simd-json` alone. Allocates what `T` does; a thread keeps scratch memory
+    /// of about 20 times its largest payload, of those up to 64 KiB.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).

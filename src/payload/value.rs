@@ -96,7 +96,7 @@ impl<'a> Value<'a> {
 
     /// The value that an RFC 6901 JSON pointer leads to: `/user/tags/0`, with `~1` for `/` and
     /// `~0` for `~` in a key. `""` is the value itself; a pointer that is neither empty nor
-    /// starts with `/`, or an index with leading zeros, leads nowhere. Allocates nothing.
+    /// starts with `/`, or an index with leading zeros, leads nowhere. Allocates only to compare a token that has `~` with a key that has escapes.
     #[must_use]
     pub fn pointer(&self, pointer: &str) -> Option<Value<'a>> {
         if pointer.is_empty() {

@@ -141,8 +141,8 @@ fn document_by<'a>(
     }
     let mut outline = blocks::Outline::new();
     match arch::outline(tier, bytes, max_depth, &mut outline) {
-        Some(Ok(())) => {
-            let text = match text.or_else(|| arch::ascii_text(bytes, &outline)) {
+        Some(Ok(ascii)) => {
+            let text = match text.or(ascii) {
                 Some(text) => text,
                 None => utf8(bytes)?,
             };

@@ -14,7 +14,7 @@ impl Members for Vec<(Text, Span)> {
 }
 
 fn tiers() -> impl Iterator<Item = Detected> {
-    Tier::ALL.into_iter().filter(|tier| *tier != Tier::Scalar).filter_map(Detected::of)
+    Tier::ALL.iter().copied().filter(|tier| *tier != Tier::Scalar).filter_map(Detected::of)
 }
 
 fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
@@ -25,10 +25,8 @@ fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
 
 fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
     let mut outline = Outline::new();
-    if arch::outline(tier, bytes, max_depth, &mut outline)?.is_err() {
-        return None;
-    }
-    assert_eq!(arch::ascii_text(bytes, &outline).is_some(), bytes.is_ascii());
+    let ascii = arch::outline(tier, bytes, max_depth, &mut outline)?.ok()?;
+    assert_eq!(ascii.is_some(), bytes.is_ascii());
     let root = outline.root(bytes);
     let mut members = Vec::new();
     if bytes[root.start] == b'{' {
@@ -385,7 +383,7 @@ fn containers_end_where_words_find_it() {
 
 #[test]
 fn a_wished_tier_is_taken_if_it_is_there() {
-    for tier in Tier::ALL {
+    for &tier in Tier::ALL {
         assert_eq!(tier.as_str().parse(), Ok(tier));
         assert_eq!(Detected::of(tier).is_some(), tier.is_supported());
     }

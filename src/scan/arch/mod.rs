@@ -14,29 +14,34 @@ mod x86_64;
 pub(super) use tier::Detected;
 pub use tier::{Tier, UnknownTier};
 
-use super::blocks::{Outline, Stopped};
+use super::blocks::{Outline, Seen, Stopped};
 
-/// Fills `outline` with the tier's instructions; `None` when it has none. See
-/// [`blocks::outline`](super::blocks::outline).
+/// Fills `outline` with the tier's instructions; `None` when it has none. Returns the bytes as text
+/// when they are ASCII. See [`blocks::outline`](super::blocks::outline).
 #[inline]
-pub(super) fn outline(
+pub(super) fn outline<'a>(
     tier: Detected,
-    bytes: &[u8],
+    bytes: &'a [u8],
     max_depth: usize,
     outline: &mut Outline,
-) -> Option<Result<(), Stopped>> {
-    match tier.tier() {
+) -> Option<Result<Option<&'a str>, Stopped>> {
+    let seen = match tier.tier() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the tier is `Detected`, so the CPU has the features.
-        Tier::Sse2 => Some(unsafe { x86_64::sse2::outline(bytes, max_depth, outline) }),
+        Tier::Sse2 => unsafe { x86_64::sse2::outline(bytes, max_depth, outline) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as for SSE2.
-        Tier::Avx2 => Some(unsafe { x86_64::avx2::outline(bytes, max_depth, outline) }),
+        Tier::Avx2 => unsafe { x86_64::avx2::outline(bytes, max_depth, outline) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as for SSE2.
-        Tier::Avx512 => Some(unsafe { x86_64::avx512::outline(bytes, max_depth, outline) }),
-        _ => None,
-    }
+        Tier::Avx512 => unsafe { x86_64::avx512::outline(bytes, max_depth, outline) },
+        _ => return None,
+    };
+    Some(seen.map(|seen| {
+        debug_assert_eq!(seen == Seen::Ascii, bytes.is_ascii());
+        // SAFETY: `Ascii` means that no byte had its high bit set in a pass over all of `bytes`.
+        (seen == Seen::Ascii).then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
+    }))
 }
 
 /// Where the container whose bracket is at `start` ends in a valid document; `None` when the tier
@@ -55,15 +60,4 @@ pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Optio
         Tier::Avx512 => Some(unsafe { x86_64::avx512::container_end(bytes, start) }),
         _ => None,
     }
-}
-
-/// ASCII as text.
-#[inline]
-pub(super) fn ascii_text<'a>(bytes: &'a [u8], outline: &Outline) -> Option<&'a str> {
-    if !outline.ascii {
-        return None;
-    }
-    debug_assert!(bytes.is_ascii());
-    // SAFETY: `outline.ascii` is set only when no byte had its high bit set in a pass over all.
-    Some(unsafe { std::str::from_utf8_unchecked(bytes) })
 }

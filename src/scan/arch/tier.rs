@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// The best that the CPU has is found when the first frame is parsed. The environment variable
 /// `PONDWIRE_TIER` (`scalar`, `sse2`, `avx2` or `avx512`), read at that moment, or
 /// [`select`](Self::select) at any time, chooses another; all give the same views and errors.
+/// Another value of the variable, or a tier that the CPU lacks, counts for nothing: ask
+/// [`current`](Self::current).
 ///
 /// ```
 /// use pondwire::Tier;
@@ -31,7 +33,7 @@ pub enum Tier {
 
 impl Tier {
     /// All there are, the slowest first.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Sse2, Self::Avx2, Self::Avx512];
+    pub const ALL: &'static [Self] = &[Self::Scalar, Self::Sse2, Self::Avx2, Self::Avx512];
 
     /// The name that `PONDWIRE_TIER` takes.
     #[must_use]
@@ -89,7 +91,7 @@ impl FromStr for Tier {
     type Err = UnknownTier;
 
     fn from_str(name: &str) -> Result<Self, UnknownTier> {
-        Self::ALL.into_iter().find(|tier| tier.as_str() == name).ok_or(UnknownTier)
+        Self::ALL.iter().copied().find(|tier| tier.as_str() == name).ok_or(UnknownTier)
     }
 }
 
@@ -134,7 +136,7 @@ impl Detected {
     #[cold]
     fn choose() -> Self {
         let wished = std::env::var("PONDWIRE_TIER").ok().and_then(|name| name.parse().ok());
-        let best = Tier::ALL.into_iter().rev().find_map(Self::of);
+        let best = Tier::ALL.iter().copied().rev().find_map(Self::of);
         let chosen = wished.and_then(Self::of).or(best).unwrap_or(Self(Tier::Scalar));
         chosen.store();
         chosen

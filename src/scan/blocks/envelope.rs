@@ -23,8 +23,6 @@ pub(crate) struct Outline {
     pub(super) newlines: bool,
     /// An array at depth 3 holds something that is no object.
     pub(super) mixed: bool,
-    /// No byte is beyond ASCII.
-    pub(crate) ascii: bool,
 }
 
 impl Outline {
@@ -37,7 +35,6 @@ impl Outline {
             escapes: false,
             newlines: false,
             mixed: false,
-            ascii: false,
         }
     }
 

@@ -25,6 +25,14 @@ struct Grammar {
     separator: Option<usize>,
 }
 
+/// What all bytes of a valid document are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Ascii,
+    /// Some are not ASCII; whether they are UTF-8 was not looked at.
+    Other,
+}
+
 /// Where a scan stopped, for the scalar scanner to say why: all before is well-formed so far.
 pub(crate) struct Stopped {
     /// The block in which an error showed; the input's length when it is what is missing there.
@@ -45,7 +53,7 @@ pub(crate) fn outline<I: Isa>(
     bytes: &[u8],
     max_depth: usize,
     outline: &mut Outline,
-) -> Result<(), Stopped> {
+) -> Result<Seen, Stopped> {
     let prefix = string_members(isa, bytes, outline);
     let mut grammar = Grammar { non_ascii: prefix.non_ascii, ..Grammar::default() };
     if prefix.end > 0 {
@@ -65,9 +73,8 @@ pub(crate) fn outline<I: Isa>(
         }
         place.base += BLOCK;
     }
-    outline.ascii = grammar.non_ascii == 0;
     if grammar.is_complete() {
-        Ok(())
+        Ok(if grammar.non_ascii == 0 { Seen::Ascii } else { Seen::Other })
     } else {
         Err(grammar.stopped(bytes.len(), grammar.strings.in_text()))
     }

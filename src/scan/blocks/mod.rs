@@ -3,7 +3,7 @@
 //!
 //! The code here is safe and the same for all instruction sets; what they differ in is how the
 //! masks are made, behind [`Isa`] and [`Block`]. It finds *whether* a document is malformed; where
-//! and why is told by the scalar scanner, resumed shortly before.
+//! and why is told by the scalar scanner, resumed at the last bracket, colon or comma before.
 
 mod brackets;
 mod envelope;
@@ -14,7 +14,7 @@ mod skip;
 mod strings;
 
 pub(super) use envelope::Outline;
-pub(super) use grammar::{Stopped, outline};
+pub(super) use grammar::{Seen, Stopped, outline};
 pub(super) use skip::container_end;
 
 /// Bytes in a block.

@@ -16,7 +16,7 @@ macro_rules! isa {
             bytes: &[u8],
             max_depth: usize,
             outline: &mut blocks::Outline,
-        ) -> Result<(), blocks::Stopped> {
+        ) -> Result<blocks::Seen, blocks::Stopped> {
             blocks::outline(Proof(()), bytes, max_depth, outline)
         }
 
