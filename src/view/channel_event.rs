@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::envelope::Document;
+use super::envelope::{Document, Fields};
 use super::message::ServerMessage;
 use super::owned::OwnedMessage;
+use super::parse::parse_methods;
 use super::presence::PresenceMessage;
 use crate::error::ValidationError;
 use crate::limits::ParseOptions;
@@ -29,47 +30,11 @@ pub enum ChannelEvent<'a> {
 }
 
 impl<'a> ChannelEvent<'a> {
-    /// Validates a whole frame within [`Limits::default`](crate::Limits) and views it. Linear in
-    /// its length; allocates nothing unless a header string has an escape.
-    ///
-    /// # Errors
-    /// The frame is larger or deeper than the limits, no UTF-8, no JSON document, its `action`
-    /// is missing, or it is refused as [`PresenceMessage::parse`] does when its action is
-    /// `PRESENCE`, else as [`ServerMessage::parse`] does.
-    pub fn parse(frame: &'a [u8]) -> Result<Self, ValidationError> {
-        Self::parse_with(frame, ParseOptions::default())
-    }
-
-    /// [`parse`](Self::parse) with other [`Limits`](crate::Limits) or [`ParseOptions`].
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse).
-    pub fn parse_with(
-        frame: &'a [u8],
-        options: impl Into<ParseOptions>,
-    ) -> Result<Self, ValidationError> {
-        Self::from_document(&Document::scan(frame, None, &options.into())?)
-    }
-
-    /// [`parse`](Self::parse) for text that is known to be UTF-8: not checked twice.
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse).
-    pub fn parse_str(frame: &'a str) -> Result<Self, ValidationError> {
-        Self::parse_str_with(frame, ParseOptions::default())
-    }
-
-    /// [`parse_str`](Self::parse_str) with other [`Limits`](crate::Limits) or [`ParseOptions`].
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse).
-    pub fn parse_str_with(
-        frame: &'a str,
-        options: impl Into<ParseOptions>,
-    ) -> Result<Self, ValidationError> {
-        let document = Document::scan(frame.as_bytes(), Some(frame), &options.into())?;
-        Self::from_document(&document)
-    }
+    parse_methods!(
+        ServerAction,
+        "its `action` is missing, or it is refused as [`PresenceMessage::parse`] does when its \
+         action is `PRESENCE`, else as [`ServerMessage::parse`] does."
+    );
 
     fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
         document.check_root("channelEvent")?;
@@ -81,21 +46,12 @@ impl<'a> ChannelEvent<'a> {
         Ok(Self::Server(ServerMessage::new(document.text, &fields)))
     }
 
-    /// A view that owns its frame; see [`OwnedMessage`].
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse).
-    pub fn parse_owned(
-        frame: Bytes,
-        options: impl Into<ParseOptions>,
-    ) -> Result<OwnedMessage<ServerAction>, ValidationError> {
-        OwnedMessage::parse(frame, &options.into(), |document| {
-            document.check_root("channelEvent")?;
-            if document.is_presence()? {
-                return Ok(PresenceMessage::fields(document)?.fields);
-            }
-            ServerMessage::fields(document)
-        })
+    fn owned_fields(document: &Document<'_>) -> Result<Fields<ServerAction>, ValidationError> {
+        document.check_root("channelEvent")?;
+        if document.is_presence()? {
+            return Ok(PresenceMessage::fields(document)?.fields);
+        }
+        ServerMessage::fields(document)
     }
 
     /// What is told.

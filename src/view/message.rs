@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::envelope::{Document, Fields};
 use super::owned::OwnedMessage;
+use super::parse::parse_methods;
 use crate::error::ValidationError;
 use crate::limits::ParseOptions;
 use crate::payload::Payload;
@@ -35,49 +36,11 @@ macro_rules! message {
         }
 
         impl<'a> $name<'a> {
-            /// Validates a whole frame within [`Limits::default`](crate::Limits) and views it.
-            /// Linear in its length; allocates nothing unless a header string has an escape.
-            ///
-            /// # Errors
-            /// The frame is larger or deeper than the limits, no UTF-8, no JSON document, or no
-            /// message of this kind: the first failing field in the order `event`, `requestId`,
-            /// `channelName`, `payload`, `action`.
-            pub fn parse(frame: &'a [u8]) -> Result<Self, ValidationError> {
-                Self::parse_with(frame, ParseOptions::default())
-            }
-
-            /// [`parse`](Self::parse) with other [`Limits`](crate::Limits) or [`ParseOptions`].
-            ///
-            /// # Errors
-            /// As [`parse`](Self::parse).
-            pub fn parse_with(
-                frame: &'a [u8],
-                options: impl Into<ParseOptions>,
-            ) -> Result<Self, ValidationError> {
-                Self::from_document(&Document::scan(frame, None, &options.into())?)
-            }
-
-            /// [`parse`](Self::parse) for text that is known to be UTF-8, as WebSocket libraries
-            /// hand it out: not checked twice.
-            ///
-            /// # Errors
-            /// As [`parse`](Self::parse).
-            pub fn parse_str(frame: &'a str) -> Result<Self, ValidationError> {
-                Self::parse_str_with(frame, ParseOptions::default())
-            }
-
-            /// [`parse_str`](Self::parse_str) with other [`Limits`](crate::Limits) or
-            /// [`ParseOptions`].
-            ///
-            /// # Errors
-            /// As [`parse`](Self::parse).
-            pub fn parse_str_with(
-                frame: &'a str,
-                options: impl Into<ParseOptions>,
-            ) -> Result<Self, ValidationError> {
-                let document = Document::scan(frame.as_bytes(), Some(frame), &options.into())?;
-                Self::from_document(&document)
-            }
+            parse_methods!(
+                $action,
+                "no message of this kind: the first failing field in the order `event`, \
+                 `requestId`, `channelName`, `payload`, `action`."
+            );
 
             #[inline(always)]
             fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
@@ -85,18 +48,9 @@ macro_rules! message {
                 Ok(Self::new(document.text, &Self::fields(document)?))
             }
 
-            /// A view that owns its frame; see [`OwnedMessage`].
-            ///
-            /// # Errors
-            /// As [`parse`](Self::parse).
-            pub fn parse_owned(
-                frame: Bytes,
-                options: impl Into<ParseOptions>,
-            ) -> Result<OwnedMessage<$action>, ValidationError> {
-                OwnedMessage::parse(frame, &options.into(), |document| {
-                    document.check_root($root)?;
-                    Self::fields(document)
-                })
+            fn owned_fields(document: &Document<'_>) -> Result<Fields<$action>, ValidationError> {
+                document.check_root($root)?;
+                Self::fields(document)
             }
 
             #[inline(always)]

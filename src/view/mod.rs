@@ -8,6 +8,7 @@ mod channel_event;
 mod envelope;
 mod message;
 mod owned;
+mod parse;
 mod presence;
 mod serialize;
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::envelope::{Document, Fields, PRESENCE_NAMES};
 use super::message::field_text;
 use super::owned::OwnedMessage;
+use super::parse::parse_methods;
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::ParseOptions;
 use crate::payload::Payload;
@@ -51,66 +52,21 @@ pub(super) struct PresenceFields {
 }
 
 impl<'a> PresenceMessage<'a> {
-    /// Validates a whole frame within [`Limits::default`](crate::Limits) and views it. Linear in
-    /// its length; allocates nothing unless a header string has an escape.
-    ///
-    /// # Errors
-    /// The frame is larger or deeper than the limits, no UTF-8, no JSON document, or no presence
-    /// message: the first failing field in the order `requestId`, `channelName`, `event`,
-    /// `action`, `payload`, `payload.presence`, its items, `payload.changed`.
-    pub fn parse(frame: &'a [u8]) -> Result<Self, ValidationError> {
-        Self::parse_with(frame, ParseOptions::default())
-    }
-
-    /// [`parse`](Self::parse) with other [`Limits`](crate::Limits) or [`ParseOptions`]. A missing
-    /// payload is an error here in any case.
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse).
-    pub fn parse_with(
-        frame: &'a [u8],
-        options: impl Into<ParseOptions>,
-    ) -> Result<Self, ValidationError> {
-        Self::from_document(&Document::scan(frame, None, &options.into())?)
-    }
-
-    /// [`parse`](Self::parse) for text that is known to be UTF-8: not checked twice.
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse).
-    pub fn parse_str(frame: &'a str) -> Result<Self, ValidationError> {
-        Self::parse_str_with(frame, ParseOptions::default())
-    }
-
-    /// [`parse_str`](Self::parse_str) with other [`Limits`](crate::Limits) or [`ParseOptions`].
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse).
-    pub fn parse_str_with(
-        frame: &'a str,
-        options: impl Into<ParseOptions>,
-    ) -> Result<Self, ValidationError> {
-        let document = Document::scan(frame.as_bytes(), Some(frame), &options.into())?;
-        Self::from_document(&document)
-    }
+    parse_methods!(
+        ServerAction,
+        "no presence message: the first failing field in the order `requestId`, `channelName`, \
+         `event`, `action`, `payload`, `payload.presence`, its items, `payload.changed`. A missing \
+         payload is an error here in any case."
+    );
 
     fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
         document.check_root("presenceMessage")?;
         Ok(Self::new(document.text, Self::fields(document)?))
     }
 
-    /// A view that owns its frame; see [`OwnedMessage`].
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse).
-    pub fn parse_owned(
-        frame: Bytes,
-        options: impl Into<ParseOptions>,
-    ) -> Result<OwnedMessage<ServerAction>, ValidationError> {
-        OwnedMessage::parse(frame, &options.into(), |document| {
-            document.check_root("presenceMessage")?;
-            Ok(Self::fields(document)?.fields)
-        })
+    fn owned_fields(document: &Document<'_>) -> Result<Fields<ServerAction>, ValidationError> {
+        document.check_root("presenceMessage")?;
+        Ok(Self::fields(document)?.fields)
     }
 
     pub(super) fn fields(document: &Document<'_>) -> Result<PresenceFields, ValidationError> {

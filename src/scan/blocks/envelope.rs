@@ -14,6 +14,8 @@ const CONTAINERS: usize = 4;
 pub(crate) struct Outline {
     quotes: [u32; QUOTES + BATCH],
     quote_count: usize,
+    /// The first members that are known to be plain strings, with four quotes each.
+    compact: usize,
     /// Where containers at depth 1 end, in order.
     closes: [u32; CONTAINERS],
     close_count: usize,
@@ -30,6 +32,7 @@ impl Outline {
         Self {
             quotes: [0; QUOTES + BATCH],
             quote_count: 0,
+            compact: 0,
             closes: [0; CONTAINERS],
             close_count: 0,
             escapes: false,
@@ -77,6 +80,7 @@ impl Outline {
     /// Forgets the quotes behind those of the first `members`, all of them strings.
     #[inline(always)]
     pub(super) const fn keep_members(&mut self, members: usize) {
+        self.compact = members;
         self.quote_count = 4 * members;
     }
 
@@ -107,7 +111,13 @@ impl Outline {
         if self.quote_count > QUOTES || self.close_count > CONTAINERS {
             return self.members_by_skipping(bytes, start, members);
         }
-        let mut quotes = self.quotes[..self.quote_count].iter().map(|&at| at as usize);
+        let (compact, rest) = self.quotes[..self.quote_count].split_at(4 * self.compact);
+        for quotes in compact.as_chunks::<4>().0 {
+            let [key, key_end, value, value_end] = quotes.map(|at| at as usize);
+            let key = Text { start: key + 1, end: key_end, escaped: false };
+            members.member(key, self.span(value, value_end + 1, false));
+        }
+        let mut quotes = rest.iter().map(|&at| at as usize);
         let mut closes = self.closes[..self.close_count].iter().map(|&at| at as usize);
         while let Some(open) = quotes.next() {
             let key = self.text(bytes, open, quotes.next()?);
