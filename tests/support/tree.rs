@@ -1,0 +1,43 @@
+//! Lazy navigation against `serde_json`'s tree of the same text.
+
+use pondwire::{JsonType, Value as Lazy};
+use serde_json::Value;
+
+/// Walks both at once. Returns how many values were compared.
+pub(crate) fn same(lazy: Lazy<'_>, tree: &Value) -> usize {
+    assert_eq!(lazy.is_null(), tree.is_null());
+    assert_eq!(lazy.as_bool(), tree.as_bool());
+    assert_eq!(lazy.as_str().as_deref(), tree.as_str());
+    let mut compared = 1;
+    match tree {
+        Value::Number(number) => {
+            assert_eq!(lazy.json_type(), JsonType::Number);
+            assert_eq!(lazy.as_i64(), number.as_i64(), "{lazy:?}");
+            assert_eq!(lazy.as_u64(), number.as_u64(), "{lazy:?}");
+            // serde_json's default float parsing may be off by one unit in the last place.
+            let (ours, theirs) = (lazy.as_f64().unwrap(), number.as_f64().unwrap());
+            assert!((ours - theirs).abs() <= theirs.abs() * 1e-15, "{lazy:?}");
+        }
+        Value::Array(elements) => {
+            assert_eq!(lazy.elements().count(), elements.len());
+            for (i, (element, expected)) in lazy.elements().zip(elements).enumerate() {
+                compared += same(element, expected);
+                if i < 3 {
+                    assert_eq!(lazy.index(i), Some(element));
+                }
+            }
+            assert!(lazy.index(elements.len()).is_none());
+        }
+        Value::Object(members) => {
+            for (key, _) in lazy.members() {
+                assert!(members.contains_key(&*key), "{key}");
+            }
+            for (key, expected) in members {
+                compared += same(lazy.get(key).unwrap(), expected);
+            }
+            assert!(lazy.get("no such key").is_none());
+        }
+        _ => {}
+    }
+    compared
+}
