@@ -36,20 +36,25 @@ def messages(frames):
             yield message
 
 
-def text(value):
-    value = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return value.encode("utf-8", "replace")
+def written(payload):
+    """As JavaScript, as Python and as people write it."""
+    yield json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+    yield json.dumps(payload)
+    yield json.dumps(payload, indent=1).replace("\n", "\r\n")
+
+
+def encode(text):
+    return text.encode("utf-8", "replace")  # half of a surrogate pair becomes "?"
 
 
 def main():
     frames = [*workload_frames(), *vector_inputs()]
-    found = list(messages(frames))
-    payloads = [text(message["payload"]) for message in found]
-    headers = ("channelName", "event", "requestId")
-    parts = [
-        b"\xff".join([*(text(message.get(key, "")) for key in headers), payload])
-        for message, payload in zip(found, payloads)
-    ]
+    payloads, parts = [], []
+    for message in messages(frames):
+        header = [str(message.get(key, "")) for key in ("channelName", "event", "requestId")]
+        for payload in map(encode, written(message["payload"])):
+            payloads.append(payload)
+            parts.append(b"\xff".join([*map(encode, header), payload]))
     corpora = {"tiers": frames, "parse": frames, "navigate": payloads, "round_trip": parts}
     for target, inputs in corpora.items():
         folder = FUZZ / "corpus" / target
