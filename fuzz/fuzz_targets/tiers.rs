@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
         let frame = &buffer[shift..];
         assert!(Tier::Scalar.select());
         let expected = verdicts(frame);
-        let others = Tier::ALL.into_iter().filter(|tier| *tier != Tier::Scalar);
+        let others = Tier::ALL.iter().copied().filter(|tier| *tier != Tier::Scalar);
         for tier in others.filter(|tier| tier.is_supported()) {
             assert!(tier.select());
             assert_eq!(verdicts(frame), expected, "{tier}");
