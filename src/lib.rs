@@ -46,8 +46,10 @@
 //! # What is promised
 //!
 //! Any bytes give a view or an error, in time linear in their number, without recursion and
-//! within the memory they already take. Parsing and refusing allocate nothing, sending allocates
-//! once. Unsafe code is confined to the `frame` module.
+//! within the memory they already take. Parsing allocates nothing but the text of header strings
+//! that are written with escapes, refusing nothing, sending once (with the default [`Limits`]).
+//! Unsafe code is confined to `frame` (a reference-counted allocation) and `scan::arch` (vector
+//! instructions).
 
 mod encode;
 mod error;
