@@ -198,7 +198,7 @@ fn frames_are_built_and_payloads_decoded_while_a_thread_ends() {
     struct Leaves(std::sync::mpsc::Sender<(Frame, serde_json::Value)>);
     impl Drop for Leaves {
         fn drop(&mut self) {
-            let text = format!(r#"{{"fill":"{}"}}"#, "x".repeat(1000));
+            let text = format!(r#"{{"fill":"{}"}}"#, "x".repeat(2000));
             let decoded = Payload::from_json(&text).unwrap().decode_owned().unwrap();
             self.0.send((Frame::evicted("/c", "r", "bye"), decoded)).unwrap();
         }
@@ -210,7 +210,7 @@ fn frames_are_built_and_payloads_decoded_while_a_thread_ends() {
     let thread = std::thread::spawn(move || {
         HELD.with(|held| assert!(held.set(Leaves(sender)).is_ok()));
         // Scratch memory made after it is gone before it.
-        let text = format!(r#"{{"fill":"{}"}}"#, "x".repeat(1000));
+        let text = format!(r#"{{"fill":"{}"}}"#, "x".repeat(2000));
         Payload::from_json(&text).unwrap().decode_owned::<serde_json::Value>().unwrap();
         Frame::connect("r", "u", "c")
     });
@@ -218,7 +218,7 @@ fn frames_are_built_and_payloads_decoded_while_a_thread_ends() {
     assert!(frame.as_str().contains("CONNECTION"));
     let (frame, decoded) = receiver.recv().unwrap();
     assert!(frame.as_str().ends_with(r#""payload":{"reason":"bye"}}"#));
-    assert_eq!(decoded["fill"].as_str().map(str::len), Some(1000));
+    assert_eq!(decoded["fill"].as_str().map(str::len), Some(2000));
 }
 
 #[test]

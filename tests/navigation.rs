@@ -220,13 +220,13 @@ fn decoding_may_nest() {
     impl<'de> Deserialize<'de> for Nested {
         fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
             let value = Value::deserialize(from)?;
-            let text = format!(r#"{{"a":7,"fill":"{}"}}"#, "x".repeat(1000));
+            let text = format!(r#"{{"a":7,"fill":"{}"}}"#, "x".repeat(2000));
             let inner = Payload::from_json(&text).unwrap().decode_owned::<Value>().unwrap();
             assert!(value["fill"].is_string());
             Ok(Self(inner["a"].as_i64().unwrap()))
         }
     }
-    let text = format!(r#"{{"fill":"{}"}}"#, "x".repeat(1000));
+    let text = format!(r#"{{"fill":"{}"}}"#, "x".repeat(2000));
     assert_eq!(Payload::from_json(&text).unwrap().decode_owned::<Nested>().unwrap().0, 7);
 }
 

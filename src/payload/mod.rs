@@ -127,7 +127,7 @@ impl<'a> Payload<'a> {
     /// Decodes into a type that may borrow from the frame, with `serde_json`.
     ///
     /// Costs a full parse; allocates what `T` does. Prefer it for types with `&str` fields; for
-    /// owned types [`decode_owned`](Self::decode_owned) is faster on large payloads.
+    /// owned types [`decode_owned`](Self::decode_owned) is a little faster on large payloads.
     ///
     /// # Errors
     /// `T` does not fit, a `&str` field is written with an escape, a string holds half of a
