@@ -21,6 +21,15 @@ stop_server() {
 rm -f "$work/server.pid"
 trap stop_server EXIT
 
+# What a bare Debian lacks.
+missing=()
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+if ((${#missing[@]})); then
+    apt-get update -qq && apt-get install -y -qq "${missing[@]}"
+fi
+
 # Installs again only when the pins changed.
 if ! cmp -s "$here/requirements.txt" "$work/requirements.installed"; then
     python3 -m venv --clear "$work/venv"
