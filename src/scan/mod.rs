@@ -72,7 +72,7 @@ pub(crate) struct Span {
     pub(crate) end: usize,
     /// See [`Text::escaped`]; only ever set for a string.
     pub(crate) escaped: bool,
-    /// A CR or LF occurs as whitespace.
+    /// A CR or LF may occur as whitespace.
     pub(crate) newlines: bool,
     /// Nested deeper than [`RECURSION_LIMIT`], the brackets around it counted.
     pub(crate) deep: bool,
@@ -180,7 +180,8 @@ fn explain(
     scalar::resume(bytes, stopped, max_depth).err()
 }
 
-#[cold]
+// Where there are vector instructions this is the exception, elsewhere it is all there is.
+#[cfg_attr(target_arch = "x86_64", cold)]
 fn by_scalar<'a>(
     bytes: &'a [u8],
     text: Option<&'a str>,

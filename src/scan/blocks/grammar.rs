@@ -45,7 +45,7 @@ pub(crate) struct Stopped {
     pub(crate) in_text: bool,
 }
 
-/// Validates `bytes`, at most 4 GiB, as one document of at most `max_depth` (at most 127) nested
+/// Validates `bytes`, at most 4 GiB, as one document of at most `max_depth` (1 to 127) nested
 /// brackets, and fills `outline`.
 #[inline(always)]
 pub(crate) fn outline<I: Isa>(
