@@ -1,6 +1,6 @@
 //! Typed payloads: serialized into scratch memory first, since their length is not known before.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use serde::Serialize;
 use serde::ser::Error as _;
@@ -9,7 +9,7 @@ use serde::ser::Error as _;
 const SCRATCH_KEPT: usize = 1 << 20;
 
 thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Calls `use_json` with the JSON of `payload`, which must be an object; no raw newline is in it.
@@ -17,22 +17,15 @@ pub(super) fn with_json<T: Serialize + ?Sized, R>(
     payload: &T,
     use_json: impl FnOnce(&[u8]) -> R,
 ) -> Result<R, serde_json::Error> {
-    let mut use_json = Some(use_json);
-    let in_scratch = SCRATCH.try_with(|scratch| {
-        let mut scratch = scratch.try_borrow_mut().ok()?;
-        let result = serialize_into(&mut scratch, payload).map(use_json.take()?);
-        if scratch.capacity() > SCRATCH_KEPT {
-            *scratch = Vec::new();
-        }
-        Some(result)
-    });
-    // Taken already when a `Serialize` within builds a frame of its own, and gone when a
-    // destructor does as its thread ends.
-    match (in_scratch.ok().flatten(), use_json) {
-        (Some(result), _) => result,
-        (None, Some(use_json)) => serialize_into(&mut Vec::new(), payload).map(use_json),
-        (None, None) => Err(serde_json::Error::custom("no scratch memory")),
+    // Empty while a `Serialize` within builds a frame of its own, and gone when a destructor does
+    // as its thread ends: then there is just nothing to reuse.
+    let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    let result = serialize_into(&mut scratch, payload).map(use_json);
+    if scratch.capacity() <= SCRATCH_KEPT {
+        // Not kept where the thread has ended its thread-locals.
+        let _ = SCRATCH.try_with(|kept| kept.set(scratch));
     }
+    result
 }
 
 fn serialize_into<'a, T: Serialize + ?Sized>(

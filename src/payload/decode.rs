@@ -1,6 +1,6 @@
 //! Decoding into owned types with the engine that wins at the payload's size.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use serde::de::DeserializeOwned;
 use simd_json::{Buffers, Deserializer, INPUT_PADDING, Tape, fill_tape_padded};
@@ -28,7 +28,7 @@ impl Scratch {
         Self {
             input: Vec::new(),
             buffers: Buffers::with_max_depth(0, RECURSION_LIMIT),
-            tape: Tape::null(),
+            tape: Tape(Vec::new()),
         }
     }
 
@@ -36,7 +36,7 @@ impl Scratch {
         self.input.clear();
         self.input.extend_from_slice(json.as_bytes());
         self.input.resize(json.len() + INPUT_PADDING, b' ');
-        let mut tape = std::mem::replace(&mut self.tape, Tape::null());
+        let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new()));
         let filled = fill_tape_padded(&mut self.input, json.len(), &mut self.buffers, &mut tape);
         if filled.is_err() {
             return None;
@@ -49,29 +49,29 @@ impl Scratch {
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new());
+    static SCRATCH: Cell<Option<Scratch>> = const { Cell::new(None) };
 }
 
 /// Decodes a validated object. `serde_json` has the last word: what `simd-json` cannot decode is
 /// tried again with it, so that the verdict and the error are its own at every size.
 pub(super) fn owned<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Error> {
-    let by_simd_json = || {
-        let decoded = SCRATCH.try_with(|scratch| {
-            let mut scratch = scratch.try_borrow_mut().ok()?;
-            let decoded = scratch.decode(json);
-            if json.len() > SCRATCH_KEPT {
-                *scratch = Scratch::new();
-            }
-            decoded
-        });
-        // Taken already when `T`'s own `Deserialize` decodes another payload, and gone when a
-        // destructor does as its thread ends.
-        decoded.ok().flatten()
-    };
     if json.len() >= SIMD_JSON_FROM
-        && let Some(decoded) = by_simd_json()
+        && let Some(decoded) = by_simd_json(json)
     {
         return Ok(decoded);
     }
     serde_json::from_str(json)
+}
+
+fn by_simd_json<T: DeserializeOwned>(json: &str) -> Option<T> {
+    // None while `T`'s own `Deserialize` decodes another payload, and gone when a destructor does
+    // as its thread ends: then there is just nothing to reuse.
+    let kept = SCRATCH.try_with(Cell::take).ok().flatten();
+    let mut scratch = kept.unwrap_or_else(Scratch::new);
+    let decoded = scratch.decode(json);
+    if json.len() <= SCRATCH_KEPT {
+        // Not kept where the thread has ended its thread-locals.
+        let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
+    }
+    decoded
 }
