@@ -25,6 +25,16 @@ pub(super) struct Events {
     pub(super) value_starts: u64,
 }
 
+/// What the stretches of a block add up to.
+#[derive(Default)]
+struct Found {
+    error: u64,
+    /// Bytes at depth 1.
+    level_1: u64,
+    /// Bytes of arrays at depth 3.
+    lists: u64,
+}
+
 impl Brackets {
     /// The open brackets from the outermost: whether each is an object's.
     pub(crate) fn outermost_first(self) -> impl Iterator<Item = bool> {
@@ -48,18 +58,11 @@ impl Brackets {
     ) -> Option<u64> {
         let mut after = *self;
         let mut brackets = events.open | events.close;
-        let (mut rest, mut level_1, mut error, mut lists) = (!0_u64, 0, 0, 0);
+        let (mut rest, mut found) = (!0_u64, Found::default());
         while brackets != 0 {
             let through = brackets ^ (brackets - 1);
             let bracket = brackets & through;
-            let stretch = rest & through;
-            error |= stretch & after.wrong_here(events);
-            match after.depth {
-                0 => error |= stretch & events.separators,
-                1 => level_1 |= stretch,
-                3 if !after.in_object() => lists |= stretch,
-                _ => {}
-            }
+            after.look(events, rest & through, &mut found);
             rest &= !through;
             brackets &= brackets - 1;
             let curly = events.curly & bracket != 0;
@@ -80,19 +83,25 @@ impl Brackets {
                 }
             }
         }
-        error |= rest & after.wrong_here(events);
-        match after.depth {
-            0 => error |= rest & events.separators,
-            1 => level_1 |= rest,
-            3 if !after.in_object() => lists |= rest,
-            _ => {}
-        }
-        outline.mixed |= lists & events.value_starts & !(events.open & events.curly) != 0;
-        if error != 0 {
+        after.look(events, rest, &mut found);
+        outline.mixed |= found.lists & events.value_starts & !(events.open & events.curly) != 0;
+        if found.error != 0 {
             return None;
         }
         *self = after;
-        Some(level_1)
+        Some(found.level_1)
+    }
+
+    /// What a `stretch` without a bracket before its last byte is, in the innermost container.
+    #[inline(always)]
+    fn look(&self, events: &Events, stretch: u64, found: &mut Found) {
+        found.error |= stretch & self.wrong_here(events);
+        match self.depth {
+            0 => found.error |= stretch & events.separators,
+            1 => found.level_1 |= stretch,
+            3 if !self.in_object() => found.lists |= stretch,
+            _ => {}
+        }
     }
 
     #[inline(always)]
