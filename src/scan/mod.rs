@@ -81,6 +81,12 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// A string without escapes.
+    #[inline(always)]
+    const fn plain(start: usize, end: usize) -> Self {
+        Self { start, end, escaped: false, newlines: false, deep: false, mixed: false }
+    }
+
     /// The inside of a span that is a string.
     pub(crate) const fn text(self) -> Text {
         Text { start: self.start + 1, end: self.end - 1, escaped: self.escaped }
@@ -140,7 +146,7 @@ fn document_by<'a>(
         return by_scalar(bytes, text, max_depth, members);
     }
     let mut outline = blocks::Outline::new();
-    match arch::outline(tier, bytes, max_depth, &mut outline) {
+    match arch::outline(tier, bytes, max_depth, &mut outline, members) {
         Some(Ok(ascii)) => {
             let text = match text.or(ascii) {
                 Some(text) => text,

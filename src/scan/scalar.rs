@@ -320,6 +320,19 @@ impl Cursor<'_> {
     }
 }
 
+/// Where the number or literal at `at` ends; `None` when there is none.
+pub(super) fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let cursor = Cursor { bytes, containers: Containers::new(0), newlines: false };
+    let end = match cursor.byte(at) {
+        b't' => cursor.literal(at, b"true"),
+        b'f' => cursor.literal(at, b"false"),
+        b'n' => cursor.literal(at, b"null"),
+        b'-' | b'0'..=b'9' => cursor.number(at),
+        _ => return None,
+    };
+    end.ok()
+}
+
 /// Where plain string text ends: at a quote, a backslash, a control character or the input's end.
 #[inline]
 pub(crate) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {

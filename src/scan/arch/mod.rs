@@ -14,6 +14,7 @@ mod x86_64;
 pub(super) use tier::Detected;
 pub use tier::{Tier, UnknownTier};
 
+use super::Members;
 use super::blocks::{Outline, Seen, Stopped};
 
 /// Fills `outline` with the tier's instructions; `None` when it has none. Returns the bytes as text
@@ -24,17 +25,18 @@ pub(super) fn outline<'a>(
     bytes: &'a [u8],
     max_depth: usize,
     outline: &mut Outline,
+    members: &mut impl Members,
 ) -> Option<Result<Option<&'a str>, Stopped>> {
     let seen = match tier.tier() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the tier is `Detected`, so the CPU has the features.
-        Tier::Sse2 => unsafe { x86_64::sse2::outline(bytes, max_depth, outline) },
+        Tier::Sse2 => unsafe { x86_64::sse2::outline(bytes, max_depth, outline, members) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as for SSE2.
-        Tier::Avx2 => unsafe { x86_64::avx2::outline(bytes, max_depth, outline) },
+        Tier::Avx2 => unsafe { x86_64::avx2::outline(bytes, max_depth, outline, members) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as for SSE2.
-        Tier::Avx512 => unsafe { x86_64::avx512::outline(bytes, max_depth, outline) },
+        Tier::Avx512 => unsafe { x86_64::avx512::outline(bytes, max_depth, outline, members) },
         _ => return None,
     };
     Some(seen.map(|seen| {

@@ -1,4 +1,4 @@
-//! What is kept of the root object while its blocks pass, and its members made from that.
+//! What is kept of the root object while its blocks pass, and members made from that.
 
 use crate::scan::{Members, Span, Text, skip};
 
@@ -9,13 +9,13 @@ const QUOTES: usize = 40;
 const BATCH: usize = 4;
 const CONTAINERS: usize = 4;
 
-/// The places at depth 1 of a valid document. When there are more than fit, the members are found
+/// The places at depth 1 of a valid document, behind those of its prefix. When there are more than fit, the members are found
 /// by skipping instead.
 pub(crate) struct Outline {
     quotes: [u32; QUOTES + BATCH],
     quote_count: usize,
-    /// The first members that are known to be plain strings, with four quotes each.
-    compact: usize,
+    /// There is nothing behind the prefix: all members were told.
+    pub(super) complete: bool,
     /// Where containers at depth 1 end, in order.
     closes: [u32; CONTAINERS],
     close_count: usize,
@@ -32,7 +32,7 @@ impl Outline {
         Self {
             quotes: [0; QUOTES + BATCH],
             quote_count: 0,
-            compact: 0,
+            complete: false,
             closes: [0; CONTAINERS],
             close_count: 0,
             escapes: false,
@@ -59,32 +59,6 @@ impl Outline {
     }
 
     #[inline(always)]
-    pub(super) const fn quote_count(&self) -> usize {
-        self.quote_count
-    }
-
-    /// Whether the first three quotes are those of `"key":"`.
-    #[inline(always)]
-    pub(super) const fn starts_compactly(&self) -> bool {
-        self.quote_count >= 3 && self.quotes[2] == self.quotes[1] + 2
-    }
-
-    /// The four quotes of the nth member, if the members before it are strings too.
-    #[inline(always)]
-    pub(super) fn quotes_of_member(&self, n: usize) -> Option<[usize; 4]> {
-        let quotes =
-            self.quotes[..self.quote_count.min(QUOTES)].get(4 * n..)?.first_chunk::<4>()?;
-        Some(quotes.map(|at| at as usize))
-    }
-
-    /// Forgets the quotes behind those of the first `members`, all of them strings.
-    #[inline(always)]
-    pub(super) const fn keep_members(&mut self, members: usize) {
-        self.compact = members;
-        self.quote_count = 4 * members;
-    }
-
-    #[inline(always)]
     pub(super) fn close_container(&mut self, at: usize) {
         if let Some(slot) = self.closes.get_mut(self.close_count) {
             *slot = at as u32;
@@ -94,13 +68,16 @@ impl Outline {
 
     /// The document without the whitespace around it.
     pub(crate) fn root(&self, bytes: &[u8]) -> Span {
+        if self.complete {
+            return Span::plain(0, bytes.len());
+        }
         let is_space = |byte: &&u8| **byte <= b' ';
         let start = bytes.iter().take_while(is_space).count();
         let end = bytes.len() - bytes.iter().rev().take_while(is_space).count();
         self.span(start, end, false)
     }
 
-    /// Tells `members` each member of the root object that starts at `start`.
+    /// Tells `members` each member behind the prefix, of the root object that starts at `start`.
     #[inline(always)]
     pub(crate) fn members(
         &self,
@@ -108,16 +85,13 @@ impl Outline {
         start: usize,
         members: &mut impl Members,
     ) -> Option<()> {
+        if self.complete {
+            return Some(());
+        }
         if self.quote_count > QUOTES || self.close_count > CONTAINERS {
             return self.members_by_skipping(bytes, start, members);
         }
-        let (compact, rest) = self.quotes[..self.quote_count].split_at(4 * self.compact);
-        for quotes in compact.as_chunks::<4>().0 {
-            let [key, key_end, value, value_end] = quotes.map(|at| at as usize);
-            let key = Text { start: key + 1, end: key_end, escaped: false };
-            members.member(key, self.span(value, value_end + 1, false));
-        }
-        let mut quotes = rest.iter().map(|&at| at as usize);
+        let mut quotes = self.quotes[..self.quote_count].iter().map(|&at| at as usize);
         let mut closes = self.closes[..self.close_count].iter().map(|&at| at as usize);
         while let Some(open) = quotes.next() {
             let key = self.text(bytes, open, quotes.next()?);

@@ -1,11 +1,12 @@
 //! The grammar of a document, 64 bytes at a time.
 
 use super::brackets::{Brackets, Events};
+use super::compact::prefix;
 use super::envelope::Outline;
 use super::numbers::Numbers;
-use super::prefix::string_members;
 use super::strings::Strings;
 use super::{BLOCK, Block, Isa, next, run_ends};
+use crate::scan::Members;
 
 /// Everything that crosses from one block to the next.
 #[derive(Default)]
@@ -33,6 +34,13 @@ pub(crate) enum Seen {
     Other,
 }
 
+impl Seen {
+    #[inline(always)]
+    const fn of(non_ascii: u64) -> Self {
+        if non_ascii == 0 { Self::Ascii } else { Self::Other }
+    }
+}
+
 /// Where a scan stopped, for the scalar scanner to say why: all before is well-formed so far.
 pub(crate) struct Stopped {
     /// The block in which an error showed; the input's length when it is what is missing there.
@@ -46,15 +54,20 @@ pub(crate) struct Stopped {
 }
 
 /// Validates `bytes`, at most 4 GiB, as one document of at most `max_depth` (1 to 127) nested
-/// brackets, and fills `outline`.
+/// brackets, tells `members` of its prefix, and fills `outline` with what is behind that.
 #[inline(always)]
 pub(crate) fn outline<I: Isa>(
     isa: I,
     bytes: &[u8],
     max_depth: usize,
     outline: &mut Outline,
+    members: &mut impl Members,
 ) -> Result<Seen, Stopped> {
-    let prefix = string_members(isa, bytes, outline);
+    let prefix = prefix(isa, bytes, max_depth, members);
+    if prefix.complete {
+        outline.complete = true;
+        return Ok(Seen::of(prefix.non_ascii));
+    }
     let mut grammar = Grammar { non_ascii: prefix.non_ascii, ..Grammar::default() };
     if prefix.end > 0 {
         grammar.brackets = Brackets::in_root_object();
@@ -74,7 +87,7 @@ pub(crate) fn outline<I: Isa>(
         place.base += BLOCK;
     }
     if grammar.is_complete() {
-        Ok(if grammar.non_ascii == 0 { Seen::Ascii } else { Seen::Other })
+        Ok(Seen::of(grammar.non_ascii))
     } else {
         Err(grammar.stopped(bytes.len(), grammar.strings.in_text()))
     }

@@ -6,10 +6,10 @@
 //! and why is told by the scalar scanner, resumed at the last bracket, colon or comma before.
 
 mod brackets;
+mod compact;
 mod envelope;
 mod grammar;
 mod numbers;
-mod prefix;
 mod skip;
 mod strings;
 
@@ -27,6 +27,22 @@ pub(super) trait Isa: Copy {
     /// The block at `at`, which must be within `bytes`, and which of its bits are of bytes that
     /// there are. The masks of a block that is cut short have no bits beyond, or those of NUL.
     fn load(self, bytes: &[u8], at: usize) -> (Self::Block, u64);
+
+    /// Writes the places of `mask`'s bits, counted from `base`, in order; behind the last of them
+    /// it may write anything.
+    #[inline(always)]
+    fn positions(self, mut mask: u64, base: u8, places: &mut [u8; BLOCK]) {
+        // In batches, so that there is little for the CPU to predict wrongly.
+        for batch in places.as_chunks_mut::<4>().0 {
+            if mask == 0 {
+                return;
+            }
+            for place in batch {
+                *place = base.wrapping_add(mask.trailing_zeros() as u8);
+                mask &= mask.wrapping_sub(1);
+            }
+        }
+    }
 
     /// Bit *i* of the result is the parity of the bits up to *i*.
     fn prefix_xor(self, mask: u64) -> u64;

@@ -7,6 +7,7 @@ use std::arch::x86_64::{
 };
 
 use super::window;
+use crate::scan::Members;
 use crate::scan::blocks::{self, BLOCK};
 
 /// 64 bytes, and how far their masks are to be shifted.

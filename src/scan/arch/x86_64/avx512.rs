@@ -6,6 +6,7 @@ use std::arch::x86_64::{
 };
 
 use super::avx2::prefix_xor;
+use crate::scan::Members;
 use crate::scan::blocks::{self, BLOCK};
 
 isa!("avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", __m512i);

@@ -16,8 +16,9 @@ macro_rules! isa {
             bytes: &[u8],
             max_depth: usize,
             outline: &mut blocks::Outline,
+            members: &mut impl Members,
         ) -> Result<blocks::Seen, blocks::Stopped> {
-            blocks::outline(Proof(()), bytes, max_depth, outline)
+            blocks::outline(Proof(()), bytes, max_depth, outline, members)
         }
 
         /// See [`blocks::container_end`].

@@ -1,0 +1,133 @@
+//! The usual start of a message: an object whose members are written compactly and without
+//! escapes. Then the quotes tell where everything is: `{"key":"value","key":"value",` has them at
+//! places that follow from each other, and what is between them needs no look. A short message is
+//! often all of this kind.
+
+use super::{BLOCK, Block, Isa};
+use crate::scan::scalar::scalar_end;
+use crate::scan::{Members, Span, Text};
+
+/// Only the start of a message is looked at; an envelope is shorter.
+const WITHIN: usize = 4 * BLOCK;
+
+/// Quotes of four members and of the key behind them.
+const OF_ENVELOPE: usize = 18;
+
+/// More quotes than this are not looked for.
+const ENOUGH: usize = BLOCK;
+
+/// What the start of a document was found to be.
+pub(super) struct Prefix {
+    /// Where the next key starts, behind a comma; 0 when the document does not start like this.
+    pub(super) end: usize,
+    /// This was all: a whole document without whitespace.
+    pub(super) complete: bool,
+    /// Bits of bytes that are not ASCII, from the start to `end` at least, and of all if it is
+    /// `complete`.
+    pub(super) non_ascii: u64,
+}
+
+/// Passes the members in front that are strings, or objects of strings, numbers and literals, all
+/// of them compact, and tells `members` of them.
+#[inline(always)]
+pub(super) fn prefix<I: Isa>(
+    isa: I,
+    bytes: &[u8],
+    max_depth: usize,
+    members: &mut impl Members,
+) -> Prefix {
+    let mut prefix = Prefix { end: 0, complete: false, non_ascii: 0 };
+    if !bytes.starts_with(b"{\"") || max_depth < 2 {
+        return prefix;
+    }
+    let wanted = if bytes.len() > WITHIN { OF_ENVELOPE } else { ENOUGH };
+    let mut places = [0_u8; ENOUGH + BLOCK];
+    let (mut count, mut base) = (0, 0);
+    while base < bytes.len().min(WITHIN) && count < wanted {
+        let (block, valid) = isa.load(bytes, base);
+        let stops = block.equal(b'\\') | block.within(0, 0x1F);
+        let before_stops = (stops & stops.wrapping_neg()).wrapping_sub(1);
+        let mask = block.equal(b'"') & before_stops;
+        let Some(free) = places[count..].first_chunk_mut() else { break };
+        isa.positions(mask, base as u8, free);
+        count += mask.count_ones() as usize;
+        prefix.non_ascii |= block.non_ascii() & valid;
+        let starts_compactly = count >= 3 && places[2] == places[1] + 2;
+        if stops & valid != 0 || !starts_compactly {
+            break;
+        }
+        base += BLOCK;
+    }
+    let (places, _) = places[..count].as_chunks();
+    let mut quotes = Quotes { bytes, pairs: places.iter() };
+    let mut at = 1;
+    while let Some((key, start)) = quotes.key(at)
+        && let Some(end) = quotes.value(start)
+    {
+        let next = bytes.get(end);
+        prefix.complete = next == Some(&b'}') && end + 1 == bytes.len();
+        if !prefix.complete && next != Some(&b',') {
+            break;
+        }
+        members.member(key, Span::plain(start, end));
+        if prefix.complete {
+            break;
+        }
+        at = end + 1;
+        prefix.end = at;
+    }
+    prefix
+}
+
+/// The strings ahead, told by their quotes, and what is between them.
+struct Quotes<'a> {
+    bytes: &'a [u8],
+    pairs: std::slice::Iter<'a, [u8; 2]>,
+}
+
+impl Quotes<'_> {
+    /// The string that starts at `at`, with its quotes; returns where it ends.
+    #[inline(always)]
+    fn string(&mut self, at: usize) -> Option<usize> {
+        let [open, close] = self.pairs.next()?.map(usize::from);
+        (open == at).then_some(close + 1)
+    }
+
+    /// The key at `at` and its colon; returns where the value starts.
+    #[inline(always)]
+    fn key(&mut self, at: usize) -> Option<(Text, usize)> {
+        let end = self.string(at)?;
+        let key = Text { start: at + 1, end: end - 1, escaped: false };
+        (*self.bytes.get(end)? == b':').then_some((key, end + 1))
+    }
+
+    /// A string or a flat object; returns where it ends.
+    #[inline(always)]
+    fn value(&mut self, start: usize) -> Option<usize> {
+        match self.bytes.get(start)? {
+            b'"' => self.string(start),
+            b'{' => self.flat_object(start + 1),
+            _ => None,
+        }
+    }
+
+    /// An object's inside that starts at `at`; returns where the object ends.
+    #[inline(always)]
+    fn flat_object(&mut self, mut at: usize) -> Option<usize> {
+        if *self.bytes.get(at)? == b'}' {
+            return Some(at + 1);
+        }
+        loop {
+            let (_, start) = self.key(at)?;
+            let end = match self.bytes.get(start)? {
+                b'"' => self.string(start)?,
+                _ => scalar_end(self.bytes, start)?,
+            };
+            match self.bytes.get(end)? {
+                b',' => at = end + 1,
+                b'}' => return Some(end + 1),
+                _ => return None,
+            }
+        }
+    }
+}
