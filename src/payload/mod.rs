@@ -72,6 +72,7 @@ impl<'a> Payload<'a> {
     }
 
     /// The object that `span` of `text` is.
+    #[inline(always)]
     pub(crate) fn from_span(text: &'a str, span: Span) -> Self {
         Self { json: &text[span.start..span.end], newlines: span.newlines, deep: span.deep }
     }

@@ -181,16 +181,10 @@ impl<'a> Document<'a> {
     }
 
     /// What a string of the vocabulary writes; anything else for one that is none of `names`.
-    #[inline]
+    #[inline(always)]
     fn word(&self, text: Text, names: &'static [&'static str]) -> &[u8] {
         let inside = &self.text[text.start..text.end];
-        if !text.escaped {
-            return inside.as_bytes();
-        }
-        names
-            .iter()
-            .find(|name| text::unescapes_to(inside, name))
-            .map_or(b"", |name| name.as_bytes())
+        if text.escaped { escaped_word(inside, names) } else { inside.as_bytes() }
     }
 
     /// Whether there is an `action`, and whether it is `PRESENCE`.
@@ -201,10 +195,15 @@ impl<'a> Document<'a> {
     }
 }
 
+/// The word that is written with escapes; nothing for one that is none of `words`.
+#[cold]
+fn escaped_word(inside: &str, words: &[&'static str]) -> &'static [u8] {
+    words.iter().find(|word| text::unescapes_to(inside, word)).map_or(b"", |word| word.as_bytes())
+}
+
 /// The field that a key written with escapes names; nothing for one that names none.
 #[cold]
 fn escaped_field_name(inside: &[u8]) -> &'static [u8] {
     const NAMES: [&str; 5] = ["action", "event", "channelName", "requestId", "payload"];
-    let inside = std::str::from_utf8(inside).unwrap_or_default();
-    NAMES.into_iter().find(|name| text::unescapes_to(inside, name)).unwrap_or("").as_bytes()
+    escaped_word(std::str::from_utf8(inside).unwrap_or_default(), &NAMES)
 }
