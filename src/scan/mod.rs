@@ -145,8 +145,18 @@ fn document_by<'a>(
     if !(1..=RECURSION_LIMIT).contains(&max_depth) || u32::try_from(bytes.len()).is_err() {
         return by_scalar(bytes, text, max_depth, members);
     }
+    let Some((prefix, ascii)) = arch::prefix(tier, bytes, max_depth, members) else {
+        return by_scalar(bytes, text, max_depth, members);
+    };
+    if prefix.complete {
+        let text = match text.or(ascii) {
+            Some(text) => text,
+            None => utf8(bytes)?,
+        };
+        return Ok((text, Span::plain(0, bytes.len())));
+    }
     let mut outline = blocks::Outline::new();
-    match arch::outline(tier, bytes, max_depth, &mut outline, members) {
+    match arch::outline(tier, bytes, &prefix, max_depth, &mut outline) {
         Some(Ok(ascii)) => {
             let text = match text.or(ascii) {
                 Some(text) => text,

@@ -24,9 +24,14 @@ fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
 }
 
 fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
-    let mut outline = Outline::new();
     let mut members = Vec::new();
-    let ascii = arch::outline(tier, bytes, max_depth, &mut outline, &mut members)?.ok()?;
+    let (prefix, ascii) = arch::prefix(tier, bytes, max_depth, &mut members)?;
+    if prefix.complete {
+        assert_eq!(ascii.is_some(), bytes.is_ascii());
+        return Some(members);
+    }
+    let mut outline = Outline::new();
+    let ascii = arch::outline(tier, bytes, &prefix, max_depth, &mut outline)?.ok()?;
     assert_eq!(ascii.is_some(), bytes.is_ascii());
     let root = outline.root(bytes);
     if bytes[root.start] == b'{' {

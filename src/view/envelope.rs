@@ -1,5 +1,6 @@
 //! The five fields of a message: found in the frame, checked in the order that errors name them.
 
+use super::key::{KEYS, Key};
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::ParseOptions;
 use crate::protocol::ServerAction;
@@ -19,27 +20,15 @@ pub(super) struct Document<'a> {
 /// The values of the five keys as they are met; the last of each counts.
 struct Found<'a> {
     frame: &'a [u8],
-    action: Option<Span>,
-    event: Option<Span>,
-    channel_name: Option<Span>,
-    request_id: Option<Span>,
-    payload: Option<Span>,
+    values: [Option<Span>; KEYS],
 }
 
 impl scan::Members for Found<'_> {
     #[inline(always)]
     fn member(&mut self, key: Text, value: Span) {
-        let inside = &self.frame[key.start..key.end];
-        let name = if key.escaped { escaped_field_name(inside) } else { inside };
-        let field = match name {
-            b"action" => &mut self.action,
-            b"event" => &mut self.event,
-            b"channelName" => &mut self.channel_name,
-            b"requestId" => &mut self.request_id,
-            b"payload" => &mut self.payload,
-            _ => return,
-        };
-        *field = Some(value);
+        if let Some(key) = Key::at(self.frame, key) {
+            self.values[key as usize] = Some(value);
+        }
     }
 }
 
@@ -63,12 +52,15 @@ impl<'a> Document<'a> {
         options: &ParseOptions,
     ) -> Result<Self, ValidationError> {
         options.limits.check_size(frame.len())?;
-        let (action, event, channel_name) = (None, None, None);
-        let (request_id, payload) = (None, None);
-        let mut found = Found { frame, action, event, channel_name, request_id, payload };
+        let mut found = Found { frame, values: [None; KEYS] };
         let (text, root) = scan::document(frame, text, options.limits.max_depth, &mut found)
             .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
         Ok(Self { text, root, found, default_payload: options.default_payload })
+    }
+
+    #[inline(always)]
+    const fn value(&self, key: Key) -> Option<Span> {
+        self.found.values[key as usize]
     }
 
     #[inline(always)]
@@ -85,17 +77,18 @@ impl<'a> Document<'a> {
         Err(ValidationError::new(Field::Named(name), Detail::ExpectedObject, self.root.start))
     }
 
-    fn require(&self, name: &'static str, field: Option<Span>) -> Result<Span, ValidationError> {
-        field.ok_or_else(|| {
-            ValidationError::new(Field::Named(name), Detail::Missing, self.root.start)
+    fn require(&self, key: Key) -> Result<Span, ValidationError> {
+        self.value(key).ok_or_else(|| {
+            ValidationError::new(Field::Named(key.name()), Detail::Missing, self.root.start)
         })
     }
 
     /// A field that must be a string that Rust can hold.
     #[inline(always)]
-    fn string(&self, name: &'static str, field: Option<Span>) -> Result<Text, ValidationError> {
-        let value = self.require(name, field)?;
-        let error = |detail| Err(ValidationError::new(Field::Named(name), detail, value.start));
+    fn string(&self, key: Key) -> Result<Text, ValidationError> {
+        let value = self.require(key)?;
+        let field = Field::Named(key.name());
+        let error = |detail| Err(ValidationError::new(field, detail, value.start));
         if self.json_type(value) != JsonType::String {
             return error(Detail::ExpectedString);
         }
@@ -108,23 +101,23 @@ impl<'a> Document<'a> {
 
     #[inline(always)]
     pub(super) fn event(&self) -> Result<Text, ValidationError> {
-        self.string("event", self.found.event)
+        self.string(Key::Event)
     }
 
     #[inline(always)]
     pub(super) fn channel_name(&self) -> Result<Text, ValidationError> {
-        self.string("channelName", self.found.channel_name)
+        self.string(Key::ChannelName)
     }
 
     #[inline(always)]
     pub(super) fn request_id(&self) -> Result<Text, ValidationError> {
-        self.string("requestId", self.found.request_id)
+        self.string(Key::RequestId)
     }
 
     /// `payload` must be an object; `None` when it is missing and may be.
     #[inline(always)]
     pub(super) fn payload(&self) -> Result<Option<Span>, ValidationError> {
-        if self.found.payload.is_none() && self.default_payload {
+        if self.value(Key::Payload).is_none() && self.default_payload {
             return Ok(None);
         }
         self.required_payload().map(Some)
@@ -133,11 +126,11 @@ impl<'a> Document<'a> {
     /// `payload` must be there and an object.
     #[inline(always)]
     pub(super) fn required_payload(&self) -> Result<Span, ValidationError> {
-        let value = self.require("payload", self.found.payload)?;
+        let value = self.require(Key::Payload)?;
         if self.json_type(value) == JsonType::Object {
             return Ok(value);
         }
-        let field = Field::Named("payload");
+        let field = Field::Named(Key::Payload.name());
         Err(ValidationError::new(field, Detail::ExpectedObject, value.start))
     }
 
@@ -148,7 +141,7 @@ impl<'a> Document<'a> {
         read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
     ) -> Result<A, ValidationError> {
-        self.one_of("action", self.found.action, read, names)
+        self.one_of(Key::Action, read, names)
     }
 
     /// `event` must be a word that `read` knows; `names` are those. Returns its text too.
@@ -157,26 +150,25 @@ impl<'a> Document<'a> {
         read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
     ) -> Result<(A, Text), ValidationError> {
-        let event = self.one_of("event", self.found.event, read, names)?;
+        let event = self.one_of(Key::Event, read, names)?;
         Ok((event, self.event()?))
     }
 
     #[inline(always)]
     fn one_of<A>(
         &self,
-        field: &'static str,
-        value: Option<Span>,
+        key: Key,
         read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
     ) -> Result<A, ValidationError> {
-        let value = self.require(field, value)?;
+        let value = self.require(key)?;
         let word = match self.json_type(value) {
             JsonType::String => read(self.word(value.text(), names)),
             _ => None,
         };
         word.ok_or_else(|| {
             let detail = Detail::ExpectedOneOf(names);
-            ValidationError::new(Field::Named(field), detail, value.start)
+            ValidationError::new(Field::Named(key.name()), detail, value.start)
         })
     }
 
@@ -189,7 +181,7 @@ impl<'a> Document<'a> {
 
     /// Whether there is an `action`, and whether it is `PRESENCE`.
     pub(super) fn is_presence(&self) -> Result<bool, ValidationError> {
-        let value = self.require("action", self.found.action)?;
+        let value = self.require(Key::Action)?;
         Ok(self.json_type(value) == JsonType::String
             && self.word(value.text(), PRESENCE_NAMES) == b"PRESENCE")
     }
@@ -199,11 +191,4 @@ impl<'a> Document<'a> {
 #[cold]
 fn escaped_word(inside: &str, words: &[&'static str]) -> &'static [u8] {
     words.iter().find(|word| text::unescapes_to(inside, word)).map_or(b"", |word| word.as_bytes())
-}
-
-/// The field that a key written with escapes names; nothing for one that names none.
-#[cold]
-fn escaped_field_name(inside: &[u8]) -> &'static [u8] {
-    const NAMES: [&str; 5] = ["action", "event", "channelName", "requestId", "payload"];
-    escaped_word(std::str::from_utf8(inside).unwrap_or_default(), &NAMES)
 }

@@ -6,6 +6,7 @@
 
 mod channel_event;
 mod envelope;
+mod key;
 mod message;
 mod owned;
 mod parse;

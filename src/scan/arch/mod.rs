@@ -15,7 +15,33 @@ pub(super) use tier::Detected;
 pub use tier::{Tier, UnknownTier};
 
 use super::Members;
-use super::blocks::{Outline, Seen, Stopped};
+use super::blocks::{Outline, Prefix, Seen, Stopped};
+
+/// How the document starts, with the tier's instructions; `None` when it has none. With it the
+/// bytes as text, when it is a complete one in ASCII. See [`blocks::prefix`].
+#[inline(always)]
+pub(super) fn prefix<'a>(
+    tier: Detected,
+    bytes: &'a [u8],
+    max_depth: usize,
+    members: &mut impl Members,
+) -> Option<(Prefix, Option<&'a str>)> {
+    let prefix = match tier.tier() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the tier is `Detected`, so the CPU has the features.
+        Tier::Sse2 => unsafe { x86_64::sse2::prefix(bytes, max_depth, members) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for SSE2.
+        Tier::Avx2 => unsafe { x86_64::avx2::prefix(bytes, max_depth, members) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for SSE2.
+        Tier::Avx512 => unsafe { x86_64::avx512::prefix(bytes, max_depth, members) },
+        _ => return None,
+    };
+    let ascii = prefix.complete && prefix.is_ascii();
+    // SAFETY: what a complete prefix has seen is all of `bytes`.
+    Some((prefix, unsafe { text_if(ascii, bytes) }))
+}
 
 /// Fills `outline` with the tier's instructions; `None` when it has none. Returns the bytes as text
 /// when they are ASCII. See [`blocks::outline`](super::blocks::outline).
@@ -23,27 +49,35 @@ use super::blocks::{Outline, Seen, Stopped};
 pub(super) fn outline<'a>(
     tier: Detected,
     bytes: &'a [u8],
+    prefix: &Prefix,
     max_depth: usize,
     outline: &mut Outline,
-    members: &mut impl Members,
 ) -> Option<Result<Option<&'a str>, Stopped>> {
     let seen = match tier.tier() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the tier is `Detected`, so the CPU has the features.
-        Tier::Sse2 => unsafe { x86_64::sse2::outline(bytes, max_depth, outline, members) },
+        Tier::Sse2 => unsafe { x86_64::sse2::outline(bytes, prefix, max_depth, outline) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as for SSE2.
-        Tier::Avx2 => unsafe { x86_64::avx2::outline(bytes, max_depth, outline, members) },
+        Tier::Avx2 => unsafe { x86_64::avx2::outline(bytes, prefix, max_depth, outline) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as for SSE2.
-        Tier::Avx512 => unsafe { x86_64::avx512::outline(bytes, max_depth, outline, members) },
+        Tier::Avx512 => unsafe { x86_64::avx512::outline(bytes, prefix, max_depth, outline) },
         _ => return None,
     };
-    Some(seen.map(|seen| {
-        debug_assert_eq!(seen == Seen::Ascii, bytes.is_ascii());
-        // SAFETY: `Ascii` means that no byte had its high bit set in a pass over all of `bytes`.
-        (seen == Seen::Ascii).then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
-    }))
+    // SAFETY: the prefix and the blocks behind it are all of `bytes`.
+    Some(seen.map(|seen| unsafe { text_if(seen == Seen::Ascii, bytes) }))
+}
+
+/// The bytes as text if they are ASCII.
+///
+/// # Safety
+/// `ascii` only if no byte had its high bit set in a pass over all of them.
+#[inline(always)]
+unsafe fn text_if(ascii: bool, bytes: &[u8]) -> Option<&str> {
+    debug_assert!(!ascii || bytes.is_ascii());
+    // SAFETY: as the caller says.
+    ascii.then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
 /// Where the container whose bracket is at `start` ends in a valid document; `None` when the tier

@@ -17,20 +17,29 @@ const OF_ENVELOPE: usize = 18;
 const ENOUGH: usize = BLOCK;
 
 /// What the start of a document was found to be.
-pub(super) struct Prefix {
+#[derive(Clone, Copy)]
+pub(crate) struct Prefix {
     /// Where the next key starts, behind a comma; 0 when the document does not start like this.
     pub(super) end: usize,
     /// This was all: a whole document without whitespace.
-    pub(super) complete: bool,
+    pub(crate) complete: bool,
     /// Bits of bytes that are not ASCII, from the start to `end` at least, and of all if it is
     /// `complete`.
     pub(super) non_ascii: u64,
 }
 
+impl Prefix {
+    /// Whether all bytes of a `complete` one are ASCII.
+    #[inline(always)]
+    pub(crate) const fn is_ascii(&self) -> bool {
+        self.non_ascii == 0
+    }
+}
+
 /// Passes the members in front that are strings, or objects of strings, numbers and literals, all
 /// of them compact, and tells `members` of them.
 #[inline(always)]
-pub(super) fn prefix<I: Isa>(
+pub(crate) fn prefix<I: Isa>(
     isa: I,
     bytes: &[u8],
     max_depth: usize,

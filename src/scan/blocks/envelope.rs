@@ -14,8 +14,6 @@ const CONTAINERS: usize = 4;
 pub(crate) struct Outline {
     quotes: [u32; QUOTES + BATCH],
     quote_count: usize,
-    /// There is nothing behind the prefix: all members were told.
-    pub(super) complete: bool,
     /// Where containers at depth 1 end, in order.
     closes: [u32; CONTAINERS],
     close_count: usize,
@@ -32,7 +30,6 @@ impl Outline {
         Self {
             quotes: [0; QUOTES + BATCH],
             quote_count: 0,
-            complete: false,
             closes: [0; CONTAINERS],
             close_count: 0,
             escapes: false,
@@ -68,9 +65,6 @@ impl Outline {
 
     /// The document without the whitespace around it.
     pub(crate) fn root(&self, bytes: &[u8]) -> Span {
-        if self.complete {
-            return Span::plain(0, bytes.len());
-        }
         let is_space = |byte: &&u8| **byte <= b' ';
         let start = bytes.iter().take_while(is_space).count();
         let end = bytes.len() - bytes.iter().rev().take_while(is_space).count();
@@ -85,9 +79,6 @@ impl Outline {
         start: usize,
         members: &mut impl Members,
     ) -> Option<()> {
-        if self.complete {
-            return Some(());
-        }
         if self.quote_count > QUOTES || self.close_count > CONTAINERS {
             return self.members_by_skipping(bytes, start, members);
         }

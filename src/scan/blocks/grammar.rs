@@ -1,12 +1,11 @@
 //! The grammar of a document, 64 bytes at a time.
 
 use super::brackets::{Brackets, Events};
-use super::compact::prefix;
+use super::compact::Prefix;
 use super::envelope::Outline;
 use super::numbers::Numbers;
 use super::strings::Strings;
 use super::{BLOCK, Block, Isa, next, run_ends};
-use crate::scan::Members;
 
 /// Everything that crosses from one block to the next.
 #[derive(Default)]
@@ -34,13 +33,6 @@ pub(crate) enum Seen {
     Other,
 }
 
-impl Seen {
-    #[inline(always)]
-    const fn of(non_ascii: u64) -> Self {
-        if non_ascii == 0 { Self::Ascii } else { Self::Other }
-    }
-}
-
 /// Where a scan stopped, for the scalar scanner to say why: all before is well-formed so far.
 pub(crate) struct Stopped {
     /// The block in which an error showed; the input's length when it is what is missing there.
@@ -54,20 +46,15 @@ pub(crate) struct Stopped {
 }
 
 /// Validates `bytes`, at most 4 GiB, as one document of at most `max_depth` (1 to 127) nested
-/// brackets, tells `members` of its prefix, and fills `outline` with what is behind that.
+/// brackets that starts with `prefix`, and fills `outline` with what is behind that.
 #[inline(always)]
 pub(crate) fn outline<I: Isa>(
     isa: I,
     bytes: &[u8],
+    prefix: &Prefix,
     max_depth: usize,
     outline: &mut Outline,
-    members: &mut impl Members,
 ) -> Result<Seen, Stopped> {
-    let prefix = prefix(isa, bytes, max_depth, members);
-    if prefix.complete {
-        outline.complete = true;
-        return Ok(Seen::of(prefix.non_ascii));
-    }
     let mut grammar = Grammar { non_ascii: prefix.non_ascii, ..Grammar::default() };
     if prefix.end > 0 {
         grammar.brackets = Brackets::in_root_object();
@@ -87,7 +74,7 @@ pub(crate) fn outline<I: Isa>(
         place.base += BLOCK;
     }
     if grammar.is_complete() {
-        Ok(Seen::of(grammar.non_ascii))
+        Ok(if grammar.non_ascii == 0 { Seen::Ascii } else { Seen::Other })
     } else {
         Err(grammar.stopped(bytes.len(), grammar.strings.in_text()))
     }

@@ -13,6 +13,7 @@ mod numbers;
 mod skip;
 mod strings;
 
+pub(super) use compact::{Prefix, prefix};
 pub(super) use envelope::Outline;
 pub(super) use grammar::{Seen, Stopped, outline};
 pub(super) use skip::container_end;

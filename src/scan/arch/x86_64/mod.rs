@@ -6,19 +6,29 @@
 use crate::scan::blocks::BLOCK;
 
 /// Makes, of the functions `load`, `prefix_xor`, `equal`, `within`, `bit_5`, `with_bit_5` and
-/// `high_bits` over `$registers`, the functions `outline` and
-/// `container_end` with all of `$features`.
+/// `high_bits` over `$registers`, the functions `prefix`,
+/// `outline` and `container_end` with all of `$features`.
 macro_rules! isa {
     ($features:literal, $registers:ty) => {
+        /// See [`blocks::prefix`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn prefix(
+            bytes: &[u8],
+            max_depth: usize,
+            members: &mut impl Members,
+        ) -> blocks::Prefix {
+            blocks::prefix(Proof(()), bytes, max_depth, members)
+        }
+
         /// See [`blocks::outline`].
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn outline(
             bytes: &[u8],
+            prefix: &blocks::Prefix,
             max_depth: usize,
             outline: &mut blocks::Outline,
-            members: &mut impl Members,
         ) -> Result<blocks::Seen, blocks::Stopped> {
-            blocks::outline(Proof(()), bytes, max_depth, outline, members)
+            blocks::outline(Proof(()), bytes, prefix, max_depth, outline)
         }
 
         /// See [`blocks::container_end`].

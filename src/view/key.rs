@@ -1,0 +1,112 @@
+//! The five keys of a message.
+
+use crate::scan::{Text, text};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Event,
+    Action,
+    Payload,
+    RequestId,
+    ChannelName,
+}
+
+/// How many there are.
+pub(super) const KEYS: usize = 5;
+
+/// Each has a length of its own, below this.
+const WORD: usize = 16;
+
+const ALL: [Key; KEYS] = [Key::Event, Key::Action, Key::Payload, Key::RequestId, Key::ChannelName];
+
+/// The names as numbers.
+const WORDS: [u128; KEYS] = {
+    let mut words = [0; KEYS];
+    let mut key = 0;
+    while key < KEYS {
+        let name = ALL[key].name().as_bytes();
+        let mut at = name.len();
+        while at > 0 {
+            at -= 1;
+            words[key] = words[key] << 8 | name[at] as u128;
+        }
+        key += 1;
+    }
+    words
+};
+
+/// The key of each length; for a length that none has, any.
+const OF_LENGTH: [Key; WORD] = {
+    let mut table = [Key::Event; WORD];
+    let mut key = 0;
+    while key < KEYS {
+        table[ALL[key].name().len()] = ALL[key];
+        key += 1;
+    }
+    table
+};
+
+impl Key {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Action => "action",
+            Self::Payload => "payload",
+            Self::RequestId => "requestId",
+            Self::ChannelName => "channelName",
+        }
+    }
+
+    /// The key that `place` of `frame` holds. A table and a comparison of 16 bytes, instead of
+    /// jumps that follow no pattern: clients send the keys in different orders.
+    #[inline(always)]
+    pub(super) fn at(frame: &[u8], place: Text) -> Option<Self> {
+        let length = place.end - place.start;
+        match frame[place.start..].first_chunk::<WORD>() {
+            Some(bytes) if length < WORD && !place.escaped => {
+                let key = OF_LENGTH[length];
+                let word = u128::from_le_bytes(*bytes) & !(!0 << (8 * length));
+                (word == WORDS[key as usize]).then_some(key)
+            }
+            _ => Self::unusual(&frame[place.start..place.end]),
+        }
+    }
+
+    /// A key that is long, escaped, or close to the end of the frame.
+    #[inline(never)]
+    fn unusual(inside: &[u8]) -> Option<Self> {
+        let inside = std::str::from_utf8(inside).ok()?;
+        ALL.into_iter().find(|key| text::unescapes_to(inside, key.name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(inside: &str, behind: &str) -> Option<Key> {
+        let frame = format!("{{\"{inside}\"{behind}");
+        let escaped = inside.contains('\\');
+        Key::at(frame.as_bytes(), Text { start: 2, end: 2 + inside.len(), escaped })
+    }
+
+    #[test]
+    fn each_is_found_however_it_is_written_and_wherever() {
+        for expected in ALL {
+            let name = expected.name();
+            let escaped = format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]);
+            for behind in ["", ":{}}", ":\"a string that goes on for a while\"}"] {
+                assert_eq!(key(name, behind), Some(expected));
+                assert_eq!(key(&escaped, behind), Some(expected));
+                for at in 0..name.len() {
+                    let mut other = name.to_owned();
+                    other.replace_range(at..=at, "X");
+                    assert_eq!(key(&other, behind), None);
+                    assert_eq!(key(&name[..at], behind), None);
+                }
+                assert_eq!(key(&format!("{name}s"), behind), None);
+            }
+        }
+        assert_eq!(key(&"long".repeat(9), ":1}"), None);
+    }
+}
