@@ -16,10 +16,20 @@ pub(crate) use websocket::text_head;
 pub(crate) trait Output {
     /// Appends `bytes`.
     fn put(&mut self, bytes: &[u8]);
+
+    /// Appends `bytes`, valid JSON, with a space for each CR and LF.
+    fn put_with_spaces(&mut self, bytes: &[u8]);
 }
 
+#[cfg(test)]
 impl Output for Vec<u8> {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
+    }
+
+    fn put_with_spaces(&mut self, bytes: &[u8]) {
+        self.extend(
+            bytes.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }),
+        );
     }
 }

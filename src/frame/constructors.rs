@@ -54,7 +54,7 @@ impl Frame {
     ) -> Result<Self, serde_json::Error> {
         with_json(payload, |json| {
             let envelope = Envelope::new(action.as_str(), event, channel_name, request_id);
-            Self::build(&envelope, json.len(), |output| output.put(json))
+            Self::build(&envelope, json.len(), |output| output.put_with_spaces(json))
         })
     }
 

@@ -12,7 +12,8 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Calls `use_json` with the JSON of `payload`, which must be an object; no raw newline is in it.
+/// Calls `use_json` with the JSON of `payload`, which must be an object. Only a `RawValue` can bring
+/// raw newlines in, as whitespace.
 pub(super) fn with_json<T: Serialize + ?Sized, R>(
     payload: &T,
     use_json: impl FnOnce(&[u8]) -> R,
@@ -36,12 +37,6 @@ fn serialize_into<'a, T: Serialize + ?Sized>(
     serde_json::to_writer(&mut *scratch, payload)?;
     if scratch.first() != Some(&b'{') {
         return Err(serde_json::Error::custom("a payload must be a JSON object"));
-    }
-    // Only a `RawValue` can bring one in; within strings they are escaped.
-    for byte in scratch.iter_mut() {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
     }
     Ok(scratch)
 }

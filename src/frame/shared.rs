@@ -12,11 +12,13 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use super::variant::Variants;
 use crate::encode::{Output, text_head};
+use crate::scan;
 
 struct Header {
     references: AtomicUsize,
@@ -146,6 +148,14 @@ pub(super) struct Builder {
 }
 
 impl Builder {
+    /// Where the next bytes go, of which at least `length` are left.
+    #[inline]
+    fn end(&self, length: usize) -> NonNull<u8> {
+        assert!(length <= self.wire_len - self.written, "a frame is as long as measured");
+        // SAFETY: `written <= wire_len`, so this stays within the allocation.
+        unsafe { self.header.byte_add(BYTES_AT + self.written) }.cast::<u8>()
+    }
+
     /// The finished frame. All that was written must be UTF-8 when taken together, and fill it.
     pub(super) fn finish(self) -> Shared {
         assert_eq!(self.written, self.wire_len, "a frame is as long as it was measured");
@@ -158,13 +168,18 @@ impl Builder {
 impl Output for Builder {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        assert!(bytes.len() <= self.wire_len - self.written, "a frame is as long as measured");
-        // SAFETY: `written <= wire_len`, so this stays within the allocation.
-        let end = unsafe { self.header.byte_add(BYTES_AT + self.written) }.cast::<u8>();
-        // SAFETY: there are `bytes.len()` bytes left, just checked; the source cannot overlap
-        // memory to which nobody else has a pointer.
+        let end = self.end(bytes.len());
+        // SAFETY: there are `bytes.len()` bytes left; the source cannot overlap memory to which
+        // nobody else has a pointer.
         unsafe { end.copy_from_nonoverlapping(NonNull::from(bytes).cast::<u8>(), bytes.len()) };
         self.written += bytes.len();
+    }
+
+    fn put_with_spaces(&mut self, bytes: &[u8]) {
+        let end = self.end(bytes.len()).cast::<MaybeUninit<u8>>();
+        // SAFETY: there are `bytes.len()` bytes left, and nobody else has a pointer to them.
+        let room = unsafe { std::slice::from_raw_parts_mut(end.as_ptr(), bytes.len()) };
+        self.written += scan::copy_with_spaces(bytes, room).len();
     }
 }
 

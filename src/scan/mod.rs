@@ -20,7 +20,10 @@ mod tests;
 mod word;
 
 pub use arch::{Tier, UnknownTier};
+pub(crate) use blocks::Specials;
 pub(crate) use scalar::plain_text_end;
+
+use std::mem::MaybeUninit;
 
 use crate::error::Detail;
 
@@ -214,6 +217,25 @@ fn by_scalar<'a>(
 /// [`document`] for text, of which only the root is asked for.
 pub(crate) fn root(text: &str, max_depth: usize) -> Result<Span, Malformed> {
     document(text.as_bytes(), Some(text), max_depth, &mut Ignored).map(|(_, root)| root)
+}
+
+/// Tells `each` in order of the bytes to escape in every block of 64 bytes of text; the last may
+/// be shorter.
+#[inline]
+pub(crate) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
+    if !arch::each_specials(arch::Detected::current(), bytes, &mut each) {
+        scalar::each_specials(bytes, each);
+    }
+}
+
+/// Copies `from` into `to`, with a space for each control character but the tab, and returns what
+/// is written there. In a valid document those are the CR and LF among its whitespace.
+///
+/// # Panics
+/// The lengths differ.
+#[inline]
+pub(crate) fn copy_with_spaces<'a>(from: &[u8], to: &'a mut [MaybeUninit<u8>]) -> &'a mut [u8] {
+    arch::copy_with_spaces(arch::Detected::current(), from, to)
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {

@@ -1,6 +1,6 @@
 //! The scanner that needs nothing of the machine: safe, and the oracle of all others.
 
-use super::blocks::Stopped;
+use super::blocks::{BLOCK, Specials, Stopped};
 use super::containers::Containers;
 use super::text::four_hex_digits;
 use super::{Ignored, Malformed, Members, Span, Text, word};
@@ -345,6 +345,32 @@ pub(crate) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {
     }
     let tail = bytes.get(at..).unwrap_or_default();
     at + tail.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\').count()
+}
+
+/// See [`blocks::specials`](super::blocks::specials).
+pub(super) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
+    for (block, at) in bytes.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
+        let mut all = 0;
+        // Mostly there are none, which is found sooner than which they are.
+        if plain_text_end(block, 0) < block.len() {
+            let (words, tail) = block.as_chunks::<8>();
+            let mut last = [b' '; 8];
+            last[..tail.len()].copy_from_slice(tail);
+            for (word, place) in words.iter().chain([&last]).zip((0..BLOCK).step_by(8)) {
+                all |= word::specials(u64::from_le_bytes(*word)) << place;
+            }
+        }
+        let (mut rest, mut long) = (all, 0);
+        while rest != 0 {
+            let lowest = rest & rest.wrapping_neg();
+            let byte = block[rest.trailing_zeros() as usize];
+            if byte < 0x20 && !matches!(byte, 0x08..=0x0A | 0x0C | 0x0D) {
+                long |= lowest;
+            }
+            rest ^= lowest;
+        }
+        each(Specials { at, all, long });
+    }
 }
 
 #[cold]

@@ -1,7 +1,9 @@
 //! Every tier against the scalar scanner: the same verdict and the same members.
 
+use std::mem::MaybeUninit;
+
 use super::arch::{self, Detected, Tier};
-use super::blocks::Outline;
+use super::blocks::{Outline, Specials};
 use super::{Ignored, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, skip};
 
 /// What a scanner says of a document: its members, or that it is malformed.
@@ -400,4 +402,79 @@ fn a_wished_tier_is_taken_if_it_is_there() {
     assert!(tiers().count() >= 1, "SSE2 at least is compared here");
     let names: Vec<_> = tiers().map(|tier| tier.tier().as_str()).collect();
     println!("tiers compared with the scalar scanner: {}", names.join(", "));
+}
+
+/// The specials of every block, as a table of bytes tells them.
+fn specials_by_byte(bytes: &[u8]) -> Vec<(usize, u64, u64)> {
+    let mask = |block: &[u8], is: fn(u8) -> bool| {
+        block.iter().rev().fold(0, |mask, &byte| mask << 1 | u64::from(is(byte)))
+    };
+    let special = |byte| byte < b' ' || matches!(byte, b'"' | b'\\');
+    let long = |byte| byte < b' ' && !b"\x08\t\n\x0C\r".contains(&byte);
+    let blocks = bytes.chunks(64).enumerate();
+    blocks.map(|(i, block)| (64 * i, mask(block, special), mask(block, long))).collect()
+}
+
+fn specials_by(tier: Option<Detected>, bytes: &[u8]) -> Vec<(usize, u64, u64)> {
+    let mut found = Vec::new();
+    let each = |Specials { at, all, long }| found.push((at, all, long));
+    match tier {
+        Some(tier) => assert!(arch::each_specials(tier, bytes, each)),
+        None => scalar::each_specials(bytes, each),
+    }
+    found
+}
+
+fn specials_agree(bytes: &[u8]) {
+    let expected = specials_by_byte(bytes);
+    assert_eq!(specials_by(None, bytes), expected, "scalar: {bytes:?}");
+    for tier in tiers() {
+        assert_eq!(specials_by(Some(tier), bytes), expected, "{}: {bytes:?}", tier.tier());
+    }
+}
+
+#[test]
+fn every_byte_at_every_place_is_escaped_or_not() {
+    for length in [1, 63, 64, 65, 130] {
+        let mut text = vec![b'x'; length];
+        for at in 0..length {
+            for byte in 0..=255 {
+                text[at] = byte;
+                specials_agree(&text);
+            }
+            text[at] = b'x';
+        }
+    }
+}
+
+#[test]
+fn bytes_to_escape_in_random_text() {
+    const BYTES: &[u8] = b"\"\\\n\x00\x01\x1F\x7F\x80\x9F\xA2\xDC\xFF !#[]0az";
+    let mut random = Random::new("bytes_to_escape_in_random_text");
+    for _ in 0..cases(60_000) {
+        let (length, specials) = (random.below(300), random.below(4));
+        let byte = |_| match random.below(4) < specials {
+            true => random.pick(BYTES),
+            false => b'x',
+        };
+        specials_agree(&(0..length).map(byte).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn whitespace_is_copied_as_spaces_and_tabs() {
+    let all = Tier::ALL.iter().copied().filter_map(Detected::of);
+    for tier in all {
+        for length in 0..300 {
+            for shift in 0..8 {
+                let from = |i| b"\r1\t\n {\xC3\xA9"[(i + shift) % 8];
+                let from: Vec<u8> = (0..length).map(from).collect();
+                let expected =
+                    from.iter().map(|byte| if b"\r\n".contains(byte) { &b' ' } else { byte });
+                let mut to = vec![MaybeUninit::uninit(); length];
+                let copied = arch::copy_with_spaces(tier, &from, &mut to);
+                assert!(copied.iter().eq(expected), "{}", tier.tier());
+            }
+        }
+    }
 }

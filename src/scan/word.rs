@@ -26,6 +26,21 @@ pub(super) const fn interrupts_string(word: u64) -> u64 {
     equal(word, b'"') | equal(word, b'\\') | control
 }
 
+/// The same as a mask of eight bits in which every one is right: bit *i* for byte *i*.
+#[inline]
+pub(super) const fn specials(word: u64) -> u64 {
+    const LOWS: u64 = !HIGHS;
+    /// Sets the high bit of the bytes that are not 0. No sum carries into the next byte.
+    const fn not_zero(word: u64) -> u64 {
+        ((word & LOWS) + LOWS) | word
+    }
+    let quotes = not_zero(word ^ (ONES * b'"' as u64));
+    let backslashes = not_zero(word ^ (ONES * b'\\' as u64));
+    let controls = not_zero(word & (ONES * 0xE0));
+    let found = !(quotes & backslashes & controls) & HIGHS;
+    (found >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
 /// Quotes and brackets of both kinds: all that matters when skipping a validated container.
 #[inline]
 pub(super) const fn structural(word: u64) -> u64 {

@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+mod spaces;
 mod tier;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -14,8 +15,10 @@ mod x86_64;
 pub(super) use tier::Detected;
 pub use tier::{Tier, UnknownTier};
 
+use std::mem::MaybeUninit;
+
 use super::Members;
-use super::blocks::{Outline, Prefix, Seen, Stopped};
+use super::blocks::{Outline, Prefix, Seen, Specials, Stopped};
 
 /// How the document starts, with the tier's instructions; `None` when it has none. With it the
 /// bytes as text, when it is a complete one in ASCII. See [`blocks::prefix`].
@@ -96,4 +99,53 @@ pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Optio
         Tier::Avx512 => Some(unsafe { x86_64::avx512::container_end(bytes, start) }),
         _ => None,
     }
+}
+
+/// Tells `each` of all blocks of `bytes` in order with the tier's instructions; `false`, and tells
+/// nothing, when it has none. See [`blocks::specials`](super::blocks::specials).
+#[inline]
+pub(super) fn each_specials(tier: Detected, bytes: &[u8], each: impl FnMut(Specials)) -> bool {
+    match tier.tier() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the tier is `Detected`, so the CPU has the features.
+        Tier::Sse2 => unsafe { x86_64::sse2::each_specials(bytes, each) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for SSE2.
+        Tier::Avx2 => unsafe { x86_64::avx2::each_specials(bytes, each) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for SSE2.
+        Tier::Avx512 => unsafe { x86_64::avx512::each_specials(bytes, each) },
+        _ => return false,
+    }
+    true
+}
+
+/// Copies `from` into `to`, with a space for each control character but the tab, and returns what
+/// is written there.
+///
+/// # Panics
+/// The lengths differ.
+#[inline]
+pub(super) fn copy_with_spaces<'a>(
+    tier: Detected,
+    from: &[u8],
+    to: &'a mut [MaybeUninit<u8>],
+) -> &'a mut [u8] {
+    assert_eq!(from.len(), to.len());
+    match tier.tier() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the tier is `Detected`, so the CPU has the features.
+        Tier::Sse2 => unsafe { x86_64::sse2::copy_with_spaces(from, to) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for SSE2.
+        Tier::Avx2 => unsafe { x86_64::avx2::copy_with_spaces(from, to) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for SSE2.
+        Tier::Avx512 => unsafe { x86_64::avx512::copy_with_spaces(from, to) },
+        _ => spaces::copy_with_spaces(from, to),
+    }
+    let written = std::ptr::from_mut(to) as *mut [u8];
+    // SAFETY: the same memory with the same lifetime, of which every byte was just written: the
+    // lengths are equal.
+    unsafe { &mut *written }
 }

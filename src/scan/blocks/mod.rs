@@ -11,12 +11,15 @@ mod envelope;
 mod grammar;
 mod numbers;
 mod skip;
+mod specials;
 mod strings;
 
 pub(super) use compact::{Prefix, prefix};
 pub(super) use envelope::Outline;
 pub(super) use grammar::{Seen, Stopped, outline};
 pub(super) use skip::container_end;
+pub(crate) use specials::Specials;
+pub(super) use specials::specials;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 64;
@@ -62,6 +65,9 @@ pub(super) trait Block: Copy {
 
     /// Each byte with bit 5 set, so that `[` becomes `{`, `]` becomes `}` and `A` becomes `a`.
     fn with_bit_5(self) -> Self;
+
+    /// Quotes, backslashes and control characters; also those behind the input's end.
+    fn specials(self) -> u64;
 
     /// The bytes that are not ASCII.
     fn non_ascii(self) -> u64;

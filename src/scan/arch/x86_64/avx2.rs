@@ -5,9 +5,11 @@ use std::arch::x86_64::{
     _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
     _mm256_set1_epi8, _mm256_slli_epi16, _mm256_sub_epi8,
 };
+use std::mem::MaybeUninit;
 
 use super::window;
 use crate::scan::Members;
+use crate::scan::arch::spaces;
 use crate::scan::blocks::{self, BLOCK};
 
 /// 64 bytes, and how far their masks are to be shifted.
@@ -57,6 +59,19 @@ fn within((block, shift): Block, first: u8, last: u8) -> u64 {
     let test = |i: usize| {
         let above = _mm256_sub_epi8(block[i], first);
         _mm256_cmpeq_epi8(_mm256_min_epu8(above, span), above)
+    };
+    high_bits(([test(0), test(1)], shift))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn specials((block, shift): Block) -> u64 {
+    let [quote, backslash, control] = [b'"', b'\\', 0x1F].map(|byte| _mm256_set1_epi8(byte as i8));
+    let test = |i: usize| {
+        let controls = _mm256_cmpeq_epi8(_mm256_min_epu8(block[i], control), block[i]);
+        let quotes = _mm256_cmpeq_epi8(block[i], quote);
+        let backslashes = _mm256_cmpeq_epi8(block[i], backslash);
+        _mm256_or_si256(controls, _mm256_or_si256(quotes, backslashes))
     };
     high_bits(([test(0), test(1)], shift))
 }

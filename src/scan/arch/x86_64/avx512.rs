@@ -4,9 +4,11 @@ use std::arch::x86_64::{
     __m512i, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_maskz_loadu_epi8,
     _mm512_movepi8_mask, _mm512_or_si512, _mm512_set1_epi8, _mm512_sub_epi8, _mm512_test_epi8_mask,
 };
+use std::mem::MaybeUninit;
 
 use super::avx2::prefix_xor;
 use crate::scan::Members;
+use crate::scan::arch::spaces;
 use crate::scan::blocks::{self, BLOCK};
 
 isa!("avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", __m512i);
@@ -41,6 +43,12 @@ fn equal(block: __m512i, byte: u8) -> u64 {
 fn within(block: __m512i, first: u8, last: u8) -> u64 {
     let above = _mm512_sub_epi8(block, _mm512_set1_epi8(first as i8));
     _mm512_cmple_epu8_mask(above, _mm512_set1_epi8((last - first) as i8))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn specials(block: __m512i) -> u64 {
+    equal(block, b'"') | equal(block, b'\\') | within(block, 0, 0x1F)
 }
 
 #[inline]

@@ -8,6 +8,9 @@ use crate::scan::blocks::BLOCK;
 /// Makes, of the functions `load`, `prefix_xor`, `equal`, `within`, `bit_5`, `with_bit_5` and
 /// `high_bits` over `$registers`, the functions `prefix`,
 /// `outline` and `container_end` with all of `$features`.
+/// Makes, of the functions `load`, `prefix_xor`, `equal`, `within`, `specials`, `bit_5`,
+/// `with_bit_5` and `high_bits` over `$registers`, the functions `outline`, `container_end`,
+/// `each_specials` and `copy_with_spaces` with all of `$features`.
 macro_rules! isa {
     ($features:literal, $registers:ty) => {
         /// See [`blocks::prefix`].
@@ -35,6 +38,21 @@ macro_rules! isa {
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn container_end(bytes: &[u8], start: usize) -> usize {
             blocks::container_end(Proof(()), bytes, start)
+        }
+
+        /// See [`blocks::specials`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn each_specials(
+            bytes: &[u8],
+            each: impl FnMut(blocks::Specials),
+        ) {
+            blocks::specials(Proof(()), bytes, each);
+        }
+
+        /// See [`spaces::copy_with_spaces`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn copy_with_spaces(from: &[u8], to: &mut [MaybeUninit<u8>]) {
+            spaces::copy_with_spaces(from, to);
         }
 
         /// The instructions are there. Invariant: made only in functions with their features.
@@ -73,6 +91,12 @@ macro_rules! isa {
             fn within(self, first: u8, last: u8) -> u64 {
                 // SAFETY: by the invariant of `Registers` the features are there.
                 unsafe { within(self.0, first, last) }
+            }
+
+            #[inline(always)]
+            fn specials(self) -> u64 {
+                // SAFETY: by the invariant of `Registers` the features are there.
+                unsafe { specials(self.0) }
             }
 
             #[inline(always)]

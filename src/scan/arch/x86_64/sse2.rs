@@ -4,9 +4,11 @@ use std::arch::x86_64::{
     __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
     _mm_set1_epi8, _mm_slli_epi16, _mm_sub_epi8,
 };
+use std::mem::MaybeUninit;
 
 use super::window;
 use crate::scan::Members;
+use crate::scan::arch::spaces;
 use crate::scan::blocks::{self, BLOCK};
 
 /// 64 bytes, and how far their masks are to be shifted.
@@ -61,6 +63,19 @@ fn within((block, shift): Block, first: u8, last: u8) -> u64 {
     let test = |i: usize| {
         let above = _mm_sub_epi8(block[i], first);
         _mm_cmpeq_epi8(_mm_min_epu8(above, span), above)
+    };
+    high_bits(([test(0), test(1), test(2), test(3)], shift))
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn specials((block, shift): Block) -> u64 {
+    let [quote, backslash, control] = [b'"', b'\\', 0x1F].map(|byte| _mm_set1_epi8(byte as i8));
+    let test = |i: usize| {
+        let controls = _mm_cmpeq_epi8(_mm_min_epu8(block[i], control), block[i]);
+        let quotes = _mm_cmpeq_epi8(block[i], quote);
+        let backslashes = _mm_cmpeq_epi8(block[i], backslash);
+        _mm_or_si128(controls, _mm_or_si128(quotes, backslashes))
     };
     high_bits(([test(0), test(1), test(2), test(3)], shift))
 }
