@@ -12,9 +12,9 @@ use crate::payloads::{self, size_name};
 use crate::peers::envelope::{Action, Envelope};
 use crate::report::Section;
 
-const CHANNEL: &str = "/chat/42";
+pub const CHANNEL: &str = "/chat/42";
 const EVENT: &str = "message";
-const REQUEST_ID: &str = "2a86025d-97f2-4a45-aed9-e47663e86538";
+pub const REQUEST_ID: &str = "2a86025d-97f2-4a45-aed9-e47663e86538";
 
 pub fn section(plan: &Plan) -> Section {
     let rows = [149, 1024, 10_138]
@@ -35,10 +35,11 @@ pub fn section(plan: &Plan) -> Section {
 
 fn row(plan: &Plan, name: String, size: usize) -> Row {
     let raw = payloads::json(size);
-    let document = serde_json::to_string(&envelope(json::<&RawValue>(&raw))).expect("encodes");
+    let document =
+        serde_json::to_string(&envelope(EVENT, json::<&RawValue>(&raw))).expect("encodes");
     let message = ClientMessage::parse(document.as_bytes()).expect("a client may send it");
-    let raw_value = envelope(json::<&RawValue>(&raw));
-    let lazy_value = envelope(sonic_rs::from_str::<LazyValue<'_>>(&raw).expect("JSON"));
+    let raw_value = envelope(EVENT, json::<&RawValue>(&raw));
+    let lazy_value = envelope(EVENT, sonic_rs::from_str::<LazyValue<'_>>(&raw).expect("JSON"));
     let upstream = ServerMessage {
         action: ServerAction::Broadcast,
         event: EVENT.to_owned(),
@@ -69,10 +70,11 @@ fn row(plan: &Plan, name: String, size: usize) -> Row {
     plan.race(name, 1, size, contenders)
 }
 
-fn envelope<P>(payload: P) -> Envelope<'static, P> {
+/// A broadcast.
+pub fn envelope<P>(event: &str, payload: P) -> Envelope<'_, P> {
     Envelope {
         action: Action::Broadcast,
-        event: EVENT.into(),
+        event: event.into(),
         channel_name: CHANNEL.into(),
         request_id: REQUEST_ID.into(),
         payload,

@@ -17,6 +17,7 @@ mod inbound;
 mod payloads;
 mod peers;
 mod report;
+mod text;
 mod workloads;
 
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ fn main() -> ExitCode {
     let sections = [
         inbound::section(&plan),
         encode::section(&plan),
+        text::escapes(&plan),
+        text::newlines(&plan),
         decode::section(&plan),
         field::section(&plan),
     ];

@@ -45,6 +45,30 @@ pub fn json(size: usize) -> String {
     json + &tail(&fill.collect::<String>())
 }
 
+/// The same over many lines, as people and some serializers write it; of at least `size` bytes.
+pub fn pretty(size: usize) -> String {
+    let pretty = |compact: usize| {
+        let value: serde_json::Value = serde_json::from_str(&json(compact)).expect("JSON");
+        serde_json::to_string_pretty(&value).expect("encodes")
+    };
+    (60..).step_by(16).map(pretty).find(|json| json.len() >= size).expect("there are larger ones")
+}
+
+/// English of `size` bytes, of which `percent` in a hundred, spread at random, are to be escaped.
+pub fn text(size: usize, percent: usize) -> String {
+    let plain = "the quick brown fox jumps over the lazy dog ".chars().cycle();
+    let mut state = 1_u64;
+    let mut below = move |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % bound
+    };
+    let one = |plain| match below(100) < percent {
+        true => ['"', '\\', '\n', '\t'][below(4)],
+        false => plain,
+    };
+    plain.take(size).map(one).collect()
+}
+
 /// `100 B`, `4 KB`, `9.9 KB`.
 pub fn size_name(size: usize) -> String {
     match size {
