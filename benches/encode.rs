@@ -1,4 +1,4 @@
-//! Messages into frames: relayed, typed, and shared.
+//! Messages into frames: relayed, typed, escaped, and shared.
 
 mod support;
 
@@ -35,6 +35,47 @@ fn relays(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A text as the event, of which `percent` in a hundred bytes are to be escaped.
+fn escapes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("escape");
+    for size in [150, 1024, 65_536] {
+        for percent in [0, 2, 10, 50] {
+            // Spread out, and no two steps apart at the same places of a block.
+            let special = |i: usize| i * 37 % 100 < percent;
+            let byte = |i| if special(i) { ['"', '\\', '\n', '\t'][i % 4] } else { 'x' };
+            let text: String = (0..size).map(byte).collect();
+            group.throughput(Throughput::Bytes(size as u64));
+            let name = |who| BenchmarkId::new(format!("{who}-{percent}%"), size);
+            group.bench_with_input(name("frame"), &text, |b, text| {
+                b.iter(|| Frame::broadcast(CHANNEL, black_box(text), ID, Payload::EMPTY));
+            });
+            group.bench_with_input(name("serde_json"), &text, |b, text| {
+                b.iter(|| serde_json::to_vec(black_box(text)));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// The same payload with and without the newlines that have to become spaces.
+fn newlines(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("newlines");
+    for workload in ["tiny-chat", "chat-500", "presence-100", "doc-64k"] {
+        let frame = &frames(workload)[0];
+        let value: serde_json::Value = payload(frame).decode().expect("JSON");
+        let with = serde_json::to_string_pretty(&value).expect("JSON");
+        let without = with.replace('\n', " ");
+        group.throughput(Throughput::Bytes(with.len() as u64));
+        for (name, json) in [("with", &with), ("without", &without)] {
+            let payload = Payload::from_json(json).expect("an object");
+            group.bench_with_input(BenchmarkId::new(name, with.len()), &payload, |b, payload| {
+                b.iter(|| Frame::broadcast(black_box(CHANNEL), "message", ID, *payload));
+            });
+        }
+    }
+    group.finish();
+}
+
 fn presence(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("presence");
     let frame = &frames("presence-1000")[0];
@@ -61,5 +102,5 @@ fn sharing(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, relays, presence, sharing);
+criterion_group!(benches, relays, escapes, newlines, presence, sharing);
 criterion_main!(benches);

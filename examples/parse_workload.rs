@@ -1,39 +1,74 @@
-//! Parses a workload a number of times: what `profiles/count` runs under valgrind.
+//! Parses a workload a number of times, and does one thing more with each message: what
+//! `profiles/count` runs under valgrind and `profiles/flamegraph` under perf.
 //!
 //! ```text
-//! parse_workload profiles/workloads/tiny-chat.ndjson 10
+//! parse_workload profiles/workloads/tiny-chat.ndjson 10         # parse
+//! parse_workload profiles/workloads/chat-500.ndjson 10 relay    # parse once, make frames
+//! parse_workload profiles/workloads/doc-64k.ndjson 10 last      # parse once, get the last key
 //! ```
 
 use std::error::Error;
 use std::hint::black_box;
 
-use pondwire::{ChannelEvent, ClientMessage};
+use pondwire::{ChannelEvent, ClientMessage, Frame, Payload};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "usage: parse_workload FILE TIMES";
+    let usage = "usage: parse_workload FILE TIMES [parse|relay|last]";
     let (file, times) = (arguments.next().ok_or(usage)?, arguments.next().ok_or(usage)?);
+    let (times, what) = (times.parse()?, arguments.next());
     let text = std::fs::read(file)?;
     let frames: Vec<_> =
         text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
-    // Presence goes to clients only, all else may come from one.
-    let parse = if ClientMessage::parse(frames[0]).is_ok() { parse_client } else { parse_event };
-    let mut parsed = 0;
-    for _ in 0..times.parse()? {
-        parsed += frames.iter().filter(|frame| parse(black_box(frame))).count();
-    }
-    println!("{parsed} frames parsed");
+    let done = match what.as_deref() {
+        None | Some("parse") => {
+            // Presence goes to clients only, all else may come from one.
+            let client = ClientMessage::parse(frames[0]).is_ok();
+            repeat(times, &frames, if client { parse_client } else { parse_event })
+        }
+        Some("relay") => repeat(times, &payloads(&frames)?, relay),
+        Some("last") => {
+            let mut items = Vec::new();
+            for payload in payloads(&frames)? {
+                let (key, _) = payload.members().last().ok_or("an empty payload")?;
+                items.push((payload, key.into_owned()));
+            }
+            repeat(times, &items, |(payload, key)| last(payload, key))
+        }
+        Some(_) => return Err(usage.into()),
+    };
+    println!("{done} frames done");
     Ok(())
 }
 
-// `profiles/count` counts what happens within these two.
+/// How often `what` succeeds with the `items`, all of them `times` times.
+fn repeat<T>(times: usize, items: &[T], what: impl Fn(&T) -> bool) -> usize {
+    (0..times).map(|_| items.iter().filter(|item| what(black_box(item))).count()).sum()
+}
+
+fn payloads<'a>(frames: &[&'a [u8]]) -> Result<Vec<Payload<'a>>, Box<dyn Error>> {
+    frames.iter().map(|frame| Ok(ChannelEvent::parse(frame)?.payload())).collect()
+}
+
+// `profiles/count` counts what happens within the first two.
 
 #[inline(never)]
-fn parse_client(frame: &[u8]) -> bool {
+fn parse_client(frame: &&[u8]) -> bool {
     ClientMessage::parse(frame).is_ok()
 }
 
 #[inline(never)]
-fn parse_event(frame: &[u8]) -> bool {
+fn parse_event(frame: &&[u8]) -> bool {
     ChannelEvent::parse(frame).is_ok()
+}
+
+#[inline(never)]
+fn relay(payload: &Payload<'_>) -> bool {
+    const ID: &str = "6de7f22d-a688-49d1-af45-1c4a729d6cd0";
+    !Frame::broadcast("/chat/42", "message", ID, *payload).wire().is_empty()
+}
+
+#[inline(never)]
+fn last(payload: &Payload<'_>, key: &str) -> bool {
+    payload.get(key).is_some()
 }
