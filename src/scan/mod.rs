@@ -228,8 +228,8 @@ pub(crate) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
     }
 }
 
-/// Copies `from` into `to`, with a space for each control character but the tab, and returns what
-/// is written there. In a valid document those are the CR and LF among its whitespace.
+/// Copies `from`, valid JSON, into `to`, with a space for each CR and LF, and returns what is written
+/// there. Of control characters that JSON never holds, the tiers make different things.
 ///
 /// # Panics
 /// The lengths differ.

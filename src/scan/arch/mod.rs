@@ -120,8 +120,8 @@ pub(super) fn each_specials(tier: Detected, bytes: &[u8], each: impl FnMut(Speci
     true
 }
 
-/// Copies `from` into `to`, with a space for each control character but the tab, and returns what
-/// is written there.
+/// Copies `from` into `to`, with a space for each CR and LF, and returns what is written there.
+/// Other control characters, the tab aside, may become spaces too.
 ///
 /// # Panics
 /// The lengths differ.
@@ -142,7 +142,7 @@ pub(super) fn copy_with_spaces<'a>(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as for SSE2.
         Tier::Avx512 => unsafe { x86_64::avx512::copy_with_spaces(from, to) },
-        _ => spaces::copy_with_spaces(from, to),
+        _ => spaces::by_clamp(from, to),
     }
     let written = std::ptr::from_mut(to) as *mut [u8];
     // SAFETY: the same memory with the same lifetime, of which every byte was just written: the

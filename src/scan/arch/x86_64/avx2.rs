@@ -15,7 +15,7 @@ use crate::scan::blocks::{self, BLOCK};
 /// 64 bytes, and how far their masks are to be shifted.
 type Block = ([__m256i; 2], u32);
 
-isa!("avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", Block);
+isa!("avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", Block, spaces::by_blend);
 
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -11,7 +11,7 @@ use crate::scan::Members;
 use crate::scan::arch::spaces;
 use crate::scan::blocks::{self, BLOCK};
 
-isa!("avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", __m512i);
+isa!("avx512f,avx512bw,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", __m512i, spaces::by_blend);
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]

@@ -5,14 +5,11 @@
 
 use crate::scan::blocks::BLOCK;
 
-/// Makes, of the functions `load`, `prefix_xor`, `equal`, `within`, `bit_5`, `with_bit_5` and
-/// `high_bits` over `$registers`, the functions `prefix`,
-/// `outline` and `container_end` with all of `$features`.
 /// Makes, of the functions `load`, `prefix_xor`, `equal`, `within`, `specials`, `bit_5`,
-/// `with_bit_5` and `high_bits` over `$registers`, the functions `outline`, `container_end`,
-/// `each_specials` and `copy_with_spaces` with all of `$features`.
+/// `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `outline`,
+/// `container_end`, `each_specials` and `copy_with_spaces`, which is `$spaces`, with all of `$features`.
 macro_rules! isa {
-    ($features:literal, $registers:ty) => {
+    ($features:literal, $registers:ty, $spaces:path) => {
         /// See [`blocks::prefix`].
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn prefix(
@@ -49,10 +46,10 @@ macro_rules! isa {
             blocks::specials(Proof(()), bytes, each);
         }
 
-        /// See [`spaces::copy_with_spaces`].
+        /// See [`spaces`](crate::scan::arch::spaces).
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn copy_with_spaces(from: &[u8], to: &mut [MaybeUninit<u8>]) {
-            spaces::copy_with_spaces(from, to);
+            $spaces(from, to);
         }
 
         /// The instructions are there. Invariant: made only in functions with their features.

@@ -14,7 +14,7 @@ use crate::scan::blocks::{self, BLOCK};
 /// 64 bytes, and how far their masks are to be shifted.
 type Block = ([__m128i; 4], u32);
 
-isa!("sse2", Block);
+isa!("sse2", Block, spaces::by_clamp);
 
 #[inline]
 #[target_feature(enable = "sse2")]
