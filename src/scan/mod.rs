@@ -152,22 +152,16 @@ fn document_by<'a>(
         return by_scalar(bytes, text, max_depth, members);
     };
     if prefix.complete {
-        let text = match text.or(ascii) {
-            Some(text) => text,
-            None => utf8(bytes)?,
-        };
+        let text = text_of(text.or(ascii), bytes)?;
         return Ok((text, Span::plain(0, bytes.len())));
     }
     let mut outline = blocks::Outline::new();
     match arch::outline(tier, bytes, &prefix, max_depth, &mut outline) {
         Some(Ok(ascii)) => {
-            let text = match text.or(ascii) {
-                Some(text) => text,
-                None => utf8(bytes)?,
-            };
+            let text = text_of(text.or(ascii), bytes)?;
             let root = outline.root(bytes);
             let is_object = bytes[root.start] == b'{';
-            if !is_object || outline.members(bytes, root.start, members).is_some() {
+            if !is_object || outline.members(bytes, root.start, &prefix, members).is_some() {
                 return Ok((text, root));
             }
             debug_assert!(false, "the outline of a valid document has all its members");
@@ -207,10 +201,7 @@ fn by_scalar<'a>(
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
-    let text = match text {
-        Some(text) => text,
-        None => utf8(bytes)?,
-    };
+    let text = text_of(text, bytes)?;
     scalar::document(bytes, max_depth, members).map(|root| (text, root))
 }
 
@@ -236,6 +227,15 @@ pub(crate) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
 #[inline]
 pub(crate) fn copy_with_spaces<'a>(from: &[u8], to: &'a mut [MaybeUninit<u8>]) -> &'a mut [u8] {
     arch::copy_with_spaces(arch::Detected::current(), from, to)
+}
+
+/// `bytes` as text, which `known` is if there is one.
+#[inline(always)]
+fn text_of<'a>(known: Option<&'a str>, bytes: &'a [u8]) -> Result<&'a str, Malformed> {
+    match known {
+        Some(text) => Ok(text),
+        None => utf8(bytes),
+    }
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {

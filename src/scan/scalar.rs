@@ -192,11 +192,7 @@ impl Cursor<'_> {
                         continue;
                     }
                 }
-                b'-' | b'0'..=b'9' => at = self.number(at)?,
-                b't' => at = self.literal(at, b"true")?,
-                b'f' => at = self.literal(at, b"false")?,
-                b'n' => at = self.literal(at, b"null")?,
-                _ => return Err(self.unexpected("expected a value", at)),
+                _ => at = self.scalar(at)?,
             }
             match self.behind_value(at, base)? {
                 Behind::Value(next) => at = next,
@@ -285,6 +281,18 @@ impl Cursor<'_> {
         }
     }
 
+    /// A number or a literal.
+    #[inline(always)]
+    fn scalar(&self, at: usize) -> Result<usize, Malformed> {
+        match self.byte(at) {
+            b'-' | b'0'..=b'9' => self.number(at),
+            b't' => self.literal(at, b"true"),
+            b'f' => self.literal(at, b"false"),
+            b'n' => self.literal(at, b"null"),
+            _ => Err(self.unexpected("expected a value", at)),
+        }
+    }
+
     /// A number, from its sign or first digit.
     #[inline]
     fn number(&self, start: usize) -> Result<usize, Malformed> {
@@ -323,14 +331,7 @@ impl Cursor<'_> {
 /// Where the number or literal at `at` ends; `None` when there is none.
 pub(super) fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
     let cursor = Cursor { bytes, containers: Containers::new(0), newlines: false };
-    let end = match cursor.byte(at) {
-        b't' => cursor.literal(at, b"true"),
-        b'f' => cursor.literal(at, b"false"),
-        b'n' => cursor.literal(at, b"null"),
-        b'-' | b'0'..=b'9' => cursor.number(at),
-        _ => return None,
-    };
-    end.ok()
+    cursor.scalar(at).ok()
 }
 
 /// Where plain string text ends: at a quote, a backslash, a control character or the input's end.

@@ -20,8 +20,26 @@ use std::mem::MaybeUninit;
 use super::Members;
 use super::blocks::{Outline, Prefix, Seen, Specials, Stopped};
 
+/// Calls `$function` of the tier's file; `$otherwise` where the tier has none.
+macro_rules! by_tier {
+    ($tier:expr, $function:ident($($argument:expr),*), $otherwise:expr) => {
+        match $tier.tier() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the tier is `Detected`, so the CPU has the features.
+            Tier::Sse2 => unsafe { x86_64::sse2::$function($($argument),*) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as for SSE2.
+            Tier::Avx2 => unsafe { x86_64::avx2::$function($($argument),*) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as for SSE2.
+            Tier::Avx512 => unsafe { x86_64::avx512::$function($($argument),*) },
+            _ => $otherwise,
+        }
+    };
+}
+
 /// How the document starts, with the tier's instructions; `None` when it has none. With it the
-/// bytes as text, when it is a complete one in ASCII. See [`blocks::prefix`].
+/// bytes as text, when it is a complete one in ASCII. See [`blocks::prefix`](super::blocks::prefix).
 #[inline(always)]
 pub(super) fn prefix<'a>(
     tier: Detected,
@@ -29,20 +47,10 @@ pub(super) fn prefix<'a>(
     max_depth: usize,
     members: &mut impl Members,
 ) -> Option<(Prefix, Option<&'a str>)> {
-    let prefix = match tier.tier() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the tier is `Detected`, so the CPU has the features.
-        Tier::Sse2 => unsafe { x86_64::sse2::prefix(bytes, max_depth, members) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as for SSE2.
-        Tier::Avx2 => unsafe { x86_64::avx2::prefix(bytes, max_depth, members) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as for SSE2.
-        Tier::Avx512 => unsafe { x86_64::avx512::prefix(bytes, max_depth, members) },
-        _ => return None,
-    };
+    let prefix = by_tier!(tier, prefix(bytes, max_depth, members), return None);
     let ascii = prefix.complete && prefix.is_ascii();
-    // SAFETY: what a complete prefix has seen is all of `bytes`.
+    // SAFETY: a complete prefix is strings, all of whose bytes are in the blocks that it has seen,
+    // and between them bytes that it has compared with ASCII.
     Some((prefix, unsafe { text_if(ascii, bytes) }))
 }
 
@@ -56,26 +64,16 @@ pub(super) fn outline<'a>(
     max_depth: usize,
     outline: &mut Outline,
 ) -> Option<Result<Option<&'a str>, Stopped>> {
-    let seen = match tier.tier() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the tier is `Detected`, so the CPU has the features.
-        Tier::Sse2 => unsafe { x86_64::sse2::outline(bytes, prefix, max_depth, outline) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as for SSE2.
-        Tier::Avx2 => unsafe { x86_64::avx2::outline(bytes, prefix, max_depth, outline) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as for SSE2.
-        Tier::Avx512 => unsafe { x86_64::avx512::outline(bytes, prefix, max_depth, outline) },
-        _ => return None,
-    };
-    // SAFETY: the prefix and the blocks behind it are all of `bytes`.
+    let seen = by_tier!(tier, outline(bytes, prefix, max_depth, outline), return None);
+    // SAFETY: the prefix, of which the same is true as of a complete one, and the blocks behind it
+    // are all of `bytes`.
     Some(seen.map(|seen| unsafe { text_if(seen == Seen::Ascii, bytes) }))
 }
 
 /// The bytes as text if they are ASCII.
 ///
 /// # Safety
-/// `ascii` only if no byte had its high bit set in a pass over all of them.
+/// `ascii` only if each of them was found to have its high bit clear.
 #[inline(always)]
 unsafe fn text_if(ascii: bool, bytes: &[u8]) -> Option<&str> {
     debug_assert!(!ascii || bytes.is_ascii());
@@ -87,36 +85,14 @@ unsafe fn text_if(ascii: bool, bytes: &[u8]) -> Option<&str> {
 /// has no instructions for it.
 #[inline]
 pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Option<usize> {
-    match tier.tier() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the tier is `Detected`, so the CPU has the features.
-        Tier::Sse2 => Some(unsafe { x86_64::sse2::container_end(bytes, start) }),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as for SSE2.
-        Tier::Avx2 => Some(unsafe { x86_64::avx2::container_end(bytes, start) }),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as for SSE2.
-        Tier::Avx512 => Some(unsafe { x86_64::avx512::container_end(bytes, start) }),
-        _ => None,
-    }
+    Some(by_tier!(tier, container_end(bytes, start), return None))
 }
 
 /// Tells `each` of all blocks of `bytes` in order with the tier's instructions; `false`, and tells
 /// nothing, when it has none. See [`blocks::specials`](super::blocks::specials).
 #[inline]
 pub(super) fn each_specials(tier: Detected, bytes: &[u8], each: impl FnMut(Specials)) -> bool {
-    match tier.tier() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the tier is `Detected`, so the CPU has the features.
-        Tier::Sse2 => unsafe { x86_64::sse2::each_specials(bytes, each) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as for SSE2.
-        Tier::Avx2 => unsafe { x86_64::avx2::each_specials(bytes, each) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as for SSE2.
-        Tier::Avx512 => unsafe { x86_64::avx512::each_specials(bytes, each) },
-        _ => return false,
-    }
+    by_tier!(tier, each_specials(bytes, each), return false);
     true
 }
 
@@ -132,18 +108,7 @@ pub(super) fn copy_with_spaces<'a>(
     to: &'a mut [MaybeUninit<u8>],
 ) -> &'a mut [u8] {
     assert_eq!(from.len(), to.len());
-    match tier.tier() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the tier is `Detected`, so the CPU has the features.
-        Tier::Sse2 => unsafe { x86_64::sse2::copy_with_spaces(from, to) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as for SSE2.
-        Tier::Avx2 => unsafe { x86_64::avx2::copy_with_spaces(from, to) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as for SSE2.
-        Tier::Avx512 => unsafe { x86_64::avx512::copy_with_spaces(from, to) },
-        _ => spaces::by_clamp(from, to),
-    }
+    by_tier!(tier, copy_with_spaces(from, to), spaces::by_clamp(from, to));
     let written = std::ptr::from_mut(to) as *mut [u8];
     // SAFETY: the same memory with the same lifetime, of which every byte was just written: the
     // lengths are equal.

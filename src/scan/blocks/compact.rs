@@ -3,7 +3,7 @@
 //! places that follow from each other, and what is between them needs no look. A short message is
 //! often all of this kind.
 
-use super::{BLOCK, Block, Isa};
+use super::{BLOCK, Block, Isa, put_places};
 use crate::scan::scalar::scalar_end;
 use crate::scan::{Members, Span, Text};
 
@@ -54,12 +54,12 @@ pub(crate) fn prefix<I: Isa>(
     let (mut count, mut base) = (0, 0);
     while base < bytes.len().min(WITHIN) && count < wanted {
         let (block, valid) = isa.load(bytes, base);
-        let stops = block.equal(b'\\') | block.within(0, 0x1F);
-        let before_stops = (stops & stops.wrapping_neg()).wrapping_sub(1);
-        let mask = block.equal(b'"') & before_stops;
-        let Some(free) = places[count..].first_chunk_mut() else { break };
-        isa.positions(mask, base as u8, free);
-        count += mask.count_ones() as usize;
+        let quotes = block.equal(b'"');
+        let stops = block.specials() & !quotes;
+        let quotes = quotes & (stops & stops.wrapping_neg()).wrapping_sub(1);
+        let free = places[count..].as_chunks_mut().0;
+        put_places(quotes, free, |place| (base as u8).wrapping_add(place as u8));
+        count += quotes.count_ones() as usize;
         prefix.non_ascii |= block.non_ascii() & valid;
         let starts_compactly = count >= 3 && places[2] == places[1] + 2;
         if stops & valid != 0 || !starts_compactly {

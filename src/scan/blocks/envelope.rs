@@ -1,16 +1,15 @@
 //! What is kept of the root object while its blocks pass, and members made from that.
 
+use super::{BATCH, Prefix, put_places};
 use crate::scan::{Members, Span, Text, skip};
 
 /// An envelope has 18 to 20 quotes of its own; a few unknown keys fit too.
 const QUOTES: usize = 40;
 
-/// Quotes are written so many at a time, the last ones to no avail.
-const BATCH: usize = 4;
 const CONTAINERS: usize = 4;
 
-/// The places at depth 1 of a valid document, behind those of its prefix. When there are more than fit, the members are found
-/// by skipping instead.
+/// The places at depth 1 of a valid document, behind those of its prefix. When there are more than
+/// fit, the members are found by skipping instead.
 pub(crate) struct Outline {
     quotes: [u32; QUOTES + BATCH],
     quote_count: usize,
@@ -38,21 +37,15 @@ impl Outline {
         }
     }
 
-    /// Keeps the places of `quotes`, bits of the block at `base`. Writes in batches, so that
-    /// there is little for the CPU to predict wrongly.
+    /// Keeps the places of `quotes`, bits of the block at `base`.
     #[inline(always)]
-    pub(super) fn push_quotes(&mut self, mut quotes: u64, base: usize) {
-        let count = quotes.count_ones() as usize;
-        let mut at = self.quote_count;
-        self.quote_count += count;
-        while quotes != 0 {
-            let Some(batch) = self.quotes.get_mut(at..at + BATCH) else { return };
-            for slot in batch {
-                *slot = (base as u32).wrapping_add(quotes.trailing_zeros());
-                quotes &= quotes.wrapping_sub(1);
-            }
-            at += BATCH;
+    pub(super) fn push_quotes(&mut self, quotes: u64, base: usize) {
+        if quotes == 0 {
+            return;
         }
+        let free = self.quotes.get_mut(self.quote_count..).unwrap_or_default();
+        put_places(quotes, free.as_chunks_mut().0, |place| (base as u32).wrapping_add(place));
+        self.quote_count += quotes.count_ones() as usize;
     }
 
     #[inline(always)]
@@ -71,16 +64,17 @@ impl Outline {
         self.span(start, end, false)
     }
 
-    /// Tells `members` each member behind the prefix, of the root object that starts at `start`.
+    /// Tells `members` each member behind `prefix`, of the root object that starts at `start`.
     #[inline(always)]
     pub(crate) fn members(
         &self,
         bytes: &[u8],
         start: usize,
+        prefix: &Prefix,
         members: &mut impl Members,
     ) -> Option<()> {
         if self.quote_count > QUOTES || self.close_count > CONTAINERS {
-            return self.members_by_skipping(bytes, start, members);
+            return self.members_by_skipping(bytes, start, prefix, members);
         }
         let mut quotes = self.quotes[..self.quote_count].iter().map(|&at| at as usize);
         let mut closes = self.closes[..self.close_count].iter().map(|&at| at as usize);
@@ -108,11 +102,15 @@ impl Outline {
         &self,
         bytes: &[u8],
         root: usize,
+        prefix: &Prefix,
         members: &mut impl Members,
     ) -> Option<()> {
         for (key, start, end) in skip::Items::new(&bytes[root..]) {
             let key = key?;
             let key = Text { start: root + key.start, end: root + key.end, ..key };
+            if key.start < prefix.end {
+                continue;
+            }
             let (start, end) = (root + start, root + end);
             let escaped = bytes[start] == b'"' && bytes[start..end].contains(&b'\\');
             members.member(key, self.span(start, end, escaped));

@@ -32,22 +32,6 @@ pub(super) trait Isa: Copy {
     /// there are. The masks of a block that is cut short have no bits beyond, or those of NUL.
     fn load(self, bytes: &[u8], at: usize) -> (Self::Block, u64);
 
-    /// Writes the places of `mask`'s bits, counted from `base`, in order; behind the last of them
-    /// it may write anything.
-    #[inline(always)]
-    fn positions(self, mut mask: u64, base: u8, places: &mut [u8; BLOCK]) {
-        // In batches, so that there is little for the CPU to predict wrongly.
-        for batch in places.as_chunks_mut::<4>().0 {
-            if mask == 0 {
-                return;
-            }
-            for place in batch {
-                *place = base.wrapping_add(mask.trailing_zeros() as u8);
-                mask &= mask.wrapping_sub(1);
-            }
-        }
-    }
-
     /// Bit *i* of the result is the parity of the bits up to *i*.
     fn prefix_xor(self, mask: u64) -> u64;
 }
@@ -91,4 +75,22 @@ fn run_ends(starts: u64, through: u64, carry: &mut u64) -> u64 {
     let (sum, second) = sum.overflowing_add(*carry);
     *carry = u64::from(first | second);
     sum & !through
+}
+
+/// Places are written so many at a time, so that there is little for the CPU to predict wrongly.
+const BATCH: usize = 4;
+
+/// Writes what `of` makes of the place of each bit of `mask`, in order, into as many `batches` as it
+/// takes, or as there are; behind the last place in its batch it writes anything.
+#[inline(always)]
+fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl Fn(u32) -> T) {
+    for batch in batches {
+        if mask == 0 {
+            return;
+        }
+        for place in batch {
+            *place = of(mask.trailing_zeros());
+            mask &= mask.wrapping_sub(1);
+        }
+    }
 }
