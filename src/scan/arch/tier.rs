@@ -27,7 +27,7 @@ pub enum Tier {
     Sse2,
     /// 32 bytes at a time: x86-64 with AVX2, BMI1, BMI2, LZCNT, POPCNT and PCLMULQDQ.
     Avx2,
-    /// 64 bytes at a time: the same with AVX-512 F, BW and VL.
+    /// 64 bytes at a time: the same with AVX-512 F, BW, VL and VBMI2.
     Avx512,
 }
 

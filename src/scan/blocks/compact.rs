@@ -3,7 +3,7 @@
 //! places that follow from each other, and what is between them needs no look. A short message is
 //! often all of this kind.
 
-use super::{BLOCK, Block, Isa, put_places};
+use super::{BLOCK, Block, Isa};
 use crate::scan::scalar::scalar_end;
 use crate::scan::{Members, Span, Text};
 
@@ -57,8 +57,8 @@ pub(crate) fn prefix<I: Isa>(
         let quotes = block.equal(b'"');
         let stops = block.specials() & !quotes;
         let quotes = quotes & (stops & stops.wrapping_neg()).wrapping_sub(1);
-        let free = places[count..].as_chunks_mut().0;
-        put_places(quotes, free, |place| (base as u8).wrapping_add(place as u8));
+        let free = places[count..].first_chunk_mut().expect("a block more than is wanted");
+        isa.put_places(quotes, base as u8, free);
         count += quotes.count_ones() as usize;
         prefix.non_ascii |= block.non_ascii() & valid;
         let starts_compactly = count >= 3 && places[2] == places[1] + 2;

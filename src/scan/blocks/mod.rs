@@ -32,6 +32,9 @@ pub(super) trait Isa: Copy {
     /// there are. The masks of a block that is cut short have no bits beyond, or those of NUL.
     fn load(self, bytes: &[u8], at: usize) -> (Self::Block, u64);
 
+    /// Writes `base` and the place of each bit of `mask`, added, in order; behind the last anything.
+    fn put_places(self, mask: u64, base: u8, to: &mut [u8; BLOCK]);
+
     /// Bit *i* of the result is the parity of the bits up to *i*.
     fn prefix_xor(self, mask: u64) -> u64;
 }
@@ -83,7 +86,7 @@ const BATCH: usize = 4;
 /// Writes what `of` makes of the place of each bit of `mask`, in order, into as many `batches` as it
 /// takes, or as there are; behind the last place in its batch it writes anything.
 #[inline(always)]
-fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl Fn(u32) -> T) {
+pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl Fn(u32) -> T) {
     for batch in batches {
         if mask == 0 {
             return;

@@ -30,6 +30,12 @@ fn load(bytes: &[u8], at: usize) -> (Block, u64) {
     (([load(&halves[0]), load(&halves[1])], shift), !0 >> shift)
 }
 
+#[inline]
+#[target_feature(enable = "avx2")]
+fn put_places(mask: u64, base: u8, to: &mut [u8; BLOCK]) {
+    blocks::put_places(mask, to.as_chunks_mut().0, |place| base.wrapping_add(place as u8));
+}
+
 /// The product with all ones, carries left out, is the running sum without carries.
 #[inline]
 #[target_feature(enable = "pclmulqdq")]

@@ -5,7 +5,7 @@
 
 use crate::scan::blocks::BLOCK;
 
-/// Makes, of the functions `load`, `prefix_xor`, `equal`, `within`, `specials`, `bit_5`,
+/// Makes, of the functions `load`, `put_places`, `prefix_xor`, `equal`, `within`, `specials`, `bit_5`,
 /// `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `outline`,
 /// `container_end`, `each_specials` and `copy_with_spaces`, which is `$spaces`, with all of
 /// `$features`.
@@ -69,6 +69,12 @@ macro_rules! isa {
                 // SAFETY: by the invariant of `Proof` the features are there.
                 let (registers, valid) = unsafe { load(bytes, at) };
                 (Registers(registers), valid)
+            }
+
+            #[inline(always)]
+            fn put_places(self, mask: u64, base: u8, to: &mut [u8; BLOCK]) {
+                // SAFETY: by the invariant of `Proof` the features are there.
+                unsafe { put_places(mask, base, to) }
             }
 
             #[inline(always)]
@@ -154,4 +160,5 @@ pub(super) fn has_avx512() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vbmi2")
 }

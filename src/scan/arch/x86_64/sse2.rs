@@ -31,6 +31,12 @@ fn load(bytes: &[u8], at: usize) -> (Block, u64) {
     ((registers, shift), !0 >> shift)
 }
 
+#[inline]
+#[target_feature(enable = "sse2")]
+fn put_places(mask: u64, base: u8, to: &mut [u8; BLOCK]) {
+    blocks::put_places(mask, to.as_chunks_mut().0, |place| base.wrapping_add(place as u8));
+}
+
 /// By doubling: SSE2 has no carry-less multiplication.
 #[inline]
 #[target_feature(enable = "sse2")]
