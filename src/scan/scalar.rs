@@ -13,7 +13,7 @@ pub(super) fn document(
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<Span, Malformed> {
-    let mut cursor = Cursor { bytes, containers: Containers::new(max_depth), newlines: false };
+    let mut cursor = Cursor::new(bytes, max_depth);
     let start = cursor.space(0);
     cursor.newlines = false;
     let end = if cursor.byte(start) == b'{' {
@@ -28,7 +28,7 @@ pub(super) fn document(
 
 /// Goes on where the blocks stopped, to the document's end.
 pub(super) fn resume(bytes: &[u8], stopped: &Stopped, max_depth: usize) -> Result<(), Malformed> {
-    let mut cursor = Cursor { bytes, containers: Containers::new(max_depth), newlines: false };
+    let mut cursor = Cursor::new(bytes, max_depth);
     let Some(separator) = stopped.separator else {
         return document(bytes, max_depth, &mut Ignored).map(drop);
     };
@@ -53,9 +53,15 @@ struct Cursor<'a> {
     containers: Containers,
     /// A CR or LF was passed as whitespace since this was last cleared.
     newlines: bool,
+    /// See [`Span::mixed`], of all so far.
+    mixed: bool,
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    fn new(bytes: &'a [u8], max_depth: usize) -> Self {
+        Self { bytes, containers: Containers::new(max_depth), newlines: false, mixed: false }
+    }
+
     /// The byte at `at`; NUL, which is nowhere right, behind the end.
     #[inline]
     fn byte(&self, at: usize) -> u8 {
@@ -63,9 +69,8 @@ impl Cursor<'_> {
     }
 
     fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
-        let (newlines, deep) = (self.newlines, self.containers.deep);
-        // It is not counted here what arrays hold: whoever asks has to look.
-        Span { start, end, escaped, newlines, deep, mixed: true }
+        let (newlines, deep, mixed) = (self.newlines, self.containers.deep, self.mixed);
+        Span { start, end, escaped, newlines, deep, mixed }
     }
 
     /// An error at `at`, or that the input ends there.
@@ -189,6 +194,7 @@ impl Cursor<'_> {
                     self.containers.open(false, at)?;
                     at = self.space(at + 1);
                     if self.byte(at) != b']' {
+                        self.note_item(at);
                         continue;
                     }
                 }
@@ -214,7 +220,11 @@ impl Cursor<'_> {
                     let next = self.space(at + 1);
                     return Ok(Behind::Value(self.key(next)?.1));
                 }
-                (b',', false) => return Ok(Behind::Value(self.space(at + 1))),
+                (b',', false) => {
+                    let next = self.space(at + 1);
+                    self.note_item(next);
+                    return Ok(Behind::Value(next));
+                }
                 (b'}', true) | (b']', false) => {
                     self.containers.close();
                     at += 1;
@@ -223,6 +233,12 @@ impl Cursor<'_> {
                 (_, false) => return Err(self.unexpected("expected ',' or ']'", at)),
             }
         }
+    }
+
+    /// What an array's item that starts at `at` says of [`Span::mixed`].
+    #[inline(always)]
+    fn note_item(&mut self, at: usize) {
+        self.mixed |= self.containers.depth() == 3 && self.byte(at) != b'{';
     }
 
     /// A key and its colon; returns the key and where its value starts.
@@ -330,7 +346,7 @@ impl Cursor<'_> {
 
 /// Where the number or literal at `at` ends; `None` when there is none.
 pub(super) fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let cursor = Cursor { bytes, containers: Containers::new(0), newlines: false };
+    let cursor = Cursor::new(bytes, 0);
     cursor.scalar(at).ok()
 }
 

@@ -72,7 +72,9 @@ fn all_agree_within(bytes: &[u8], max_depth: usize) {
             assert!(tier_value.newlines || !value.newlines);
             let (newlines, mixed) = (value.newlines, value.mixed);
             let comparable = Span { newlines, mixed, ..*tier_value };
-            assert!(tier_value.mixed || !holds_mixed_list(bytes, *value));
+            let holds_mixed_list = holds_mixed_list(bytes, *value);
+            assert!(value.mixed || !holds_mixed_list, "scalar");
+            assert!(tier_value.mixed || !holds_mixed_list, "{}", tier.tier());
             assert_eq!(*value, comparable, "{}: {:?}", tier.tier(), String::from_utf8_lossy(bytes));
         }
     }
@@ -84,6 +86,24 @@ fn holds_mixed_list(bytes: &[u8], member: Span) -> bool {
     let lists = skip::Items::new(json).map(|(_, start, end)| &json[start..end]);
     let mut lists = lists.filter(|list| list[0] == b'[');
     lists.any(|list| skip::Items::new(list).any(|(_, start, _)| list[start] != b'{'))
+}
+
+/// A presence list of objects need not be walked again, on any tier.
+#[test]
+fn lists_of_objects_are_not_mixed() {
+    let told = |json: &str, tier: Detected| {
+        let mut members = Vec::new();
+        document_by(tier, json.as_bytes(), None, RECURSION_LIMIT, &mut members).unwrap();
+        members[0].1.mixed
+    };
+    for tier in Tier::ALL.iter().copied().filter_map(Detected::of) {
+        for list in ["[]", "[{}]", "[ {\"id\":[1]} , {\"a\":{\"b\":[2]}} ]"] {
+            assert!(!told(&format!("{{\"payload\":{{\"presence\":{list}}}}}"), tier), "{list}");
+        }
+        for list in ["[1]", "[{},\"a\"]", "[{} , [] ]", "[ null,{}]"] {
+            assert!(told(&format!("{{\"payload\":{{\"presence\":{list}}}}}"), tier), "{list}");
+        }
+    }
 }
 
 fn all_agree(bytes: &[u8]) {
