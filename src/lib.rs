@@ -57,6 +57,7 @@ mod frame;
 mod limits;
 mod payload;
 mod scan;
+mod sync;
 mod view;
 
 pub mod protocol;

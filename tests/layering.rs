@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up: a module may use those before it.
-const ORDER: [&str; 8] =
-    ["error", "limits", "protocol", "scan", "payload", "view", "encode", "frame"];
+const ORDER: [&str; 12] = [
+    "sync", "error", "limits", "protocol", "scan", "payload", "view", "encode", "frame", "fanout",
+    "outbox", "room",
+];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
