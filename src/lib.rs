@@ -60,12 +60,14 @@ mod scan;
 mod sync;
 mod view;
 
+pub mod fanout;
 pub mod protocol;
 
 pub use error::{
     BoxError, ErrorKind, InvalidCode, MultiError, PondError, ValidationError, add_error, combine,
     status,
 };
+pub use fanout::{Subject, Subscription};
 pub use frame::Frame;
 pub use limits::{Limits, ParseOptions};
 pub use payload::{Elements, Members, Payload, Value};

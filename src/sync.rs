@@ -4,6 +4,7 @@
 //! A cfg of its own, because plain `--cfg loom` changes tokio and other crates of the tree too.
 
 #[cfg(not(pondwire_loom))]
+#[allow(unused_imports, reason = "each concurrent module uses a part")]
 mod real {
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic;
@@ -13,6 +14,7 @@ mod real {
 }
 
 #[cfg(pondwire_loom)]
+#[allow(unused_imports, dead_code, reason = "as above")]
 mod modelled {
     pub(crate) use loom::future::AtomicWaker;
     pub(crate) use loom::sync::{Arc, MutexGuard, atomic};

@@ -1,0 +1,28 @@
+//! Tells the models of a use after free; nothing at all outside of them.
+
+/// A part of everything that publishers reach and writers free.
+#[derive(Default)]
+pub(super) struct Canary {
+    /// Reads and the one write must be ordered, or loom says so; a read after the write fails.
+    #[cfg(pondwire_loom)]
+    freed: loom::cell::Cell<bool>,
+}
+
+impl Canary {
+    /// A publisher is about to use what this is part of.
+    #[inline]
+    pub(super) fn check(&self) {
+        #[cfg(pondwire_loom)]
+        assert!(!self.freed.get(), "used after it was freed");
+    }
+
+    /// What this is part of is about to be freed.
+    #[inline]
+    pub(super) fn free(&self) {
+        #[cfg(pondwire_loom)]
+        {
+            assert!(!self.freed.get(), "freed twice");
+            self.freed.set(true);
+        }
+    }
+}

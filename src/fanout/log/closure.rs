@@ -1,0 +1,80 @@
+//! Closures of any type in one log: each in its node, behind a pointer to its code.
+//!
+//! A `Box<dyn Fn>` in the node would be a second allocation, and a second cache line per call.
+
+use std::fmt;
+use std::ptr::NonNull;
+
+use super::node::{Head, NewNode, Node};
+use crate::fanout::observer::Observer;
+
+/// A subscribed closure of any type: what a [`Subject<T>`](crate::fanout::Subject) holds unless it
+/// is told another type of observer.
+///
+/// It is made by subscribing, and only seen by reference.
+#[repr(C)]
+pub struct Closure<T: ?Sized> {
+    call: unsafe fn(NonNull<()>, &T),
+    /// The closure, in the same node; it is dropped with the node.
+    code: NonNull<()>,
+}
+
+// SAFETY: stands for a closure that is `Send + Sync` (`NewNode::of_closure`).
+unsafe impl<T: ?Sized> Send for Closure<T> {}
+// SAFETY: as for `Send`.
+unsafe impl<T: ?Sized> Sync for Closure<T> {}
+
+impl<T: ?Sized> Observer<T> for Closure<T> {
+    #[inline]
+    fn notify(&self, value: &T) {
+        // SAFETY: `code` is a closure of the type that `call` was made for, and lives in the node
+        // that `self` is a part of.
+        unsafe { (self.call)(self.code, value) };
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for Closure<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Closure")
+    }
+}
+
+/// What is allocated: it starts as a `Closure<T>` does.
+#[repr(C)]
+struct Inline<T: ?Sized, F> {
+    closure: Closure<T>,
+    code: F,
+}
+
+/// # Safety
+/// `code` points to a living `F`.
+unsafe fn call<T: ?Sized, F: Fn(&T)>(code: NonNull<()>, value: &T) {
+    // SAFETY: the caller's promise.
+    let code = unsafe { code.cast::<F>().as_ref() };
+    code(value);
+}
+
+impl NewNode {
+    /// A node whose observer is a `Closure<T>` that calls `code`.
+    pub(super) fn of_closure<T: ?Sized + 'static, F>(code: F) -> Self
+    where
+        F: Fn(&T) + Send + Sync + 'static,
+    {
+        // Behind a stricter alignment the observer would start elsewhere in the node.
+        if align_of::<F>() > align_of::<Head>() {
+            place::<T, Box<F>>(Box::new(code))
+        } else {
+            place::<T, F>(code)
+        }
+    }
+}
+
+fn place<T: ?Sized + 'static, F: Fn(&T) + Send + Sync + 'static>(code: F) -> NewNode {
+    let closure = Closure { call: call::<T, F>, code: NonNull::dangling() };
+    let node = NewNode::of(Inline { closure, code });
+    let place = Node::<Inline<T, F>>::place(node.head());
+    // SAFETY: the node was just made of this type, nobody else knows of it.
+    let inline = unsafe { place.cast::<Inline<T, F>>().as_mut() };
+    inline.closure.code = NonNull::from(&mut inline.code).cast();
+    node
+}

@@ -1,0 +1,16 @@
+//! Fan-out: one publisher, any number of observers, no lock on the way.
+
+mod error;
+mod handles;
+mod inside;
+mod log;
+mod observer;
+mod panics;
+mod subject;
+mod subscription;
+
+pub use error::{Closed, InsideObserver};
+pub use log::Closure;
+pub use observer::Observer;
+pub use subject::Subject;
+pub use subscription::Subscription;

@@ -1,0 +1,189 @@
+//! A subject: those who subscribed are told of every published value.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::error::Closed;
+use super::handles::Handles;
+use super::log::{Closure, TypedLog};
+use super::observer::Observer;
+use super::subscription::Subscription;
+
+/// Tells every subscriber of each published value, on the publisher's thread, in the order of
+/// subscription, without a lock.
+///
+/// A subject is a handle: clones share the subscribers, and dropping the last one closes it. An
+/// observer that holds a clone therefore keeps it open until it is unsubscribed.
+///
+/// `Subject<T>` takes closures of any type. `Subject<T, O>` takes observers of the one type `O`,
+/// stored where the publisher walks: there is no indirect call.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use pondwire::fanout::Subject;
+///
+/// let subject = Subject::<str>::new();
+/// let bytes = Arc::new(AtomicUsize::new(0));
+/// let seen = bytes.clone();
+/// let subscription = subject.subscribe(move |text| {
+///     seen.fetch_add(text.len(), Ordering::Relaxed);
+/// })?;
+/// subject.publish("four");
+/// drop(subscription);
+/// subject.publish("more");
+/// assert_eq!(bytes.load(Ordering::Relaxed), 4);
+/// # Ok::<(), pondwire::fanout::Closed>(())
+/// ```
+pub struct Subject<T: ?Sized, O = Closure<T>> {
+    handles: Handles<O>,
+    values: PhantomData<fn(&T)>,
+}
+
+impl<T: ?Sized + 'static> Subject<T> {
+    /// Subscribes a closure behind all others.
+    ///
+    /// A publish that is running does not call it, every later one does. Cost: one allocation for
+    /// the closure and its entry, now and then one for the entries of many; constant on average,
+    /// and never a wait for a publish.
+    ///
+    /// # Errors
+    /// [`Closed`] after [`close`](Self::close).
+    pub fn subscribe(
+        &self,
+        observer: impl Fn(&T) + Send + Sync + 'static,
+    ) -> Result<Subscription, Closed> {
+        let log = self.typed();
+        log.append_closure(None, observer).map(|node| Subscription::of_node(log.log(), node))
+    }
+
+    /// Subscribes a closure under an id, once: while something is subscribed under `id`, that stays,
+    /// in its place, and `observer` is dropped. The handles of one id are equal: the first that
+    /// unsubscribes, or is dropped, removes it for all.
+    ///
+    /// Cost: as for [`subscribe`](Self::subscribe), and an entry in a map.
+    ///
+    /// ```
+    /// use pondwire::fanout::Subject;
+    ///
+    /// let subject = Subject::<str>::new();
+    /// let first = subject.subscribe_as(7, |_| ())?;
+    /// let second = subject.subscribe_as(7, |_| ())?;
+    /// assert_eq!(subject.len(), 1);
+    /// first.unsubscribe();
+    /// assert_eq!(subject.len(), 0);
+    /// # Ok::<(), pondwire::fanout::Closed>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Closed`] after [`close`](Self::close).
+    pub fn subscribe_as(
+        &self,
+        id: u64,
+        observer: impl Fn(&T) + Send + Sync + 'static,
+    ) -> Result<Subscription, Closed> {
+        let log = self.typed();
+        log.append_closure(Some(id), observer).map(|_| Subscription::of_id(log.log(), id))
+    }
+}
+
+impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
+    /// A subject without subscribers. Cost: one allocation.
+    pub fn new() -> Self {
+        Self { handles: Handles::new(), values: PhantomData }
+    }
+
+    fn typed(&self) -> &TypedLog<O> {
+        self.handles.log()
+    }
+
+    /// [`subscribe`](Subject::subscribe) for an observer of this subject's own type.
+    ///
+    /// # Errors
+    /// [`Closed`] after [`close`](Self::close).
+    pub fn subscribe_observer(&self, observer: O) -> Result<Subscription, Closed> {
+        let log = self.typed();
+        log.append(None, observer).map(|node| Subscription::of_node(log.log(), node))
+    }
+
+    /// [`subscribe_as`](Subject::subscribe_as) for an observer of this subject's own type.
+    ///
+    /// # Errors
+    /// [`Closed`] after [`close`](Self::close).
+    pub fn subscribe_observer_as(&self, id: u64, observer: O) -> Result<Subscription, Closed> {
+        let log = self.typed();
+        log.append(Some(id), observer).map(|_| Subscription::of_id(log.log(), id))
+    }
+
+    /// Tells everyone who is subscribed now, in the order of subscription. After
+    /// [`close`](Self::close) it does nothing.
+    ///
+    /// Observers may publish, subscribe, unsubscribe and close, this subject too: a nested publish
+    /// is delivered at once; who subscribes during a publish is not told by it; who is unsubscribed
+    /// by this thread is not told any more.
+    ///
+    /// Cost: no allocation and no lock; two atomic operations, and a load or two per subscriber.
+    ///
+    /// # Panics
+    /// With the first panic of an observer, after all have been called; or of the `Drop` of one
+    /// that was unsubscribed meanwhile.
+    #[inline]
+    pub fn publish(&self, value: &T) {
+        self.for_each(|observer| observer.notify(value));
+    }
+
+    /// Calls `visit` with every observer, exactly as [`publish`](Self::publish) would notify it.
+    ///
+    /// # Panics
+    /// As for [`publish`](Self::publish).
+    #[inline]
+    pub fn for_each(&self, visit: impl FnMut(&O)) {
+        self.typed().for_each(visit);
+    }
+
+    /// How many are subscribed.
+    pub fn len(&self) -> usize {
+        self.typed().log().len()
+    }
+
+    /// Whether nobody is subscribed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.typed().log().is_closed()
+    }
+
+    /// Unsubscribes everyone, for good: later publishes do nothing, later subscriptions are
+    /// refused. A publish on this thread calls nobody after it, one on another thread at most the
+    /// observer that it is about to call.
+    ///
+    /// Cost: proportional to the number of subscribers, without keeping anyone waiting.
+    ///
+    /// # Panics
+    /// With the panic of an observer's `Drop`, when that is run here.
+    pub fn close(&self) {
+        self.typed().log().close();
+    }
+}
+
+impl<T: ?Sized, O: Observer<T> + 'static> Default for Subject<T, O> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Another handle of the same subject.
+impl<T: ?Sized, O> Clone for Subject<T, O> {
+    fn clone(&self) -> Self {
+        Self { handles: self.handles.clone(), values: PhantomData }
+    }
+}
+
+impl<T: ?Sized, O> fmt::Debug for Subject<T, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handles.describe("Subject", f)
+    }
+}

@@ -1,0 +1,372 @@
+//! The rules of fan-out, one by one.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
+use std::thread;
+
+use pondwire::fanout::{Closed, InsideObserver, Observer, Subject, Subscription};
+
+/// What observers heard, in order.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<(&'static str, i32)>>>);
+
+impl Heard {
+    fn by(&self, name: &'static str) -> impl Fn(&i32) + Send + Sync + 'static {
+        let heard = self.clone();
+        move |value: &i32| heard.note(name, *value)
+    }
+
+    fn note(&self, name: &'static str, value: i32) {
+        self.0.lock().unwrap().push((name, value));
+    }
+
+    fn take(&self) -> Vec<(&'static str, i32)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// Counts how often it was dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// An observer of a type of its own.
+struct Sum(Arc<AtomicUsize>);
+
+impl Observer<usize> for Sum {
+    fn notify(&self, value: &usize) {
+        self.0.fetch_add(*value, Ordering::Relaxed);
+    }
+}
+
+type Slot = Arc<Mutex<Option<Subscription>>>;
+
+#[test]
+fn delivery_is_in_subscription_order_whatever_was_unsubscribed_between() {
+    let subject = Subject::<usize>::new();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let mut kept: Vec<(usize, Subscription)> = Vec::new();
+    let mut next = 0;
+    let mut random = 12345_usize;
+    for round in 0..4000 {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Grows to hundreds, shrinks to a few, and again: chunks of all sizes, merged and not.
+        let grow = (round / 500) % 2 == 0;
+        if kept.is_empty() || (random >> 33) % 4 < if grow { 3 } else { 1 } {
+            let (name, heard) = (next, heard.clone());
+            next += 1;
+            let subscription = subject.subscribe(move |_| heard.lock().unwrap().push(name));
+            kept.push((name, subscription.unwrap()));
+        } else {
+            drop(kept.remove((random >> 40) % kept.len()));
+        }
+        assert_eq!(subject.len(), kept.len());
+        if round % 7 == 0 {
+            subject.publish(&0);
+            let names: Vec<usize> = kept.iter().map(|(name, _)| *name).collect();
+            assert_eq!(std::mem::take(&mut *heard.lock().unwrap()), names, "round {round}");
+        }
+    }
+    assert!(next > 1500);
+}
+
+#[test]
+fn who_subscribes_during_a_publish_hears_the_next_one() {
+    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+    let inner: Slot = Slot::default();
+    let (subject2, heard2, inner2) = (subject.clone(), heard.clone(), inner.clone());
+    let _a = subject.subscribe(move |value| {
+        heard2.note("a", *value);
+        let mut inner = inner2.lock().unwrap();
+        if inner.is_none() {
+            *inner = Some(subject2.subscribe(heard2.by("c")).unwrap());
+        }
+    });
+    let _b = subject.subscribe(heard.by("b"));
+    subject.publish(&1);
+    assert_eq!(heard.take(), [("a", 1), ("b", 1)]);
+    subject.publish(&2);
+    assert_eq!(heard.take(), [("a", 2), ("b", 2), ("c", 2)]);
+    inner.lock().unwrap().take();
+    subject.close();
+}
+
+#[test]
+fn unsubscribing_is_seen_by_the_outer_publish_of_the_same_thread() {
+    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+    let later: Slot = Slot::default();
+    let (heard2, later2) = (heard.clone(), later.clone());
+    let _a = subject.subscribe(move |value| {
+        heard2.note("a", *value);
+        later2.lock().unwrap().take();
+    });
+    *later.lock().unwrap() = Some(subject.subscribe(heard.by("b")).unwrap());
+    let _c = subject.subscribe(heard.by("c"));
+    subject.publish(&1);
+    assert_eq!(heard.take(), [("a", 1), ("c", 1)]);
+    assert_eq!(subject.len(), 2);
+}
+
+#[test]
+fn observers_are_dropped_once_and_as_soon_as_no_publish_can_see_them() {
+    let subject = Subject::<i32>::new();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let dropped = || drops.load(Ordering::SeqCst);
+    let subscribe = |subject: &Subject<i32>| {
+        let counted = Counted(drops.clone());
+        subject.subscribe(move |_| assert!(Arc::strong_count(&counted.0) > 0)).unwrap()
+    };
+    let first = subscribe(&subject);
+    let second = subscribe(&subject);
+    first.unsubscribe();
+    assert_eq!(dropped(), 1, "at once, nobody publishes");
+    first.unsubscribe();
+    drop(first);
+    assert_eq!(dropped(), 1);
+
+    let held = Mutex::new(Some(second));
+    let drops2 = drops.clone();
+    let subject2 = subject.clone();
+    let subscription = subject.subscribe(move |_| {
+        held.lock().unwrap().take();
+        assert_eq!(drops2.load(Ordering::SeqCst), 1, "this publish may have seen it");
+        let _ = &subject2;
+    });
+    subject.publish(&1);
+    assert_eq!(dropped(), 2, "the publisher that leaves last frees it");
+
+    let third = subscribe(&subject);
+    third.detach();
+    assert_eq!(subject.len(), 2);
+    subject.close();
+    assert_eq!(dropped(), 3);
+    drop(subscription);
+    assert!(matches!(subject.subscribe(|_| ()), Err(Closed)));
+}
+
+#[test]
+fn dropping_the_last_handle_closes() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let subject = Subject::<i32>::new();
+    let counted = Counted(drops.clone());
+    let subscription =
+        subject.subscribe(move |_| assert!(Arc::strong_count(&counted.0) > 0)).unwrap();
+    let clone = subject.clone();
+    drop(subject);
+    assert_eq!((drops.load(Ordering::SeqCst), clone.len()), (0, 1));
+    drop(clone);
+    assert_eq!(drops.load(Ordering::SeqCst), 1);
+    subscription.unsubscribe_and_wait().unwrap();
+}
+
+#[test]
+fn a_panicking_observer_robs_nobody() {
+    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+    let _a = subject.subscribe(|_| panic!("first"));
+    let _b = subject.subscribe(heard.by("b"));
+    let _c = subject.subscribe(|_| panic!("second"));
+    let _d = subject.subscribe(heard.by("d"));
+    for round in 0..3 {
+        let panic = catch_unwind(AssertUnwindSafe(|| subject.publish(&round))).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"first"));
+        assert_eq!(heard.take(), [("b", round), ("d", round)]);
+    }
+    assert_eq!(subject.len(), 4);
+}
+
+#[test]
+fn a_panicking_drop_robs_nobody() {
+    struct Bomb(Arc<AtomicUsize>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            panic!("drop");
+        }
+    }
+    let subject = Subject::<i32>::new();
+    let drops = Arc::new(AtomicUsize::new(0));
+    for _ in 0..3 {
+        let bomb = Bomb(drops.clone());
+        subject.subscribe(move |_| assert!(Arc::strong_count(&bomb.0) > 0)).unwrap().detach();
+    }
+    let panic = catch_unwind(AssertUnwindSafe(|| subject.close())).unwrap_err();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"drop"));
+    assert_eq!(drops.load(Ordering::SeqCst), 3);
+    subject.publish(&1);
+}
+
+#[test]
+fn ids_give_set_semantics() {
+    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+    let first = subject.subscribe_as(1, heard.by("a")).unwrap();
+    let second = subject.subscribe_as(1, heard.by("a again")).unwrap();
+    let _other = subject.subscribe_as(2, heard.by("b")).unwrap();
+    subject.publish(&1);
+    assert_eq!(heard.take(), [("a", 1), ("b", 1)]);
+    second.unsubscribe();
+    assert_eq!(subject.len(), 1);
+    let third = subject.subscribe_as(1, heard.by("c")).unwrap();
+    subject.publish(&2);
+    assert_eq!(heard.take(), [("b", 2), ("c", 2)], "again is behind the others");
+    drop(second);
+    assert_eq!(subject.len(), 2, "a used handle removes nothing when it goes");
+    drop(first);
+    assert_eq!(subject.len(), 1, "an unused one does");
+    drop(third);
+    assert_eq!(subject.len(), 1);
+}
+
+#[test]
+fn nested_publishes_run_at_once() {
+    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+    let (subject2, heard2) = (subject.clone(), heard.clone());
+    let _a = subject.subscribe(move |value| {
+        heard2.note("a", *value);
+        if *value == 1 {
+            subject2.publish(&100);
+        }
+    });
+    let _b = subject.subscribe(heard.by("b"));
+    subject.publish(&1);
+    assert_eq!(heard.take(), [("a", 1), ("a", 100), ("b", 100), ("b", 1)]);
+    subject.close();
+}
+
+#[test]
+fn closing_inside_an_observer_ends_the_publish() {
+    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+    let (subject2, heard2) = (subject.clone(), heard.clone());
+    let a = subject.subscribe(move |value| {
+        heard2.note("a", *value);
+        subject2.close();
+        subject2.close();
+    });
+    let b = subject.subscribe(heard.by("b"));
+    subject.publish(&1);
+    subject.publish(&2);
+    assert_eq!(heard.take(), [("a", 1)]);
+    assert!(subject.is_closed() && subject.is_empty());
+    assert_eq!(
+        subject.subscribe(|_| ()).unwrap_err().to_string(),
+        "Cannot subscribe to a closed subject"
+    );
+    drop((a, b));
+}
+
+#[test]
+fn waiting_inside_an_observer_is_refused() {
+    let (subject, other) = (Subject::<i32>::new(), Subject::<i32>::new());
+    let elsewhere = other.subscribe(|_| ()).unwrap();
+    let own: Arc<OnceLock<Subscription>> = Arc::default();
+    let own2 = own.clone();
+    let (sender, results) = mpsc::channel();
+    let subscription = subject.subscribe(move |_| {
+        sender.send(own2.get().unwrap().unsubscribe_and_wait()).unwrap();
+        sender.send(elsewhere.unsubscribe_and_wait()).unwrap();
+    });
+    own.set(subscription.unwrap()).unwrap();
+    subject.publish(&1);
+    assert_eq!(results.try_iter().collect::<Vec<_>>(), [Err(InsideObserver); 2]);
+    assert_eq!((subject.len(), other.len()), (1, 1), "nothing was unsubscribed");
+    own.get().unwrap().unsubscribe_and_wait().unwrap();
+    assert_eq!(subject.len(), 0);
+}
+
+#[test]
+fn unsubscribe_and_wait_outlasts_the_call_that_runs() {
+    let subject = Subject::<i32>::new();
+    let (inside, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let done = Arc::new(AtomicUsize::new(0));
+    let (inside2, go_on2, done2) = (inside.clone(), go_on.clone(), done.clone());
+    let subscription = subject
+        .subscribe(move |_| {
+            inside2.wait();
+            go_on2.wait();
+            thread::sleep(std::time::Duration::from_millis(20));
+            done2.fetch_add(1, Ordering::SeqCst);
+        })
+        .unwrap();
+    let publisher = thread::spawn({
+        let subject = subject.clone();
+        move || subject.publish(&1)
+    });
+    inside.wait();
+    subscription.unsubscribe();
+    assert_eq!((done.load(Ordering::SeqCst), subject.len()), (0, 0), "does not wait");
+    go_on.wait();
+    subscription.unsubscribe_and_wait().unwrap();
+    assert_eq!(done.load(Ordering::SeqCst), 1);
+    publisher.join().unwrap();
+}
+
+#[test]
+fn subscribing_does_not_wait_for_a_publish() {
+    let subject = Subject::<i32>::new();
+    let (inside, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (inside2, go_on2) = (inside.clone(), go_on.clone());
+    let _stalled = subject.subscribe(move |_| {
+        inside2.wait();
+        go_on2.wait();
+    });
+    let publisher = thread::spawn({
+        let subject = subject.clone();
+        move || subject.publish(&1)
+    });
+    inside.wait();
+    // All of this while an observer is stalled.
+    let many: Vec<_> = (0..2000).map(|_| subject.subscribe(|_| ()).unwrap()).collect();
+    assert_eq!(subject.len(), 2001);
+    drop(many);
+    assert_eq!(subject.len(), 1);
+    go_on.wait();
+    publisher.join().unwrap();
+}
+
+#[test]
+fn typed_observers_are_called_and_visited() {
+    let subject: Subject<usize, Sum> = Subject::new();
+    let sums: Vec<_> = (0..100).map(|_| Arc::new(AtomicUsize::new(0))).collect();
+    let kept: Vec<_> =
+        sums.iter().map(|sum| subject.subscribe_observer(Sum(sum.clone())).unwrap()).collect();
+    let again = subject.subscribe_observer_as(1, Sum(sums[0].clone())).unwrap();
+    subject.publish(&3);
+    subject.publish(&4);
+    assert_eq!(sums[0].load(Ordering::Relaxed), 14);
+    assert!(sums[1..].iter().all(|sum| sum.load(Ordering::Relaxed) == 7));
+    let mut seen = Vec::new();
+    subject.for_each(|Sum(sum)| seen.push(Arc::as_ptr(sum)));
+    let expected = sums.iter().chain([&sums[0]]).map(Arc::as_ptr);
+    assert_eq!(seen, expected.collect::<Vec<_>>());
+    drop((kept, again));
+    assert!(subject.is_empty());
+}
+
+#[test]
+fn closures_of_any_size_and_alignment_keep_their_data() {
+    #[repr(align(64))]
+    struct Aligned([u8; 64]);
+    let subject = Subject::<usize>::new();
+    let sum = Arc::new(AtomicUsize::new(0));
+    let (sum2, sum3) = (sum.clone(), sum.clone());
+    let aligned = Aligned([3; 64]);
+    let _zero_sized = subject.subscribe(|_| ());
+    let _aligned = subject.subscribe(move |value| {
+        assert!(std::ptr::from_ref(&aligned).addr().is_multiple_of(64));
+        sum2.fetch_add(
+            value * aligned.0.iter().map(|&n| usize::from(n)).sum::<usize>(),
+            Ordering::Relaxed,
+        );
+    });
+    let large = [1_u8; 5000];
+    let _large = subject.subscribe(move |value| {
+        sum3.fetch_add(value * large.len(), Ordering::Relaxed);
+    });
+    subject.publish(&2);
+    assert_eq!(sum.load(Ordering::Relaxed), 2 * 3 * 64 + 2 * 5000);
+}
