@@ -4,6 +4,8 @@ mod error;
 mod handles;
 mod inside;
 mod log;
+#[cfg(all(test, pondwire_loom))]
+mod models;
 mod observer;
 mod panics;
 mod subject;

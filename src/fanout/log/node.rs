@@ -92,14 +92,14 @@ impl NewNode {
 /// # Safety
 /// `item` is the head of a `Node<O>` that nobody uses any more.
 unsafe fn free<O>(item: NonNull<Item>) {
-    // SAFETY: allocated as this box; both structs start with the item (`repr(C)`).
-    let node = unsafe { Box::from_raw(item.cast::<Node<O>>().as_ptr()) };
+    let node = item.cast::<Node<O>>().as_ptr();
     // A model keeps the memory: a use after free is to meet the canary, not the allocator.
     #[cfg(pondwire_loom)]
-    let node = {
-        let node = Box::leak(node);
-        // SAFETY: the last use of the observer.
-        unsafe { std::ptr::drop_in_place(&raw mut node.observer) }
-    };
-    drop(node);
+    // SAFETY: the caller's promise.
+    unsafe {
+        std::ptr::drop_in_place(&raw mut (*node).observer);
+    }
+    #[cfg(not(pondwire_loom))]
+    // SAFETY: allocated as this box; both structs start with the item (`repr(C)`).
+    drop(unsafe { Box::from_raw(node) });
 }
