@@ -67,7 +67,7 @@ pub use error::{
     BoxError, ErrorKind, InvalidCode, MultiError, PondError, ValidationError, add_error, combine,
     status,
 };
-pub use fanout::{Subject, Subscription};
+pub use fanout::{BehaviorSubject, Subject, Subscription};
 pub use frame::Frame;
 pub use limits::{Limits, ParseOptions};
 pub use payload::{Elements, Members, Payload, Value};

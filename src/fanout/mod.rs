@@ -1,5 +1,6 @@
 //! Fan-out: one publisher, any number of observers, no lock on the way.
 
+mod behavior;
 mod error;
 mod handles;
 mod inside;
@@ -11,8 +12,9 @@ mod panics;
 mod subject;
 mod subscription;
 
+pub use behavior::BehaviorSubject;
 pub use error::{Closed, InsideObserver};
-pub use log::Closure;
+pub use log::{Closure, ValueRef};
 pub use observer::Observer;
 pub use subject::Subject;
 pub use subscription::Subscription;

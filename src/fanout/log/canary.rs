@@ -1,7 +1,6 @@
 //! Tells the models of a use after free; nothing at all outside of them.
 
 /// A part of everything that publishers reach and writers free.
-#[derive(Default)]
 pub(super) struct Canary {
     /// Reads and the one write must be ordered, or loom says so; a read after the write fails.
     #[cfg(pondwire_loom)]
@@ -9,6 +8,20 @@ pub(super) struct Canary {
 }
 
 impl Canary {
+    /// What this is part of is being made: publishers must be ordered behind that too.
+    pub(super) fn new() -> Self {
+        #[cfg(pondwire_loom)]
+        let freed = {
+            let freed = loom::cell::Cell::new(false);
+            freed.set(false);
+            freed
+        };
+        Self {
+            #[cfg(pondwire_loom)]
+            freed,
+        }
+    }
+
     /// A publisher is about to use what this is part of.
     #[inline]
     pub(super) fn check(&self) {

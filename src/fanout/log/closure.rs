@@ -39,10 +39,10 @@ impl<T: ?Sized> fmt::Debug for Closure<T> {
     }
 }
 
-/// What is allocated: it starts as a `Closure<T>` does.
+/// What is allocated: it starts with what the log takes it for.
 #[repr(C)]
-struct Inline<T: ?Sized, F> {
-    closure: Closure<T>,
+struct Inline<P, F> {
+    observer: P,
     code: F,
 }
 
@@ -54,27 +54,46 @@ unsafe fn call<T: ?Sized, F: Fn(&T)>(code: NonNull<()>, value: &T) {
     code(value);
 }
 
+/// How a `Closure<T>` is part of the observers of a log.
+pub(super) trait Holds<T: ?Sized>: Send + Sync + 'static {
+    fn holding(closure: Closure<T>) -> Self;
+    fn held(&mut self) -> &mut Closure<T>;
+}
+
+impl<T: ?Sized + 'static> Holds<T> for Closure<T> {
+    fn holding(closure: Self) -> Self {
+        closure
+    }
+
+    fn held(&mut self) -> &mut Self {
+        self
+    }
+}
+
 impl NewNode {
-    /// A node whose observer is a `Closure<T>` that calls `code`.
-    pub(super) fn of_closure<T: ?Sized + 'static, F>(code: F) -> Self
+    /// A node whose observer is a `P` with a `Closure<T>` that calls `code`.
+    pub(super) fn of_closure<T: ?Sized + 'static, P: Holds<T>, F>(code: F) -> Self
     where
         F: Fn(&T) + Send + Sync + 'static,
     {
         // Behind a stricter alignment the observer would start elsewhere in the node.
         if align_of::<F>() > align_of::<Head>() {
-            place::<T, Box<F>>(Box::new(code))
+            place::<T, P, Box<F>>(Box::new(code))
         } else {
-            place::<T, F>(code)
+            place::<T, P, F>(code)
         }
     }
 }
 
-fn place<T: ?Sized + 'static, F: Fn(&T) + Send + Sync + 'static>(code: F) -> NewNode {
+fn place<T: ?Sized + 'static, P: Holds<T>, F>(code: F) -> NewNode
+where
+    F: Fn(&T) + Send + Sync + 'static,
+{
+    const { assert!(align_of::<P>() <= align_of::<Head>()) }
     let closure = Closure { call: call::<T, F>, code: NonNull::dangling() };
-    let node = NewNode::of(Inline { closure, code });
-    let place = Node::<Inline<T, F>>::place(node.head());
+    let node = NewNode::of(Inline { observer: P::holding(closure), code });
     // SAFETY: the node was just made of this type, nobody else knows of it.
-    let inline = unsafe { place.cast::<Inline<T, F>>().as_mut() };
-    inline.closure.code = NonNull::from(&mut inline.code).cast();
+    let inline = unsafe { Node::<Inline<P, F>>::place(node.head()).as_mut() };
+    inline.observer.held().code = NonNull::from(&mut inline.code).cast();
     node
 }

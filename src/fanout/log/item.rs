@@ -20,7 +20,7 @@ pub(in crate::fanout) struct Item {
 impl Item {
     /// `free` must free the allocation that this is the head of.
     pub(super) fn new(free: unsafe fn(NonNull<Item>)) -> Self {
-        Self { link: Cell::new(ptr::null_mut()), free, canary: Canary::default() }
+        Self { link: Cell::new(ptr::null_mut()), free, canary: Canary::new() }
     }
 }
 

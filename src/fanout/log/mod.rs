@@ -5,10 +5,12 @@ mod canary;
 mod chunk;
 mod closure;
 mod item;
+mod joining;
 mod node;
 pub(in crate::fanout) mod order;
 mod reclaim;
 mod typed;
+mod value;
 mod writer;
 
 use std::ptr::{self, NonNull};
@@ -16,10 +18,12 @@ use std::ptr::{self, NonNull};
 use chunk::{Chunk, ChunkPtr, follow};
 pub use closure::Closure;
 use item::Item;
+pub(in crate::fanout) use joining::Joining;
 use node::{Head, NewNode, Node};
-use order::LIMIT;
-use reclaim::Readers;
+use order::{APPEND, LIMIT};
+use reclaim::{Entered, Readers};
 pub(in crate::fanout) use typed::TypedLog;
+pub use value::ValueRef;
 use writer::{Writer, gather};
 
 use super::error::Closed;
@@ -37,6 +41,8 @@ pub(in crate::fanout) struct Log {
     len: AtomicUsize,
     /// How many handles of the subject there are.
     pub(in crate::fanout) handles: AtomicUsize,
+    /// The latest value of a behavior subject.
+    current: AtomicPtr<Item>,
     /// Unlinked by publishers without the lock; the newest first.
     retired: AtomicPtr<Item>,
     writer: Mutex<Writer>,
@@ -57,6 +63,13 @@ unsafe impl Send for NodeRef {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for NodeRef {}
 
+/// What became of a node that was to be appended.
+enum Appended {
+    New(NodeRef),
+    /// Something is subscribed under its id.
+    There(NodeRef),
+}
+
 /// Where a walk has got to.
 struct Cursor {
     chunk: Option<ChunkPtr>,
@@ -72,6 +85,7 @@ impl Log {
             closed: AtomicBool::new(false),
             len: AtomicUsize::new(0),
             handles: AtomicUsize::new(1),
+            current: AtomicPtr::new(ptr::null_mut()),
             retired: AtomicPtr::new(ptr::null_mut()),
             writer: Mutex::new(Writer::new()),
         }
@@ -89,31 +103,53 @@ impl Log {
     /// there is no new one.
     fn append(&self, id: Option<u64>, node: NewNode) -> Result<NodeRef, Closed> {
         let mut node = Some(node);
-        self.write(|writer| {
-            if writer.closed {
-                return Err(Closed);
+        self.write(|writer| match writer.link(self, id, &mut node)? {
+            Appended::There(there) => Ok(there),
+            Appended::New(new) => {
+                writer.count(self, new.0);
+                Ok(new)
             }
-            if let Some(id) = id
-                && let Some(there) = writer.ids.get(&id)
-            {
-                return Ok(NodeRef(*there));
-            }
-            let node = node.take().expect("taken once");
-            let head = node.head();
-            if let Some(id) = id {
-                writer.ids.insert(id, head);
-            }
-            node.link();
-            writer.append(self, head);
-            writer.count(self, head);
-            Ok(NodeRef(head))
         })
+    }
+
+    /// [`append`](Self::append) that leaves `node` there if it is not used, and does not count it.
+    fn append_uncounted(
+        &self,
+        id: Option<u64>,
+        node: &mut Option<NewNode>,
+    ) -> Result<Appended, Closed> {
+        self.write(|writer| writer.link(self, id, node))
     }
 
     /// Unsubscribes a node if `claim`, called under the lock, says that it was not before.
     pub(in crate::fanout) fn remove(&self, node: NodeRef, claim: impl FnOnce() -> bool) {
         self.write(|writer| {
             if claim() && !writer.closed {
+                writer.remove(self, node.0);
+            }
+        });
+    }
+
+    /// Counts a node that was appended uncounted; the caller has not left since.
+    fn count(&self, node: NodeRef) -> Result<(), Closed> {
+        self.write(|writer| {
+            if writer.closed {
+                return Err(Closed);
+            }
+            if writer::head(&node.0).is_alive() {
+                writer.count(self, node.0);
+            }
+            Ok(())
+        })
+    }
+
+    /// Unsubscribes a node that was not counted yet; the caller has not left since it appended it.
+    fn give_up(&self, node: NodeRef, id: Option<u64>) {
+        self.write(|writer| {
+            if !writer.closed && writer::head(&node.0).is_alive() {
+                if let Some(id) = id {
+                    writer.ids.remove(&id);
+                }
                 writer.remove(self, node.0);
             }
         });
@@ -134,15 +170,57 @@ impl Log {
     /// # Safety
     /// Every node's observer is an `O`, or starts as one does.
     #[inline]
-    unsafe fn for_each<O>(&self, mut visit: impl FnMut(&O)) {
+    unsafe fn for_each<O>(&self, visit: impl FnMut(&O)) {
         let entered = self.enter();
-        let mut panics = FirstPanic::default();
         let limit = self.appended.load(LIMIT.order());
+        // SAFETY: passed on.
+        unsafe { self.for_each_up_to(entered, limit, visit) };
+    }
+
+    /// [`for_each`](Self::for_each) of those before `limit`, which was read after entering.
+    ///
+    /// # Safety
+    /// As for `for_each`.
+    #[inline]
+    unsafe fn for_each_up_to<O>(
+        &self,
+        entered: Entered<'_>,
+        limit: u64,
+        mut visit: impl FnMut(&O),
+    ) {
+        let mut panics = FirstPanic::default();
         let mut cursor = Cursor { chunk: follow(&self.head), index: 0 };
-        // SAFETY: passed on; entered above.
+        // SAFETY: passed on; entered.
         while !panics.run(|| unsafe { self.walk(limit, &mut cursor, &mut visit) }) {}
         panics.run(|| drop(entered));
         panics.resume();
+    }
+
+    /// How many were appended up to now, in one order for all who append and ask (a release
+    /// sequence): who appends after this sees what the asker did before.
+    fn limit_now(&self) -> u64 {
+        self.appended.fetch_add(0, APPEND.order())
+    }
+
+    /// Hands over what this thread has unlinked without the lock; it must have entered. Freed by
+    /// the next one who holds the lock: see `reclaim`.
+    fn retire(&self, item: NonNull<Item>) {
+        // SAFETY: unlinked, but not freed: it is in no bag yet.
+        let head = unsafe { item.as_ref() };
+        let mut next = self.retired.load(Ordering::Relaxed);
+        loop {
+            head.link.set(next);
+            let push = self.retired.compare_exchange_weak(
+                next,
+                item.as_ptr(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            match push {
+                Ok(_) => return,
+                Err(newer) => next = newer,
+            }
+        }
     }
 
     /// Goes on from `cursor`, which is past a node when that is visited: a panic skips nobody.
@@ -190,7 +268,10 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         // The rest goes with the generations.
-        self.writer.lock().take_retired(self);
+        if let Some(current) = NonNull::new(self.current.load(Ordering::Relaxed)) {
+            self.retire(current);
+            self.writer.lock().take_retired(self);
+        }
         drop(gather(follow(&self.head)));
     }
 }

@@ -139,7 +139,7 @@ impl Released {
 
 /// A publisher, or another reader, between entering and leaving: nothing that it can reach is
 /// freed. Leaves when it is dropped, which may free garbage and so run observers' `Drop`.
-pub(super) struct Entered<'a> {
+pub(in crate::fanout) struct Entered<'a> {
     log: &'a Log,
     phase: usize,
     _inside: Inside,
@@ -150,7 +150,8 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let readers = &self.log.readers;
         let last = readers.active[self.phase].fetch_sub(1, LEAVE.order()) == 1;
-        if last && readers.awaited.load(Ordering::Relaxed) & (1 << self.phase) != 0 {
+        let awaited = last && readers.awaited.load(Ordering::Relaxed) & (1 << self.phase) != 0;
+        if awaited || !self.log.retired.load(Ordering::Relaxed).is_null() {
             self.log.collect();
         }
     }

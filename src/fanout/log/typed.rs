@@ -36,7 +36,7 @@ impl<T: ?Sized + 'static> TypedLog<Closure<T>> {
         id: Option<u64>,
         closure: impl Fn(&T) + Send + Sync + 'static,
     ) -> Result<NodeRef, Closed> {
-        self.log.append(id, NewNode::of_closure(closure))
+        self.log.append(id, NewNode::of_closure::<T, Closure<T>, _>(closure))
     }
 }
 

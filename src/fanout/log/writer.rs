@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::ptr::NonNull;
 
-use super::Log;
 use super::chunk::{ChunkPtr, SLOTS, follow, link};
 use super::item::{Bag, Item};
-use super::node::Head;
+use super::node::{Head, NewNode};
 use super::order::APPEND;
 use super::reclaim::Generations;
+use super::{Appended, Log, NodeRef};
+use crate::fanout::error::Closed;
 use crate::sync::atomic::Ordering;
 
 /// What the lock protects.
@@ -48,8 +49,34 @@ impl Writer {
         }
     }
 
+    /// Appends the node, if it is not closed and there is no other of that id; counting is up to
+    /// the caller.
+    pub(super) fn link(
+        &mut self,
+        log: &Log,
+        id: Option<u64>,
+        node: &mut Option<NewNode>,
+    ) -> Result<Appended, Closed> {
+        if self.closed {
+            return Err(Closed);
+        }
+        if let Some(id) = id
+            && let Some(there) = self.ids.get(&id)
+        {
+            return Ok(Appended::There(NodeRef(*there)));
+        }
+        let node = node.take().expect("there is a node to append");
+        let head = node.head();
+        if let Some(id) = id {
+            self.ids.insert(id, head);
+        }
+        node.link();
+        self.append(log, head);
+        Ok(Appended::New(NodeRef(head)))
+    }
+
     /// Puts `node` behind all others.
-    pub(super) fn append(&mut self, log: &Log, node: NonNull<Head>) {
+    fn append(&mut self, log: &Log, node: NonNull<Head>) {
         let tail = match self.tail {
             Some(tail) if tail.get().used.get() < tail.slots().len() => tail,
             _ => self.grow(log),
@@ -176,7 +203,7 @@ impl Writer {
 }
 
 /// The head of a node that is linked, or that its creator still holds.
-fn head(node: &NonNull<Head>) -> &Head {
+pub(super) fn head(node: &NonNull<Head>) -> &Head {
     // SAFETY: invariant 3.
     unsafe { node.as_ref() }
 }
