@@ -17,6 +17,7 @@ pub fn section(plan: &Plan) -> Section {
         payloads::SIZES.into_iter().filter_map(|size| row::<Document>(plan, "struct", size));
     let values = payloads::SIZES.into_iter().filter_map(|size| row::<Value>(plan, "Value", size));
     Section {
+        size: "bytes",
         title: "Decode a payload, ns",
         note: "Text in, a struct with owned fields or a `serde_json::Value` out. pondwire's \
                payload is validated already; the others do it as they go. simd-json: tape with \

@@ -24,6 +24,7 @@ pub fn section(plan: &Plan) -> Section {
         .map(|(name, size)| row(plan, name, size))
         .collect();
     Section {
+        size: "bytes",
         title: "Encode, ns per broadcast",
         note: "Sizes are the payload's. pondwire: `Frame::broadcast` from a parsed message, the \
                WebSocket head included. serde_json and sonic-rs: the struct with the raw payload \

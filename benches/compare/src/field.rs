@@ -41,6 +41,7 @@ pub fn section(plan: &Plan) -> Section {
         plan.race(name, 1, SIZE, contenders)
     });
     Section {
+        size: "bytes",
         title: "Get one field of a payload, ns",
         note: "The value of the last key. `get`: `Payload::get`, on a payload that parsing has \
                validated; `validate + get`: both, from text. sonic-rs: the checked `get`, which \

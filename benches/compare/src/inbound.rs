@@ -24,6 +24,7 @@ pub fn section(plan: &Plan) -> Section {
         })
         .collect();
     Section {
+        size: "bytes",
         title: "Parse, ns per message",
         note: "Unchecked bytes in; action, event, channel name, request id and payload out, the \
                whole frame validated. pondwire: borrowed views. pondsocket-common: its own \

@@ -1,10 +1,10 @@
 //! pondwire beside its peers, as Markdown tables of times and ratios.
 //!
 //! ```text
-//! cargo run --release -- [--rounds N] [--workload NAME] [--markdown-out FILE]
+//! cargo run --release -- [--rounds N] [--section NAME] [--workload NAME] [--markdown-out FILE]
 //! ```
 //!
-//! `--workload` takes the name of one row. All contenders of a row take turns in every round, so
+//! `--section` takes `codec` or `fanout`, `--workload` the name of one row. All contenders of a row take turns in every round, so
 //! that a machine that speeds up or slows down does so for all; a time is the median of the
 //! rounds. sonic-rs picks its instruction set when it is compiled, the others when they start:
 //! build with `RUSTFLAGS=-Ctarget-cpu=native` too before judging it.
@@ -12,6 +12,7 @@
 mod bench;
 mod decode;
 mod encode;
+mod fanout;
 mod field;
 mod inbound;
 mod payloads;
@@ -24,21 +25,43 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use bench::Plan;
+use report::Section;
 
-const USAGE: &str = "usage: compare [--rounds N] [--workload NAME] [--markdown-out FILE]";
+const USAGE: &str =
+    "usage: compare [--rounds N] [--section codec|fanout] [--workload NAME] [--markdown-out FILE]";
+
+type Measure = fn(&Plan) -> Section;
+
+const CODEC: &[Measure] = &[
+    inbound::section,
+    encode::section,
+    text::escapes,
+    text::newlines,
+    decode::section,
+    field::section,
+];
+const FANOUT: &[Measure] =
+    &[fanout::publish, fanout::churn, fanout::publishing, fanout::subscribing];
 
 struct Options {
     plan: Plan,
+    sections: Vec<Measure>,
     markdown_out: Option<String>,
 }
 
 impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
-        let mut options = Self { plan: Plan { rounds: 51, only: None }, markdown_out: None };
+        let mut options = Self {
+            plan: Plan { rounds: 51, only: None },
+            sections: [CODEC, FANOUT].concat(),
+            markdown_out: None,
+        };
         while let Some(flag) = args.next() {
             let value = args.next()?;
             match flag.as_str() {
                 "--rounds" => options.plan.rounds = value.parse().ok().filter(|&n| n > 0)?,
+                "--section" if value == "codec" => options.sections = CODEC.to_vec(),
+                "--section" if value == "fanout" => options.sections = FANOUT.to_vec(),
                 "--workload" => options.plan.only = Some(value),
                 "--markdown-out" => options.markdown_out = Some(value),
                 _ => return None,
@@ -49,18 +72,11 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    let Some(Options { plan, markdown_out }) = Options::parse(env::args().skip(1)) else {
+    let Some(Options { plan, sections, markdown_out }) = Options::parse(env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let sections = [
-        inbound::section(&plan),
-        encode::section(&plan),
-        text::escapes(&plan),
-        text::newlines(&plan),
-        decode::section(&plan),
-        field::section(&plan),
-    ];
+    let sections: Vec<Section> = sections.iter().map(|measure| measure(&plan)).collect();
     if sections.iter().all(|section| section.rows.is_empty()) {
         eprintln!("no row has this name; see profiles/workloads and the table");
         return ExitCode::FAILURE;

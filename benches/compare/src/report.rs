@@ -9,13 +9,24 @@ use crate::bench::{Plan, Row};
 /// A table. Ratios are to its first column.
 pub struct Section {
     pub title: &'static str,
+    /// What the second column counts.
+    pub size: &'static str,
     pub note: &'static str,
     pub rows: Vec<Row>,
 }
 
 const LOCK: &str = include_str!("../Cargo.lock");
-const PEERS: [&str; 6] =
-    ["pondwire", "pondsocket-common", "serde_json", "simd-json", "sonic-rs", "serde"];
+const PEERS: [&str; 9] = [
+    "pondwire",
+    "pondsocket-common",
+    "serde_json",
+    "simd-json",
+    "sonic-rs",
+    "serde",
+    "parking_lot",
+    "arc-swap",
+    "dashmap",
+];
 
 pub fn markdown(plan: &Plan, sections: &[Section]) -> String {
     let mut out = header(plan);
@@ -49,7 +60,7 @@ fn table(out: &mut String, section: &Section) {
     let Row { times, .. } = &section.rows[0];
     let columns: Vec<&str> = times.iter().map(|(name, _)| *name).collect();
     writeln!(out, "\n### {}\n\n{}\n", section.title, section.note).unwrap();
-    writeln!(out, "| | bytes | {} |", columns.join(" | ")).unwrap();
+    writeln!(out, "| | {} | {} |", section.size, columns.join(" | ")).unwrap();
     writeln!(out, "|---|{}", "---:|".repeat(columns.len() + 1)).unwrap();
     for row in &section.rows {
         let base = row.times[0].1;

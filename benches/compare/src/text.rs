@@ -26,6 +26,7 @@ pub fn escapes(plan: &Plan) -> Section {
         .map(|(name, size, percent)| escape_row(plan, name, size, percent))
         .collect();
     Section {
+        size: "bytes",
         title: "Escape, ns per broadcast",
         note: "A frame with the text as its event and `{}` as its payload; bytes are the text's. \
                serde_json and sonic-rs: the struct to a `Vec`. The floor: one allocation and a \
@@ -63,6 +64,7 @@ pub fn newlines(plan: &Plan) -> Section {
         .map(|(name, size)| newlines_row(plan, name, size))
         .collect();
     Section {
+        size: "bytes",
         title: "Take newlines out, ns per broadcast",
         note: "`Frame::broadcast` of a payload that is written over many lines, which become \
                spaces, and of the same with spaces. The floor: one allocation and a copy of the \

@@ -1,0 +1,332 @@
+//! Eight threads that subscribe, unsubscribe, publish and close, with observers that panic and that
+//! come back: the promises of rule 2, the order per subscriber, and one drop for each.
+//!
+//! `PONDWIRE_STRESS_SECONDS` says for how long (1). Run under sanitizers:
+//! ```text
+//! RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+//!     TSAN_OPTIONS=suppressions=tests/tsan-suppressions.txt \
+//!     cargo test --target x86_64-unknown-linux-gnu --target-dir target/tsan --test fanout_stress
+//! ```
+
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, set_hook, take_hook};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pondwire::{BehaviorSubject, Subject, Subscription};
+use support::Random;
+
+const THREADS: usize = 8;
+/// Each thread publishes in one lane, and from inside observers in another: a nested publish
+/// overtakes the one around it.
+const LANES: usize = 2 * THREADS;
+const ALIVE: u64 = 0x5EED_0B5E_77E7_A11E;
+
+fn duration() -> Duration {
+    let seconds = std::env::var("PONDWIRE_STRESS_SECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs_f64(seconds.unwrap_or(1.0))
+}
+
+/// What an observer panics with when it is meant to.
+struct Boom;
+
+/// Keeps the panics that are meant to be off the terminal.
+fn quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let hook = take_hook();
+        set_hook(Box::new(move |info| {
+            if !info.payload().is::<Boom>() {
+                hook(info);
+            }
+        }));
+    });
+}
+
+#[derive(Default)]
+struct Counters {
+    /// Stamps every publish when it begins.
+    stamp: AtomicU64,
+    made: AtomicUsize,
+    dropped: AtomicUsize,
+    calls: AtomicU64,
+    panics: AtomicU64,
+    nested: AtomicU64,
+    waited: AtomicU64,
+    closed: AtomicU64,
+}
+
+struct Message {
+    lane: usize,
+    /// Increases in its lane.
+    number: u64,
+    stamp: u64,
+}
+
+/// The part of an observer that its subscriber keeps.
+struct Shared {
+    /// The stamp after `unsubscribe` returned: none that is as late may come. 0 before.
+    gone: AtomicU64,
+    /// Set after `unsubscribe_and_wait` returned: nothing may come.
+    over: AtomicBool,
+    /// The latest number heard in each lane.
+    heard: [AtomicU64; LANES],
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Temper {
+    Calm,
+    Panics,
+    Publishes,
+    Subscribes,
+}
+
+struct Observer {
+    magic: AtomicU64,
+    shared: Arc<Shared>,
+    world: Arc<World>,
+    subject: Subject<Message>,
+    temper: Temper,
+}
+
+impl Observer {
+    fn told(&self, message: &Message) {
+        assert_eq!(self.magic.load(Ordering::Relaxed), ALIVE, "called after it was dropped");
+        self.world.counters.calls.fetch_add(1, Ordering::Relaxed);
+        let Shared { gone, over, heard } = &*self.shared;
+        assert!(!over.load(Ordering::Acquire), "called after unsubscribe_and_wait");
+        let gone = gone.load(Ordering::Acquire);
+        assert!(gone == 0 || message.stamp < gone, "called by a publish that began later");
+        let before = heard[message.lane].swap(message.number, Ordering::Relaxed);
+        assert!(before < message.number, "{before} then {}", message.number);
+        match self.temper {
+            Temper::Calm => {}
+            Temper::Panics => panic_any(Boom),
+            // Not out of a nested publish, it would not end.
+            Temper::Publishes if message.lane < THREADS => {
+                self.world.counters.nested.fetch_add(1, Ordering::Relaxed);
+                self.world.publish(&self.subject, message.lane + THREADS);
+            }
+            Temper::Subscribes if message.number.is_multiple_of(8) => {
+                if let Ok(subscription) = self.subject.subscribe(|_| ()) {
+                    assert!(subscription.unsubscribe_and_wait().is_err());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        assert_eq!(self.magic.swap(0, Ordering::Relaxed), ALIVE, "dropped twice");
+        self.world.counters.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct World {
+    counters: Counters,
+    numbers: [AtomicU64; LANES],
+    subject: Mutex<Subject<Message>>,
+}
+
+impl World {
+    /// Publishes from the thread that owns the lane.
+    fn publish(&self, subject: &Subject<Message>, lane: usize) -> u64 {
+        let number = self.numbers[lane].fetch_add(1, Ordering::Relaxed) + 1;
+        let stamp = self.counters.stamp.fetch_add(1, Ordering::AcqRel) + 1;
+        let message = Message { lane, number, stamp };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| subject.publish(&message))) {
+            if !panic.is::<Boom>() {
+                std::panic::resume_unwind(panic);
+            }
+            self.counters.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        number
+    }
+
+    fn subscribe(
+        self: &Arc<Self>,
+        subject: &Subject<Message>,
+        temper: Temper,
+    ) -> Option<(Subscription, Arc<Shared>)> {
+        let shared = Arc::new(Shared {
+            gone: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            heard: Default::default(),
+        });
+        let observer = Observer {
+            magic: AtomicU64::new(ALIVE),
+            shared: shared.clone(),
+            world: self.clone(),
+            subject: subject.clone(),
+            temper,
+        };
+        self.counters.made.fetch_add(1, Ordering::Relaxed);
+        let subscription = subject.subscribe(move |message| observer.told(message)).ok()?;
+        Some((subscription, shared))
+    }
+
+    fn current(&self) -> Subject<Message> {
+        self.subject.lock().unwrap().clone()
+    }
+
+    /// Everyone finds the new subject when the old one refuses.
+    fn replace(&self) {
+        let old = std::mem::take(&mut *self.subject.lock().unwrap());
+        old.close();
+        assert!(old.is_empty());
+        self.counters.closed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn live(self: &Arc<Self>, lane: usize, mut random: Random, until: Instant) {
+        let mut subject = self.current();
+        let mut kept: Vec<(Subscription, Arc<Shared>)> = Vec::new();
+        while Instant::now() < until {
+            match random.below(64) {
+                0..24 if kept.len() < 12 => {
+                    let temper = match random.below(40) {
+                        0 => Temper::Panics,
+                        1 => Temper::Publishes,
+                        2 => Temper::Subscribes,
+                        _ => Temper::Calm,
+                    };
+                    match self.subscribe(&subject, temper) {
+                        Some(new) => kept.push(new),
+                        None => {
+                            kept.clear();
+                            subject = self.current();
+                        }
+                    }
+                }
+                24..46 if !kept.is_empty() => {
+                    let (subscription, shared) = kept.swap_remove(random.below(kept.len()));
+                    if random.below(16) == 0 {
+                        subscription.unsubscribe_and_wait().unwrap();
+                        shared.over.store(true, Ordering::Release);
+                        self.counters.waited.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        subscription.unsubscribe();
+                        let later = self.counters.stamp.load(Ordering::Acquire) + 1;
+                        shared.gone.store(later, Ordering::Release);
+                    }
+                }
+                46 if random.below(20) == 0 => self.replace(),
+                _ => {
+                    let number = self.publish(&subject, lane);
+                    if subject.is_closed() {
+                        continue;
+                    }
+                    for (_, shared) in &kept {
+                        let heard = shared.heard[lane].load(Ordering::Relaxed);
+                        // Closing may have come between.
+                        assert!(heard == number || subject.is_closed(), "missed {number}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn promises_hold_under_load() {
+    quiet();
+    let world = Arc::new(World {
+        counters: Counters::default(),
+        numbers: Default::default(),
+        subject: Mutex::default(),
+    });
+    let until = Instant::now() + duration();
+    let seed = Random::from_env("fanout_stress").next();
+    let threads: Vec<_> = (0..THREADS)
+        .map(|lane| {
+            let world = world.clone();
+            let random = Random::seeded(seed.wrapping_add(lane as u64));
+            thread::spawn(move || world.live(lane, random, until))
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no promise is broken");
+    }
+    world.replace();
+    let Counters { stamp, made, dropped, calls, panics, nested, waited, closed } = &world.counters;
+    let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
+    let (made, dropped) = (made.load(Ordering::SeqCst), dropped.load(Ordering::SeqCst));
+    println!(
+        "{} publishes, {} calls, {made} observers, {} panics, {} nested, {} waits, {} closed",
+        count(stamp),
+        count(calls),
+        count(panics),
+        count(nested),
+        count(waited),
+        count(closed),
+    );
+    assert_eq!(made, dropped, "every observer is dropped once");
+    assert!([panics, nested, waited, closed].into_iter().all(|counter| count(counter) > 0));
+}
+
+/// One thread counts up; those who subscribe start at the latest number and miss none that is
+/// published after.
+#[test]
+fn replays_hold_under_load() {
+    let topic = BehaviorSubject::new(1_u64);
+    let until = Instant::now() + duration();
+    let publisher = thread::spawn({
+        let topic = topic.clone();
+        move || {
+            let mut last = 1;
+            while Instant::now() < until {
+                for _ in 0..50 {
+                    last += 1;
+                    topic.publish(last);
+                }
+            }
+            last
+        }
+    });
+    let subscribers: Vec<_> = (1..THREADS)
+        .map(|_| {
+            let topic = topic.clone();
+            thread::spawn(move || {
+                let mut replays = 0;
+                let mut ends: Vec<(Subscription, Arc<AtomicU64>)> = Vec::new();
+                while Instant::now() < until {
+                    let latest = Arc::new(AtomicU64::new(0));
+                    let (heard, joined) = (latest.clone(), Arc::new(AtomicBool::new(false)));
+                    let told_joined = joined.clone();
+                    let known = *topic.value().unwrap();
+                    let subscription = topic.subscribe(move |&number| {
+                        let before = heard.swap(number, Ordering::AcqRel);
+                        assert!(number >= known && before < number, "{before} then {number}");
+                        let gapless = before + 1 == number;
+                        assert!(gapless || !told_joined.load(Ordering::Acquire), "a gap");
+                    });
+                    // From here on there are no gaps; what is under way now may still be one.
+                    let after = *topic.value().unwrap();
+                    while latest.load(Ordering::Acquire) < after {
+                        thread::yield_now();
+                    }
+                    joined.store(true, Ordering::Release);
+                    replays += 1;
+                    ends.push((subscription.unwrap(), latest));
+                    if ends.len() > 20 {
+                        drop(ends.remove(replays % 7));
+                    }
+                }
+                (replays, ends)
+            })
+        })
+        .collect();
+    let last = publisher.join().unwrap();
+    for subscriber in subscribers {
+        let (replays, ends) = subscriber.join().unwrap();
+        assert!(replays > 0);
+        for (_, latest) in &ends {
+            assert_eq!(latest.load(Ordering::SeqCst), last);
+        }
+    }
+    println!("{last} values");
+}
