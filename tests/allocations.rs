@@ -8,8 +8,8 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use pondwire::{
-    ChannelEvent, ClientMessage, Frame, Limits, Payload, PresenceEvent, ServerAction,
-    ServerMessage, Tier,
+    BehaviorSubject, ChannelEvent, ClientMessage, Frame, Limits, Payload, PresenceEvent,
+    ServerAction, ServerMessage, Subject, Tier,
 };
 
 struct Counting;
@@ -142,6 +142,54 @@ fn an_owned_message_clones_for_nothing_and_detaches_in_one() {
     assert_eq!(allocations(|| owned.payload().get("text")), 0);
     assert_eq!(allocations(|| owned.clone()), 0);
     assert!(allocations(|| owned.detach()) <= 2, "the bytes, and their count");
+}
+
+#[test]
+fn publishing_allocates_nothing() {
+    let subject = Subject::<str>::new();
+    assert_eq!(allocations(|| Subject::<str>::new()), 1, "an empty subject is one allocation");
+    let kept: Vec<_> = (0..1000).map(|_| subject.subscribe(|text| assert_eq!(text, "x"))).collect();
+    assert_eq!(allocations(|| subject.publish("x")), 0);
+    // The entry of the closure; not this time its place, there is room for it.
+    assert_eq!(allocations(|| subject.subscribe(|_| ()).unwrap()), 1);
+    assert_eq!(allocations(|| subject.publish("x")), 0);
+    drop(kept);
+    assert_eq!(allocations(|| subject.publish("x")), 0);
+
+    let topic = BehaviorSubject::new(1);
+    let _kept = topic.subscribe(|_| ());
+    assert_eq!(allocations(|| topic.publish(2)), 1, "the value");
+    assert_eq!(allocations(|| *topic.value().unwrap()), 0);
+}
+
+#[test]
+fn subjects_give_back_all_memory() {
+    let cycle = |subject: &Subject<str>, members: usize| {
+        let kept: Vec<_> = (0..members).map(|_| subject.subscribe(|_| ()).unwrap()).collect();
+        subject.publish("x");
+        drop(kept);
+    };
+    let subject = Subject::<str>::new();
+    cycle(&subject, 1);
+    let before = LIVE.with(Cell::get);
+    cycle(&subject, 2000);
+    let kept = LIVE.with(Cell::get) - before;
+    assert!(kept <= 0, "{kept} bytes are kept by a subject that nobody is subscribed to");
+    // One who stays while many come and go: no slot is used twice, yet nothing piles up.
+    let _stays = subject.subscribe(|_| ()).unwrap();
+    cycle(&subject, 1);
+    let before = LIVE.with(Cell::get);
+    for _ in 0..10_000 {
+        cycle(&subject, 1);
+    }
+    let kept = LIVE.with(Cell::get) - before;
+    assert!(kept.abs() < 200, "{kept} bytes piled up");
+    let topic = BehaviorSubject::new(0_u64);
+    let before = LIVE.with(Cell::get);
+    for number in 0..1000 {
+        topic.publish(number);
+    }
+    assert_eq!(LIVE.with(Cell::get), before, "values go when they are replaced");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::thread;
 
-use pondwire::fanout::{Closed, InsideObserver, Observer, Subject, Subscription};
+use pondwire::fanout::{BehaviorSubject, Closed, InsideObserver, Observer, Subject, Subscription};
 
 /// What observers heard, in order.
 #[derive(Clone, Default)]
@@ -369,4 +369,137 @@ fn closures_of_any_size_and_alignment_keep_their_data() {
     });
     subject.publish(&2);
     assert_eq!(sum.load(Ordering::Relaxed), 2 * 3 * 64 + 2 * 5000);
+}
+
+#[test]
+fn a_behavior_subject_replays_before_it_counts() {
+    let (topic, heard) = (BehaviorSubject::new(0), Heard::default());
+    let (topic2, heard2) = (topic.clone(), heard.clone());
+    let _a = topic.subscribe(move |value| {
+        heard2.note("a", *value);
+        heard2.note("len", topic2.len() as i32);
+    });
+    let _b = topic.subscribe(heard.by("b"));
+    topic.publish(1);
+    let first = [("a", 0), ("len", 0), ("b", 0)];
+    assert_eq!(heard.take(), [&first[..], &[("a", 1), ("len", 2), ("b", 1)]].concat());
+    topic.close();
+    assert!(matches!(topic.subscribe(heard.by("c")), Err(Closed)));
+    assert_eq!(heard.take(), [("c", 1)], "the replay comes before the refusal");
+    topic.publish(2);
+    assert_eq!((*topic.value().unwrap(), topic.len()), (2, 0));
+    assert!(BehaviorSubject::<i32>::empty().value().is_none());
+}
+
+#[test]
+fn a_panic_in_the_replay_undoes_the_subscription() {
+    let topic = BehaviorSubject::new(1);
+    let drops = Arc::new(AtomicUsize::new(0));
+    let counted = Counted(drops.clone());
+    let subscribe = || {
+        topic.subscribe_as(1, move |_: &i32| {
+            assert!(Arc::strong_count(&counted.0) > 0);
+            panic!("in the replay");
+        })
+    };
+    let panic = catch_unwind(AssertUnwindSafe(subscribe)).unwrap_err();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"in the replay"));
+    assert_eq!((topic.len(), drops.load(Ordering::SeqCst)), (0, 1));
+    topic.publish(2);
+    let _again = topic.subscribe_as(1, |_| ()).unwrap();
+    assert_eq!(topic.len(), 1, "the id is free again");
+}
+
+#[test]
+fn what_is_published_during_a_replay_is_heard_by_the_time_subscribe_returns() {
+    let (topic, heard) = (BehaviorSubject::new(1), Heard::default());
+    let (topic2, heard2) = (topic.clone(), heard.clone());
+    let _a = topic.subscribe(move |value| {
+        heard2.note("a", *value);
+        if *value == 1 {
+            // Another thread: what an observer publishes itself it is not told.
+            let topic = topic2.clone();
+            thread::spawn(move || (2..5).for_each(|number| topic.publish(number))).join().unwrap();
+        }
+    });
+    assert_eq!(heard.take(), [("a", 1), ("a", 4)]);
+    topic.publish(5);
+    assert_eq!(heard.take(), [("a", 5)]);
+    topic.close();
+}
+
+#[test]
+fn a_borrowed_value_outlives_its_replacement() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let topic = BehaviorSubject::new(Counted(drops.clone()));
+    let held = topic.value().unwrap();
+    topic.publish(Counted(drops.clone()));
+    assert_eq!(drops.load(Ordering::SeqCst), 0);
+    let subscription = topic.subscribe(|_| ()).unwrap();
+    assert_eq!(subscription.unsubscribe_and_wait(), Err(InsideObserver));
+    assert!(Arc::ptr_eq(&held.0, &drops));
+    drop(held);
+    assert_eq!(drops.load(Ordering::SeqCst), 1);
+    drop((subscription, topic));
+    assert_eq!(drops.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn an_observer_may_drop_handles_of_its_subject_and_unsubscribe_itself() {
+    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+    let held = Mutex::new(Some(subject.clone()));
+    let own: Arc<OnceLock<Subscription>> = Arc::default();
+    let (own2, heard2) = (own.clone(), heard.clone());
+    let subscription = subject.subscribe(move |value| {
+        heard2.note("a", *value);
+        held.lock().unwrap().take();
+        own2.get().unwrap().unsubscribe();
+    });
+    own.set(subscription.unwrap()).unwrap();
+    let _b = subject.subscribe(heard.by("b"));
+    subject.publish(&1);
+    subject.publish(&2);
+    assert_eq!(heard.take(), [("a", 1), ("b", 1), ("b", 2)]);
+}
+
+/// The last handle is in an observer, and goes while that is dropped.
+#[test]
+fn the_last_handle_may_go_with_an_observer() {
+    let subject = Subject::<i32>::new();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let (inner, counted) = (subject.clone(), Counted(drops.clone()));
+    let subscription = subject
+        .subscribe(move |_| assert!(!inner.is_closed() && Arc::strong_count(&counted.0) > 0))
+        .unwrap();
+    let _other = subject.subscribe(|_| ());
+    subject.publish(&1);
+    drop(subject);
+    assert_eq!(drops.load(Ordering::SeqCst), 0, "an observer keeps it open");
+    drop(subscription);
+    assert_eq!(drops.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn close_on_another_thread_keeps_nobody_waiting() {
+    let subject = Subject::<i32>::new();
+    let (inside, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (inside2, go_on2) = (inside.clone(), go_on.clone());
+    let drops = Arc::new(AtomicUsize::new(0));
+    let counted = Counted(drops.clone());
+    let stalled = subject.subscribe(move |_| {
+        inside2.wait();
+        go_on2.wait();
+        assert_eq!(counted.0.load(Ordering::SeqCst), 0, "not dropped while it runs");
+    });
+    let publisher = thread::spawn({
+        let subject = subject.clone();
+        move || subject.publish(&1)
+    });
+    inside.wait();
+    subject.close();
+    assert_eq!((subject.len(), drops.load(Ordering::SeqCst)), (0, 0));
+    go_on.wait();
+    publisher.join().unwrap();
+    assert_eq!(drops.load(Ordering::SeqCst), 1, "the publisher that leaves drops it");
+    drop(stalled);
 }
