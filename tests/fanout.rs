@@ -330,7 +330,7 @@ fn subscribing_does_not_wait_for_a_publish() {
 
 #[test]
 fn typed_observers_are_called_and_visited() {
-    let subject: Subject<usize, Sum> = Subject::new();
+    let subject: Subject<usize, Sum> = Subject::typed();
     let sums: Vec<_> = (0..100).map(|_| Arc::new(AtomicUsize::new(0))).collect();
     let kept: Vec<_> =
         sums.iter().map(|sum| subject.subscribe_observer(Sum(sum.clone())).unwrap()).collect();

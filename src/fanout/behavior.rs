@@ -31,6 +31,16 @@ pub struct BehaviorSubject<T, O = Closure<T>> {
 }
 
 impl<T: Send + Sync + 'static> BehaviorSubject<T> {
+    /// A subject of closures with a first value. Cost: two allocations.
+    pub fn new(value: T) -> Self {
+        Self::typed(value)
+    }
+
+    /// A subject of closures without a value yet: nothing is replayed before the first publish.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
     /// Tells `observer` the latest value, if there is one, then subscribes it behind all others.
     ///
     /// It does not count in [`len`](Self::len) before it was told. What others publish meanwhile it
@@ -73,16 +83,12 @@ impl<T: Send + Sync + 'static> BehaviorSubject<T> {
 }
 
 impl<T: Send + Sync + 'static, O: Observer<T> + 'static> BehaviorSubject<T, O> {
-    /// A subject with a first value. Cost: two allocations.
-    pub fn new(value: T) -> Self {
-        let subject = Self::empty();
+    /// A subject of observers of type `O` with a first value; without one, it is
+    /// [`default`](Self::default). Cost: two allocations.
+    pub fn typed(value: T) -> Self {
+        let subject = Self::default();
         subject.publish(value);
         subject
-    }
-
-    /// A subject without a value yet: nothing is replayed before the first publish.
-    pub fn empty() -> Self {
-        Self { handles: Handles::new(), values: PhantomData }
     }
 
     /// [`subscribe`](BehaviorSubject::subscribe) for an observer of this subject's own type.
@@ -154,6 +160,13 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> BehaviorSubject<T, O> {
     /// As for [`Subject::close`](super::Subject::close).
     pub fn close(&self) {
         self.handles.log().log().close();
+    }
+}
+
+/// A subject without a value yet.
+impl<T: Send + Sync + 'static, O: Observer<T> + 'static> Default for BehaviorSubject<T, O> {
+    fn default() -> Self {
+        Self { handles: Handles::new(), values: PhantomData }
     }
 }
 

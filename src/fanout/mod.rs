@@ -1,4 +1,4 @@
-//! Fan-out: one publisher, any number of observers, no lock on the way.
+#![doc = include_str!("guide.md")]
 
 mod behavior;
 mod error;

@@ -79,7 +79,7 @@ impl Drop for Ear {
 type Ears = Subject<(), Ear>;
 
 fn subject(names: std::ops::Range<usize>) -> (Ears, Record, Vec<Option<Subscription>>) {
-    let (subject, record) = (Ears::new(), Record::default());
+    let (subject, record) = (Ears::typed(), Record::default());
     let kept = names.map(|name| Some(subject.subscribe_observer(record.ear(name)).unwrap()));
     let kept = kept.collect();
     (subject, record, kept)
@@ -256,7 +256,7 @@ fn publish_vs_unsubscribe_and_wait() {
         }
     }
     model(|| {
-        let subject = Subject::<(), Reads>::new();
+        let subject = Subject::<(), Reads>::typed();
         let cell = Arc::new(UnsafeCell::new(0));
         let subscription = subject.subscribe_observer(Reads(cell.clone())).unwrap();
         let publisher = thread::spawn({
@@ -291,7 +291,7 @@ type Topic = BehaviorSubject<Value, Listener>;
 
 fn topic() -> (Topic, Record) {
     let record = Record::default();
-    (Topic::new(Value::new(1, &record)), record)
+    (Topic::typed(Value::new(1, &record)), record)
 }
 
 #[test]

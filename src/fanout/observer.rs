@@ -20,7 +20,7 @@
 ///     }
 /// }
 ///
-/// let subject: Subject<str, Bytes> = Subject::new();
+/// let subject: Subject<str, Bytes> = Subject::typed();
 /// let _kept = subject.subscribe_observer(Bytes::default())?;
 /// subject.publish("four");
 /// subject.for_each(|bytes| assert_eq!(bytes.0.load(Ordering::Relaxed), 4));

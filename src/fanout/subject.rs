@@ -41,6 +41,11 @@ pub struct Subject<T: ?Sized, O = Closure<T>> {
 }
 
 impl<T: ?Sized + 'static> Subject<T> {
+    /// A subject of closures, without subscribers. Cost: one allocation.
+    pub fn new() -> Self {
+        Self::typed()
+    }
+
     /// Subscribes a closure behind all others.
     ///
     /// A publish that is running does not call it, every later one does. Cost: one allocation for
@@ -53,7 +58,7 @@ impl<T: ?Sized + 'static> Subject<T> {
         &self,
         observer: impl Fn(&T) + Send + Sync + 'static,
     ) -> Result<Subscription, Closed> {
-        let log = self.typed();
+        let log = self.observers();
         log.append_closure(None, observer).map(|node| Subscription::of_node(log.log(), node))
     }
 
@@ -82,18 +87,18 @@ impl<T: ?Sized + 'static> Subject<T> {
         id: u64,
         observer: impl Fn(&T) + Send + Sync + 'static,
     ) -> Result<Subscription, Closed> {
-        let log = self.typed();
+        let log = self.observers();
         log.append_closure(Some(id), observer).map(|_| Subscription::of_id(log.log(), id))
     }
 }
 
 impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
-    /// A subject without subscribers. Cost: one allocation.
-    pub fn new() -> Self {
+    /// A subject of observers of type `O`, without subscribers. Cost: one allocation.
+    pub fn typed() -> Self {
         Self { handles: Handles::new(), values: PhantomData }
     }
 
-    fn typed(&self) -> &TypedLog<O> {
+    fn observers(&self) -> &TypedLog<O> {
         self.handles.log()
     }
 
@@ -102,7 +107,7 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
     /// # Errors
     /// [`Closed`] after [`close`](Self::close).
     pub fn subscribe_observer(&self, observer: O) -> Result<Subscription, Closed> {
-        let log = self.typed();
+        let log = self.observers();
         log.append(None, observer).map(|node| Subscription::of_node(log.log(), node))
     }
 
@@ -111,7 +116,7 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
     /// # Errors
     /// [`Closed`] after [`close`](Self::close).
     pub fn subscribe_observer_as(&self, id: u64, observer: O) -> Result<Subscription, Closed> {
-        let log = self.typed();
+        let log = self.observers();
         log.append(Some(id), observer).map(|_| Subscription::of_id(log.log(), id))
     }
 
@@ -138,12 +143,12 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
     /// As for [`publish`](Self::publish).
     #[inline]
     pub fn for_each(&self, visit: impl FnMut(&O)) {
-        self.typed().for_each(visit);
+        self.observers().for_each(visit);
     }
 
     /// How many are subscribed.
     pub fn len(&self) -> usize {
-        self.typed().log().len()
+        self.observers().log().len()
     }
 
     /// Whether nobody is subscribed.
@@ -153,7 +158,7 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.typed().log().is_closed()
+        self.observers().log().is_closed()
     }
 
     /// Unsubscribes everyone, for good: later publishes do nothing, later subscriptions are
@@ -165,13 +170,13 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
     /// # Panics
     /// With the panic of an observer's `Drop`, when that is run here.
     pub fn close(&self) {
-        self.typed().log().close();
+        self.observers().log().close();
     }
 }
 
 impl<T: ?Sized, O: Observer<T> + 'static> Default for Subject<T, O> {
     fn default() -> Self {
-        Self::new()
+        Self::typed()
     }
 }
 

@@ -1,4 +1,7 @@
 //! The ordered log: who is subscribed, in which order, for publishers that take no lock.
+//!
+//! The numbered invariants that `SAFETY` comments refer to are in `fanout/internals.md`, below.
+#![doc = include_str!("../internals.md")]
 #![allow(unsafe_code)]
 
 mod canary;

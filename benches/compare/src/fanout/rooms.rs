@@ -67,7 +67,7 @@ impl Room for Typed {
     type Member = Subscription;
 
     fn new() -> Self {
-        Self(Subject::new())
+        Self(Subject::typed())
     }
 
     fn join(&self) -> Subscription {
