@@ -35,6 +35,8 @@
 //!   view a frame; [`OwnedMessage`] keeps it. Their [`Payload`] is navigated lazily or decoded.
 //!   A frame that is no message gives a [`ValidationError`]: kind, path and byte offset.
 //! - **Outbound**: a [`Frame`] is one shared, ready-to-send message.
+//! - **Fan-out**: a [`Subject`] or [`BehaviorSubject`] tells any number of observers without a lock;
+//!   see [`fanout`].
 //! - **Vocabulary**: [`protocol`] holds every name on the wire, ids, headers, channel patterns and
 //!   typed schemas.
 //!
@@ -48,8 +50,8 @@
 //! Any bytes give a view or an error, in time linear in their number, without recursion and
 //! within the memory they already take. Parsing allocates nothing but the text of header strings
 //! that are written with escapes, refusing nothing, sending once (with the default [`Limits`]).
-//! Unsafe code is confined to `frame` (a reference-counted allocation) and `scan::arch` (vector
-//! instructions).
+//! Unsafe code is confined to `frame` (a reference-counted allocation), `fanout` (the log that
+//! publishers walk) and `scan::arch` (vector instructions).
 
 mod encode;
 mod error;

@@ -241,10 +241,12 @@ impl Log {
             };
             // Some of a merged chunk may be newer than this walk; only its nodes tell.
             let all_older = !chunk.merged || chunk.end <= limit;
-            while cursor.index < reach {
+            let start = cursor.index;
+            for (index, slot) in slots[..reach].iter().enumerate().skip(start) {
                 // Relaxed: whoever reads a slot has read the counter or the link behind its store.
-                let node = slots[cursor.index].load(Ordering::Relaxed);
-                cursor.index += 1;
+                let node = slot.load(Ordering::Relaxed);
+                // Only written here: to read it again would wait for the store, at each node.
+                cursor.index = index + 1;
                 let Some(node) = NonNull::new(node) else { continue };
                 // SAFETY: invariant 3, this publisher has entered.
                 let head = unsafe { node.as_ref() };

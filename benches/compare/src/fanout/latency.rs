@@ -8,7 +8,7 @@ use super::rooms::{Closures, Locked, Room, Typed, filled};
 use crate::bench::{Plan, Row};
 use crate::report::Section;
 
-const SIZES: [usize; 3] = [4096, 65_536, 1 << 20];
+const SIZES: [usize; 2] = [4096, 65_536];
 /// For how long each is watched; at least a thousand times.
 const WATCH: Duration = Duration::from_secs(2);
 
