@@ -48,6 +48,7 @@ struct Inline<P, F> {
 
 /// # Safety
 /// `code` points to a living `F`.
+#[inline]
 unsafe fn call<T: ?Sized, F: Fn(&T)>(code: NonNull<()>, value: &T) {
     // SAFETY: the caller's promise.
     let code = unsafe { code.cast::<F>().as_ref() };

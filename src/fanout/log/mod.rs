@@ -18,7 +18,7 @@ mod writer;
 
 use std::ptr::{self, NonNull};
 
-use chunk::{Chunk, ChunkPtr, follow};
+use chunk::{Chunk, ChunkPtr, Slot, follow};
 pub use closure::Closure;
 use item::Item;
 pub(in crate::fanout) use joining::Joining;
@@ -98,6 +98,7 @@ impl Log {
         self.len.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(in crate::fanout) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -235,28 +236,24 @@ impl Log {
         while let Some(at) = cursor.chunk {
             let (chunk, slots) = (at.get(), at.slots());
             let before_limit = limit.saturating_sub(chunk.first);
-            let reach = match chunk.merged {
-                true => slots.len(),
-                false => slots.len().min(usize::try_from(before_limit).unwrap_or(usize::MAX)),
+            let reach = if chunk.merged {
+                reach_of_merged(slots, chunk.end, limit)
+            } else {
+                slots.len().min(usize::try_from(before_limit).unwrap_or(usize::MAX))
             };
-            // Some of a merged chunk may be newer than this walk; only its nodes tell.
-            let all_older = !chunk.merged || chunk.end <= limit;
             let start = cursor.index;
             for (index, slot) in slots[..reach].iter().enumerate().skip(start) {
                 // Relaxed: whoever reads a slot has read the counter or the link behind its store.
                 let node = slot.load(Ordering::Relaxed);
-                // Only written here: to read it again would wait for the store, at each node.
-                cursor.index = index + 1;
                 let Some(node) = NonNull::new(node) else { continue };
                 // SAFETY: invariant 3, this publisher has entered.
                 let head = unsafe { node.as_ref() };
                 head.item.canary.check();
-                if !all_older && head.sequence.get() >= limit {
-                    break;
-                }
                 if !head.is_alive() || self.is_closed() {
                     continue;
                 }
+                // Only written here: to read it again would wait for the store, at each node.
+                cursor.index = index + 1;
                 // SAFETY: the type by this function's contract, the life as above.
                 let observer = unsafe { Node::<O>::observer(node) };
                 visit(observer);
@@ -268,6 +265,22 @@ impl Log {
             cursor.index = 0;
         }
     }
+}
+
+/// How many slots of a merged chunk are older than `limit`. Some may be newer, and only the nodes
+/// tell; they are in order.
+fn reach_of_merged(slots: &[Slot], end: u64, limit: u64) -> usize {
+    if end <= limit {
+        return slots.len();
+    }
+    slots
+        .iter()
+        .position(|slot| {
+            // SAFETY: null, or a node, by invariant 3: the publisher has entered.
+            let head = unsafe { slot.load(Ordering::Relaxed).as_ref() };
+            head.is_some_and(|head| head.sequence.get() >= limit)
+        })
+        .unwrap_or(slots.len())
 }
 
 impl Drop for Log {
