@@ -51,7 +51,7 @@
 //! within the memory they already take. Parsing allocates nothing but the text of header strings
 //! that are written with escapes, refusing nothing, sending once (with the default [`Limits`]).
 //! Unsafe code is confined to `frame` (a reference-counted allocation), `fanout` (the log that
-//! publishers walk) and `scan::arch` (vector instructions).
+//! publishers walk), `outbox::ring` (a queue without a lock) and `scan::arch` (vector instructions).
 
 mod encode;
 mod error;
@@ -63,6 +63,7 @@ mod sync;
 mod view;
 
 pub mod fanout;
+pub mod outbox;
 pub mod protocol;
 
 pub use error::{
@@ -70,8 +71,9 @@ pub use error::{
     status,
 };
 pub use fanout::{BehaviorSubject, Subject, Subscription};
-pub use frame::Frame;
+pub use frame::{Control, Frame, FrameRefs};
 pub use limits::{Limits, ParseOptions};
+pub use outbox::{CloseReason, Outbox, OutboxOptions, OutboxReader, Policy, Push};
 pub use payload::{Elements, Members, Payload, Value};
 #[cfg(feature = "uuid")]
 pub use protocol::uuid;

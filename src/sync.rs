@@ -10,14 +10,46 @@ mod real {
     pub(crate) use std::sync::atomic;
 
     pub(crate) use atomic_waker::AtomicWaker;
-    pub(crate) use parking_lot::{Mutex, MutexGuard};
+    pub(crate) use parking_lot::Mutex;
+    #[allow(unused_imports, reason = "not by every module")]
+    pub(crate) use parking_lot::MutexGuard;
+    pub(crate) use std::hint::spin_loop;
+    pub(crate) use std::thread::yield_now;
+
+    /// Std's cell with the signature of loom's, which watches every access.
+    #[repr(transparent)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline]
+        pub(crate) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+            access(self.0.get())
+        }
+    }
+
+    /// `AtomicWaker::register`, which is called `register_by_ref` in loom.
+    #[inline]
+    pub(crate) fn register(place: &AtomicWaker, waker: &std::task::Waker) {
+        place.register(waker);
+    }
 }
 
 #[cfg(pondwire_loom)]
 #[allow(unused_imports, dead_code, reason = "as above")]
 mod modelled {
+    pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::future::AtomicWaker;
+    pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::{Arc, MutexGuard, atomic};
+    pub(crate) use loom::thread::yield_now;
+
+    pub(crate) fn register(place: &AtomicWaker, waker: &std::task::Waker) {
+        place.register_by_ref(waker);
+    }
 
     /// loom's lock with `parking_lot`'s signatures; a model that panics has failed anyway.
     #[derive(Debug, Default)]

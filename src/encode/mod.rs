@@ -10,7 +10,7 @@ mod websocket;
 pub(crate) use envelope::Envelope;
 pub(crate) use presence::{presence_len, put_presence};
 pub(crate) use splice::put_payload;
-pub(crate) use websocket::text_head;
+pub(crate) use websocket::{MAX_CONTROL, control_head, text_head};
 
 /// Where encoded bytes go: a buffer that has room for all that its user announced.
 pub(crate) trait Output {

@@ -1,4 +1,4 @@
-//! The head of an unmasked WebSocket text frame (RFC 6455, section 5.2).
+//! The heads of unmasked WebSocket frames (RFC 6455, sections 5.2 and 5.5).
 
 /// The longest head in bytes.
 const MAX_HEAD: usize = 10;
@@ -33,9 +33,34 @@ pub(crate) const fn text_head(payload_len: usize) -> ([u8; MAX_HEAD], usize) {
     }
 }
 
+/// The longest payload of a control frame.
+pub(crate) const MAX_CONTROL: usize = 125;
+
+/// The head of a control frame of `payload_len` bytes: control frames are never fragmented, and
+/// their length takes seven bits.
+pub(crate) fn control_head(opcode: u8, payload_len: usize) -> [u8; 2] {
+    const FINAL: u8 = 0x80;
+    debug_assert!(opcode & 0x08 != 0, "a control opcode");
+    let length =
+        u8::try_from(payload_len).ok().filter(|&length| usize::from(length) <= MAX_CONTROL);
+    [FINAL | opcode, length.expect("whoever makes a control frame checks its length")]
+}
+
 #[cfg(test)]
 mod tests {
-    use super::text_head;
+    use super::{control_head, text_head};
+
+    #[test]
+    fn control_frames_have_two_bytes_of_head() {
+        assert_eq!(control_head(0x8, 0), [0x88, 0]);
+        assert_eq!(control_head(0xA, 125), [0x8A, 125]);
+    }
+
+    #[test]
+    #[should_panic(expected = "checks its length")]
+    fn control_frames_are_short() {
+        control_head(0x9, 126);
+    }
 
     #[test]
     fn lengths_take_the_shortest_form() {

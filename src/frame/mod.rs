@@ -1,6 +1,9 @@
 //! One immutable, reference-counted, ready-to-send message.
 
 mod constructors;
+mod control;
+mod prepared;
+mod references;
 mod serialize;
 mod shared;
 mod variant;
@@ -9,6 +12,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use control::Control;
+pub(crate) use prepared::Prepared;
+pub use references::FrameRefs;
 use shared::Shared;
 
 use crate::scan::text;

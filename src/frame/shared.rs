@@ -7,17 +7,17 @@
 //! 1. `header` points to a `Header` followed by `wire_len` initialised bytes, allocated with
 //!    `layout(wire_len)`, and none of it but the counter and the variants' cells changes.
 //! 2. `references` counts the `Shared` values that exist; who takes it to 0 frees the memory.
-//! 3. The bytes behind the head are UTF-8.
+//! 3. The bytes behind the head are UTF-8, but for control frames, whose document nobody reads.
 
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::variant::Variants;
-use crate::encode::{Output, text_head};
+use crate::encode::{Output, control_head, text_head};
 use crate::scan;
 
 struct Header {
@@ -53,6 +53,17 @@ impl Shared {
     /// Allocates a text frame for a document of `document_len` bytes and writes its head.
     pub(super) fn builder(document_len: usize) -> Builder {
         let (head, head_len) = text_head(document_len);
+        Self::with_head(&head[..head_len], document_len)
+    }
+
+    /// Allocates a control frame for a payload of `payload_len` bytes, which are at most 125, and
+    /// writes its head.
+    pub(super) fn control_builder(opcode: u8, payload_len: usize) -> Builder {
+        Self::with_head(&control_head(opcode, payload_len), payload_len)
+    }
+
+    fn with_head(head: &[u8], document_len: usize) -> Builder {
+        let head_len = head.len();
         let wire_len = head_len + document_len;
         let layout = layout(wire_len);
         // SAFETY: the layout's size is not zero, the header alone has some.
@@ -69,7 +80,7 @@ impl Shared {
         // SAFETY: `header` is valid for writes and aligned, both by `layout`.
         unsafe { header.write(value) };
         let mut builder = Builder { header, wire_len, written: 0 };
-        builder.put(&head[..head_len]);
+        builder.put(head);
         builder
     }
 
@@ -84,6 +95,17 @@ impl Shared {
 
     pub(super) fn variants(&self) -> &Variants {
         &self.header().variants
+    }
+
+    /// Counts `count` more references, which the caller makes.
+    #[inline]
+    fn add_references(&self, count: usize) {
+        // Relaxed: a new reference is made from one that exists, so nothing is to be ordered.
+        let before = self.header().references.fetch_add(count, Ordering::Relaxed);
+        if before > isize::MAX as usize || count > isize::MAX as usize {
+            // Only leaked clones get here; going on could free memory in use.
+            std::process::abort();
+        }
     }
 
     #[inline]
@@ -107,13 +129,60 @@ impl Shared {
 impl Clone for Shared {
     #[inline]
     fn clone(&self) -> Self {
-        // Relaxed: the new reference is made from one that exists, so nothing is to be ordered.
-        let before = self.header().references.fetch_add(1, Ordering::Relaxed);
-        if before > isize::MAX as usize {
-            // Only leaked clones get here; going on could free memory in use.
-            std::process::abort();
-        }
+        self.add_references(1);
         Self { header: self.header }
+    }
+}
+
+/// References that have been counted but not handed out: many for the price of one.
+///
+/// Invariant: of what `references` counts, `left` are this value's, and `lender` has one more.
+pub(super) struct Lent<'a> {
+    lender: &'a Shared,
+    left: usize,
+}
+
+impl<'a> Lent<'a> {
+    pub(super) fn new(lender: &'a Shared, count: usize) -> Self {
+        lender.add_references(count);
+        Self { lender, left: count }
+    }
+
+    #[inline]
+    pub(super) const fn left(&self) -> usize {
+        self.left
+    }
+
+    /// One of those that are left. It takes over what has been counted for it.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Shared> {
+        self.left = self.left.checked_sub(1)?;
+        Some(Shared { header: self.lender.header })
+    }
+
+    /// One of those that are left, or one more.
+    #[inline]
+    pub(super) fn one(&mut self) -> Shared {
+        self.next().unwrap_or_else(|| self.lender.clone())
+    }
+
+    /// Takes back what was not used, instead of counting it down.
+    #[inline]
+    pub(super) fn give_back(&mut self, unused: Shared) {
+        if unused.header == self.lender.header {
+            self.left += 1;
+            std::mem::forget(unused);
+        }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            // Release: as in the drop of each of them. The lender is still there, so this cannot
+            // be the last.
+            self.lender.header().references.fetch_sub(self.left, Ordering::Release);
+        }
     }
 }
 
@@ -124,8 +193,9 @@ impl Drop for Shared {
         if self.header().references.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        // Acquire: what all others did comes before the memory goes.
-        fence(Ordering::Acquire);
+        // Acquire: what all others did comes before the memory goes. A load and not a fence, which
+        // ThreadSanitizer does not understand; it reads what this thread wrote, from its cache.
+        self.header().references.load(Ordering::Acquire);
         free(self.header);
     }
 }
@@ -209,6 +279,37 @@ mod tests {
         drop(first);
         assert_eq!(second.document(), "{}");
         assert_eq!(second.header().references.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn lent_references_are_counted_at_once_and_the_rest_is_returned() {
+        let shared = frame(b"{}");
+        let count = |expected| {
+            assert_eq!(shared.header().references.load(Ordering::Relaxed), expected);
+        };
+        let mut lent = Lent::new(&shared, 3);
+        count(4);
+        let first = lent.next().unwrap();
+        assert_eq!(lent.left(), 2);
+        count(4);
+        lent.give_back(first);
+        assert_eq!(lent.left(), 3);
+        let taken: Vec<_> = std::iter::from_fn(|| lent.next()).collect();
+        assert_eq!(taken.len(), 3);
+        let one_more = lent.one();
+        count(5);
+        drop(taken);
+        count(2);
+        lent.give_back(one_more);
+        assert_eq!(lent.left(), 1);
+        drop(lent);
+        count(1);
+        // One of another frame is dropped, not taken for one of this.
+        let other = frame(b"[]");
+        let mut lent = Lent::new(&shared, 1);
+        lent.give_back(other.clone());
+        assert_eq!(other.header().references.load(Ordering::Relaxed), 1);
+        assert_eq!(lent.left(), 1);
     }
 
     #[test]

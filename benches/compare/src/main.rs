@@ -4,7 +4,8 @@
 //! cargo run --release -- [--rounds N] [--section NAME] [--workload NAME] [--markdown-out FILE]
 //! ```
 //!
-//! `--section` takes `codec` or `fanout`, `--workload` the name of one row. All contenders of a row take turns in every round, so
+//! `--section` takes `codec`, `fanout` or `outbox`, `--workload` the name of one row. All contenders
+//! of a row take turns in every round, so
 //! that a machine that speeds up or slows down does so for all; a time is the median of the
 //! rounds. sonic-rs picks its instruction set when it is compiled, the others when they start:
 //! build with `RUSTFLAGS=-Ctarget-cpu=native` too before judging it.
@@ -15,6 +16,7 @@ mod encode;
 mod fanout;
 mod field;
 mod inbound;
+mod outbox;
 mod payloads;
 mod peers;
 mod report;
@@ -27,8 +29,7 @@ use std::{env, fs};
 use bench::Plan;
 use report::Section;
 
-const USAGE: &str =
-    "usage: compare [--rounds N] [--section codec|fanout] [--workload NAME] [--markdown-out FILE]";
+const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox] [--workload NAME] [--markdown-out FILE]";
 
 type Measure = fn(&Plan) -> Section;
 
@@ -42,6 +43,7 @@ const CODEC: &[Measure] = &[
 ];
 const FANOUT: &[Measure] =
     &[fanout::publish, fanout::churn, fanout::publishing, fanout::subscribing];
+const OUTBOX: &[Measure] = &[outbox::section];
 
 struct Options {
     plan: Plan,
@@ -53,7 +55,7 @@ impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
         let mut options = Self {
             plan: Plan { rounds: 51, only: None },
-            sections: [CODEC, FANOUT].concat(),
+            sections: [CODEC, FANOUT, OUTBOX].concat(),
             markdown_out: None,
         };
         while let Some(flag) = args.next() {
@@ -62,6 +64,7 @@ impl Options {
                 "--rounds" => options.plan.rounds = value.parse().ok().filter(|&n| n > 0)?,
                 "--section" if value == "codec" => options.sections = CODEC.to_vec(),
                 "--section" if value == "fanout" => options.sections = FANOUT.to_vec(),
+                "--section" if value == "outbox" => options.sections = OUTBOX.to_vec(),
                 "--workload" => options.plan.only = Some(value),
                 "--markdown-out" => options.markdown_out = Some(value),
                 _ => return None,

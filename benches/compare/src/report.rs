@@ -16,7 +16,7 @@ pub struct Section {
 }
 
 const LOCK: &str = include_str!("../Cargo.lock");
-const PEERS: [&str; 9] = [
+const PEERS: [&str; 10] = [
     "pondwire",
     "pondsocket-common",
     "serde_json",
@@ -26,6 +26,7 @@ const PEERS: [&str; 9] = [
     "parking_lot",
     "arc-swap",
     "dashmap",
+    "tokio",
 ];
 
 pub fn markdown(plan: &Plan, sections: &[Section]) -> String {

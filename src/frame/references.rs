@@ -1,0 +1,72 @@
+//! Many references to a frame for the price of one.
+
+use std::fmt;
+
+use super::shared::Lent;
+use super::{Frame, Prepared};
+
+/// References to a frame, counted in advance by one atomic step and handed out by none.
+///
+/// Counting is what a clone costs, and it costs more than the loop around it when a frame goes to
+/// thousands of connections. As an iterator it gives as many as were asked for;
+/// [`Outbox::push_from`](crate::Outbox::push_from) takes what it needs, more if need be. What is
+/// left is given back by one more step when this is dropped.
+///
+/// ```
+/// use pondwire::{Frame, Payload};
+///
+/// let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);
+/// let mut references = frame.references(1000);
+/// let connections: Vec<Frame> = references.by_ref().take(600).collect();
+/// assert_eq!(references.len(), 400);
+/// assert_eq!(connections[599].wire().as_ptr(), frame.wire().as_ptr());
+/// ```
+pub struct FrameRefs<'a> {
+    lent: Lent<'a>,
+}
+
+impl Frame {
+    /// `count` references to this frame, taken by one atomic step.
+    ///
+    /// # Aborts
+    /// The process, as a clone does, when the references would be more than `isize::MAX`.
+    #[must_use]
+    pub fn references(&self, count: usize) -> FrameRefs<'_> {
+        FrameRefs { lent: Lent::new(&self.shared, count) }
+    }
+}
+
+impl FrameRefs<'_> {
+    /// The next reference, counted now if none is left.
+    #[inline]
+    pub(crate) fn one(&mut self) -> Prepared {
+        Prepared::from_lent(&mut self.lent)
+    }
+
+    /// Takes a reference back that [`one`](Self::one) gave.
+    #[inline]
+    pub(crate) fn give_back(&mut self, unused: Prepared) {
+        self.lent.give_back(unused.shared);
+    }
+}
+
+impl Iterator for FrameRefs<'_> {
+    type Item = Frame;
+
+    #[inline]
+    fn next(&mut self) -> Option<Frame> {
+        self.lent.next().map(|shared| Frame { shared })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.lent.left(), Some(self.lent.left()))
+    }
+}
+
+impl ExactSizeIterator for FrameRefs<'_> {}
+
+impl fmt::Debug for FrameRefs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameRefs").field("left", &self.lent.left()).finish()
+    }
+}

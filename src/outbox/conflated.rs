@@ -1,0 +1,202 @@
+//! The queue of the `Conflate` policy: a newer item replaces the queued one of its key.
+//!
+//! Under a lock, held for some moves and a look into a hash table: replacing in place and popping
+//! are two changes to one slot, of which the other must not see half.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::ring::Bounds;
+use super::stats::Counter;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Mixes a key of 64 bits. Keys are the server's own; the multiplication spreads counters.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte) ^ self.0));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        let product = u128::from(key) * 0x9E37_79B9_7F4A_7C15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
+struct Entry<T> {
+    key: Option<u64>,
+    len: u32,
+    item: T,
+}
+
+struct Queue<T> {
+    entries: VecDeque<Entry<T>>,
+    /// Key to how many entries had come before, ever.
+    by_key: HashMap<u64, u64, BuildHasherDefault<KeyHasher>>,
+    /// How many entries have gone.
+    gone: u64,
+    bytes: u32,
+    /// How many were dropped since the reader looked.
+    lagged: u64,
+}
+
+pub(super) struct Conflated<T> {
+    queue: Mutex<Queue<T>>,
+    /// Frames above, bytes below 32 bits: readable without the lock, written under it.
+    queued: AtomicU64,
+    bounds: Bounds,
+    /// How many items were replaced.
+    pub(super) replaced: Counter,
+}
+
+/// What became of a push.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Conflation<T> {
+    /// It waits; whether it replaced an older one, and how many of the oldest were dropped.
+    Done {
+        replaced: bool,
+        dropped: u64,
+    },
+    /// Larger than all that may wait.
+    TooLarge(T),
+    Closed(T),
+}
+
+impl<T> Queue<T> {
+    fn drop_oldest(&mut self) {
+        let Some(oldest) = self.entries.pop_front() else { return };
+        self.lagged += 1;
+        self.forget(&oldest);
+    }
+
+    /// Accounts for an entry that was taken from the front.
+    fn forget(&mut self, entry: &Entry<T>) {
+        self.bytes -= entry.len;
+        // An entry with a key is the only one of it.
+        if let Some(key) = entry.key {
+            self.by_key.remove(&key);
+        }
+        self.gone += 1;
+    }
+}
+
+impl<T> Conflated<T> {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let queue = Queue {
+            entries: VecDeque::new(),
+            by_key: HashMap::default(),
+            gone: 0,
+            bytes: 0,
+            lagged: 0,
+        };
+        Self {
+            queue: Mutex::new(queue),
+            queued: AtomicU64::new(0),
+            bounds,
+            replaced: Counter::default(),
+        }
+    }
+
+    /// Frames and bytes that wait now.
+    pub(super) fn queued(&self) -> (u32, u32) {
+        let queued = self.queued.load(Ordering::Acquire);
+        ((queued >> 32) as u32, queued as u32)
+    }
+
+    fn note(&self, queue: &Queue<T>) {
+        let queued = (queue.entries.len() as u64) << 32 | u64::from(queue.bytes);
+        self.queued.store(queued, Ordering::Release);
+    }
+
+    /// Puts an item in the place of the older one of its key, or at the end.
+    pub(super) fn push(
+        &self,
+        key: Option<u64>,
+        item: T,
+        len: u32,
+        is_closed: impl FnOnce() -> bool,
+    ) -> Conflation<T> {
+        if len > self.bounds.bytes() {
+            return Conflation::TooLarge(item);
+        }
+        let mut guard = self.queue.lock();
+        let queue = &mut *guard;
+        if is_closed() {
+            return Conflation::Closed(item);
+        }
+        let (mut dropped, mut replaced) = (0, false);
+        // The older one goes out of the sums first: it is no reason to drop another.
+        while let Some(at) = key.and_then(|key| queue.by_key.get(&key)) {
+            let at = (at - queue.gone) as usize;
+            let older = queue.entries[at].len;
+            if queue.bytes - older + len <= self.bounds.bytes() {
+                queue.bytes = queue.bytes - older + len;
+                let older = std::mem::replace(&mut queue.entries[at], Entry { key, len, item });
+                self.note(queue);
+                drop(guard);
+                drop(older);
+                return Conflation::Done { replaced: true, dropped };
+            }
+            if at > 0 {
+                queue.drop_oldest();
+                dropped += 1;
+            } else if let Some(older) = queue.entries.pop_front() {
+                // It is itself the oldest: the new one goes to the end, where room is made.
+                queue.forget(&older);
+                replaced = true;
+            }
+        }
+        while queue.entries.len() >= self.bounds.frames() as usize
+            || queue.bytes + len > self.bounds.bytes()
+        {
+            queue.drop_oldest();
+            dropped += 1;
+        }
+        if let Some(key) = key {
+            queue.by_key.insert(key, queue.gone + queue.entries.len() as u64);
+        }
+        queue.entries.push_back(Entry { key, len, item });
+        queue.bytes += len;
+        self.note(queue);
+        Conflation::Done { replaced, dropped }
+    }
+
+    /// Moves the oldest items, up to `frames` and of up to `bytes` together but at least one, to
+    /// the end of `into`. How many, their bytes, and how many were dropped since the last time.
+    pub(super) fn take(&self, frames: u32, bytes: u32, into: &mut Vec<T>) -> (u32, u32, u64) {
+        let mut guard = self.queue.lock();
+        let queue = &mut *guard;
+        let (mut count, mut sum) = (0, 0);
+        while count < frames
+            && let Some(next) = queue.entries.front()
+            && (count == 0 || sum + next.len <= bytes)
+            && let Some(entry) = queue.entries.pop_front()
+        {
+            queue.forget(&entry);
+            (count, sum) = (count + 1, sum + entry.len);
+            into.push(entry.item);
+        }
+        self.note(queue);
+        let lagged = if count > 0 { std::mem::take(&mut queue.lagged) } else { 0 };
+        (count, sum, lagged)
+    }
+
+    /// Drops all that waits; how many.
+    pub(super) fn clear(&self) -> u64 {
+        let mut guard = self.queue.lock();
+        let entries = std::mem::take(&mut guard.entries);
+        guard.by_key = HashMap::default();
+        guard.gone += entries.len() as u64;
+        guard.bytes = 0;
+        self.note(&guard);
+        drop(guard);
+        entries.len() as u64
+    }
+}

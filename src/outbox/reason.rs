@@ -1,0 +1,81 @@
+//! Why an outbox is closed.
+
+use std::fmt;
+
+use crate::sync::atomic::{AtomicU8, Ordering};
+
+/// Why an outbox takes nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// [`Outbox::close`](super::Outbox::close) was called, or the last [`Outbox`](super::Outbox)
+    /// dropped. What was queued is still delivered.
+    Finished,
+    /// A close frame was put into the control lane; it is the last thing delivered.
+    CloseFrame,
+    /// More frames would have waited than may.
+    TooManyFrames,
+    /// More bytes would have waited than may.
+    TooManyBytes,
+    /// The oldest frame waited for too long.
+    TooOld,
+    /// The control lane was full: the peer asks for more than it reads.
+    ControlOverflow,
+    /// The [`OutboxReader`](super::OutboxReader) was dropped.
+    ReaderDropped,
+}
+
+impl CloseReason {
+    const ALL: [Self; 7] = [
+        Self::Finished,
+        Self::CloseFrame,
+        Self::TooManyFrames,
+        Self::TooManyBytes,
+        Self::TooOld,
+        Self::ControlOverflow,
+        Self::ReaderDropped,
+    ];
+
+    /// Whether the connection was too slow for what it was sent; WebSocket code 1013 or 1008
+    /// tells it so.
+    #[must_use]
+    pub const fn is_too_slow(self) -> bool {
+        matches!(
+            self,
+            Self::TooManyFrames | Self::TooManyBytes | Self::TooOld | Self::ControlOverflow
+        )
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "finished",
+            Self::CloseFrame => "a close frame was sent",
+            Self::TooManyFrames => "too many frames waited",
+            Self::TooManyBytes => "too many bytes waited",
+            Self::TooOld => "a frame waited for too long",
+            Self::ControlOverflow => "too many replies waited",
+            Self::ReaderDropped => "the reader was dropped",
+        })
+    }
+}
+
+/// The first reason given, or none yet.
+#[derive(Default)]
+pub(super) struct FirstReason(AtomicU8);
+
+impl FirstReason {
+    /// Keeps the reason if it is the first.
+    pub(super) fn give(&self, reason: CloseReason) {
+        let number = CloseReason::ALL.iter().position(|each| *each == reason);
+        let number = number.map_or(0, |at| at as u8 + 1);
+        // Relaxed: whoever reads it has seen the ring closed, which comes after this.
+        let _ = self.0.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Option<CloseReason> {
+        let number = usize::from(self.0.load(Ordering::Relaxed));
+        number.checked_sub(1).map(|at| CloseReason::ALL[at])
+    }
+}

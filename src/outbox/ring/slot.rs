@@ -1,0 +1,95 @@
+//! One place of the ring: what is in it, and for which position.
+
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+
+use crate::sync::UnsafeCell;
+use crate::sync::atomic::{AtomicU32, Ordering};
+
+/// The tag of a slot with nothing in it.
+const FREE: u32 = 0;
+
+/// The tag of a slot that holds the item of `position`, which has 30 bits; never [`FREE`].
+#[inline]
+const fn full(position: u32) -> u32 {
+    position << 1 | 1
+}
+
+/// Sixteen bytes when the item is a frame: four of a line of the cache.
+pub(super) struct Slot<T> {
+    tag: AtomicU32,
+    /// Valid while the tag is full; atomic because poppers read it before the item is theirs.
+    len: AtomicU32,
+    /// Initialised while the tag is full (invariant 4).
+    item: UnsafeCell<MaybeUninit<T>>,
+}
+
+impl<T> Slot<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            tag: AtomicU32::new(FREE),
+            len: AtomicU32::new(0),
+            item: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// Acquire: whoever emptied it has done with the item.
+    #[inline]
+    pub(super) fn is_free(&self) -> bool {
+        self.tag.load(Ordering::Acquire) == FREE
+    }
+
+    /// Acquire: whoever filled it has done with the item.
+    #[inline]
+    pub(super) fn holds(&self, position: u32) -> bool {
+        self.tag.load(Ordering::Acquire) == full(position)
+    }
+
+    /// The length of the item, if the slot still holds the one that [`holds`](Self::holds) saw.
+    #[inline]
+    pub(super) fn len(&self) -> u32 {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Puts an item in and shows it to the poppers.
+    ///
+    /// # Safety
+    /// The caller has claimed `position`, which belongs to this slot, and saw the slot free
+    /// before (invariants 1 and 3).
+    #[inline]
+    pub(super) unsafe fn fill(&self, position: u32, item: T, len: u32) {
+        self.item.with_mut(|place| {
+            // SAFETY: the claim makes this the only access until the tag below is stored.
+            unsafe { place.write(MaybeUninit::new(item)) }
+        });
+        self.len.store(len, Ordering::Relaxed);
+        // Release: item and length are there for who reads this tag.
+        self.tag.store(full(position), Ordering::Release);
+    }
+
+    /// Takes the item out and lets the slot be used again.
+    ///
+    /// # Safety
+    /// The caller has claimed the position for which it saw the slot full (invariants 2 and 4).
+    #[inline]
+    pub(super) unsafe fn empty(&self) -> T {
+        let item = self.item.with_mut(|place| {
+            // SAFETY: it is initialised (invariant 4), and the claim makes this the only access
+            // until the tag below is stored.
+            unsafe { place.read() }
+        });
+        // Release: the item is out before another comes in.
+        self.tag.store(FREE, Ordering::Release);
+        // SAFETY: invariant 4; the tag that said so has been overwritten, so it is not read twice.
+        unsafe { item.assume_init() }
+    }
+
+    /// Drops the item if there is one; for a ring that nobody else uses any more.
+    pub(super) fn clear(&mut self) {
+        if self.tag.load(Ordering::Relaxed) != FREE {
+            // SAFETY: full, so initialised (invariant 4), and `&mut` is the only access.
+            drop(unsafe { self.empty() });
+        }
+    }
+}

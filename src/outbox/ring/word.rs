@@ -1,0 +1,117 @@
+//! One end of the ring in one word, so that one atomic step changes all of it together.
+//!
+//! ```text
+//!  63       62         61…59   58 … 29     28 … 0
+//!  closed │ sleeping │ place │ position │ bytes
+//! ```
+//!
+//! `position` counts the items that ever passed this end, `bytes` sums their lengths, both modulo
+//! the size of their field. What is between two ends is a difference, and never so much that it
+//! is ambiguous ([`MAX_FRAMES`], [`MAX_BYTES`]).
+
+const BYTES_BITS: u32 = 29;
+const POSITION_BITS: u32 = 30;
+const PLACE_AT: u32 = BYTES_BITS + POSITION_BITS;
+const BYTES: u32 = (1 << BYTES_BITS) - 1;
+const POSITION: u32 = (1 << POSITION_BITS) - 1;
+
+/// The most bytes that can be counted: 512 MiB less one.
+pub(crate) const MAX_BYTES: u32 = BYTES;
+
+/// The most frames that a ring has places for. Far from where positions become ambiguous.
+pub(crate) const MAX_FRAMES: u32 = 1 << 17;
+
+/// Set in the tail when nothing may be pushed any more.
+pub(super) const CLOSED: u64 = 1 << 63;
+
+/// Set in the tail by a consumer that is about to wait.
+pub(super) const SLEEPING: u64 = 1 << 62;
+
+/// The value of an end of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word(pub(super) u64);
+
+impl Word {
+    #[inline]
+    pub(super) const fn position(self) -> u32 {
+        (self.0 >> BYTES_BITS) as u32 & POSITION
+    }
+
+    #[inline]
+    const fn bytes(self) -> u32 {
+        self.0 as u32 & BYTES
+    }
+
+    /// Which array of slots the next item goes to.
+    #[inline]
+    pub(super) const fn place(self) -> usize {
+        (self.0 >> PLACE_AT) as usize & 7
+    }
+
+    #[inline]
+    pub(super) const fn is_closed(self) -> bool {
+        self.0 & CLOSED != 0
+    }
+
+    #[inline]
+    pub(super) const fn is_sleeping(self) -> bool {
+        self.0 & SLEEPING != 0
+    }
+
+    /// This end after `frames` more of `bytes` together; neither closed nor sleeping.
+    #[inline]
+    pub(super) const fn advanced(self, frames: u32, bytes: u32, place: usize) -> Self {
+        let position = after(self.position(), frames) as u64;
+        let bytes = (self.bytes().wrapping_add(bytes) & BYTES) as u64;
+        Self((place as u64) << PLACE_AT | position << BYTES_BITS | bytes)
+    }
+
+    /// A tail that waits for the next push, which will go to the first array.
+    #[inline]
+    pub(super) const fn asleep(self) -> Self {
+        Self((self.0 & ((1 << PLACE_AT) - 1)) | SLEEPING)
+    }
+
+    /// How many frames lie between `head` and this tail.
+    #[inline]
+    pub(super) const fn frames_since(self, head: Self) -> u32 {
+        distance(head.position(), self.position())
+    }
+
+    /// How many bytes lie between `head` and this tail.
+    #[inline]
+    pub(super) const fn bytes_since(self, head: Self) -> u32 {
+        self.bytes().wrapping_sub(head.bytes()) & BYTES
+    }
+}
+
+/// The position `count` after `position`.
+#[inline]
+pub(crate) const fn after(position: u32, count: u32) -> u32 {
+    position.wrapping_add(count) & POSITION
+}
+
+/// How far it is from one position to a later one.
+#[inline]
+pub(crate) const fn distance(from: u32, to: u32) -> u32 {
+    to.wrapping_sub(from) & POSITION
+}
+
+#[cfg(all(test, not(pondwire_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_do_not_run_into_each_other() {
+        let full = Word(!0);
+        let next = full.advanced(1, 1, 5);
+        assert_eq!((next.position(), next.bytes(), next.place()), (0, 0, 5));
+        assert!(!next.is_closed() && !next.is_sleeping());
+        assert_eq!((next.frames_since(full), next.bytes_since(full)), (1, 1));
+        let asleep = next.asleep();
+        assert!(asleep.is_sleeping() && !asleep.is_closed());
+        assert_eq!((asleep.position(), asleep.bytes(), asleep.place()), (0, 0, 0));
+        let far = Word(0).advanced(MAX_FRAMES, MAX_BYTES, 0);
+        assert_eq!((far.frames_since(Word(0)), far.bytes_since(Word(0))), (MAX_FRAMES, MAX_BYTES));
+    }
+}

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Shows that the models of src/outbox/models.rs can fail: puts one bug at a time into a copy of the
+# tree and requires the model that watches for it to find it. Some two minutes.
+#
+#     tests/loom/weakened_outbox.sh [NAME…]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export RUSTFLAGS="--cfg pondwire_loom" CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target/loom}"
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+
+wanted=("$@")
+failed=0
+
+# weaken NAME MODEL FILE PERL: the substitution over the whole FILE must change it, the tree must
+# compile with it, and MODEL must fail.
+weaken() {
+    local name=$1 model=$2 file=src/outbox/$3 bug=$4
+    if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
+    rm -rf "$copy/src"
+    cp -r src Cargo.toml Cargo.lock README.md "$copy"
+    mkdir -p "$copy/examples/server" "$copy/benches"
+    for target in examples/server/main examples/inspect examples/parse_workload \
+        benches/decode benches/payload benches/encode; do
+        echo 'fn main() {}' >"$copy/$target.rs"
+    done
+    perl -0pi -e "$bug" "$copy/$file"
+    if cmp -s "$file" "$copy/$file"; then
+        echo "$name: the substitution finds nothing in $file any more"
+        failed=1
+        return
+    fi
+    local log
+    log=$(cd "$copy" && timeout 120 cargo test --release --lib "outbox::models::$model" 2>&1) || true
+    # A deadlock ends the process while the panic is on its way, so this is all there is to see.
+    if grep -q "^thread 'outbox::models::$model' .*panicked at" <<<"$log"; then
+        echo "$name: found by $model"
+    else
+        echo "$name: NOT found by $model"
+        tail -20 <<<"$log"
+        failed=1
+    fi
+}
+
+# A position is claimed twice: the tail is not swapped but stored.
+store_tail='s/self\.tail\.compare_exchange_weak\(\s*tail\.0,\s*next\.0,\s*Ordering::AcqRel,\s*Ordering::Acquire,?\s*\)/{ self.tail.store(next.0, Ordering::Release); Ok::<u64, u64>(0) }/'
+weaken pushed-twice two_producers_push_while_a_popper_takes ring/mod.rs "$store_tail"
+weaken over-bounds the_bounds_hold_whoever_pushes ring/mod.rs "$store_tail"
+# The item is shown before it is there.
+weaken shown-early two_producers_drop_the_oldest ring/slot.rs \
+    's/(store\(full\(position\), Ordering::)Release/$1Relaxed/'
+# The slot is free before the item is out.
+weaken freed-early a_producer_drops_the_oldest_while_the_consumer_takes ring/slot.rs \
+    's/(store\(FREE, Ordering::)Release/$1Relaxed/'
+# A slot looks free with an old tag.
+weaken old-tag a_producer_drops_the_oldest_while_the_consumer_takes ring/slot.rs \
+    's/(load\(Ordering::)Acquire(\) == FREE)/$1Relaxed$2/'
+# An item is claimed twice: the head is not swapped but stored.
+weaken claimed-twice a_producer_drops_the_oldest_while_the_consumer_takes ring/mod.rs \
+    's/self\s*\.head\s*\.compare_exchange\(head\.0, next\.0, Ordering::AcqRel, Ordering::Acquire\)/{ self.head.store(next.0, Ordering::Release); Ok::<u64, u64>(0) }/'
+# Who loses the race to allocate uses the other's slots without having seen them made.
+weaken unseen-slots two_producers_allocate_the_same_place ring/mod.rs \
+    's/Ordering::AcqRel,\s*Ordering::Acquire,(\s*\);\s*let slots = match)/Ordering::Relaxed, Ordering::Relaxed,$1/'
+# The consumer sleeps on a tail that has moved since it looked.
+weaken late-sleep who_pushes_to_a_sleeper_wakes_it ring/waking.rs \
+    's/self\.tail\.compare_exchange\(\s*tail\.0,\s*tail\.asleep\(\)\.0,\s*Ordering::AcqRel,\s*Ordering::Acquire,?\s*\)/Ok::<u64, u64>(self.tail.fetch_or(SLEEPING, Ordering::AcqRel))/'
+# Nobody wakes who sleeps.
+weaken no-wake push_meets_drop_oldest_and_wake push.rs \
+    's/Ok\(true\) => \{\s*self\.ring\.wake_found\(\);/Ok(true) => {/'
+# The look for sleepers may miss the one who missed what was announced.
+weaken plain-look what_waits_beside_the_ring_wakes_too ring/waking.rs \
+    's/self\.tail\.fetch_and\(!SLEEPING, Ordering::AcqRel\)/self.tail.load(Ordering::Acquire)/'
+# The same with the order of the announcement gone.
+weaken unordered-sleep what_waits_beside_the_ring_wakes_too ring/waking.rs \
+    's/(fetch_and\(!SLEEPING, Ordering::)AcqRel/$1Relaxed/'
+# The consumer does not look once more before it sleeps.
+weaken no-second-look what_waits_beside_the_ring_wakes_too reader.rs \
+    's/ && !self\.waits_beside\(\)//'
+weaken no-second-look-conflated who_conflates_for_a_sleeper_wakes_it reader.rs \
+    's/conflated \|\| self\.state\.ring/self.state.ring/'
+# What was taken is still known by its key, and replaced where it is no more.
+weaken stale-key conflate_replaces_while_the_reader_takes conflated.rs \
+    's/self\.by_key\.remove\(&key\);//'
+# A close and a push overwrite each other.
+weaken lost-close close_meets_push ring/waking.rs \
+    's/self\.tail\.fetch_or\(CLOSED, Ordering::AcqRel\)/{ let tail = self.tail.load(Ordering::Acquire); self.tail.store(tail | CLOSED, Ordering::Release); tail }/'
+# The reader goes without waiting for the push in the midst.
+weaken left-behind a_reader_that_goes_leaves_nothing_behind ring/waking.rs \
+    's/Err\(Taken::Busy\) if all =>/Err(Taken::Busy) if all \&\& looks > 9 =>/'
+# A frame may follow a close frame.
+weaken after-close a_close_frame_comes_last_and_reaches_the_reader lane.rs \
+    's/(let is_last = close\.is_some\(\))/$1 \&\& false/'
+
+exit $failed

@@ -1,0 +1,385 @@
+//! The outbox: each policy, its limits to the frame and the byte, the control lane, and batches.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use bytes::Buf;
+use pondwire::{
+    CloseReason, Control, Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Push,
+};
+
+const DISCONNECT: Policy = Policy::Disconnect { max_age: None };
+const POLICIES: [Policy; 4] =
+    [Policy::DropOldest, Policy::DropNewest, Policy::Conflate, DISCONNECT];
+
+/// A frame that tells its number, of the same length for numbers up to 9999.
+fn frame(number: usize) -> Frame {
+    Frame::broadcast("/c", &format!("{number:04}"), "r", Payload::EMPTY)
+}
+
+fn number(wire: &[u8]) -> usize {
+    let text = std::str::from_utf8(&wire[2..]).unwrap();
+    text.split("\"event\":\"").nth(1).unwrap()[..4].parse().unwrap()
+}
+
+fn outbox(policy: Policy, max_frames: usize) -> (Outbox, OutboxReader) {
+    Outbox::new(OutboxOptions { policy, max_frames, ..OutboxOptions::default() })
+}
+
+/// The numbers of the next batch, none if there is none.
+fn numbers(reader: &mut OutboxReader) -> Vec<usize> {
+    reader.try_batch().map_or_else(Vec::new, |batch| batch.iter().map(number).collect())
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn frames_come_out_in_their_order_and_in_batches_of_64() {
+    for policy in POLICIES {
+        let (outbox, mut reader) = outbox(policy, 1000);
+        assert!(reader.try_batch().is_none());
+        for i in 0..150 {
+            assert_eq!(outbox.push(frame(i)), Push::Queued);
+        }
+        assert_eq!(numbers(&mut reader), (0..64).collect::<Vec<_>>(), "{policy:?}");
+        assert_eq!(numbers(&mut reader), (64..128).collect::<Vec<_>>());
+        assert_eq!(numbers(&mut reader), (128..150).collect::<Vec<_>>());
+        assert!(reader.try_batch().is_none());
+        let stats = reader.stats();
+        assert_eq!((stats.queued_frames, stats.queued_bytes, stats.delivered), (0, 0, 150));
+        assert_eq!(stats.delivered_bytes, 150 * frame(0).wire().len() as u64);
+    }
+}
+
+#[test]
+fn drop_oldest_keeps_the_newest_and_says_how_many_are_gone() {
+    let (outbox, mut reader) = outbox(Policy::DropOldest, 5);
+    for i in 0..5 {
+        assert_eq!(outbox.push(frame(i)), Push::Queued);
+    }
+    for i in 5..12 {
+        assert_eq!(outbox.push(frame(i)), Push::DroppedOldest(1));
+    }
+    let batch = reader.try_batch().unwrap();
+    assert_eq!(batch.lagged(), 7);
+    assert_eq!(batch.iter().map(number).collect::<Vec<_>>(), [7, 8, 9, 10, 11]);
+    drop(batch);
+    outbox.push(frame(12));
+    assert_eq!(reader.try_batch().unwrap().lagged(), 0);
+    assert_eq!(outbox.stats().dropped_oldest, 7);
+    assert_eq!(outbox.stats().lost(), 7);
+}
+
+#[test]
+fn drop_newest_keeps_the_oldest() {
+    let (outbox, mut reader) = outbox(Policy::DropNewest, 3);
+    let pushes: Vec<_> = (0..5).map(|i| outbox.push(frame(i))).collect();
+    assert_eq!(pushes[2..], [Push::Queued, Push::DroppedNewest, Push::DroppedNewest]);
+    let batch = reader.try_batch().unwrap();
+    assert_eq!(batch.lagged(), 2);
+    assert_eq!(batch.iter().map(number).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn conflate_replaces_in_place() {
+    let (outbox, mut reader) = outbox(Policy::Conflate, 4);
+    assert_eq!(outbox.push_keyed(1, frame(1)), Push::Queued);
+    assert_eq!(outbox.push_keyed(2, frame(2)), Push::Queued);
+    assert_eq!(outbox.push(frame(3)), Push::Queued);
+    assert_eq!(outbox.push_keyed(1, frame(11)), Push::Replaced);
+    assert_eq!(outbox.push_keyed(1, frame(21)), Push::Replaced);
+    assert_eq!(outbox.push(frame(4)), Push::Queued);
+    assert_eq!(outbox.push_keyed(2, frame(12)), Push::Replaced, "a full queue has place for it");
+    assert_eq!(outbox.push_keyed(5, frame(5)), Push::DroppedOldest(1));
+    let batch = reader.try_batch().unwrap();
+    assert_eq!(batch.lagged(), 1);
+    assert_eq!(batch.iter().map(number).collect::<Vec<_>>(), [12, 3, 4, 5]);
+    drop(batch);
+    assert_eq!(outbox.push_keyed(1, frame(31)), Push::Queued, "the old one is gone");
+    assert_eq!(numbers(&mut reader), [31]);
+    assert_eq!(outbox.stats().conflated, 3);
+}
+
+#[test]
+fn disconnect_frees_the_queue_and_says_why() {
+    let (outbox, mut reader) = outbox(DISCONNECT, 3);
+    assert_eq!(outbox.push(frame(0)), Push::Queued);
+    outbox.push(frame(1));
+    outbox.push(frame(2));
+    assert_eq!(outbox.closed(), None);
+    assert!(outbox.push(frame(3)).is_closed());
+    assert_eq!(outbox.closed(), Some(CloseReason::TooManyFrames));
+    assert!(outbox.push(frame(4)).is_closed());
+    assert!(outbox.reply(frame(4)).is_closed());
+    assert!(reader.try_batch().is_none());
+    assert_eq!(outbox.stats().queued_frames, 0);
+    assert_eq!(outbox.stats().discarded, 3);
+    assert!(reader.closed().unwrap().is_too_slow());
+}
+
+#[test]
+fn bytes_are_limited_to_the_byte() {
+    let length = frame(0).wire().len();
+    let bounded = |policy, max_bytes| {
+        Outbox::new(OutboxOptions { policy, max_bytes, ..OutboxOptions::default() })
+    };
+    for policy in POLICIES {
+        let (outbox, mut reader) = bounded(policy, 3 * length);
+        for i in 0..3 {
+            assert_eq!(outbox.push(frame(i)), Push::Queued, "{policy:?}");
+        }
+        assert_eq!(outbox.stats().queued_bytes, 3 * length);
+        let fourth = outbox.push(frame(3));
+        match policy {
+            Policy::DropNewest => assert_eq!(fourth, Push::DroppedNewest),
+            Policy::Disconnect { .. } => {
+                assert_eq!(fourth, Push::Closed);
+                assert_eq!(reader.closed(), Some(CloseReason::TooManyBytes));
+                continue;
+            }
+            _ => assert_eq!(fourth, Push::DroppedOldest(1)),
+        }
+        assert_eq!(numbers(&mut reader).len(), 3);
+
+        let (outbox, mut reader) = bounded(policy, 3 * length - 1);
+        outbox.push(frame(0));
+        outbox.push(frame(1));
+        outbox.push(frame(2));
+        assert_eq!(numbers(&mut reader).len(), 2);
+        assert_eq!(outbox.stats().lost(), 1);
+    }
+}
+
+#[test]
+fn a_frame_larger_than_all_that_may_wait_drops_nothing_else() {
+    let length = frame(0).wire().len();
+    for policy in [Policy::DropOldest, Policy::DropNewest, Policy::Conflate] {
+        let max_bytes = 2 * length;
+        let options = OutboxOptions { policy, max_bytes, ..OutboxOptions::default() };
+        let (outbox, mut reader) = Outbox::new(options);
+        outbox.push(frame(0));
+        let large = Frame::broadcast("/c", &"x".repeat(3 * length), "r", Payload::EMPTY);
+        assert_eq!(outbox.push(large), Push::DroppedNewest);
+        outbox.push(frame(1));
+        assert_eq!(numbers(&mut reader), [0, 1]);
+    }
+}
+
+#[test]
+fn an_old_frame_disconnects() {
+    let max_age = Some(Duration::from_millis(30));
+    let (outbox, mut reader) = outbox(Policy::Disconnect { max_age }, 10);
+    outbox.push(frame(0));
+    outbox.push(frame(1));
+    assert_eq!(numbers(&mut reader), [0, 1]);
+    std::thread::sleep(Duration::from_millis(40));
+    assert_eq!(outbox.push(frame(2)), Push::Queued, "what was taken does not age");
+    std::thread::sleep(Duration::from_millis(40));
+    assert!(outbox.push(frame(3)).is_closed());
+    assert_eq!(outbox.closed(), Some(CloseReason::TooOld));
+}
+
+#[test]
+fn the_control_lane_goes_first_and_does_not_grow() {
+    let (outbox, mut reader) = outbox(Policy::DropOldest, 2);
+    for i in 0..5 {
+        outbox.push(frame(i));
+    }
+    for i in 0..1000_u16 {
+        assert_eq!(outbox.control(Control::pong(&i.to_be_bytes()).unwrap()), Push::Queued);
+    }
+    outbox.reply(frame(100));
+    outbox.reply(frame(101));
+    let batch = reader.try_batch().unwrap();
+    assert_eq!(batch.lagged(), 3);
+    let wires: Vec<_> = batch.iter().collect();
+    assert_eq!((number(wires[0]), number(wires[1])), (100, 101));
+    assert_eq!(wires[2], [0x8A, 2, 0x03, 0xE7], "the newest pong");
+    assert_eq!((number(wires[3]), number(wires[4])), (3, 4));
+    drop(batch);
+    assert_eq!(reader.stats().control_delivered, 3);
+
+    for i in 0..64 {
+        assert_eq!(outbox.reply(frame(i)), Push::Queued);
+    }
+    assert!(outbox.reply(frame(64)).is_closed());
+    assert_eq!(reader.closed(), Some(CloseReason::ControlOverflow));
+    assert!(reader.try_batch().is_none());
+}
+
+#[test]
+fn a_close_frame_is_the_last_thing() {
+    for policy in POLICIES {
+        let (outbox, mut reader) = outbox(policy, 100);
+        outbox.push(frame(0));
+        outbox.reply(frame(1));
+        outbox.control(Control::close(1001, "bye").unwrap());
+        outbox.control(Control::close(1002, "again").unwrap());
+        assert!(outbox.push(frame(2)).is_closed());
+        assert!(outbox.reply(frame(2)).is_closed());
+        let batch = reader.try_batch().unwrap();
+        let wires: Vec<_> = batch.iter().collect();
+        assert_eq!(number(wires[0]), 1);
+        assert_eq!(wires[1..], [b"\x88\x05\x03\xE9bye"]);
+        drop(batch);
+        assert!(reader.try_batch().is_none());
+        assert_eq!(reader.closed(), Some(CloseReason::CloseFrame));
+        assert_eq!(outbox.stats().discarded, 1, "{policy:?}");
+    }
+}
+
+#[test]
+fn what_was_queued_before_the_end_is_delivered() {
+    for policy in POLICIES {
+        let (outbox, mut reader) = outbox(policy, 100);
+        let other = outbox.clone();
+        outbox.push(frame(0));
+        drop(outbox);
+        assert_eq!(reader.closed(), None);
+        other.reply(frame(1));
+        drop(other);
+        assert_eq!(reader.closed(), Some(CloseReason::Finished));
+        assert_eq!(numbers(&mut reader), [1, 0]);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(reader.poll_batch(&mut cx), Poll::Ready(None)), "{policy:?}");
+        assert!(!CloseReason::Finished.is_too_slow());
+    }
+}
+
+#[test]
+fn only_the_push_that_finds_it_asleep_wakes() {
+    for policy in POLICIES {
+        let (outbox, mut reader) = outbox(policy, 100);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Arc::clone(&wakes).into();
+        let mut cx = Context::from_waker(&waker);
+        outbox.push(frame(0));
+        assert!(matches!(reader.poll_batch(&mut cx), Poll::Ready(Some(_))));
+        for round in 1..4 {
+            assert!(reader.poll_batch(&mut cx).is_pending());
+            for i in 0..10 {
+                outbox.push(frame(i));
+            }
+            assert_eq!(wakes.0.load(Ordering::SeqCst), round, "{policy:?}");
+            assert_eq!(numbers(&mut reader).len(), 10);
+        }
+        assert!(reader.poll_batch(&mut cx).is_pending());
+        outbox.control(Control::pong(b"").unwrap());
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 4);
+        assert!(reader.try_batch().is_some());
+        assert!(pin!(reader.next_batch()).poll(&mut cx).is_pending());
+        outbox.close();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 5);
+        assert!(matches!(pin!(reader.next_batch()).poll(&mut cx), Poll::Ready(None)));
+    }
+}
+
+#[test]
+fn a_batch_is_a_buf_over_all_its_frames() {
+    let (outbox, mut reader) = outbox(Policy::DropNewest, 100);
+    let frames: Vec<_> = (0..10).map(|i| frame(i * 7)).collect();
+    let expected: Vec<u8> = frames.iter().flat_map(|frame| frame.wire().to_vec()).collect();
+    for step in 1..expected.len() {
+        for frame in &frames {
+            outbox.push(frame.clone());
+        }
+        let mut batch = reader.try_batch().unwrap();
+        assert_eq!((batch.frames(), batch.remaining()), (10, expected.len()));
+        let mut written = Vec::new();
+        while batch.has_remaining() {
+            let mut slices = [std::io::IoSlice::new(&[]); 4];
+            let count = batch.chunks_vectored(&mut slices);
+            let shown: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+            assert_eq!(shown, expected[written.len()..][..shown.len()]);
+            assert!(shown.starts_with(batch.chunk()) && count > 0);
+            let go = step.min(shown.len());
+            written.extend_from_slice(&shown[..go]);
+            batch.advance(go);
+        }
+        assert_eq!(batch.chunk(), b"");
+        assert_eq!(written, expected);
+    }
+}
+
+#[test]
+#[should_panic(expected = "cannot go")]
+fn a_batch_does_not_go_beyond_its_end() {
+    let (outbox, mut reader) = outbox(Policy::DropNewest, 100);
+    outbox.push(frame(0));
+    let mut batch = reader.try_batch().unwrap();
+    batch.advance(frame(0).wire().len() + 1);
+}
+
+#[test]
+fn a_batch_may_be_dropped_half_written_or_leaked() {
+    let (outbox, mut reader) = outbox(Policy::DropNewest, 100);
+    outbox.push(frame(0));
+    outbox.push(frame(1));
+    reader.try_batch().unwrap().advance(3);
+    outbox.push(frame(2));
+    assert_eq!(numbers(&mut reader), [2]);
+    outbox.push(frame(3));
+    std::mem::forget(reader.try_batch().unwrap());
+    outbox.push(frame(4));
+    assert_eq!(numbers(&mut reader), [4]);
+}
+
+#[test]
+fn a_large_frame_goes_alone() {
+    let (outbox, mut reader) = outbox(Policy::DropNewest, 100);
+    let large = Frame::broadcast("/c", &"x".repeat(300 << 10), "r", Payload::EMPTY);
+    outbox.push(frame(0));
+    outbox.push(large.clone());
+    outbox.push(frame(1));
+    assert_eq!(numbers(&mut reader), [0]);
+    assert_eq!(reader.try_batch().unwrap().remaining(), large.wire().len());
+    assert_eq!(numbers(&mut reader), [1]);
+}
+
+#[test]
+fn a_reader_that_is_dropped_frees_what_is_queued() {
+    for policy in POLICIES {
+        let (outbox, reader) = outbox(policy, 100);
+        for i in 0..50 {
+            outbox.push(frame(i));
+        }
+        drop(reader);
+        assert_eq!(outbox.stats().queued_frames, 0);
+        assert_eq!(outbox.stats().discarded, 50);
+        assert!(outbox.push(frame(0)).is_closed(), "{policy:?}");
+        assert_eq!(outbox.closed(), Some(CloseReason::ReaderDropped));
+    }
+}
+
+#[test]
+fn references_are_taken_as_needed() {
+    let frame = frame(7);
+    let (full, _reader_full) = outbox(Policy::DropNewest, 1);
+    let (open, mut reader) = outbox(Policy::DropNewest, 10);
+    let (closed, _) = outbox(Policy::DropNewest, 10);
+    full.push(frame.clone());
+    let mut references = frame.references(2);
+    assert_eq!(full.push_from(&mut references), Push::DroppedNewest);
+    assert_eq!(closed.push_from(&mut references), Push::Closed);
+    assert_eq!(references.len(), 2, "what was not taken is still there");
+    for left in [1, 0, 0] {
+        assert_eq!(open.push_from(&mut references), Push::Queued);
+        assert_eq!(references.len(), left);
+    }
+    assert_eq!(open.push_keyed_from(3, &mut references), Push::Queued);
+    drop(references);
+    drop(frame);
+    assert_eq!(numbers(&mut reader), [7; 4]);
+}

@@ -1,0 +1,156 @@
+//! What outboxes cost in memory, counted: nothing per delivery, little while idle, and never more
+//! than their bounds when nobody reads.
+
+#![allow(unsafe_code, reason = "a global allocator is unsafe to write")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::HashMap;
+
+use bytes::{Buf, Bytes};
+use pondwire::{Control, Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static LIVE: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: passes everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        LIVE.with(|live| live.set(live.get().wrapping_add(layout.size())));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        LIVE.with(|live| live.set(live.get().wrapping_sub(layout.size())));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn live() -> usize {
+    LIVE.with(Cell::get)
+}
+
+const POLICIES: [Policy; 4] = [
+    Policy::DropOldest,
+    Policy::DropNewest,
+    Policy::Conflate,
+    Policy::Disconnect { max_age: None },
+];
+
+fn frame(length: usize) -> Frame {
+    Frame::broadcast("/c", &"e".repeat(length), "r", Payload::EMPTY)
+}
+
+#[test]
+fn a_delivery_allocates_nothing() {
+    let frame = frame(100);
+    for policy in POLICIES {
+        let options = OutboxOptions { policy, ..OutboxOptions::default() };
+        let (outbox, mut reader) = Outbox::new(options);
+        let mut round = |frames: u64| {
+            let mut references = frame.references(frames as usize);
+            for key in 0..frames {
+                match key % 2 {
+                    0 => outbox.push_from(&mut references),
+                    _ => outbox.push_keyed_from(key % 16, &mut references),
+                };
+            }
+            while let Some(mut batch) = reader.try_batch() {
+                batch.advance(batch.remaining());
+            }
+        };
+        // The memory for as many frames comes once.
+        (0..20).for_each(|_| round(200));
+        let before = ALLOCATIONS.with(Cell::get);
+        (0..300).for_each(|frames| round(frames % 200));
+        assert_eq!(ALLOCATIONS.with(Cell::get), before, "{policy:?}");
+    }
+}
+
+#[test]
+fn the_first_frames_need_no_ring() {
+    let (outbox, mut reader) = Outbox::new(OutboxOptions::default());
+    let frames: Vec<_> = (0..5).map(|_| frame(10)).collect();
+    let before = ALLOCATIONS.with(Cell::get);
+    frames[..4].iter().for_each(|frame| assert!(!outbox.push(frame.clone()).is_closed()));
+    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    outbox.push(frames[4].clone());
+    assert_eq!(ALLOCATIONS.with(Cell::get), before + 1);
+    assert_eq!(reader.try_batch().unwrap().frames(), 5);
+}
+
+/// Bytes of what `make` makes, a thousand times.
+fn bytes_each<T>(make: impl FnOnce(usize) -> T) -> usize {
+    const COUNT: usize = 1000;
+    let before = live();
+    let made = make(COUNT);
+    let bytes = live() - before;
+    drop(made);
+    bytes / COUNT
+}
+
+#[test]
+fn an_idle_subscriber_costs_a_quarter_of_a_tokio_channel() {
+    let ours = bytes_each(|count| -> (Vec<Outbox>, Vec<OutboxReader>) {
+        (0..count).map(|_| Outbox::new(OutboxOptions::default())).unzip()
+    });
+    let tokio = bytes_each(|count| -> (HashMap<usize, _>, Vec<_>) {
+        let channel = |id| {
+            let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(256);
+            ((id, sender), receiver)
+        };
+        (0..count).map(channel).unzip()
+    });
+    println!("bytes per idle subscriber: {ours}, as a tokio channel {tokio}");
+    assert!(ours * 4 <= tokio, "{ours} against {tokio}");
+}
+
+#[test]
+fn who_never_reads_stays_within_the_bound_and_others_lose_nothing() {
+    const ROUNDS: usize = 20_000;
+    let bounds = OutboxOptions { max_frames: 500, max_bytes: 100_000, ..OutboxOptions::default() };
+    for policy in POLICIES {
+        let before = live();
+        let options = OutboxOptions { policy, ..bounds };
+        let (slow, slow_reader) = Outbox::new(options);
+        let (quick, mut quick_reader) = Outbox::new(options);
+        let (mut most, mut got) = (0, 0);
+        for round in 0..ROUNDS {
+            let frame = frame(round % 600);
+            let mut references = frame.references(2);
+            for outbox in [&slow, &quick] {
+                outbox.push_keyed_from(round as u64, &mut references);
+                // A peer that floods pings.
+                outbox.control(Control::pong(&round.to_be_bytes()).unwrap());
+            }
+            drop(references);
+            drop(frame);
+            got += quick_reader.try_batch().unwrap().frames() - 1;
+            most = most.max(live() - before);
+        }
+        assert_eq!(got, ROUNDS, "{policy:?}: each frame and its pong");
+        assert_eq!(quick_reader.stats().lost(), 0);
+        let stats = slow_reader.stats();
+        assert!(stats.queued_frames <= 500 && stats.queued_bytes <= 100_000);
+        match policy {
+            Policy::DropNewest => assert!(stats.dropped_newest > 19_000),
+            Policy::Disconnect { .. } => assert!(slow_reader.closed().unwrap().is_too_slow()),
+            _ => assert!(stats.dropped_oldest > 19_000),
+        }
+        // Bytes of frames and their headers, slots or entries and their index, and the rest.
+        let bound = 100_000 + 500 * (80 + 100) + 8 * 1024;
+        assert!(most <= bound, "{policy:?}: {most} bytes, more than {bound}");
+        drop((slow, slow_reader, quick, quick_reader));
+        assert_eq!(live(), before, "{policy:?}: all is given back");
+    }
+}
