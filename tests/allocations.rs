@@ -147,7 +147,7 @@ fn an_owned_message_clones_for_nothing_and_detaches_in_one() {
 #[test]
 fn publishing_allocates_nothing() {
     let subject = Subject::<str>::new();
-    assert_eq!(allocations(|| Subject::<str>::new()), 1, "an empty subject is one allocation");
+    assert_eq!(allocations(Subject::<str>::new), 1, "an empty subject is one allocation");
     let kept: Vec<_> = (0..1000).map(|_| subject.subscribe(|text| assert_eq!(text, "x"))).collect();
     assert_eq!(allocations(|| subject.publish("x")), 0);
     // The entry of the closure; not this time its place, there is room for it.
