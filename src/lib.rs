@@ -58,6 +58,7 @@ mod error;
 mod frame;
 mod limits;
 mod payload;
+mod room;
 mod scan;
 mod sync;
 mod view;
@@ -78,6 +79,7 @@ pub use payload::{Elements, Members, Payload, Value};
 #[cfg(feature = "uuid")]
 pub use protocol::uuid;
 pub use protocol::{ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent};
+pub use room::{Delivery, Member, Membership, Room};
 pub use scan::{JsonType, Tier, UnknownTier};
 pub use view::{ChannelEvent, ClientMessage, OwnedMessage, PresenceMessage, ServerMessage};
 

@@ -10,6 +10,9 @@ use bytes::Bytes;
 use pondwire::{
     BehaviorSubject, ChannelEvent, ClientMessage, Frame, Limits, Payload, PresenceEvent,
     ServerAction, ServerMessage, Subject, Tier,
+
+    ChannelEvent, ClientMessage, Frame, Limits, Outbox, OutboxOptions, Payload, Policy,
+    PresenceEvent, Room, ServerAction, ServerMessage, Tier,
 };
 
 struct Counting;
@@ -208,6 +211,46 @@ fn frames_give_back_all_memory() {
     let before = LIVE.with(Cell::get);
     for _ in 0..100 {
         cycle();
+    }
+    assert_eq!(LIVE.with(Cell::get), before);
+}
+
+/// As many references as members are counted in advance; what is not needed is given back, and
+/// what was queued is given back by whoever reads it or lets it go.
+#[test]
+fn a_room_delivers_without_an_allocation_and_keeps_nothing() {
+    let room = Room::new();
+    let members: Vec<_> = (0..100)
+        .map(|number| {
+            // Every second one takes no more than a frame.
+            let max_frames = if number % 2 == 0 { 1 } else { 1000 };
+            let policy = Policy::DropNewest;
+            let options = OutboxOptions { policy, max_frames, ..OutboxOptions::default() };
+            let (outbox, reader) = Outbox::new(options);
+            (room.join(["ann", "bob"][number % 2], outbox).unwrap(), reader)
+        })
+        .collect();
+    let mut members = members;
+    let message = ClientMessage::parse(FRAME).unwrap();
+    let cycle = |members: &mut Vec<(_, pondwire::OutboxReader)>| {
+        let frame = Frame::broadcast("/c", "e", "id", message.payload());
+        let delivering = allocations(|| {
+            let all = room.publish(&frame);
+            let others = room.publish_except(&frame, "ann");
+            let named = room.publish_to(&frame, ["eve"]);
+            (all, others, named)
+        });
+        for (_, reader) in members {
+            while let Some(batch) = reader.try_batch() {
+                assert!(batch.iter().all(|wire| wire == frame.wire()));
+            }
+        }
+        delivering
+    };
+    cycle(&mut members);
+    let before = LIVE.with(Cell::get);
+    for _ in 0..100 {
+        assert_eq!(cycle(&mut members), 0);
     }
     assert_eq!(LIVE.with(Cell::get), before);
 }

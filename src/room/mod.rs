@@ -1,0 +1,218 @@
+//! The members of a channel: one frame goes to the outboxes of all of them, or of some.
+
+mod delivery;
+mod index;
+mod member;
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+pub use delivery::Delivery;
+pub use member::{Member, Membership};
+
+use crate::fanout::{Closed, Subject};
+use crate::frame::{Frame, FrameRefs};
+use crate::outbox::{Outbox, Push};
+use crate::protocol::ChannelReceivers;
+use crate::sync::Arc;
+use index::Index;
+
+/// A channel's members, each a connection of a user, and the ways to send a [`Frame`] to them.
+///
+/// Members join and leave while others publish. What goes to all, or to all but one user, takes no
+/// lock: it walks the members in the order in which they joined and pushes to each outbox; the
+/// references to the frame are counted in advance, together. What goes to users by name finds them
+/// in a table, under a lock that is held for the look-up and not for the pushes.
+///
+/// A room is a handle, clones share the members. It knows nothing of presence, of permissions or of
+/// other nodes, and closes no outbox: a connection may be in many rooms.
+///
+/// ```
+/// use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
+/// use pondwire::protocol::ChannelReceivers;
+///
+/// let room = Room::new();
+/// let (ann, mut to_ann) = Outbox::new(OutboxOptions::default());
+/// let (bob, mut to_bob) = Outbox::new(OutboxOptions::default());
+/// let ann_is_here = room.join("ann", ann)?;
+/// let bob_is_here = room.join("bob", bob)?;
+///
+/// let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);
+/// assert_eq!(room.publish(&frame).queued, 2);
+/// assert_eq!(room.send(&frame, &ChannelReceivers::AllExceptSender, "ann").queued, 1);
+/// assert_eq!(room.send(&frame, &ChannelReceivers::users(["ann", "eve"]), "bob").queued, 1);
+/// assert_eq!(room.send(&frame, &ChannelReceivers::Users(vec![]), "bob").queued, 0);
+///
+/// drop(bob_is_here);
+/// assert_eq!(room.publish(&frame).queued, 1);
+/// # Ok::<(), pondwire::fanout::Closed>(())
+/// ```
+#[derive(Clone)]
+pub struct Room {
+    members: Subject<Frame, Member>,
+    index: Arc<Index>,
+}
+
+impl Room {
+    /// A room without members. Two allocations.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { members: Subject::new(), index: Arc::new(Index::new()) }
+    }
+
+    /// Makes a connection of `user_id` a member, behind all others, until the [`Membership`] is
+    /// dropped. A user may have several, each of which gets what the user gets.
+    ///
+    /// Every publish that begins after this returns reaches `outbox`. Costs two or three
+    /// allocations and two short locks, none of which a publish takes.
+    ///
+    /// # Errors
+    /// [`Closed`] after [`close`](Self::close).
+    pub fn join(&self, user_id: &str, outbox: Outbox) -> Result<Membership, Closed> {
+        let place = self.index.insert(user_id, outbox.clone())?;
+        let member = Member::new(&place, outbox);
+        match self.members.subscribe_observer(member) {
+            Ok(subscription) => Ok(Membership::new(subscription, Arc::clone(&self.index), place)),
+            Err(closed) => {
+                self.index.remove(&place);
+                Err(closed)
+            }
+        }
+    }
+
+    /// Sends a frame to all members.
+    ///
+    /// No lock, no allocation but what the outboxes need to grow; two atomic steps, and those of a
+    /// push for each member. See [`Subject::publish`] for who is reached when members come and go
+    /// meanwhile.
+    #[inline]
+    pub fn publish(&self, frame: &Frame) -> Delivery {
+        self.push_where(frame, |_| true, |member, references| member.push_from(references))
+    }
+
+    /// [`publish`](Self::publish), in the place of what waits under the same key in those outboxes
+    /// whose policy is to conflate; see [`Outbox::push_keyed`].
+    #[inline]
+    pub fn publish_keyed(&self, key: u64, frame: &Frame) -> Delivery {
+        self.push_where(
+            frame,
+            |_| true,
+            |member, references| member.outbox().push_keyed_from(key, references),
+        )
+    }
+
+    /// [`publish`](Self::publish) to all but the connections of `user_id`.
+    #[inline]
+    pub fn publish_except(&self, frame: &Frame, user_id: &str) -> Delivery {
+        let hash = self.index.hash(user_id);
+        self.push_where(
+            frame,
+            |member| !member.is_of(user_id, hash),
+            |member, references| member.push_from(references),
+        )
+    }
+
+    /// Sends a frame to the connections of the users with these ids, each once; ids of nobody here
+    /// count for nothing, and no id at all means nobody.
+    ///
+    /// Takes a lock for the look-up; allocates when there are more than eight ids or connections.
+    pub fn publish_to<'a>(
+        &self,
+        frame: &Frame,
+        user_ids: impl IntoIterator<Item = &'a str>,
+    ) -> Delivery {
+        // Before the lock: an iterator may do anything.
+        let user_ids: SmallVec<[&str; 8]> = user_ids.into_iter().collect();
+        let outboxes = self.index.outboxes_of(&user_ids);
+        let mut references = frame.references(outboxes.len());
+        let mut delivery = Delivery::default();
+        for outbox in &outboxes {
+            delivery.count(outbox.push_from(&mut references));
+        }
+        delivery
+    }
+
+    /// Sends a frame to the members that the protocol's `receivers` name, `sender` being the id of
+    /// the user whose frame it is.
+    pub fn send(&self, frame: &Frame, receivers: &ChannelReceivers<'_>, sender: &str) -> Delivery {
+        match receivers {
+            ChannelReceivers::AllUsers => self.publish(frame),
+            ChannelReceivers::AllExceptSender => self.publish_except(frame, sender),
+            ChannelReceivers::Users(ids) => self.publish_to(frame, ids.iter().map(AsRef::as_ref)),
+        }
+    }
+
+    /// Calls `visit` with every member, exactly as [`publish`](Self::publish) would reach it: for
+    /// frames that differ from one member to another.
+    ///
+    /// ```
+    /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
+    /// # let room = Room::new();
+    /// # let (outbox, reader) = Outbox::new(OutboxOptions::default());
+    /// # let member = room.join("ann", outbox)?;
+    /// let for_most = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);
+    /// let for_ann = Frame::broadcast("/chat/42", "say-ann", "b-1", Payload::EMPTY);
+    /// room.for_each(|member| {
+    ///     let frame = if member.user_id() == "ann" { &for_ann } else { &for_most };
+    ///     member.outbox().push(frame.clone());
+    /// });
+    /// # Ok::<(), pondwire::fanout::Closed>(())
+    /// ```
+    pub fn for_each(&self, visit: impl FnMut(&Member)) {
+        self.members.for_each(visit);
+    }
+
+    #[inline(always)]
+    fn push_where(
+        &self,
+        frame: &Frame,
+        wanted: impl Fn(&Member) -> bool,
+        push: impl Fn(&Member, &mut FrameRefs<'_>) -> Push,
+    ) -> Delivery {
+        let mut references = frame.references(self.members.len());
+        let mut delivery = Delivery::default();
+        self.members.for_each(|member| {
+            if wanted(member) {
+                delivery.count(push(member, &mut references));
+            }
+        });
+        delivery
+    }
+
+    /// Whether a connection of `user_id` is a member.
+    #[must_use]
+    pub fn contains(&self, user_id: &str) -> bool {
+        self.index.contains(user_id)
+    }
+
+    /// How many connections are members.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is no member.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends all memberships for good: nobody is reached any more, and nobody may join.
+    pub fn close(&self) {
+        self.index.close();
+        self.members.close();
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
