@@ -8,11 +8,8 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use pondwire::{
-    BehaviorSubject, ChannelEvent, ClientMessage, Frame, Limits, Payload, PresenceEvent,
-    ServerAction, ServerMessage, Subject, Tier,
-
-    ChannelEvent, ClientMessage, Frame, Limits, Outbox, OutboxOptions, Payload, Policy,
-    PresenceEvent, Room, ServerAction, ServerMessage, Tier,
+    BehaviorSubject, ChannelEvent, ClientMessage, Frame, Limits, Outbox, OutboxOptions, Payload,
+    Policy, PresenceEvent, Room, ServerAction, ServerMessage, Subject, Tier,
 };
 
 struct Counting;

@@ -5,6 +5,7 @@
 //! replies have limits of their own: a peer that asks for more than it reads is disconnected.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 use super::ring::Ring;
 use crate::frame::{Control, Frame, Prepared};
@@ -24,6 +25,8 @@ struct Waiting {
     pong: Option<Control>,
     ping: Option<Control>,
     close: Option<Control>,
+    /// Who is to be told of an abort. Here, because it is as seldom touched.
+    aborted: Option<Waker>,
 }
 
 /// Why the lane did not take something.
@@ -36,6 +39,22 @@ impl Lane {
     pub(super) fn new(max_frames: usize, max_bytes: usize) -> Self {
         let most = |max| u32::try_from(max).unwrap_or(u32::MAX);
         Self { waiting: Mutex::new(None), max_frames: most(max_frames), max_bytes: most(max_bytes) }
+    }
+
+    pub(super) fn set_abort_waker(&self, waker: &Waker) {
+        let mut waiting = self.waiting.lock();
+        let before = waiting.get_or_insert_default().aborted.replace(waker.clone());
+        // A waker's code is not ours.
+        drop(waiting);
+        drop(before);
+    }
+
+    /// Wakes who waits for an abort; the outbox is closed.
+    pub(super) fn wake_at_abort(&self) {
+        let waker = self.waiting.lock().as_mut().and_then(|waiting| waiting.aborted.take());
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Puts a reply after the others. What was taken is delivered: whether the ring is closed is

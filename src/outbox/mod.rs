@@ -47,6 +47,7 @@
 //! How the ring works, and why nothing is lost, is told in `src/outbox/ring/`; the proofs are
 //! `src/outbox/models.rs`, `tests/outbox*.rs` and `tests/loom/weakened_outbox.sh`.
 
+mod aborted;
 mod age;
 mod batch;
 mod conflated;
@@ -63,6 +64,7 @@ mod stats;
 
 use std::fmt;
 
+pub use aborted::Aborted;
 pub use batch::Batch;
 pub use options::{OutboxOptions, Policy};
 pub use push::Push;

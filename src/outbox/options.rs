@@ -15,7 +15,7 @@ pub enum Policy {
     /// prices, presence. Its pushes take a lock for as long as it takes to move a few words.
     Conflate,
     /// Closes the outbox: the connection is told why and ends, and nobody gets a stream with a
-    /// hole in it. What waited is dropped.
+    /// hole in it. What waited is dropped as soon as the reader looks, or goes.
     Disconnect {
         /// Also disconnect when a push finds that the oldest frame has waited for longer. Costs
         /// each push a look at the clock; a frame after which nothing comes is not found.

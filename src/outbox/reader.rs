@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use super::ring::word::{after, distance};
 use super::ring::{Sleep, Taken};
 use super::state::{Kind, State};
-use super::{Batch, CloseReason, OutboxStats};
+use super::{Aborted, Batch, CloseReason, OutboxStats};
 use crate::frame::Prepared;
 use crate::sync::{Arc, spin_loop};
 
@@ -100,6 +100,31 @@ impl OutboxReader {
     #[inline]
     pub fn try_batch(&mut self) -> Option<Batch<'_>> {
         matches!(self.find(), Found::Frames).then(|| self.batch())
+    }
+
+    /// A future that is ready once the outbox is closed by its policy, or by too much in its
+    /// control lane: for who writes a batch to a peer that does not read, and would learn from
+    /// [`next_batch`](Self::next_batch) only when that is written. Pending for ever when the outbox
+    /// ends in another way.
+    ///
+    /// ```
+    /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload, Push};
+    /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
+    /// let options = OutboxOptions { max_frames: 1, ..OutboxOptions::default() };
+    /// let (outbox, mut reader) = Outbox::new(options);
+    /// let mut aborted = pin!(reader.aborted());
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);
+    /// outbox.push(frame.clone());
+    /// let batch = reader.try_batch().unwrap(); // being written, slowly
+    /// assert!(aborted.as_mut().poll(&mut cx).is_pending());
+    /// outbox.push(frame.clone());
+    /// assert_eq!(outbox.push(frame), Push::Closed);
+    /// assert!(aborted.poll(&mut cx).is_ready());
+    /// # drop(batch);
+    /// ```
+    pub fn aborted(&self) -> Aborted {
+        Aborted::new(Arc::clone(&self.state))
     }
 
     /// Why nothing more may be pushed, once that is so. Frames may still wait if the reason is

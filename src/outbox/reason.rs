@@ -36,6 +36,11 @@ impl CloseReason {
         Self::ReaderDropped,
     ];
 
+    /// Whether what waited was dropped, so that nothing but the end is to be written.
+    pub(super) const fn drops_frames(self) -> bool {
+        !matches!(self, Self::Finished | Self::CloseFrame)
+    }
+
     /// Whether the connection was too slow for what it was sent; WebSocket code 1013 or 1008
     /// tells it so.
     #[must_use]

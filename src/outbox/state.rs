@@ -71,6 +71,7 @@ impl State {
     pub(super) fn abort(&self, reason: CloseReason) {
         self.reason.give(reason);
         self.ring.close();
+        self.lane.wake_at_abort();
         match &self.kind {
             Kind::DropOldest => self.counters.discarded.add(self.ring.clear(false)),
             Kind::Conflate(conflated) => self.counters.discarded.add(conflated.clear()),

@@ -58,7 +58,7 @@ impl Room {
     /// A room without members. Two allocations.
     #[must_use]
     pub fn new() -> Self {
-        Self { members: Subject::new(), index: Arc::new(Index::new()) }
+        Self { members: Subject::typed(), index: Arc::new(Index::new()) }
     }
 
     /// Makes a connection of `user_id` a member, behind all others, until the [`Membership`] is
