@@ -1,14 +1,17 @@
 //! One connection: what is received goes to its user, what waits in its outbox is sent, and it
 //! ends with the close code that says why.
 
+use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use pondwire::Frame;
+use pondwire::outbox::Batch;
+use pondwire::{Control, Outbox, OutboxOptions, OutboxReader, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -17,7 +20,6 @@ use tokio_websockets::{CloseCode, Error, Message};
 
 use super::Server;
 use super::http::{self, Socket, Stream};
-use super::outbox::{Queue, outbox};
 use super::user::User;
 
 /// How long the HTTP request may take.
@@ -29,8 +31,15 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// How long a client that was told to close must have sent nothing to be taken to be done.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// How many frames are taken out of the queue at a time.
-const BATCH: usize = 128;
+/// What may wait for a connection. More disconnects it: whoever publishes never waits for a slow
+/// reader, and a reader never gets a stream with a hole in it.
+const WAITING: OutboxOptions = OutboxOptions {
+    policy: Policy::Disconnect { max_age: None },
+    max_frames: 1024,
+    max_bytes: 8 << 20,
+    max_control_frames: 256,
+    max_control_bytes: 2 << 20,
+};
 
 /// Why a connection ends.
 enum End {
@@ -42,6 +51,8 @@ enum End {
     TooSlow,
     /// The server ends.
     Stopping,
+    /// A frame is half written and will never be written whole.
+    Stuck,
 }
 
 /// Serves a connection from its HTTP request to its end.
@@ -60,63 +71,88 @@ pub(crate) async fn run(
     let Ok(Ok(Some(mut socket))) = timeout(HANDSHAKE, http::accept(stream, &about)).await else {
         return;
     };
-    let (outbox, mut queue, overflow) = outbox();
+    let (outbox, mut queue) = Outbox::new(WAITING);
     let mut user = User::connect(Arc::clone(&server), outbox);
-    let end = tokio::select! {
-        end = relay(&mut socket, &mut user, &mut queue) => end,
-        () = overflow.happened() => End::TooSlow,
-        _ = stopping.wait_for(|stopping| *stopping) => End::Stopping,
-    };
+    let aborted = queue.aborted();
+    let mut ending = pin!(async {
+        tokio::select! {
+            _ = aborted => {
+                server.slow_consumers.fetch_add(1, Ordering::Relaxed);
+                End::TooSlow
+            }
+            _ = stopping.wait_for(|stopping| *stopping) => End::Stopping,
+        }
+    });
+    let end = relay(&mut socket, &mut user, &mut queue, &mut ending).await;
     drop(user);
-    if matches!(end, End::TooSlow) {
-        server.slow_consumers.fetch_add(1, Ordering::Relaxed);
-    }
     // The connection is over either way, and there is nobody left to tell.
     let _ = timeout(CLOSING, close(socket, queue, end)).await;
 }
 
-/// Receives and sends until one of them ends.
+/// Receives and sends until one of them ends, or `ending` says so.
 ///
-/// All that is sent is flushed before the next message is received. So a client that does not
+/// All that is sent is written before the next message is received. So a client that does not
 /// read its answers is not read from either, and the library never holds half a frame when
-/// this returns.
-async fn relay(socket: &mut Socket, user: &mut User, queue: &mut Queue) -> End {
-    let mut batch = Vec::with_capacity(BATCH);
+/// frames are written past it.
+async fn relay(
+    socket: &mut Socket,
+    user: &mut User,
+    queue: &mut OutboxReader,
+    ending: &mut (impl Future<Output = End> + Unpin),
+) -> End {
     loop {
-        let done = tokio::select! {
-            () = queue.recv_many(&mut batch, BATCH) => send(socket, &mut batch).await,
+        tokio::select! {
+            batch = queue.next_batch() => {
+                // Without a batch it was aborted, as `ending` knows.
+                let Some(batch) = batch else { return ending.await };
+                if let Some(end) = send(socket, batch, ending).await {
+                    return end;
+                }
+            }
             received = socket.next() => match received {
                 Some(Ok(message)) if message.is_text() || message.is_binary() => {
                     user.receive(&Bytes::from(message.into_payload()));
-                    Ok(())
                 }
                 // The library has its pong ready.
-                Some(Ok(message)) if !message.is_close() => socket.flush().await,
+                Some(Ok(message)) if !message.is_close() => tokio::select! {
+                    flushed = socket.flush() => if flushed.is_err() { return End::Closed },
+                    end = &mut *ending => return end,
+                },
                 Some(Err(Error::PayloadTooLong { .. })) => {
                     user.refuse_oversize();
                     return End::TooLarge;
                 }
                 _ => return End::Closed,
             },
-        };
-        if done.is_err() {
-            return End::Closed;
+            end = &mut *ending => return end,
         }
     }
 }
 
-/// Sends the frames, with as few writes as the library can.
-async fn send(socket: &mut Socket, batch: &mut Vec<Frame>) -> Result<(), Error> {
-    for frame in batch.drain(..) {
-        // Shares the frame's memory with all the other members' connections.
-        socket.feed(Message::text(frame.json_bytes())).await?;
+/// Writes whole WebSocket frames, many at a time, from the memory that all members' connections
+/// share.
+///
+/// When it is told to end meanwhile it writes the rest of the batch first, or else a close frame
+/// would come within another.
+async fn send(
+    socket: &mut Socket,
+    mut batch: Batch<'_>,
+    ending: &mut (impl Future<Output = End> + Unpin),
+) -> Option<End> {
+    let stream = socket.get_mut();
+    tokio::select! {
+        written = stream.write_all_buf(&mut batch) => written.is_err().then_some(End::Closed),
+        end = ending => match timeout(CLOSING, stream.write_all_buf(&mut batch)).await {
+            Ok(Ok(())) => Some(end),
+            _ => Some(End::Stuck),
+        }
     }
-    socket.flush().await
 }
 
-async fn close(mut socket: Socket, mut queue: Queue, end: End) -> Result<(), Error> {
+async fn close(mut socket: Socket, mut queue: OutboxReader, end: End) -> Result<(), Error> {
     let code = match end {
         End::Closed => None,
+        End::Stuck => return Ok(()),
         End::TooSlow => Some(CloseCode::SERVICE_OVERLOAD),
         End::Stopping => Some(CloseCode::GOING_AWAY),
         End::TooLarge => return Ok(close_too_large(socket.into_inner(), &mut queue).await?),
@@ -133,14 +169,12 @@ async fn close(mut socket: Socket, mut queue: Queue, end: End) -> Result<(), Err
 /// The library would close by itself, but let nobody say anything before: a client would learn
 /// the code and not the reason. So it is left out, nothing of it being half sent; a frame of ours
 /// has its WebSocket form anyway.
-async fn close_too_large(mut stream: Stream, queue: &mut Queue) -> io::Result<()> {
-    const CLOSE_1009: [u8; 4] = [0x88, 2, 0x03, 0xF1];
-    let mut last = Vec::new();
-    while let Some(frame) = queue.try_recv() {
-        last.extend_from_slice(frame.wire());
+async fn close_too_large(mut stream: Stream, queue: &mut OutboxReader) -> io::Result<()> {
+    while let Some(mut batch) = queue.try_batch() {
+        stream.write_all_buf(&mut batch).await?;
     }
-    last.extend_from_slice(&CLOSE_1009);
-    stream.write_all(&last).await?;
+    let close = Control::close(1009, "").expect("a code that may be sent");
+    stream.write_all(close.wire()).await?;
     // The client may be in the midst of its message: an end of the stream before it has read the
     // close frame is an error to some.
     let mut discarded = vec![0; 64 << 10];

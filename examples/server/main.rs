@@ -11,8 +11,7 @@
 //! | `http` | the request before the upgrade |
 //! | `connection` | one WebSocket: frames in, frames out, and how it ends |
 //! | `user` | what a client's messages mean |
-//! | `room`, `rooms` | the members of a channel and their presence; the channels there are |
-//! | `outbox` | the bounded queue of frames in front of each connection |
+//! | `channel`, `channels` | the members of a channel and their presence; the channels there are |
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -26,17 +25,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+mod channel;
+mod channels;
 mod connection;
 mod http;
-mod outbox;
-mod room;
-mod rooms;
 mod user;
 
 /// What all connections share.
 #[derive(Default)]
 pub(crate) struct Server {
-    rooms: rooms::Rooms,
+    channels: channels::Channels,
     /// How many connections were closed because they did not read fast enough.
     slow_consumers: AtomicUsize,
 }

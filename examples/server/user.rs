@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use ahash::HashMap;
 use bytes::Bytes;
-use pondwire::{ClientAction, ClientMessage, Frame, Limits, uuid};
+use pondwire::{ClientAction, ClientMessage, Frame, Limits, Outbox, uuid};
 
 use super::Server;
-use super::outbox::Outbox;
-use super::room::{Member, Room, UserId};
+use super::channel::{Channel, Member, Seat, UserId};
 
 /// How long a channel's name may be, in bytes: it is kept for as long as the channel.
 const MAX_NAME: usize = 256;
@@ -21,27 +20,33 @@ pub(crate) struct User {
     id: UserId,
     outbox: Outbox,
     server: Arc<Server>,
-    /// The channels it joined, by name. It may have been evicted since: the room knows.
-    joined: HashMap<String, Arc<Room>>,
+    /// The channels it joined, by name. It may have been evicted since: the seat knows.
+    joined: HashMap<String, (Arc<Channel>, Seat)>,
 }
 
 impl User {
     /// A new user, greeted by `CONNECT`: some clients send nothing before it.
     pub(crate) fn connect(server: Arc<Server>, outbox: Outbox) -> Self {
         let id = UserId::from(&*uuid());
-        outbox.send(Frame::connect(&uuid(), &id, &id));
+        outbox.reply(Frame::connect(&uuid(), &id, &id));
         Self { id, outbox, server, joined: HashMap::default() }
+    }
+
+    /// Answers the client, before all that waits for it.
+    fn reply(&self, frame: Frame) {
+        // When too many answers wait the connection learns it from the outbox, and ends.
+        self.outbox.reply(frame);
     }
 
     /// Does what a received frame asks for. A bad frame is answered and does no harm.
     pub(crate) fn receive(&mut self, frame: &Bytes) {
         let message = match ClientMessage::parse(frame) {
             Ok(message) => message,
-            Err(error) => return self.outbox.send(Frame::invalid_message(&error)),
+            Err(error) => return self.reply(Frame::invalid_message(&error)),
         };
         // The codec lets empty names pass, as all implementations do; a server has no use for them.
         if message.request_id().is_empty() {
-            return self.outbox.send(Frame::refuse(
+            return self.reply(Frame::refuse(
                 &uuid(),
                 400,
                 "requestId: Expected a non-empty string",
@@ -65,17 +70,17 @@ impl User {
 
     /// Refuses a message that the connection's limit kept from being read.
     pub(crate) fn refuse_oversize(&self) {
-        self.outbox.send(Frame::invalid_message(&Limits::default().too_large()));
+        self.reply(Frame::invalid_message(&Limits::default().too_large()));
     }
 
     fn refuse(&self, message: &ClientMessage<'_>, text: &str) {
-        self.outbox.send(Frame::refuse(message.request_id(), 400, text));
+        self.reply(Frame::refuse(message.request_id(), 400, text));
     }
 
     fn join(&mut self, message: &ClientMessage<'_>) {
         let (channel, request_id) = (message.channel_name(), message.request_id());
         let decline = |code, text| {
-            self.outbox.send(Frame::unauthorized(channel, request_id, code, text));
+            self.reply(Frame::unauthorized(channel, request_id, code, text));
         };
         if !is_chat(channel) {
             return decline(404, "No such channel");
@@ -87,45 +92,63 @@ impl User {
         if deny.is_some_and(|deny| !deny.is_null() && deny.as_bool() != Some(false)) {
             return decline(403, "Join declined");
         }
-        let room = self.server.rooms.join(channel, &self.id, &self.outbox, request_id);
-        self.joined.insert(channel.to_owned(), room);
+        let joined = self.server.channels.join(channel, &self.id, &self.outbox, request_id);
+        self.joined.insert(channel.to_owned(), joined);
     }
 
     /// Is acknowledged in any case: for the client the channel is closed already.
     fn leave(&mut self, message: &ClientMessage<'_>) {
         let (channel, request_id) = (message.channel_name(), message.request_id());
-        if let Some(room) = self.joined.remove(channel) {
-            self.leave_room(&room);
+        if let Some((channel, _)) = self.joined.remove(channel) {
+            self.leave_channel(&channel);
         }
-        self.outbox.send(Frame::exit_acknowledge(channel, request_id));
+        self.reply(Frame::exit_acknowledge(channel, request_id));
     }
 
-    fn leave_room(&self, room: &Arc<Room>) {
-        if let Some(member) = room.member(&self.id) {
+    fn leave_channel(&self, channel: &Arc<Channel>) {
+        if let Some(member) = channel.member(&self.id) {
             member.leave();
-            self.server.rooms.close_if_empty(room);
+            self.server.channels.close_if_empty(channel);
         }
     }
 
     fn event(&self, message: &ClientMessage<'_>, frame: &Bytes) {
-        let (channel, request_id) = (message.channel_name(), message.request_id());
-        let room = self.joined.get(channel);
-        let Some((room, mut member)) = room.and_then(|room| Some((room, room.member(&self.id)?)))
-        else {
-            return self.outbox.send(Frame::not_found(channel, request_id, "Channel not joined"));
+        let (name, request_id) = (message.channel_name(), message.request_id());
+        let Some((channel, seat)) = self.joined.get(name) else {
+            return self.not_joined(message);
         };
         match message.event() {
-            "echo" => {
-                self.outbox.send(Frame::reply(channel, "echo", request_id, message.payload()));
-            }
-            "track" => self.track(member, frame),
-            "update" | "untrack" if !member.is_present() => self.refuse(message, "Not tracked"),
-            "update" => self.track(member, frame),
-            "untrack" => member.untrack(),
-            "evict" => self.evict(room, member, message),
+            _ if !seat.is_taken() => self.not_joined(message),
+            "echo" => self.reply(Frame::reply(name, "echo", request_id, message.payload())),
+            "track" | "update" | "untrack" | "evict" => match channel.member(&self.id) {
+                Some(member) => self.change(channel, member, message, frame),
+                None => self.not_joined(message),
+            },
             event => {
-                member.broadcast(&Frame::broadcast(channel, event, &uuid(), message.payload()));
+                channel.broadcast(&Frame::broadcast(name, event, &uuid(), message.payload()));
             }
+        }
+    }
+
+    fn not_joined(&self, message: &ClientMessage<'_>) {
+        let (channel, request_id) = (message.channel_name(), message.request_id());
+        self.reply(Frame::not_found(channel, request_id, "Channel not joined"));
+    }
+
+    /// An event that changes the channel.
+    fn change(
+        &self,
+        channel: &Arc<Channel>,
+        mut member: Member<'_>,
+        message: &ClientMessage<'_>,
+        frame: &Bytes,
+    ) {
+        match message.event() {
+            "track" => self.track(member, frame),
+            "evict" => self.evict(channel, member, message),
+            _ if !member.is_present() => self.refuse(message, "Not tracked"),
+            "update" => self.track(member, frame),
+            _ => member.untrack(),
         }
     }
 
@@ -134,33 +157,33 @@ impl User {
     fn track(&self, mut member: Member<'_>, frame: &Bytes) {
         match ClientMessage::parse_owned(frame.clone(), Limits::default()) {
             Ok(message) => member.track(message.detach()),
-            Err(error) => self.outbox.send(Frame::invalid_message(&error)),
+            Err(error) => self.reply(Frame::invalid_message(&error)),
         }
     }
 
     /// Evicts the user with the payload's `id`, or the sender when there is none.
-    fn evict(&self, room: &Arc<Room>, mut member: Member<'_>, message: &ClientMessage<'_>) {
+    fn evict(&self, channel: &Arc<Channel>, mut member: Member<'_>, message: &ClientMessage<'_>) {
         let payload = message.payload();
         let reason = payload.get("reason").and_then(|reason| reason.as_str()).unwrap_or_default();
         let evicted = match payload.get("id") {
             None => member.evict(&self.id, &reason),
             Some(id) => id.as_str().is_some_and(|id| member.evict(&id, &reason)),
         };
-        // Releases the room, which must not be locked when the table of rooms is.
+        // Releases the channel, which must not be locked when the table of channels is.
         drop(member);
         if evicted {
-            self.server.rooms.close_if_empty(room);
+            self.server.channels.close_if_empty(channel);
         } else {
             let (channel, request_id) = (message.channel_name(), message.request_id());
-            self.outbox.send(Frame::not_found(channel, request_id, "No such user"));
+            self.reply(Frame::not_found(channel, request_id, "No such user"));
         }
     }
 }
 
 impl Drop for User {
     fn drop(&mut self) {
-        for (_, room) in std::mem::take(&mut self.joined) {
-            self.leave_room(&room);
+        for (channel, _) in std::mem::take(&mut self.joined).into_values() {
+            self.leave_channel(&channel);
         }
     }
 }

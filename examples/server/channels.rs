@@ -1,0 +1,50 @@
+//! The channels there are. One exists while it has members.
+//!
+//! Lock order: the table, then a channel. Nothing locks the table while it holds a channel.
+
+use std::sync::Arc;
+
+use ahash::HashMap;
+use parking_lot::Mutex;
+use pondwire::Outbox;
+
+use super::channel::{Channel, Seat, UserId};
+
+/// All channels by name.
+#[derive(Default)]
+pub(crate) struct Channels {
+    table: Mutex<HashMap<String, Arc<Channel>>>,
+}
+
+impl Channels {
+    /// Makes the user a member of the channel, which is opened when it is not there; see
+    /// [`Channel::join`]. The table stays locked meanwhile, or the channel might be closed under it.
+    pub(crate) fn join(
+        &self,
+        channel: &str,
+        user: &UserId,
+        outbox: &Outbox,
+        request_id: &str,
+    ) -> (Arc<Channel>, Seat) {
+        let mut table = self.table.lock();
+        let channel = match table.get(channel) {
+            Some(channel) => Arc::clone(channel),
+            None => {
+                let opened = Arc::new(Channel::new(channel));
+                table.insert(channel.to_owned(), Arc::clone(&opened));
+                opened
+            }
+        };
+        let seat = channel.join(user, outbox, request_id);
+        (channel, seat)
+    }
+
+    /// Forgets the channel when nobody is left in it; another of the same name stays.
+    pub(crate) fn close_if_empty(&self, channel: &Arc<Channel>) {
+        let mut table = self.table.lock();
+        let is_this = table.get(channel.name()).is_some_and(|found| Arc::ptr_eq(found, channel));
+        if is_this && channel.is_empty() {
+            table.remove(channel.name());
+        }
+    }
+}
