@@ -63,6 +63,7 @@ mod scan;
 mod sync;
 mod view;
 
+pub mod docs;
 pub mod fanout;
 pub mod outbox;
 pub mod protocol;
