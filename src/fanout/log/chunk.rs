@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use super::item::Item;
 use super::node::Head;
 use super::order::{FOLLOW, LINK};
-use crate::sync::atomic::AtomicPtr;
+use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 pub(super) type Slot = AtomicPtr<Head>;
 
@@ -18,12 +18,18 @@ pub(super) const SLOTS: (usize, usize) = (4, 512);
 #[cfg(pondwire_loom)]
 pub(super) const SLOTS: (usize, usize) = (2, 4);
 
+/// The longest run of sequence numbers in a chunk, so that 32 bits tell them apart.
+pub(super) const MAX_SPAN: u64 = 1 << 32;
+
 /// The head of a chunk; its slots follow it in memory.
 #[repr(C)]
 pub(super) struct Chunk {
     /// Its `link` is the chunk before it.
     item: Item,
     next: AtomicPtr<Chunk>,
+    /// It is not linked any more, because a merge has taken its nodes over or the log was closed:
+    /// who is still walking it finds nodes there that were unsubscribed since.
+    stale: AtomicBool,
     /// The sequence number of slot 0, or of what was in it.
     pub(super) first: u64,
     /// Behind the sequence number of the last slot.
@@ -35,6 +41,18 @@ pub(super) struct Chunk {
     pub(super) used: Cell<usize>,
     /// How many slots hold a node.
     pub(super) live: Cell<usize>,
+}
+
+impl Chunk {
+    /// Relaxed, like the store: who removes a node and knows of a walk, is on the walk's thread.
+    #[inline]
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn make_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A pointer to a chunk that is not freed (invariant 3): everyone who has one is either entered or
@@ -61,6 +79,7 @@ impl ChunkPtr {
         let head = Chunk {
             item: Item::new(free),
             next: AtomicPtr::new(ptr::null_mut()),
+            stale: AtomicBool::new(false),
             first,
             end,
             slots,

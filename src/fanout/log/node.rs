@@ -10,10 +10,11 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 #[repr(C)]
 pub(in crate::fanout) struct Head {
     pub(super) item: Item,
-    /// Its place in the order of subscription; set before the node is linked, then constant.
-    pub(super) sequence: Cell<u64>,
+    /// Its place in the order of subscription, cut to 32 bits: every byte of a node is read from
+    /// memory when there are many. Set before the node is linked, then constant.
+    sequence: Cell<u32>,
     /// Its slot in the chunk that `item.link` names. Like that, only used under the lock.
-    pub(super) index: Cell<u32>,
+    pub(super) index: Cell<u16>,
     /// Whether it is part of `len`. Only used under the lock.
     pub(super) counted: Cell<bool>,
     /// Cleared when it is unsubscribed: a merge may have left its pointer in an unlinked chunk
@@ -22,6 +23,17 @@ pub(in crate::fanout) struct Head {
 }
 
 impl Head {
+    pub(super) fn set_sequence(&self, sequence: u64) {
+        self.sequence.set(sequence as u32);
+    }
+
+    /// How many nodes were appended from `first`, which is of its chunk, to this one: less than
+    /// [`MAX_SPAN`](super::chunk::MAX_SPAN).
+    #[inline]
+    pub(super) fn sequence_from(&self, first: u64) -> u64 {
+        u64::from(self.sequence.get().wrapping_sub(first as u32))
+    }
+
     #[inline]
     pub(super) fn is_alive(&self) -> bool {
         // Relaxed: later publishes, and outer ones of the same thread, come after the store anyhow.
@@ -45,6 +57,12 @@ impl<O> Node<O> {
     pub(super) fn place(head: NonNull<Head>) -> NonNull<O> {
         // SAFETY: within the node's allocation.
         unsafe { head.byte_add(std::mem::offset_of!(Self, observer)) }.cast()
+    }
+
+    /// Where the observer of a node would be; any address when there is none.
+    #[inline]
+    pub(super) fn place_of(head: *mut Head) -> *const O {
+        head.wrapping_byte_add(std::mem::offset_of!(Self, observer)).cast()
     }
 
     /// The observer of a node.

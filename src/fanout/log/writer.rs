@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ptr::NonNull;
 
-use super::chunk::{ChunkPtr, SLOTS, follow, link};
+use super::chunk::{ChunkPtr, MAX_SPAN, SLOTS, follow, link};
 use super::item::{Bag, Item};
 use super::node::{Head, NewNode};
 use super::order::APPEND;
@@ -85,8 +85,8 @@ impl Writer {
         let index = chunk.used.get();
         let head = head(&node);
         head.item.link.set(tail.item().as_ptr());
-        head.index.set(index as u32);
-        head.sequence.set(self.appended);
+        head.index.set(index as u16);
+        head.set_sequence(self.appended);
         // Relaxed: publishers read the slot only if they have read the counter below.
         tail.slots()[index].store(node.as_ptr(), Ordering::Relaxed);
         chunk.used.set(index + 1);
@@ -131,7 +131,7 @@ impl Writer {
         let head = head(&node);
         head.kill();
         let chunk = ChunkPtr::from_link(&head.item).expect("a linked node has a chunk");
-        chunk.slots()[head.index.get() as usize].store(std::ptr::null_mut(), Ordering::Relaxed);
+        chunk.slots()[usize::from(head.index.get())].store(std::ptr::null_mut(), Ordering::Relaxed);
         chunk.get().live.set(chunk.get().live.get() - 1);
         self.nodes -= 1;
         if head.counted.get() {
@@ -178,7 +178,8 @@ impl Writer {
     /// no more than the largest chunk has.
     fn merge(&mut self, log: &Log, left: ChunkPtr, right: ChunkPtr) -> bool {
         let live = left.get().live.get() + right.get().live.get();
-        if 2 * live > left.slots().len() + right.slots().len() {
+        let span = right.get().end - left.get().first;
+        if 2 * live > left.slots().len() + right.slots().len() || span > MAX_SPAN {
             return false;
         }
         let new = ChunkPtr::allocate(left.get().first, right.get().end, live, true);
@@ -187,10 +188,12 @@ impl Writer {
         for (index, (node, slot)) in nodes.zip(new.slots()).enumerate() {
             slot.store(node.as_ptr(), Ordering::Relaxed);
             head(&node).item.link.set(new.item().as_ptr());
-            head(&node).index.set(index as u32);
+            head(&node).index.set(index as u16);
         }
         new.get().used.set(live);
         new.get().live.set(live);
+        left.get().make_stale();
+        right.get().make_stale();
         let (before, after) = (left.before(), right.after());
         new.set_before(before);
         new.set_after(after);
@@ -228,6 +231,11 @@ impl Log {
         });
         if chain.is_some() {
             // Writers do not touch it any more (they look at `closed`), so its links are ours.
+            let mut next = chain;
+            while let Some(chunk) = next {
+                chunk.get().make_stale();
+                next = chunk.after();
+            }
             let mut garbage = gather(chain);
             self.write(|writer| writer.generations.fresh.append(&mut garbage));
         }
