@@ -254,8 +254,15 @@ impl Log {
                 head.item.canary.check();
                 // The slot has told, but for a chunk that is no longer linked. So the head of the
                 // node is not touched, which may be in another line of the cache than the observer.
-                if chunk.is_stale() && (!head.is_alive() || self.is_closed()) {
-                    continue;
+                if chunk.is_stale() {
+                    if self.is_closed() {
+                        // Nobody further on either: a chunk may not be marked yet.
+                        cursor.chunk = None;
+                        return;
+                    }
+                    if !head.is_alive() {
+                        continue;
+                    }
                 }
                 // Only written here: to read it again would wait for the store, at each node.
                 cursor.index = index + 1;
