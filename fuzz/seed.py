@@ -2,7 +2,9 @@
 """Makes the seed corpora, corpus/<target>/, from profiles/workloads and tests/vectors."""
 
 import hashlib
+import itertools
 import json
+import zlib
 from pathlib import Path
 
 FUZZ = Path(__file__).resolve().parent
@@ -47,6 +49,24 @@ def encode(text):
     return text.encode("utf-8", "replace")  # half of a surrogate pair becomes "?"
 
 
+def compressed(frames):
+    """As permessage-deflate has it, behind a limit of 64 KB and a level."""
+    for number, frame in enumerate(frames):
+        level = number % 10
+        stream = zlib.compressobj(level, zlib.DEFLATED, -15)
+        payload = stream.compress(frame) + stream.flush(zlib.Z_SYNC_FLUSH)
+        yield bytes([16, level]) + payload[:-4]
+
+
+def extension_headers():
+    parameters = ["", "client_max_window_bits", "client_max_window_bits=10",
+                  "server_max_window_bits=15", 'server_max_window_bits="12"',
+                  "server_no_context_takeover", "client_no_context_takeover", "x=y"]
+    for pair in itertools.product(parameters, repeat=2):
+        offer = "; ".join(["permessage-deflate", *filter(None, pair)])
+        yield from (offer.encode(), f"foo;a=1 , {offer},permessage-deflate".encode())
+
+
 def main():
     frames = [*workload_frames(), *vector_inputs()]
     payloads, parts = [], []
@@ -55,7 +75,8 @@ def main():
         for payload in map(encode, written(message["payload"])):
             payloads.append(payload)
             parts.append(b"\xff".join([*map(encode, header), payload]))
-    corpora = {"tiers": frames, "parse": frames, "navigate": payloads, "round_trip": parts}
+    corpora = {"tiers": frames, "parse": frames, "navigate": payloads, "round_trip": parts,
+               "inflate": list(compressed(frames)), "extensions": list(extension_headers())}
     for target, inputs in corpora.items():
         folder = FUZZ / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)

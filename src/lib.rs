@@ -44,6 +44,8 @@
 //!
 //! - `uuid` (on by default): [`uuid()`](protocol::uuid) and [`Frame::invalid_message`].
 //! - `http`: [`protocol::Headers`] over `http::HeaderMap`.
+//! - `deflate`: permessage-deflate: `Frame::deflated`, its negotiation and a bounded inflater in the
+//!   module `deflate`.
 //!
 //! # What is promised
 //!
@@ -53,6 +55,8 @@
 //! Unsafe code is confined to `frame` (a reference-counted allocation), `fanout` (the log that
 //! publishers walk), `outbox::ring` (a queue without a lock) and `scan::arch` (vector instructions).
 
+#[cfg(feature = "deflate")]
+pub mod deflate;
 mod encode;
 mod error;
 mod frame;

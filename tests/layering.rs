@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up: a module may use those before it.
-const ORDER: [&str; 13] = [
-    "sync", "error", "limits", "protocol", "scan", "payload", "view", "encode", "frame", "fanout",
-    "outbox", "room", "docs",
+const ORDER: [&str; 14] = [
+    "sync", "error", "limits", "protocol", "scan", "payload", "view", "encode", "deflate", "frame",
+    "fanout", "outbox", "room", "docs",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -17,6 +17,8 @@ pub(crate) use prepared::Prepared;
 pub use references::FrameRefs;
 use shared::Shared;
 
+#[cfg(feature = "deflate")]
+use crate::deflate::DeflateOptions;
 use crate::scan::text;
 
 /// A message serialized once: the unmasked WebSocket text frame and the JSON document in it, in
@@ -96,6 +98,38 @@ impl Frame {
     #[must_use]
     pub fn sse_bytes(&self) -> Bytes {
         Bytes::from_owner(variant::Sse(self.clone()))
+    }
+
+    /// The whole unmasked WebSocket frame, compressed as permessage-deflate has it (RFC 7692,
+    /// section 7.2.1; RSV1 is set), for every connection that has agreed on
+    /// [`PermessageDeflate`](crate::deflate::PermessageDeflate). `None` when that does not pay:
+    /// send [`wire`](Self::wire) then, which such a connection may be sent at any time.
+    ///
+    /// Made by the first call with the default [`DeflateOptions`], shared by all, and remembered
+    /// if it is `None` too. Those who ask meanwhile wait for it. It costs one allocation of its
+    /// size in the frame's life, and some 300 KB of working memory once in a thread's.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    #[inline]
+    pub fn deflated(&self) -> Option<&[u8]> {
+        self.deflated_with(DeflateOptions::default())
+    }
+
+    /// [`deflated`](Self::deflated) with other options. They are the frame's, not the
+    /// recipient's: whoever asks first decides, all others get the same bytes. So use one setting
+    /// in all of a server, or call this where the frame is made and `deflated` everywhere else.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    #[inline]
+    pub fn deflated_with(&self, options: DeflateOptions) -> Option<&[u8]> {
+        self.shared.variants().deflated(self.json(), options)
+    }
+
+    /// [`deflated`](Self::deflated) as [`Bytes`] that share the memory.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn deflated_bytes(&self) -> Option<Bytes> {
+        self.deflated().map(|_| Bytes::from_owner(variant::Deflated(self.clone())))
     }
 }
 

@@ -3,16 +3,27 @@
 use std::sync::OnceLock;
 
 use super::Frame;
+#[cfg(feature = "deflate")]
+use crate::deflate::{DeflateOptions, deflated_text};
 
 /// The forms that have been asked for so far.
 #[derive(Default)]
 pub(super) struct Variants {
     sse: OnceLock<Box<[u8]>>,
+    /// `None` within: it was tried and does not pay.
+    #[cfg(feature = "deflate")]
+    deflated: OnceLock<Option<Box<[u8]>>>,
 }
 
 impl Variants {
     pub(super) fn sse(&self, json: &[u8]) -> &[u8] {
         self.sse.get_or_init(|| [b"data: ", json, b"\n\n"].concat().into_boxed_slice())
+    }
+
+    #[cfg(feature = "deflate")]
+    #[inline]
+    pub(super) fn deflated(&self, json: &[u8], options: DeflateOptions) -> Option<&[u8]> {
+        self.deflated.get_or_init(|| deflated_text(json, options)).as_deref()
     }
 }
 
@@ -31,5 +42,50 @@ pub(super) struct Sse(pub(super) Frame);
 impl AsRef<[u8]> for Sse {
     fn as_ref(&self) -> &[u8] {
         self.0.sse()
+    }
+}
+
+/// A frame that has a compressed form, as that form's owner.
+#[cfg(feature = "deflate")]
+pub(super) struct Deflated(pub(super) Frame);
+
+#[cfg(feature = "deflate")]
+impl AsRef<[u8]> for Deflated {
+    fn as_ref(&self) -> &[u8] {
+        self.0.deflated().unwrap_or_default()
+    }
+}
+
+#[cfg(all(test, feature = "deflate"))]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::Ordering;
+
+    use super::{DeflateOptions, Variants};
+    use crate::deflate::COMPRESSIONS;
+
+    #[test]
+    fn a_thousand_recipients_on_eight_threads_cost_one_compression() {
+        let level = |level| DeflateOptions { level, ..DeflateOptions::default() };
+        let document = vec![b'a'; 100_000];
+        // At level 0 the outcome is that it does not shrink, to be remembered just as well.
+        for (rounds, options) in [(1..=20, level(6)), (21..=40, level(0))] {
+            for round in rounds {
+                let variants = Variants::default();
+                let barrier = Barrier::new(8);
+                std::thread::scope(|scope| {
+                    for _ in 0..8 {
+                        scope.spawn(|| {
+                            barrier.wait();
+                            for _ in 0..125 {
+                                let deflated = variants.deflated(&document, options);
+                                assert_eq!(deflated.is_some(), options.level > 0);
+                            }
+                        });
+                    }
+                });
+                assert_eq!(COMPRESSIONS.load(Ordering::Relaxed), round);
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! cargo run --release -- [--rounds N] [--section NAME] [--workload NAME] [--markdown-out FILE]
 //! ```
 //!
-//! `--section` takes `codec`, `fanout` or `outbox`, `--workload` the name of one row. All contenders
+//! `--section` takes `codec`, `fanout`, `outbox` or `deflate`, `--workload` the name of one row. All contenders
 //! of a row take turns in every round, so
 //! that a machine that speeds up or slows down does so for all; a time is the median of the
 //! rounds. sonic-rs picks its instruction set when it is compiled, the others when they start:
@@ -12,6 +12,7 @@
 
 mod bench;
 mod decode;
+mod deflate;
 mod encode;
 mod fanout;
 mod field;
@@ -29,7 +30,7 @@ use std::{env, fs};
 use bench::Plan;
 use report::Section;
 
-const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox] [--workload NAME] [--markdown-out FILE]";
+const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox|deflate] [--workload NAME] [--markdown-out FILE]";
 
 type Measure = fn(&Plan) -> Section;
 
@@ -44,6 +45,8 @@ const CODEC: &[Measure] = &[
 const FANOUT: &[Measure] =
     &[fanout::publish, fanout::churn, fanout::publishing, fanout::subscribing];
 const OUTBOX: &[Measure] = &[outbox::section];
+const DEFLATE: &[Measure] =
+    &[deflate::compress, deflate::recipients, deflate::inflate, deflate::bombs];
 
 struct Options {
     plan: Plan,
@@ -55,7 +58,7 @@ impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
         let mut options = Self {
             plan: Plan { rounds: 51, only: None },
-            sections: [CODEC, FANOUT, OUTBOX].concat(),
+            sections: [CODEC, FANOUT, OUTBOX, DEFLATE].concat(),
             markdown_out: None,
         };
         while let Some(flag) = args.next() {
@@ -65,6 +68,7 @@ impl Options {
                 "--section" if value == "codec" => options.sections = CODEC.to_vec(),
                 "--section" if value == "fanout" => options.sections = FANOUT.to_vec(),
                 "--section" if value == "outbox" => options.sections = OUTBOX.to_vec(),
+                "--section" if value == "deflate" => options.sections = DEFLATE.to_vec(),
                 "--workload" => options.plan.only = Some(value),
                 "--markdown-out" => options.markdown_out = Some(value),
                 _ => return None,

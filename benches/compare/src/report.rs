@@ -16,7 +16,7 @@ pub struct Section {
 }
 
 const LOCK: &str = include_str!("../Cargo.lock");
-const PEERS: [&str; 10] = [
+const PEERS: [&str; 11] = [
     "pondwire",
     "pondsocket-common",
     "serde_json",
@@ -27,6 +27,7 @@ const PEERS: [&str; 10] = [
     "arc-swap",
     "dashmap",
     "tokio",
+    "flate2",
 ];
 
 pub fn markdown(plan: &Plan, sections: &[Section]) -> String {

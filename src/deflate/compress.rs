@@ -1,0 +1,124 @@
+//! Compressing a document into a whole WebSocket frame.
+
+use std::cell::Cell;
+#[cfg(test)]
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flate2::{Compress, Compression, FlushCompress};
+
+use super::FLUSHED;
+use crate::encode::text_head;
+
+/// A thread keeps an output buffer up to this many bytes, about the size of its compressor.
+const OUTPUT_KEPT: usize = 256 << 10;
+
+/// Marks the first frame of a compressed message.
+const RSV1: u8 = 0x40;
+
+/// How frames are compressed. A server wants one setting for all of its frames: a frame is
+/// compressed once, as the first who asks has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeflateOptions {
+    /// From 1, the fastest, to 9, the smallest; what is above counts as 9. At 0 nothing shrinks,
+    /// so nothing is compressed. By default 6, as zlib and the other servers have it.
+    pub level: u8,
+    /// Documents of fewer bytes are sent as they are. By default 256: shorter ones hardly shrink.
+    pub min_bytes: usize,
+}
+
+impl Default for DeflateOptions {
+    #[inline]
+    fn default() -> Self {
+        Self { level: 6, min_bytes: 256 }
+    }
+}
+
+/// What a thread compresses in.
+struct Scratch {
+    stream: Compress,
+    level: Compression,
+    output: Vec<u8>,
+}
+
+impl Scratch {
+    fn new(level: Compression) -> Self {
+        Self { stream: Compress::new(level, false), level, output: Vec::new() }
+    }
+
+    /// The message of RFC 7692, section 7.2.1, if it is shorter than the document.
+    fn compress(&mut self, document: &[u8], level: Compression) -> Option<&[u8]> {
+        self.stream.reset();
+        if self.level != level {
+            self.stream.set_level(level).ok()?;
+            self.level = level;
+        }
+        self.output.clear();
+        // A flush is complete only when room is left behind it: one byte here, for a message that
+        // is a byte shorter than the document.
+        self.output.reserve(document.len() + FLUSHED.len());
+        let room = self.output.capacity();
+        self.stream.compress_vec(document, &mut self.output, FlushCompress::Sync).ok()?;
+        if self.output.len() == room {
+            return None;
+        }
+        let message = self.output.strip_suffix(&FLUSHED)?;
+        (message.len() < document.len()).then_some(message)
+    }
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Scratch>> = const { Cell::new(None) };
+}
+
+/// How often anything was compressed, in unit tests.
+#[cfg(test)]
+pub(crate) static COMPRESSIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// The final text frame, unmasked and compressed, of a document for which that pays. Allocates the
+/// result alone, but for a thread's first time and for documents above 256 KB.
+pub(crate) fn deflated_text(document: &[u8], options: DeflateOptions) -> Option<Box<[u8]>> {
+    if document.len() < options.min_bytes {
+        return None;
+    }
+    #[cfg(test)]
+    COMPRESSIONS.fetch_add(1, Ordering::Relaxed);
+    let level = Compression::new(options.level.min(9).into());
+    // Gone when a destructor sends as its thread ends: then there is just nothing to reuse.
+    let kept = SCRATCH.try_with(Cell::take).ok().flatten();
+    let mut scratch = kept.unwrap_or_else(|| Scratch::new(level));
+    let frame = scratch.compress(document, level).map(|message| {
+        let (mut head, head_len) = text_head(message.len());
+        head[0] |= RSV1;
+        [&head[..head_len], message].concat().into_boxed_slice()
+    });
+    if scratch.output.capacity() > OUTPUT_KEPT {
+        scratch.output = Vec::new();
+    }
+    // Not kept where the thread has ended its thread-locals.
+    let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Compression, Scratch};
+
+    #[test]
+    fn a_reused_compressor_writes_what_a_fresh_one_does() {
+        let documents: Vec<Vec<u8>> = (0..40_usize)
+            .map(|i| (0..i * 97).flat_map(|n| format!("{},", n * i % 101).into_bytes()).collect())
+            .collect();
+        let mut reused = Scratch::new(Compression::new(6));
+        let mut shrunk = 0;
+        for (i, document) in documents.iter().enumerate() {
+            for level in [(i % 10) as u32, 9, 1, 6, 6] {
+                let level = Compression::new(level);
+                let mut fresh = Scratch::new(level);
+                let expected = fresh.compress(document, level).map(<[u8]>::to_vec);
+                assert_eq!(reused.compress(document, level), expected.as_deref());
+                shrunk += usize::from(expected.is_some());
+            }
+        }
+        assert!(shrunk > 150, "{shrunk}");
+    }
+}

@@ -1,0 +1,56 @@
+//! permessage-deflate (RFC 7692): agreeing on it, compressing what is sent to many once, inflating
+//! what is received within a bound.
+//!
+//! Both sides work without context takeover: every message is compressed on its own. So one
+//! compressed frame serves every recipient, and a connection needs no memory for it: neither the
+//! some 300 KB of a compressor nor the some 40 KB of an inflater, of which a thread has one each.
+//!
+//! What is left to the transport: to send a compressed frame, and to take one with RSV1 set, only
+//! where it was agreed on (otherwise RFC 6455 closes with 1002); to unmask, and to put fragments
+//! together, of which only the first has RSV1; and to leave control frames as they are.
+//!
+//! ```
+//! use pondwire::deflate::{Inflater, PermessageDeflate};
+//! use pondwire::{ClientMessage, Frame, Limits, Payload};
+//!
+//! // When a connection opens: what the client offers, and what the server answers.
+//! let offered: &[u8] = b"permessage-deflate; client_max_window_bits";
+//! let agreed = PermessageDeflate::negotiate([offered])?.expect("an offer to accept");
+//! assert_eq!(
+//!     agreed.response(),
+//!     "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+//! );
+//!
+//! // What is sent: the compressed form, or the plain one where compressing does not pay.
+//! let payload = format!(r#"{{"text":"{}"}}"#, "all work and no play ".repeat(40));
+//! let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::from_json(&payload)?);
+//! let bytes = frame.deflated().unwrap_or_else(|| frame.wire());
+//! assert!(bytes.len() < 200 && bytes[0] == 0xC1);
+//!
+//! // What is received in a message whose bit RSV1 is set: one inflater per thread will do.
+//! let mut inflater = Inflater::new();
+//! let limits = Limits::default();
+//! # let received = &frame.deflated_bytes().unwrap().slice(4..)[..];
+//! match inflater.inflate(received, limits.max_bytes) {
+//!     Ok(json) => assert!(ClientMessage::parse_with(json, limits).is_ok()),
+//!     Err(error) => println!("close with {}: {error}", error.close_code()),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod compress;
+mod inflate;
+mod list;
+mod negotiate;
+
+#[cfg(test)]
+pub(crate) use compress::COMPRESSIONS;
+pub(crate) use compress::deflated_text;
+
+pub use compress::DeflateOptions;
+pub use inflate::{InflateError, Inflater};
+pub use list::ExtensionsError;
+pub use negotiate::PermessageDeflate;
+
+/// The end of a flushed stream, which is not sent (RFC 7692, section 7.2.1).
+const FLUSHED: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
