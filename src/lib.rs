@@ -29,14 +29,17 @@
 //! ```text
 //! socket bytes ─► scan ─► view ─► payload     inbound: borrow, validate, stay lazy
 //! message      ─► encode ─► frame ─► sockets  outbound: serialize once
+//!                             └► cache         and keep what is needed again
 //! ```
 //!
 //! - **Inbound**: [`ClientMessage`], [`ServerMessage`], [`PresenceMessage`] and [`ChannelEvent`]
 //!   view a frame; [`OwnedMessage`] keeps it. Their [`Payload`] is navigated lazily or decoded.
 //!   A frame that is no message gives a [`ValidationError`]: kind, path and byte offset.
-//! - **Outbound**: a [`Frame`] is one shared, ready-to-send message.
-//! - **Fan-out**: a [`Subject`] or [`BehaviorSubject`] tells any number of observers without a lock;
-//!   see [`fanout`].
+//! - **Outbound**: a [`Frame`] is one shared, ready-to-send message. [`cache`] keeps those that are
+//!   needed again, and who is in a channel, serialized already.
+//! - **Fan-out**: a [`Room`] sends a frame to the [`Outbox`]es of all members of a channel, or of
+//!   some, without a lock; a [`Subject`] or [`BehaviorSubject`] tells any other observers. See
+//!   [`docs::patterns`].
 //! - **Vocabulary**: [`protocol`] holds every name on the wire, ids, headers, channel patterns and
 //!   typed schemas.
 //!
@@ -67,11 +70,13 @@ mod scan;
 mod sync;
 mod view;
 
+pub mod cache;
 pub mod docs;
 pub mod fanout;
 pub mod outbox;
 pub mod protocol;
 
+pub use cache::{CoalescedRoster, FrameCache, FrameKey, LastValue, PresenceRoster};
 pub use error::{
     BoxError, ErrorKind, InvalidCode, MultiError, PondError, ValidationError, add_error, combine,
     status,

@@ -7,9 +7,11 @@ use std::cell::Cell;
 use std::hint::black_box;
 
 use bytes::Bytes;
+use pondwire::cache::LocalFrames;
 use pondwire::{
-    BehaviorSubject, ChannelEvent, ClientMessage, Frame, Limits, Outbox, OutboxOptions, Payload,
-    Policy, PresenceEvent, Room, ServerAction, ServerMessage, Subject, Tier,
+    BehaviorSubject, ChannelEvent, ClientMessage, Frame, FrameCache, FrameKey, LastValue, Limits,
+    Outbox, OutboxOptions, Payload, Policy, PresenceEvent, PresenceRoster, Room, ServerAction,
+    ServerMessage, Subject, Tier,
 };
 
 struct Counting;
@@ -133,6 +135,76 @@ fn a_frame_is_one_allocation_and_a_clone_none() {
     assert_eq!(allocations(|| frame.wire_bytes()), 1);
     let bytes = frame.wire_bytes();
     assert_eq!(allocations(|| bytes.slice(4..)), 0);
+}
+
+#[test]
+fn a_cache_hit_allocates_nothing() {
+    let cache = FrameCache::new(1 << 20);
+    let key = FrameKey::new("/chat/42", "topic").version(7);
+    let make = || Frame::broadcast("/chat/42", "topic", "id", Payload::EMPTY);
+    allocations(|| cache.get(key));
+    assert_eq!(allocations(|| cache.get(key)), 0, "once the thread has its place to count in");
+    let _ = cache.get_or_insert_with(key, make);
+    assert_eq!(allocations(|| cache.get(key)), 0);
+    assert_eq!(allocations(|| cache.get_or_insert_with(key, make)), 0);
+    assert_eq!(allocations(|| cache.stats()), 0);
+    assert_eq!(allocations(|| cache.invalidate_channel("/chat/42")), 0);
+    let mut local = LocalFrames::new(&cache, 16);
+    let _ = local.get_or_insert_with(key, make);
+    assert_eq!(allocations(|| local.get_or_insert_with(key, make).wire().len()), 0);
+    cache.invalidate_channel("/chat/42");
+    let remade = allocations(|| cache.get_or_insert_with(key, make));
+    assert!((1..=5).contains(&remade), "{remade}");
+}
+
+#[test]
+fn another_payload_or_a_last_value_costs_what_it_says() {
+    let message = ClientMessage::parse(FRAME).unwrap();
+    let frame = Frame::broadcast("/c\"", "e", "id", message.payload());
+    assert_eq!(allocations(|| frame.with_payload(Payload::EMPTY)), 1);
+    assert_eq!(allocations(|| frame.payload_str()), 0);
+    let last = LastValue::new();
+    last.set(frame.clone());
+    last.with(|frame| assert!(frame.is_some(), "the thread has its places now"));
+    assert_eq!(allocations(|| last.get()), 0);
+    assert_eq!(allocations(|| last.with(|frame| frame.map(Frame::wire).map(<[u8]>::len))), 0);
+    assert_eq!(allocations(|| last.set(frame.clone())), 0);
+}
+
+#[test]
+fn a_presence_frame_is_one_allocation_however_many_are_there() {
+    let mut roster = PresenceRoster::new("/chat/42");
+    let json = r#"{"id":"user","name":"ann","away":false}"#;
+    let payload = Payload::from_json(json).unwrap();
+    let ids: Vec<_> = (0..10_001).map(|n| n.to_string()).collect();
+    // A storm: every join takes its id and its share of what grows.
+    let storm = allocations(|| {
+        for id in &ids[..10_000] {
+            assert!(roster.join(id, payload).is_some());
+        }
+    });
+    println!("10,000 joins: {storm} allocations");
+    assert!((10_000..14_000).contains(&storm), "{storm}");
+    let list = 10_000 * (json.len() + 1);
+    assert_eq!(roster.list_len(), list - 1);
+    let live = LIVE.with(Cell::get);
+    let joined = roster.join(&ids[10_000], payload).unwrap();
+    let mut frame = None;
+    assert_eq!(allocations(|| frame = Some(joined.frame("id"))), 1);
+    let frame = frame.unwrap();
+    assert!(frame.wire().len() > list);
+    let grown = (LIVE.with(Cell::get) - live) as usize;
+    assert!(grown < frame.wire().len() + 10_000, "{grown}");
+    assert_eq!(allocations(|| roster.frame("id")), 0, "kept until somebody comes or goes");
+    assert_eq!(allocations(|| roster.update("77", payload).map(|change| change.frame("id"))), 1);
+    assert_eq!(allocations(|| roster.leave("5000").map(|change| change.frame("id"))), 1);
+    let again = allocations(|| roster.join("5000", payload).map(|change| change.frame("id")));
+    assert!((2..=4).contains(&again), "the id, the frame, and room that had to grow: {again}");
+
+    let before = LIVE.with(Cell::get);
+    drop((roster, frame));
+    let given_back = before - LIVE.with(Cell::get);
+    assert!(given_back as usize > 2 * list, "the list and its last frame");
 }
 
 #[test]

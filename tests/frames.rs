@@ -294,3 +294,35 @@ fn owned_messages_keep_what_the_view_said() {
     fn is_send<T: Send + Sync + 'static>(_: &T) {}
     is_send(&owned);
 }
+
+/// Splicing another payload behind the same envelope gives the frame that encoding it anew gives.
+#[test]
+fn another_payload_behind_the_same_envelope() {
+    let names = ["", "/chat/42", "é\"\\\n\u{1}", &"long ".repeat(40)];
+    // With heads of 2, 4 and 10 bytes.
+    let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(70_000));
+    let payloads = ["{}", r#"{"a":[1,{"b":"\u00e9"}]}"#, "{\r\n\"a\" :\n1}", &large];
+    for name in names {
+        for from in payloads {
+            let frame = Frame::broadcast(name, name, name, payload(from));
+            assert_eq!(frame.payload_str(), from.replace(['\n', '\r'], " "));
+            for to in payloads {
+                let expected = Frame::broadcast(name, name, name, payload(to));
+                let changed = frame.with_payload(payload(to));
+                assert_eq!(changed.wire(), expected.wire());
+                assert_eq!(changed.payload_str(), expected.payload_str());
+                assert_eq!(changed.with_payload(payload(from)).wire(), frame.wire());
+                let value: serde_json::Value = serde_json::from_str(to).unwrap();
+                let typed = frame.with_serialized(&value).unwrap();
+                assert_eq!(typed.payload_str(), value.to_string());
+            }
+            assert!(frame.with_serialized(&[1]).is_err(), "no object");
+        }
+    }
+    let user = payload(r#"{"id":"u1"}"#);
+    let users = [user; 3].into_iter();
+    let presence = Frame::presence("/c", PresenceEvent::Update, "r", users, user);
+    let found = Payload::from_json(presence.payload_str()).unwrap();
+    assert_eq!(presence.with_payload(found).wire(), presence.wire());
+    assert_eq!(Frame::connect("r", "u", "c").payload_str(), r#"{"id":"u","connectionId":"c"}"#);
+}

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up: a module may use those before it.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "sync", "error", "limits", "protocol", "scan", "payload", "view", "encode", "deflate", "frame",
-    "fanout", "outbox", "room", "docs",
+    "cache", "fanout", "outbox", "room", "docs",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -8,7 +8,7 @@ mod splice;
 mod websocket;
 
 pub(crate) use envelope::Envelope;
-pub(crate) use presence::{presence_len, put_presence};
+pub(crate) use presence::{presence_len, presence_list_len, put_presence, put_presence_list};
 pub(crate) use splice::put_payload;
 pub(crate) use websocket::{MAX_CONTROL, control_head, text_head};
 

@@ -15,7 +15,12 @@ pub(crate) fn presence_len<'a>(
     let (items, bytes) = presence
         .fold((0_usize, 0), |(items, bytes), item| (items + 1, bytes + item.as_str().len()));
     let commas = items.saturating_sub(1);
-    PRESENCE.len() + bytes + commas + CHANGED.len() + changed.as_str().len() + END.len()
+    presence_list_len(bytes + commas, changed.as_str())
+}
+
+/// The length of the payload that [`put_presence_list`] writes around `list_len` bytes.
+pub(crate) const fn presence_list_len(list_len: usize, changed: &str) -> usize {
+    PRESENCE.len() + list_len + CHANGED.len() + changed.len() + END.len()
 }
 
 /// Writes `{"presence":[…],"changed":…}` by copying.
@@ -33,5 +38,18 @@ pub(crate) fn put_presence<'a>(
     }
     output.put(CHANGED);
     put_payload(output, changed);
+    output.put(END);
+}
+
+/// [`put_presence`] of a list in pieces that hold its commas and no raw newline.
+pub(crate) fn put_presence_list<'a>(
+    output: &mut impl Output,
+    list: impl Iterator<Item = &'a str>,
+    changed: &str,
+) {
+    output.put(PRESENCE);
+    list.for_each(|piece| output.put(piece.as_bytes()));
+    output.put(CHANGED);
+    output.put(changed.as_bytes());
     output.put(END);
 }

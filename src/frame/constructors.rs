@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::Frame;
 use super::serialize::with_json;
 use super::shared::{Builder, Shared};
-use crate::encode::{Envelope, Output, presence_len, put_payload, put_presence};
+use crate::encode::{
+    Envelope, Output, presence_len, presence_list_len, put_payload, put_presence, put_presence_list,
+};
 use crate::error::ValidationError;
 use crate::payload::Payload;
 use crate::protocol::{ClientAction, PresenceEvent, ServerAction};
@@ -114,6 +116,23 @@ impl Frame {
         let envelope = Envelope::new(action, event.as_str(), channel_name, request_id);
         Self::build(&envelope, presence_len(presence.clone(), changed), |output| {
             put_presence(output, presence, changed);
+        })
+    }
+
+    /// [`presence`](Self::presence) of a list that is text already, commas and all but newlines, in
+    /// pieces of `list_len` bytes together.
+    pub(crate) fn presence_of_list<'a>(
+        channel_name: &str,
+        event: PresenceEvent,
+        request_id: &str,
+        list: impl Iterator<Item = &'a str>,
+        list_len: usize,
+        changed: &str,
+    ) -> Self {
+        let action = ServerAction::Presence.as_str();
+        let envelope = Envelope::new(action, event.as_str(), channel_name, request_id);
+        Self::build(&envelope, presence_list_len(list_len, changed), |output| {
+            put_presence_list(output, list, changed);
         })
     }
 
@@ -228,7 +247,7 @@ impl Frame {
         payload_len: usize,
         payload: impl FnOnce(&mut Builder),
     ) -> Self {
-        let mut builder = Shared::builder(envelope.len(payload_len));
+        let mut builder = Shared::builder(envelope.len(payload_len), payload_len);
         envelope.put(&mut builder, payload);
         Self { shared: builder.finish() }
     }

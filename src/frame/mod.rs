@@ -6,6 +6,8 @@ mod prepared;
 mod references;
 mod serialize;
 mod shared;
+mod swap;
+mod transform;
 mod variant;
 
 use std::fmt;

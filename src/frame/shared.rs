@@ -8,6 +8,8 @@
 //!    `layout(wire_len)`, and none of it but the counter and the variants' cells changes.
 //! 2. `references` counts the `Shared` values that exist; who takes it to 0 frees the memory.
 //! 3. The bytes behind the head are UTF-8, but for control frames, whose document nobody reads.
+//! 4. Of these, the last but one and the `payload_len - 1` before it are the payload, and what is
+//!    before and behind the payload is UTF-8 too.
 
 #![allow(unsafe_code)]
 
@@ -23,6 +25,7 @@ use crate::scan;
 struct Header {
     references: AtomicUsize,
     wire_len: usize,
+    payload_len: usize,
     head_len: usize,
     variants: Variants,
 }
@@ -50,19 +53,20 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// Allocates a text frame for a document of `document_len` bytes and writes its head.
-    pub(super) fn builder(document_len: usize) -> Builder {
+    /// Allocates a text frame for a document of `document_len` bytes, of which `payload_len` and a
+    /// bracket come last, and writes its head.
+    pub(super) fn builder(document_len: usize, payload_len: usize) -> Builder {
         let (head, head_len) = text_head(document_len);
-        Self::with_head(&head[..head_len], document_len)
+        Self::with_head(&head[..head_len], document_len, payload_len)
     }
 
     /// Allocates a control frame for a payload of `payload_len` bytes, which are at most 125, and
     /// writes its head.
     pub(super) fn control_builder(opcode: u8, payload_len: usize) -> Builder {
-        Self::with_head(&control_head(opcode, payload_len), payload_len)
+        Self::with_head(&control_head(opcode, payload_len), payload_len, 0)
     }
 
-    fn with_head(head: &[u8], document_len: usize) -> Builder {
+    fn with_head(head: &[u8], document_len: usize, payload_len: usize) -> Builder {
         let head_len = head.len();
         let wire_len = head_len + document_len;
         let layout = layout(wire_len);
@@ -74,6 +78,7 @@ impl Shared {
         let value = Header {
             references: AtomicUsize::new(1),
             wire_len,
+            payload_len,
             head_len,
             variants: Variants::default(),
         };
@@ -91,6 +96,11 @@ impl Shared {
 
     pub(super) fn head_len(&self) -> usize {
         self.header().head_len
+    }
+
+    /// How many of the document's bytes are the payload; one bracket comes behind it.
+    pub(super) fn payload_len(&self) -> usize {
+        self.header().payload_len
     }
 
     pub(super) fn variants(&self) -> &Variants {
@@ -123,6 +133,29 @@ impl Shared {
         debug_assert!(std::str::from_utf8(document).is_ok());
         // SAFETY: invariant 3.
         unsafe { std::str::from_utf8_unchecked(document) }
+    }
+}
+
+impl Shared {
+    /// Gives up the reference that `self` is, for [`from_raw`](Self::from_raw) to take up again.
+    pub(super) fn into_raw(self) -> NonNull<()> {
+        let raw = self.as_raw();
+        std::mem::forget(self);
+        raw
+    }
+
+    /// The address of the allocation: one for all references to a frame, no other frame's while
+    /// there is one.
+    pub(super) fn as_raw(&self) -> NonNull<()> {
+        self.header.cast()
+    }
+
+    /// The reference that [`into_raw`](Self::into_raw) gave up.
+    ///
+    /// # Safety
+    /// `raw` is from `into_raw`, and the reference given up there is not taken up twice.
+    pub(super) unsafe fn from_raw(raw: NonNull<()>) -> Self {
+        Self { header: raw.cast() }
     }
 }
 
@@ -265,7 +298,7 @@ mod tests {
     use super::*;
 
     fn frame(document: &[u8]) -> Shared {
-        let mut builder = Shared::builder(document.len());
+        let mut builder = Shared::builder(document.len(), 0);
         builder.put(document);
         builder.finish()
     }
@@ -313,16 +346,29 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_given_up_counts_until_it_is_taken_up() {
+        let first = frame(b"{}");
+        let raw = first.clone().into_raw();
+        assert_eq!(raw, first.as_raw());
+        assert_eq!(first.header().references.load(Ordering::Relaxed), 2);
+        // SAFETY: given up two lines above, and only taken up here.
+        let again = unsafe { Shared::from_raw(raw) };
+        assert_eq!(again.document(), "{}");
+        drop(again);
+        assert_eq!(first.header().references.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
     #[should_panic(expected = "as long as measured")]
     fn writing_too_much_is_refused() {
-        let mut builder = Shared::builder(1);
+        let mut builder = Shared::builder(1, 0);
         builder.put(b"{}");
     }
 
     #[test]
     #[should_panic(expected = "as long as it was measured")]
     fn writing_too_little_is_refused() {
-        let mut builder = Shared::builder(3);
+        let mut builder = Shared::builder(3, 0);
         builder.put(b"{}");
         builder.finish();
     }

@@ -4,13 +4,14 @@
 //! cargo run --release -- [--rounds N] [--section NAME] [--workload NAME] [--markdown-out FILE]
 //! ```
 //!
-//! `--section` takes `codec`, `fanout`, `outbox` or `deflate`, `--workload` the name of one row. All contenders
+//! `--section` takes `codec`, `fanout`, `outbox`, `cache` or `deflate`, `--workload` the name of one row. All contenders
 //! of a row take turns in every round, so
 //! that a machine that speeds up or slows down does so for all; a time is the median of the
 //! rounds. sonic-rs picks its instruction set when it is compiled, the others when they start:
 //! build with `RUSTFLAGS=-Ctarget-cpu=native` too before judging it.
 
 mod bench;
+mod cache;
 mod decode;
 mod deflate;
 mod encode;
@@ -21,6 +22,7 @@ mod outbox;
 mod payloads;
 mod peers;
 mod report;
+mod roster;
 mod text;
 mod workloads;
 
@@ -30,7 +32,7 @@ use std::{env, fs};
 use bench::Plan;
 use report::Section;
 
-const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox|deflate] [--workload NAME] [--markdown-out FILE]";
+const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox|cache|deflate] [--workload NAME] [--markdown-out FILE]";
 
 type Measure = fn(&Plan) -> Section;
 
@@ -45,6 +47,7 @@ const CODEC: &[Measure] = &[
 const FANOUT: &[Measure] =
     &[fanout::publish, fanout::churn, fanout::publishing, fanout::subscribing];
 const OUTBOX: &[Measure] = &[outbox::section];
+const CACHE: &[Measure] = &[cache::hits, cache::threads, roster::frames, roster::joins];
 const DEFLATE: &[Measure] =
     &[deflate::compress, deflate::recipients, deflate::inflate, deflate::bombs];
 
@@ -58,7 +61,7 @@ impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
         let mut options = Self {
             plan: Plan { rounds: 51, only: None },
-            sections: [CODEC, FANOUT, OUTBOX, DEFLATE].concat(),
+            sections: [CODEC, FANOUT, OUTBOX, CACHE, DEFLATE].concat(),
             markdown_out: None,
         };
         while let Some(flag) = args.next() {
@@ -68,6 +71,7 @@ impl Options {
                 "--section" if value == "codec" => options.sections = CODEC.to_vec(),
                 "--section" if value == "fanout" => options.sections = FANOUT.to_vec(),
                 "--section" if value == "outbox" => options.sections = OUTBOX.to_vec(),
+                "--section" if value == "cache" => options.sections = CACHE.to_vec(),
                 "--section" if value == "deflate" => options.sections = DEFLATE.to_vec(),
                 "--workload" => options.plan.only = Some(value),
                 "--markdown-out" => options.markdown_out = Some(value),

@@ -1,19 +1,19 @@
 //! Payloads of an exact size, alike at every size.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The sizes that the decode section runs.
 pub const SIZES: [usize; 6] = [100, 300, 1024, 4096, 16_384, 65_536];
 
 /// What [`json`] writes, typed.
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
 pub struct Document {
     items: Vec<Item>,
     text: String,
     last: u64,
 }
 
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
 struct Item {
     id: u64,
     name: String,

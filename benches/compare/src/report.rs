@@ -16,7 +16,7 @@ pub struct Section {
 }
 
 const LOCK: &str = include_str!("../Cargo.lock");
-const PEERS: [&str; 11] = [
+const PEERS: [&str; 12] = [
     "pondwire",
     "pondsocket-common",
     "serde_json",
@@ -28,6 +28,7 @@ const PEERS: [&str; 11] = [
     "dashmap",
     "tokio",
     "flate2",
+    "quick_cache",
 ];
 
 pub fn markdown(plan: &Plan, sections: &[Section]) -> String {

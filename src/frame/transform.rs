@@ -1,0 +1,67 @@
+//! The same message with another payload.
+
+use serde::Serialize;
+
+use super::Frame;
+use super::serialize::with_json;
+use super::shared::{Builder, Shared};
+use crate::encode::{Output, put_payload};
+use crate::payload::Payload;
+
+/// What closes the document behind the payload.
+const END: &[u8] = b"}";
+
+impl Frame {
+    /// The payload as JSON text, from `{` to `}`. [`Payload::from_json`] makes it navigable.
+    #[must_use]
+    #[inline]
+    pub fn payload_str(&self) -> &str {
+        let document = self.as_str();
+        &document[self.payload_at()..document.len() - END.len()]
+    }
+
+    /// The same message with another payload, for those recipients that are to see another one:
+    /// action, event, channel and request id are copied as they are written, nothing of them is
+    /// encoded again. One allocation of the exact size.
+    ///
+    /// ```
+    /// use pondwire::{Frame, Payload};
+    ///
+    /// let full = Payload::from_json(r#"{"text":"hi","ip":"10.0.0.7"}"#)?;
+    /// let frame = Frame::broadcast("/chat/42", "say", "r-1", full);
+    /// let public = frame.with_payload(Payload::from_json(r#"{"text":"hi"}"#)?);
+    /// assert_eq!(public.payload_str(), r#"{"text":"hi"}"#);
+    /// assert_eq!(public, Frame::broadcast("/chat/42", "say", "r-1", Payload::from_json(r#"{"text":"hi"}"#)?));
+    /// # Ok::<(), pondwire::ValidationError>(())
+    /// ```
+    #[must_use]
+    pub fn with_payload(&self, payload: Payload<'_>) -> Self {
+        self.rebuild(payload.as_str().len(), |output| put_payload(output, payload))
+    }
+
+    /// [`with_payload`](Self::with_payload) of a payload yet to be serialized.
+    ///
+    /// # Errors
+    /// `payload` does not serialize, or not as a JSON object.
+    pub fn with_serialized<T: Serialize + ?Sized>(
+        &self,
+        payload: &T,
+    ) -> Result<Self, serde_json::Error> {
+        with_json(payload, |json| self.rebuild(json.len(), |output| output.put_with_spaces(json)))
+    }
+
+    /// Where the payload starts in the document.
+    fn payload_at(&self) -> usize {
+        self.json().len() - END.len() - self.shared.payload_len()
+    }
+
+    fn rebuild(&self, payload_len: usize, payload: impl FnOnce(&mut Builder)) -> Self {
+        let envelope = &self.json()[..self.payload_at()];
+        let document_len = envelope.len() + payload_len + END.len();
+        let mut builder = Shared::builder(document_len, payload_len);
+        builder.put(envelope);
+        payload(&mut builder);
+        builder.put(END);
+        Self { shared: builder.finish() }
+    }
+}
