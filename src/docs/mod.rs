@@ -3,3 +3,12 @@
 
 #[doc = include_str!("patterns.md")]
 pub mod patterns {}
+
+#[doc = include_str!("performance.md")]
+pub mod performance {}
+
+#[doc = include_str!("limitations.md")]
+pub mod limitations {}
+
+#[doc = include_str!("internals.md")]
+pub mod internals {}
