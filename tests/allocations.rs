@@ -1,9 +1,5 @@
 //! What each step allocates, counted: nothing to receive, once to send.
 
-#![allow(unsafe_code, reason = "a global allocator is unsafe to write")]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
 use bytes::Bytes;
@@ -14,39 +10,16 @@ use pondwire::{
     ServerMessage, Subject, Tier,
 };
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
-
-// SAFETY: passes everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        LIVE.with(|live| live.set(live.get() + layout.size() as isize));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.with(|live| live.set(live.get() - layout.size() as isize));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+#[path = "support/counting.rs"]
+mod counting;
 
 /// How many allocations `run` makes, its result's drop included.
 fn allocations<R>(run: impl FnOnce() -> R) -> usize {
     // The first parse of a process reads an environment variable.
     assert!(Tier::current().is_supported());
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = counting::count();
     drop(black_box(run()));
-    ALLOCATIONS.with(Cell::get) - before
+    counting::count() - before
 }
 
 const FRAME: &[u8] = br#"{"action":"BROADCAST","channelName":"/chat/42","requestId":"6de7f22d-a688-49d1-af45-1c4a729d6cd0","event":"say","payload":{"text":"hi \u00e9","n":[1,2.5,{"a":null}]}}"#;
@@ -187,13 +160,13 @@ fn a_presence_frame_is_one_allocation_however_many_are_there() {
     assert!((10_000..14_000).contains(&storm), "{storm}");
     let list = 10_000 * (json.len() + 1);
     assert_eq!(roster.list_len(), list - 1);
-    let live = LIVE.with(Cell::get);
+    let live = counting::live();
     let joined = roster.join(&ids[10_000], payload).unwrap();
     let mut frame = None;
     assert_eq!(allocations(|| frame = Some(joined.frame("id"))), 1);
     let frame = frame.unwrap();
     assert!(frame.wire().len() > list);
-    let grown = (LIVE.with(Cell::get) - live) as usize;
+    let grown = (counting::live() - live) as usize;
     assert!(grown < frame.wire().len() + 10_000, "{grown}");
     assert_eq!(allocations(|| roster.frame("id")), 0, "kept until somebody comes or goes");
     assert_eq!(allocations(|| roster.update("77", payload).map(|change| change.frame("id"))), 1);
@@ -201,9 +174,9 @@ fn a_presence_frame_is_one_allocation_however_many_are_there() {
     let again = allocations(|| roster.join("5000", payload).map(|change| change.frame("id")));
     assert!((2..=4).contains(&again), "the id, the frame, and room that had to grow: {again}");
 
-    let before = LIVE.with(Cell::get);
+    let before = counting::live();
     drop((roster, frame));
-    let given_back = before - LIVE.with(Cell::get);
+    let given_back = before - counting::live();
     assert!(given_back as usize > 2 * list, "the list and its last frame");
 }
 
@@ -243,25 +216,25 @@ fn subjects_give_back_all_memory() {
     };
     let subject = Subject::<str>::new();
     cycle(&subject, 1);
-    let before = LIVE.with(Cell::get);
+    let before = counting::live();
     cycle(&subject, 2000);
-    let kept = LIVE.with(Cell::get) - before;
+    let kept = counting::live() - before;
     assert!(kept <= 0, "{kept} bytes are kept by a subject that nobody is subscribed to");
     // One who stays while many come and go: no slot is used twice, yet nothing piles up.
     let _stays = subject.subscribe(|_| ()).unwrap();
     cycle(&subject, 1);
-    let before = LIVE.with(Cell::get);
+    let before = counting::live();
     for _ in 0..10_000 {
         cycle(&subject, 1);
     }
-    let kept = LIVE.with(Cell::get) - before;
+    let kept = counting::live() - before;
     assert!(kept.abs() < 200, "{kept} bytes piled up");
     let topic = BehaviorSubject::new(0_u64);
-    let before = LIVE.with(Cell::get);
+    let before = counting::live();
     for number in 0..1000 {
         topic.publish(number);
     }
-    assert_eq!(LIVE.with(Cell::get), before, "values go when they are replaced");
+    assert_eq!(counting::live(), before, "values go when they are replaced");
 }
 
 #[test]
@@ -277,11 +250,11 @@ fn frames_give_back_all_memory() {
         drop((wire, json, sse, clone));
     };
     cycle();
-    let before = LIVE.with(Cell::get);
+    let before = counting::live();
     for _ in 0..100 {
         cycle();
     }
-    assert_eq!(LIVE.with(Cell::get), before);
+    assert_eq!(counting::live(), before);
 }
 
 /// As many references as members are counted in advance; what is not needed is given back, and
@@ -317,9 +290,9 @@ fn a_room_delivers_without_an_allocation_and_keeps_nothing() {
         delivering
     };
     cycle(&mut members);
-    let before = LIVE.with(Cell::get);
+    let before = counting::live();
     for _ in 0..100 {
         assert_eq!(cycle(&mut members), 0);
     }
-    assert_eq!(LIVE.with(Cell::get), before);
+    assert_eq!(counting::live(), before);
 }

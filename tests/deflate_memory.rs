@@ -1,51 +1,21 @@
 //! What compressing and inflating take of memory, counted; bombs above all.
 
 #![cfg(feature = "deflate")]
-#![allow(unsafe_code, reason = "a global allocator is unsafe to write")]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
 use flate2::{Compress, Compression, FlushCompress};
 use pondwire::deflate::{DeflateOptions, InflateError, Inflater};
 use pondwire::{Frame, Limits, ServerAction};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-// SAFETY: passes everything on to the system's allocator. Growing is the trait's own: a new place,
-// a copy, and the old place freed, so that both count.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        let live = LIVE.with(|live| live.replace(live.get() + layout.size() as isize));
-        PEAK.with(|peak| peak.set(peak.get().max(live + layout.size() as isize)));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.with(|live| live.set(live.get() - layout.size() as isize));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+#[path = "support/counting.rs"]
+mod counting;
 
 /// What came out, how many allocations it took, and the most bytes that they held at once.
 fn measured<R>(run: impl FnOnce() -> R) -> (R, usize, usize) {
-    let (count, live) = (ALLOCATIONS.get(), LIVE.get());
-    PEAK.set(live);
+    let (count, live) = (counting::count(), counting::live());
+    counting::reset_peak();
     let result = black_box(run());
-    (result, ALLOCATIONS.get() - count, (PEAK.get() - live) as usize)
+    (result, counting::count() - count, (counting::peak() - live) as usize)
 }
 
 const LIMIT: usize = 1 << 20;
@@ -103,9 +73,9 @@ fn a_thread_does_not_keep_the_memory_of_a_large_frame() {
     assert!((200 << 10..400 << 10).contains(&peak), "a compressor: {peak}");
     assert!(text_frame(900_001).deflated().is_some());
     let frame = text_frame(900_000);
-    let before = LIVE.get();
+    let before = counting::live();
     let size = frame.deflated().unwrap().len();
-    assert_eq!((LIVE.get() - before) as usize, size);
+    assert_eq!((counting::live() - before) as usize, size);
 }
 
 #[test]

@@ -1,44 +1,13 @@
 //! What outboxes cost in memory, counted: nothing per delivery, little while idle, and never more
 //! than their bounds when nobody reads.
 
-#![allow(unsafe_code, reason = "a global allocator is unsafe to write")]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::HashMap;
 
 use bytes::{Buf, Bytes};
 use pondwire::{Control, Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    static LIVE: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: passes everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        LIVE.with(|live| live.set(live.get().wrapping_add(layout.size())));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.with(|live| live.set(live.get().wrapping_sub(layout.size())));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn live() -> usize {
-    LIVE.with(Cell::get)
-}
+#[path = "support/counting.rs"]
+mod counting;
 
 const POLICIES: [Policy; 4] = [
     Policy::DropOldest,
@@ -71,9 +40,9 @@ fn a_delivery_allocates_nothing() {
         };
         // The memory for as many frames comes once.
         (0..20).for_each(|_| round(200));
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = counting::count();
         (0..300).for_each(|frames| round(frames % 200));
-        assert_eq!(ALLOCATIONS.with(Cell::get), before, "{policy:?}");
+        assert_eq!(counting::count(), before, "{policy:?}");
     }
 }
 
@@ -81,20 +50,20 @@ fn a_delivery_allocates_nothing() {
 fn the_first_frames_need_no_ring() {
     let (outbox, mut reader) = Outbox::new(OutboxOptions::default());
     let frames: Vec<_> = (0..5).map(|_| frame(10)).collect();
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = counting::count();
     frames[..4].iter().for_each(|frame| assert!(!outbox.push(frame.clone()).is_closed()));
-    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    assert_eq!(counting::count(), before);
     outbox.push(frames[4].clone());
-    assert_eq!(ALLOCATIONS.with(Cell::get), before + 1);
+    assert_eq!(counting::count(), before + 1);
     assert_eq!(reader.try_batch().unwrap().frames(), 5);
 }
 
 /// Bytes of what `make` makes, a thousand times.
 fn bytes_each<T>(make: impl FnOnce(usize) -> T) -> usize {
     const COUNT: usize = 1000;
-    let before = live();
+    let before = counting::live();
     let made = make(COUNT);
-    let bytes = live() - before;
+    let bytes = (counting::live() - before) as usize;
     drop(made);
     bytes / COUNT
 }
@@ -120,7 +89,7 @@ fn who_never_reads_stays_within_the_bound_and_others_lose_nothing() {
     const ROUNDS: usize = 20_000;
     let bounds = OutboxOptions { max_frames: 500, max_bytes: 100_000, ..OutboxOptions::default() };
     for policy in POLICIES {
-        let before = live();
+        let before = counting::live();
         let options = OutboxOptions { policy, ..bounds };
         let (slow, slow_reader) = Outbox::new(options);
         let (quick, mut quick_reader) = Outbox::new(options);
@@ -136,7 +105,7 @@ fn who_never_reads_stays_within_the_bound_and_others_lose_nothing() {
             drop(references);
             drop(frame);
             got += quick_reader.try_batch().unwrap().frames() - 1;
-            most = most.max(live() - before);
+            most = most.max(counting::live() - before);
         }
         assert_eq!(got, ROUNDS, "{policy:?}: each frame and its pong");
         assert_eq!(quick_reader.stats().lost(), 0);
@@ -151,6 +120,6 @@ fn who_never_reads_stays_within_the_bound_and_others_lose_nothing() {
         let bound = 100_000 + 500 * (80 + 100) + 8 * 1024;
         assert!(most <= bound, "{policy:?}: {most} bytes, more than {bound}");
         drop((slow, slow_reader, quick, quick_reader));
-        assert_eq!(live(), before, "{policy:?}: all is given back");
+        assert_eq!(counting::live(), before, "{policy:?}: all is given back");
     }
 }

@@ -3,10 +3,10 @@
 
 #![no_main]
 
+#[path = "../../tests/support/inflate.rs"]
+mod independent;
+
 use libfuzzer_sys::fuzz_target;
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use pondwire::deflate::{DeflateOptions, Inflater};
 use pondwire::{Frame, Payload};
 
@@ -22,13 +22,13 @@ fuzz_target!(|input: &[u8]| {
         match inflater.inflate(payload, limit) {
             Ok(message) => {
                 assert!(message.len() <= limit);
-                let expected = reference(payload, limit);
+                let expected = independent::message(payload, limit);
                 assert_eq!(expected.as_deref(), Some(message));
             }
             Err(error) if error.is_too_large() => {
                 assert_eq!(error.close_code(), 1009);
                 let unread = payload.len() > Inflater::max_payload(limit);
-                assert!(unread || reference(payload, limit).is_none());
+                assert!(unread || independent::message(payload, limit).is_none());
             }
             // `miniz_oxide` takes some incomplete codes that zlib refuses.
             Err(error) => assert_eq!(error.close_code(), 1007),
@@ -47,24 +47,4 @@ fn round_trip(inflater: &mut Inflater, text: &[u8], level: u8) {
     assert!(bytes.len() < frame.wire().len() && bytes[0] == 0xC1);
     let head = [2, 4, 10][usize::from(bytes[1].saturating_sub(125))];
     assert_eq!(inflater.inflate(&bytes[head..], frame.json().len()), Ok(frame.json()));
-}
-
-/// An independent inflater.
-fn reference(payload: &[u8], limit: usize) -> Option<Vec<u8>> {
-    let input = [payload, b"\x00\x00\xff\xff\x03\x00"].concat();
-    let mut output = vec![0; limit + 1];
-    let (mut read, mut written) = (0, 0);
-    while read < input.len() {
-        let mut stream = DecompressorOxide::new();
-        let room = &mut output[written..];
-        let flags = TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
-        let (status, consumed, produced) = decompress(&mut stream, &input[read..], room, 0, flags);
-        if status != TINFLStatus::Done {
-            return None;
-        }
-        read += consumed;
-        written += produced;
-    }
-    output.truncate(written);
-    (written <= limit).then_some(output)
 }
