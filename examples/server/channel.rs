@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ahash::HashMap;
 use parking_lot::{Mutex, MutexGuard};
-use pondwire::{Frame, Membership, Outbox, OwnedMessage, Payload, PresenceEvent, Room, uuid};
+use pondwire::cache::Change;
+use pondwire::{Frame, Membership, Outbox, Payload, PresenceRoster, Room, uuid};
 
 /// A user, and the connection it has: they are the same here.
 pub(crate) type UserId = Arc<str>;
@@ -17,26 +18,21 @@ pub(crate) type UserId = Arc<str>;
 pub(crate) struct Channel {
     name: String,
     members: Room,
+    /// Those whose presence is tracked, and who are told of it.
+    tracked: Room,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     seats: HashMap<UserId, Occupied>,
-    /// In the order in which they were tracked.
-    present: Vec<Present>,
+    roster: PresenceRoster,
 }
 
 struct Occupied {
     seat: Seat,
     outbox: Outbox,
     membership: Membership,
-}
-
-/// A tracked member; the payload of `message` is its presence.
-struct Present {
-    user: UserId,
-    message: OwnedMessage,
+    tracked: Option<Membership>,
 }
 
 /// What a member holds of its membership, which others may end.
@@ -55,7 +51,9 @@ impl Seat {
 
 impl Channel {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), members: Room::new(), state: Mutex::default() }
+        let state = State { seats: HashMap::default(), roster: PresenceRoster::new(name) };
+        let (members, tracked) = (Room::new(), Room::new());
+        Self { name: name.to_owned(), members, tracked, state: Mutex::new(state) }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -75,9 +73,12 @@ impl Channel {
             return occupied.seat.clone();
         }
         let seat = Seat { is_taken: Arc::new(AtomicBool::new(true)) };
-        let membership = self.members.join(user, outbox.clone());
-        let membership = membership.expect("the room of a channel is never closed");
-        let occupied = Occupied { seat: seat.clone(), outbox: outbox.clone(), membership };
+        let occupied = Occupied {
+            seat: seat.clone(),
+            outbox: outbox.clone(),
+            membership: join(&self.members, user, outbox),
+            tracked: None,
+        };
         state.seats.insert(Arc::clone(user), occupied);
         seat
     }
@@ -87,11 +88,22 @@ impl Channel {
         self.members.publish(frame);
     }
 
+    /// One frame for all who are tracked; nobody else is told. The channel is locked meanwhile.
+    fn tell_of(&self, change: Option<Change<'_>>) {
+        if let Some(change) = change {
+            self.tracked.publish(&change.frame(&uuid()));
+        }
+    }
+
     /// The channel as this user may change it; `None` when it is no member (any more).
     pub(crate) fn member<'a>(&'a self, user: &'a UserId) -> Option<Member<'a>> {
         let state = self.state.lock();
         state.seats.contains_key(user).then(|| Member { channel: self, user, state })
     }
+}
+
+fn join(room: &Room, user: &UserId, outbox: &Outbox) -> Membership {
+    room.join(user, outbox.clone()).expect("the rooms of a channel are never closed")
 }
 
 /// A member acting in its channel, which is locked meanwhile.
@@ -103,30 +115,30 @@ pub(crate) struct Member<'a> {
 
 impl Member<'_> {
     pub(crate) fn is_present(&self) -> bool {
-        self.state.position(self.user).is_some()
+        self.state.roster.get(self.user).is_some()
     }
 
-    /// The payload of `message` is the member's presence from now on: tells all who are present
-    /// that it joined them, or that its presence changed.
-    pub(crate) fn track(&mut self, message: OwnedMessage) {
-        let (index, event) = match self.state.position(self.user) {
-            Some(index) => {
-                self.state.present[index].message = message;
-                (index, PresenceEvent::Update)
-            }
-            None => {
-                let user = Arc::clone(self.user);
-                self.state.present.push(Present { user, message });
-                (self.state.present.len() - 1, PresenceEvent::Join)
-            }
+    /// The member's presence from now on: tells all who are tracked that it joined them, or that its
+    /// presence changed.
+    pub(crate) fn track(&mut self, presence: Payload<'_>) {
+        let State { seats, roster } = &mut *self.state;
+        let occupied = seats.get_mut(self.user).expect("a member has a seat");
+        occupied
+            .tracked
+            .get_or_insert_with(|| join(&self.channel.tracked, self.user, &occupied.outbox));
+        let change = match roster.get(self.user) {
+            Some(_) => roster.update(self.user, presence),
+            None => roster.join(self.user, presence),
         };
-        let changed = self.state.present[index].message.payload();
-        self.state.publish_presence(self.channel, event, changed);
+        self.channel.tell_of(change);
     }
 
     /// The member is present no longer: tells those who remain.
     pub(crate) fn untrack(&mut self) {
-        self.state.untrack(self.channel, self.user);
+        if let Some(occupied) = self.state.seats.get_mut(self.user) {
+            occupied.tracked = None;
+        }
+        self.channel.tell_of(self.state.roster.leave(self.user));
     }
 
     /// Ends the membership. No frame of the channel goes to the user after this.
@@ -144,30 +156,14 @@ impl Member<'_> {
 }
 
 impl State {
-    fn position(&self, user: &str) -> Option<usize> {
-        self.present.iter().position(|present| &*present.user == user)
-    }
-
     /// Ends a membership; nothing of the channel goes into the outbox any more when this returns.
     fn remove(&mut self, channel: &Channel, user: &str) -> Option<Outbox> {
-        let Occupied { seat, outbox, membership } = self.seats.remove(user)?;
+        let Occupied { seat, outbox, membership, tracked } = self.seats.remove(user)?;
         seat.is_taken.store(false, Ordering::Relaxed);
         membership.leave_and_wait().expect("nothing here is done while members are visited");
-        self.untrack(channel, user);
+        // Presence is published under this lock, so none is on its way.
+        drop(tracked);
+        channel.tell_of(self.roster.leave(user));
         Some(outbox)
-    }
-
-    fn untrack(&mut self, channel: &Channel, user: &str) {
-        if let Some(index) = self.position(user) {
-            let last = self.present.remove(index);
-            self.publish_presence(channel, PresenceEvent::Leave, last.message.payload());
-        }
-    }
-
-    /// One frame for all who are present; nobody else is told.
-    fn publish_presence(&self, channel: &Channel, event: PresenceEvent, changed: Payload<'_>) {
-        let list = self.present.iter().map(|present| present.message.payload());
-        let frame = Frame::presence(&channel.name, event, &uuid(), list, changed);
-        channel.members.publish_to(&frame, self.present.iter().map(|present| &*present.user));
     }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use pondwire::outbox::Batch;
 use pondwire::{Control, Outbox, OutboxOptions, OutboxReader, Policy};
@@ -111,7 +110,7 @@ async fn relay(
             }
             received = socket.next() => match received {
                 Some(Ok(message)) if message.is_text() || message.is_binary() => {
-                    user.receive(&Bytes::from(message.into_payload()));
+                    user.receive(message.as_payload());
                 }
                 // The library has its pong ready.
                 Some(Ok(message)) if !message.is_close() => tokio::select! {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ahash::HashMap;
-use bytes::Bytes;
 use pondwire::{ClientAction, ClientMessage, Frame, Limits, Outbox, uuid};
 
 use super::Server;
@@ -39,7 +38,7 @@ impl User {
     }
 
     /// Does what a received frame asks for. A bad frame is answered and does no harm.
-    pub(crate) fn receive(&mut self, frame: &Bytes) {
+    pub(crate) fn receive(&mut self, frame: &[u8]) {
         let message = match ClientMessage::parse(frame) {
             Ok(message) => message,
             Err(error) => return self.reply(Frame::invalid_message(&error)),
@@ -64,7 +63,7 @@ impl User {
         match message.action() {
             ClientAction::JoinChannel => self.join(&message),
             ClientAction::LeaveChannel => self.leave(&message),
-            ClientAction::Broadcast => self.event(&message, frame),
+            ClientAction::Broadcast => self.event(&message),
         }
     }
 
@@ -112,7 +111,7 @@ impl User {
         }
     }
 
-    fn event(&self, message: &ClientMessage<'_>, frame: &Bytes) {
+    fn event(&self, message: &ClientMessage<'_>) {
         let (name, request_id) = (message.channel_name(), message.request_id());
         let Some((channel, seat)) = self.joined.get(name) else {
             return self.not_joined(message);
@@ -121,7 +120,7 @@ impl User {
             _ if !seat.is_taken() => self.not_joined(message),
             "echo" => self.reply(Frame::reply(name, "echo", request_id, message.payload())),
             "track" | "update" | "untrack" | "evict" => match channel.member(&self.id) {
-                Some(member) => self.change(channel, member, message, frame),
+                Some(member) => self.change(channel, member, message),
                 None => self.not_joined(message),
             },
             event => {
@@ -136,28 +135,14 @@ impl User {
     }
 
     /// An event that changes the channel.
-    fn change(
-        &self,
-        channel: &Arc<Channel>,
-        mut member: Member<'_>,
-        message: &ClientMessage<'_>,
-        frame: &Bytes,
-    ) {
+    fn change(&self, channel: &Arc<Channel>, mut member: Member<'_>, message: &ClientMessage<'_>) {
         match message.event() {
-            "track" => self.track(member, frame),
             "evict" => self.evict(channel, member, message),
+            // A second `track` is an `update`.
+            "track" => member.track(message.payload()),
             _ if !member.is_present() => self.refuse(message, "Not tracked"),
-            "update" => self.track(member, frame),
+            "update" => member.track(message.payload()),
             _ => member.untrack(),
-        }
-    }
-
-    /// A second `track` is an `update`. The presence is kept as the text it was sent in, in
-    /// memory of its own: the received bytes are a part of the connection's read buffer.
-    fn track(&self, mut member: Member<'_>, frame: &Bytes) {
-        match ClientMessage::parse_owned(frame.clone(), Limits::default()) {
-            Ok(message) => member.track(message.detach()),
-            Err(error) => self.reply(Frame::invalid_message(&error)),
         }
     }
 
