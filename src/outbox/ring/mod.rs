@@ -133,6 +133,9 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 // SAFETY: it owns its items and arrays.
 unsafe impl<T: Send> Send for Ring<T> {}
 
+/// How often a moment is looked for at which nobody is at work.
+const LOOKS: usize = 8;
+
 impl<T> Ring<T> {
     /// With `shared_head` anybody may pop, else only the consumer, for whom it costs less.
     pub(super) fn new(bounds: Bounds, shared_head: bool) -> Self {
@@ -152,12 +155,22 @@ impl<T> Ring<T> {
         self.bounds
     }
 
-    /// Frames and bytes that wait now.
+    /// Frames and bytes that wait now, never more than may.
     pub(super) fn queued(&self) -> (u32, u32) {
-        // The head first: it never passes a tail that is read later.
-        let head = Word(self.head.load(Ordering::Acquire));
+        // The head first: it never passes a tail that is read later. If it is still the same after
+        // that, both are of one moment; else the difference may be larger than it ever was.
+        let mut head = self.head.load(Ordering::Acquire);
+        for _ in 0..LOOKS {
+            let tail = Word(self.tail.load(Ordering::Acquire));
+            let now = self.head.load(Ordering::Acquire);
+            if now == head {
+                return (tail.frames_since(Word(head)), tail.bytes_since(Word(head)));
+            }
+            head = now;
+        }
         let tail = Word(self.tail.load(Ordering::Acquire));
-        (tail.frames_since(head), tail.bytes_since(head))
+        let (frames, bytes) = (tail.frames_since(Word(head)), tail.bytes_since(Word(head)));
+        (frames.min(self.bounds.frames()), bytes.min(self.bounds.bytes()))
     }
 
     /// How many slots a place has. The last one that is needed has no more than are needed.
