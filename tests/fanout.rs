@@ -503,3 +503,32 @@ fn close_on_another_thread_keeps_nobody_waiting() {
     assert_eq!(drops.load(Ordering::SeqCst), 1, "the publisher that leaves drops it");
     drop(stalled);
 }
+
+/// A drop that panics while the subject closes takes nothing else with it.
+#[test]
+fn a_panicking_drop_does_not_keep_the_others_from_the_end() {
+    struct Dropped(Arc<AtomicUsize>, bool);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            assert!(!self.1, "a drop that panics");
+        }
+    }
+    let count = Arc::new(AtomicUsize::new(0));
+    let subject = Subject::<()>::new();
+    let kept: Vec<_> = (0..10)
+        .map(|number| {
+            let dropped = Dropped(count.clone(), number % 3 == 0);
+            let observer = move |(): &()| {
+                // All of it, or only a field would be moved in.
+                let _all = &dropped;
+            };
+            subject.subscribe(observer).unwrap()
+        })
+        .collect();
+    let closed = catch_unwind(AssertUnwindSafe(|| subject.close()));
+    assert!(closed.is_err());
+    assert_eq!(count.load(Ordering::SeqCst), 10);
+    subject.publish(&());
+    drop(kept);
+}

@@ -383,3 +383,30 @@ fn references_are_taken_as_needed() {
     drop(frame);
     assert_eq!(numbers(&mut reader), [7; 4]);
 }
+
+#[test]
+fn who_waits_for_an_abort_is_woken_by_any_end_that_drops_frames() {
+    for drop_reader in [false, true] {
+        let (outbox, mut reader) = outbox(DISCONNECT, 1);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut aborted = pin!(reader.aborted());
+        assert!(aborted.as_mut().poll(&mut cx).is_pending());
+        outbox.push(frame(1));
+        let batch = reader.try_batch().unwrap();
+        assert!(aborted.as_mut().poll(&mut cx).is_pending());
+        drop(batch);
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
+        let reason = if drop_reader {
+            drop(reader);
+            CloseReason::ReaderDropped
+        } else {
+            outbox.push(frame(2));
+            outbox.push(frame(3));
+            CloseReason::TooManyFrames
+        };
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        assert_eq!(aborted.as_mut().poll(&mut cx), Poll::Ready(reason));
+    }
+}

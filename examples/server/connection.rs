@@ -90,7 +90,7 @@ pub(crate) async fn run(
 
 /// Receives and sends until one of them ends, or `ending` says so.
 ///
-/// All that is sent is written before the next message is received. So a client that does not
+/// What is being sent is written before the next message is received. So a client that does not
 /// read its answers is not read from either, and the library never holds half a frame when
 /// frames are written past it.
 async fn relay(

@@ -11,6 +11,9 @@ use super::channel::{Channel, Member, Seat, UserId};
 /// How long a channel's name may be, in bytes: it is kept for as long as the channel.
 const MAX_NAME: usize = 256;
 
+/// How large a presence may be, in bytes: everybody's is sent to everybody.
+const MAX_PRESENCE: usize = 4096;
+
 /// How many channels a connection may be in.
 const MAX_CHANNELS: usize = 128;
 
@@ -31,7 +34,8 @@ impl User {
         Self { id, outbox, server, joined: HashMap::default() }
     }
 
-    /// Answers the client, before all that waits for it.
+    /// Answers the client, before all that waits for it. What belongs to a channel is pushed instead:
+    /// its order counts.
     fn reply(&self, frame: Frame) {
         // When too many answers wait the connection learns it from the outbox, and ends.
         self.outbox.reply(frame);
@@ -78,6 +82,7 @@ impl User {
 
     fn join(&mut self, message: &ClientMessage<'_>) {
         let (channel, request_id) = (message.channel_name(), message.request_id());
+        self.joined.retain(|_, (_, seat)| seat.is_taken());
         let decline = |code, text| {
             self.reply(Frame::unauthorized(channel, request_id, code, text));
         };
@@ -101,7 +106,7 @@ impl User {
         if let Some((channel, _)) = self.joined.remove(channel) {
             self.leave_channel(&channel);
         }
-        self.reply(Frame::exit_acknowledge(channel, request_id));
+        self.outbox.push(Frame::exit_acknowledge(channel, request_id));
     }
 
     fn leave_channel(&self, channel: &Arc<Channel>) {
@@ -118,7 +123,10 @@ impl User {
         };
         match message.event() {
             _ if !seat.is_taken() => self.not_joined(message),
-            "echo" => self.reply(Frame::reply(name, "echo", request_id, message.payload())),
+            "echo" => {
+                let answer = Frame::reply(name, "echo", request_id, message.payload());
+                self.outbox.push(answer);
+            }
             "track" | "update" | "untrack" | "evict" => match channel.member(&self.id) {
                 Some(member) => self.change(channel, member, message),
                 None => self.not_joined(message),
@@ -138,6 +146,9 @@ impl User {
     fn change(&self, channel: &Arc<Channel>, mut member: Member<'_>, message: &ClientMessage<'_>) {
         match message.event() {
             "evict" => self.evict(channel, member, message),
+            "track" | "update" if message.payload().as_str().len() > MAX_PRESENCE => {
+                self.refuse(message, "payload: Expected a smaller presence");
+            }
             // A second `track` is an `update`.
             "track" => member.track(message.payload()),
             _ if !member.is_present() => self.refuse(message, "Not tracked"),

@@ -42,9 +42,10 @@ impl Lane {
     }
 
     pub(super) fn set_abort_waker(&self, waker: &Waker) {
+        // A waker's code is not ours: none of it under the lock.
+        let waker = waker.clone();
         let mut waiting = self.waiting.lock();
-        let before = waiting.get_or_insert_default().aborted.replace(waker.clone());
-        // A waker's code is not ours.
+        let before = waiting.get_or_insert_default().aborted.replace(waker);
         drop(waiting);
         drop(before);
     }
@@ -126,9 +127,12 @@ impl Lane {
 
     pub(super) fn clear<T>(&self, ring: &Ring<T>) {
         let mut waiting = self.waiting.lock();
-        let cleared = waiting.take();
+        let mut cleared = waiting.take();
         ring.set_beside(false);
         drop(waiting);
-        drop(cleared);
+        // The outbox is closed, and who closed it finds the waker here no more.
+        if let Some(waker) = cleared.as_mut().and_then(|waiting| waiting.aborted.take()) {
+            waker.wake();
+        }
     }
 }

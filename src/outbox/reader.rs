@@ -104,8 +104,8 @@ impl OutboxReader {
 
     /// A future that is ready once the outbox is closed by its policy, or by too much in its
     /// control lane: for who writes a batch to a peer that does not read, and would learn from
-    /// [`next_batch`](Self::next_batch) only when that is written. Pending for ever when the outbox
-    /// ends in another way.
+    /// [`next_batch`](Self::next_batch) only when that is written. Ready too when this reader is
+    /// dropped; pending for ever when the outbox ends in another way.
     ///
     /// ```
     /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload, Push};

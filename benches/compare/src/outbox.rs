@@ -25,7 +25,7 @@ pub fn section(plan: &Plan) -> Section {
         .collect();
     Section {
         title: "Outbox, ns per delivery",
-        size: "connections",
+        size: "bytes",
         note: "A finished frame into the queue of every connection and out of each, up to 256 \
                waiting. pondwire: outboxes in a `Vec`, references to the frame in one batch. \
                mpsc: a `parking_lot::RwLock<HashMap>` of tokio's bounded senders of `Bytes`. \

@@ -10,6 +10,7 @@ use super::order::APPEND;
 use super::reclaim::Generations;
 use super::{Appended, Log, NodeRef};
 use crate::fanout::error::Closed;
+use crate::fanout::panics::FirstPanic;
 use crate::sync::atomic::Ordering;
 
 /// What the lock protects.
@@ -212,33 +213,39 @@ pub(super) fn head(node: &NonNull<Head>) -> &Head {
 }
 
 impl Log {
-    /// Unlinks everything and lets nothing in again. Costs the lock twice for a moment; what is
+    /// Unlinks everything and lets nothing in again. Costs the lock twice: to mark each chunk, so
+    /// that a walk sees the end whoever closed or unsubscribes meanwhile, and for a moment; what is
     /// proportional to the number of nodes is done outside of it.
     pub(in crate::fanout) fn close(&self) {
-        let chain = self.write(|writer| {
-            if std::mem::replace(&mut writer.closed, true) {
-                return None;
-            }
-            // Seen by who takes the lock after this, and by this thread.
-            self.closed.store(true, Ordering::Relaxed);
-            self.len.store(0, Ordering::Relaxed);
-            writer.ids = HashMap::new();
-            writer.nodes = 0;
-            writer.tail = None;
-            let chain = follow(&self.head);
-            link(&self.head, None);
-            chain
+        let mut panics = FirstPanic::default();
+        let mut chain = None;
+        // Giving the lock back may drop observers, which may panic: the chain must not go with that.
+        panics.run(|| {
+            self.write(|writer| {
+                if std::mem::replace(&mut writer.closed, true) {
+                    return;
+                }
+                // Seen by who takes the lock after this, and by this thread.
+                self.closed.store(true, Ordering::Relaxed);
+                self.len.store(0, Ordering::Relaxed);
+                writer.ids = HashMap::new();
+                writer.nodes = 0;
+                writer.tail = None;
+                chain = follow(&self.head);
+                link(&self.head, None);
+                let mut next = chain;
+                while let Some(chunk) = next {
+                    chunk.get().make_stale();
+                    next = chunk.after();
+                }
+            });
         });
         if chain.is_some() {
             // Writers do not touch it any more (they look at `closed`), so its links are ours.
-            let mut next = chain;
-            while let Some(chunk) = next {
-                chunk.get().make_stale();
-                next = chunk.after();
-            }
             let mut garbage = gather(chain);
-            self.write(|writer| writer.generations.fresh.append(&mut garbage));
+            panics.run(|| self.write(|writer| writer.generations.fresh.append(&mut garbage)));
         }
+        panics.resume();
     }
 }
 
