@@ -36,12 +36,12 @@ impl Head {
 
     #[inline]
     pub(super) fn is_alive(&self) -> bool {
-        // Relaxed: later publishes, and outer ones of the same thread, come after the store anyhow.
-        self.alive.load(Ordering::Relaxed)
+        // Acquire: who finds it dead finds its slot empty.
+        self.alive.load(Ordering::Acquire)
     }
 
     pub(super) fn kill(&self) {
-        self.alive.store(false, Ordering::Relaxed);
+        self.alive.store(false, Ordering::Release);
     }
 }
 

@@ -130,9 +130,11 @@ impl Writer {
     /// Unlinks a linked node.
     pub(super) fn remove(&mut self, log: &Log, node: NonNull<Head>) {
         let head = head(&node);
-        head.kill();
         let chunk = ChunkPtr::from_link(&head.item).expect("a linked node has a chunk");
         chunk.slots()[usize::from(head.index.get())].store(std::ptr::null_mut(), Ordering::Relaxed);
+        // After the slot: who skips the node in a chunk that is not linked any more finds it gone
+        // from the one that is, and does not call it again in its next walk.
+        head.kill();
         chunk.get().live.set(chunk.get().live.get() - 1);
         self.nodes -= 1;
         if head.counted.get() {
