@@ -174,6 +174,30 @@ fn publish_vs_merge_and_unsubscribe() {
     });
 }
 
+/// Who is unsubscribed from a merged chunk hears a first publish, or both, or none; not the second
+/// alone, although the two may walk different chunks.
+#[test]
+fn two_publishes_vs_merge_and_unsubscribe() {
+    model(|| {
+        let (subject, record, mut kept) = subject(0..5);
+        drop(kept[0].take());
+        let publisher = thread::spawn({
+            let subject = subject.clone();
+            move || {
+                subject.publish(&());
+                subject.publish(&());
+            }
+        });
+        drop(kept[2].take());
+        drop(kept[3].take());
+        publisher.join().unwrap();
+        let heard = record.take();
+        let first = heard.iter().position(|&name| name == 4).unwrap();
+        let (first, second) = heard.split_at(first + 1);
+        assert!(second.iter().all(|name| first.contains(name)), "{first:?} {second:?}");
+    });
+}
+
 /// Chunks 0 1 | 2: without 0 and 1, the first goes.
 #[test]
 fn publish_vs_unlink() {
@@ -222,6 +246,35 @@ fn publish_vs_close() {
         assert!(record.take().is_empty());
         drop(kept);
     });
+}
+
+/// What happens inside an observer holds for the publish around it, whoever closes meanwhile.
+#[test]
+fn close_vs_inner_unsubscribe_and_close() {
+    for inner_close in [false, true] {
+        model(move || {
+            let (subject, record, mut kept) = subject(0..3);
+            let publisher = thread::spawn({
+                let (subject, second) = (subject.clone(), kept[1].take());
+                move || {
+                    let mut second = second;
+                    subject.for_each(|ear| {
+                        ear.notify(&());
+                        if inner_close {
+                            subject.close();
+                        } else {
+                            drop(second.take());
+                        }
+                    });
+                }
+            });
+            subject.close();
+            publisher.join().unwrap();
+            let heard = record.take();
+            assert!(!heard.contains(&1) && (!inner_close || heard.len() <= 1), "{heard:?}");
+            assert_eq!(record.dropped(), 3);
+        });
+    }
 }
 
 #[test]
@@ -375,7 +428,7 @@ fn value_vs_publish() {
 }
 
 /// What each model fails without, by the names in `order.rs`.
-const NEEDED: [(&str, &str); 14] = [
+const NEEDED: [(&str, &str); 16] = [
     ("enter", "publish_after_publish_vs_unsubscribe"),
     ("leave", "publish_vs_unsubscribe"),
     ("drain", "publish_vs_unsubscribe"),
@@ -384,6 +437,8 @@ const NEEDED: [(&str, &str); 14] = [
     ("limit", "publish_vs_subscribe"),
     ("link", "publish_vs_merge"),
     ("follow", "publish_vs_merge"),
+    ("kill", "two_publishes_vs_merge_and_unsubscribe"),
+    ("dead", "two_publishes_vs_merge_and_unsubscribe"),
     ("settle", "publish_vs_unsubscribe"),
     ("swap", "value_vs_publish"),
     ("read", "value_vs_publish"),

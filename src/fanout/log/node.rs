@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::ptr::NonNull;
 
 use super::item::{Bag, Item};
-use crate::sync::atomic::{AtomicBool, Ordering};
+use super::order::{DEAD, KILL};
+use crate::sync::atomic::AtomicBool;
 
 /// What the log knows of a node.
 #[repr(C)]
@@ -36,12 +37,11 @@ impl Head {
 
     #[inline]
     pub(super) fn is_alive(&self) -> bool {
-        // Acquire: who finds it dead finds its slot empty.
-        self.alive.load(Ordering::Acquire)
+        self.alive.load(DEAD.order())
     }
 
     pub(super) fn kill(&self) {
-        self.alive.store(false, Ordering::Release);
+        self.alive.store(false, KILL.order());
     }
 }
 

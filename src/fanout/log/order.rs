@@ -25,6 +25,11 @@ pub(super) const LIMIT: Site = Site::new("limit", Ordering::Acquire);
 pub(super) const LINK: Site = Site::new("link", Ordering::Release);
 /// A publisher follows a link.
 pub(super) const FOLLOW: Site = Site::new("follow", Ordering::Acquire);
+/// A writer marks a node dead whose slot it has emptied.
+pub(super) const KILL: Site = Site::new("kill", Ordering::Release);
+/// A publisher in a chunk that is not linked any more asks whether a node is dead: if so, its next
+/// walk finds the slot empty.
+pub(super) const DEAD: Site = Site::new("dead", Ordering::Acquire);
 
 impl Site {
     #[cfg_attr(not(pondwire_loom), expect(unused_variables))]
