@@ -4,15 +4,12 @@
 //! A cfg of its own, because plain `--cfg loom` changes tokio and other crates of the tree too.
 
 #[cfg(not(pondwire_loom))]
-#[allow(unused_imports, reason = "each concurrent module uses a part")]
 mod real {
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic;
 
     pub(crate) use atomic_waker::AtomicWaker;
     pub(crate) use parking_lot::Mutex;
-    #[allow(unused_imports, reason = "not by every module")]
-    pub(crate) use parking_lot::MutexGuard;
     pub(crate) use std::hint::spin_loop;
     pub(crate) use std::thread::yield_now;
 
@@ -39,7 +36,7 @@ mod real {
 }
 
 #[cfg(pondwire_loom)]
-#[allow(unused_imports, dead_code, reason = "as above")]
+#[allow(unused_imports, dead_code, reason = "each concurrent module uses a part")]
 mod modelled {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::future::AtomicWaker;

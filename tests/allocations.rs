@@ -262,7 +262,7 @@ fn frames_give_back_all_memory() {
 #[test]
 fn a_room_delivers_without_an_allocation_and_keeps_nothing() {
     let room = Room::new();
-    let members: Vec<_> = (0..100)
+    let mut members: Vec<_> = (0..100)
         .map(|number| {
             // Every second one takes no more than a frame.
             let max_frames = if number % 2 == 0 { 1 } else { 1000 };
@@ -272,7 +272,6 @@ fn a_room_delivers_without_an_allocation_and_keeps_nothing() {
             (room.join(["ann", "bob"][number % 2], outbox).unwrap(), reader)
         })
         .collect();
-    let mut members = members;
     let message = ClientMessage::parse(FRAME).unwrap();
     let cycle = |members: &mut Vec<(_, pondwire::OutboxReader)>| {
         let frame = Frame::broadcast("/c", "e", "id", message.payload());

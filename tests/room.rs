@@ -1,5 +1,7 @@
 //! A room: who is reached by what, whatever happens meanwhile.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -9,6 +11,7 @@ use pondwire::protocol::ChannelReceivers;
 use pondwire::{
     Delivery, Frame, Membership, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Room,
 };
+use support::Random;
 
 fn frame(event: &str) -> Frame {
     Frame::broadcast("/chat/42", event, "r", Payload::EMPTY)
@@ -161,25 +164,10 @@ fn a_visit_may_do_anything_but_wait_for_itself() {
     assert_eq!(events(&mut late.unwrap().1), ["inner", "after"]);
 }
 
-/// A seeded source of numbers.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
-
 /// Against a list of members and a loop over it.
 #[test]
 fn a_room_is_a_list_of_members() {
-    let seed = std::env::var("PONDWIRE_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or(20_261_124_u64);
-    println!("PONDWIRE_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::from_env("a_room_is_a_list_of_members");
     const USERS: [&str; 5] = ["ann", "bob", "eve", "", "ünï"];
     for round in 0..50 {
         let room = Room::new();

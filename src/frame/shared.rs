@@ -239,7 +239,7 @@ fn free(header: NonNull<Header>) {
     let wire_len = unsafe { header.as_ref() }.wire_len;
     // SAFETY: as above; it is not used again.
     unsafe { header.drop_in_place() };
-    // SAFETY: allocated in `Shared::builder` with this very layout.
+    // SAFETY: allocated in `Shared::with_head` with this very layout.
     unsafe { dealloc(header.cast::<u8>().as_ptr(), layout(wire_len)) };
 }
 

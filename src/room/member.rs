@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::index::{Index, Place, UserId};
 use crate::fanout::{InsideObserver, Observer, Subscription};
-use crate::frame::{Frame, FrameRefs};
-use crate::outbox::{Outbox, Push};
+use crate::frame::Frame;
+use crate::outbox::Outbox;
 use crate::sync::Arc;
 
 /// A connection that is a member of a room.
@@ -36,11 +36,6 @@ impl Member {
     #[inline]
     pub(super) fn is_of(&self, user_id: &str, hash: u64) -> bool {
         self.user_hash == hash && *self.user_id == *user_id
-    }
-
-    #[inline]
-    pub(super) fn push_from(&self, references: &mut FrameRefs<'_>) -> Push {
-        self.outbox.push_from(references)
     }
 }
 

@@ -88,7 +88,7 @@ impl Room {
     /// meanwhile.
     #[inline]
     pub fn publish(&self, frame: &Frame) -> Delivery {
-        self.push_where(frame, |_| true, |member, references| member.push_from(references))
+        self.push_where(frame, |_| true, |member, references| member.outbox().push_from(references))
     }
 
     /// [`publish`](Self::publish), in the place of what waits under the same key in those outboxes
@@ -109,7 +109,7 @@ impl Room {
         self.push_where(
             frame,
             |member| !member.is_of(user_id, hash),
-            |member, references| member.push_from(references),
+            |member, references| member.outbox().push_from(references),
         )
     }
 

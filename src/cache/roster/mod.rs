@@ -92,9 +92,7 @@ impl PresenceRoster {
     /// Removes a user; `changed` is the presence it had. `None` when there is no such user.
     pub fn leave(&mut self, user_id: &str) -> Option<Change<'_>> {
         let number = self.users.remove(user_id)?;
-        self.event = Some(PresenceEvent::Leave);
-        self.frame = None;
-        self.changed.clear();
+        self.begin(PresenceEvent::Leave);
         self.changed.push_str(self.entries.get(number));
         self.entries.remove(number);
         Some(Change { roster: self })
@@ -161,10 +159,15 @@ impl PresenceRoster {
 
     /// Makes `changed`, which happened before, what happened last.
     pub(super) fn set_last(&mut self, event: PresenceEvent, changed: &str) {
+        self.begin(event);
+        self.changed.push_str(changed);
+    }
+
+    /// From here on this is the last change, of which nothing is told yet.
+    fn begin(&mut self, event: PresenceEvent) {
         self.event = Some(event);
         self.frame = None;
         self.changed.clear();
-        self.changed.push_str(changed);
     }
 
     fn change(&mut self, event: PresenceEvent, presence: Payload<'_>) {

@@ -33,6 +33,7 @@
 
 #![allow(unsafe_code)]
 
+mod bounds;
 mod slot;
 mod waking;
 pub(crate) mod word;
@@ -42,8 +43,9 @@ use std::ptr;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::{AtomicWaker, spin_loop};
 use slot::Slot;
-use word::{MAX_BYTES, MAX_FRAMES, Word, after};
+use word::{Word, after};
 
+pub(super) use bounds::Bounds;
 pub(super) use waking::Sleep;
 
 /// Slots of place 0, without an allocation. Fewer in models, where laps must come soon.
@@ -52,39 +54,11 @@ pub(super) const INLINE: u32 = if cfg!(pondwire_loom) { 1 } else { 4 };
 /// How much larger each place is than the one before, as a power of two.
 const STEP_BITS: u32 = if cfg!(pondwire_loom) { 1 } else { 3 };
 
-/// How many places may be allocated: enough for [`MAX_FRAMES`], but in models.
+/// How many places may be allocated: enough for `MAX_FRAMES`, but in models.
 const GROWN: usize = if cfg!(pondwire_loom) { 2 } else { 5 };
 
 /// How often a producer looks again at a slot that another thread is about to empty.
 const SPINS: u32 = if cfg!(pondwire_loom) { 1 } else { 64 };
-
-/// How much a ring may hold.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    frames: u32,
-    bytes: u32,
-    /// Slots that the largest place needs.
-    slots: u32,
-}
-
-impl Bounds {
-    /// At least one frame, at most [`MAX_FRAMES`] and [`MAX_BYTES`].
-    pub(super) fn new(frames: usize, bytes: usize) -> Self {
-        let frames = u32::try_from(frames).unwrap_or(MAX_FRAMES);
-        let bytes = u32::try_from(bytes).unwrap_or(MAX_BYTES);
-        let frames = frames.clamp(1, MAX_FRAMES);
-        let slots = frames.next_power_of_two().max(INLINE);
-        Self { frames, bytes: bytes.min(MAX_BYTES), slots }
-    }
-
-    pub(super) const fn frames(self) -> u32 {
-        self.frames
-    }
-
-    pub(super) const fn bytes(self) -> u32 {
-        self.bytes
-    }
-}
 
 /// Why an item was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@
 
 use crate::scan::blocks::BLOCK;
 
-/// Makes, of the functions `load`, `put_places`, `prefix_xor`, `equal`, `within`, `specials`, `bit_5`,
-/// `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `outline`,
+/// Makes, of the functions `load`, `put_places`, `prefix_xor`, `equal`, `within`, `specials`,
+/// `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `outline`,
 /// `container_end`, `each_specials` and `copy_with_spaces`, which is `$spaces`, with all of
 /// `$features`.
 macro_rules! isa {

@@ -5,17 +5,19 @@
 //! ```
 //!
 //! Chunks have 2 to 4 slots here, and freed memory is kept, marked by a canary: a use after free,
-//! or one that is not ordered before the free, fails the model. The last test runs the models again
+//! or one that is not ordered before the free, fails the model. [`weakened`] runs the models again
 //! with one ordering weakened at a time and requires that they fail.
 
-use std::process::Command;
+mod behavior;
+mod weakened;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use loom::cell::UnsafeCell;
 use loom::thread;
 
-use super::{BehaviorSubject, Observer, Subject, Subscription};
+use super::{Observer, Subject, Subscription};
 
 /// `LOOM_MAX_PREEMPTIONS`, or 3: what `settle` is for takes so many.
 fn model(run: impl Fn() + Send + Sync + 'static) {
@@ -320,149 +322,4 @@ fn publish_vs_unsubscribe_and_wait() {
         cell.with_mut(|_| ());
         publisher.join().unwrap();
     });
-}
-
-/// A value that was written by its publisher and is written again by who frees it.
-struct Value(usize, Ear);
-
-impl Value {
-    fn new(number: usize, record: &Record) -> Self {
-        Self(number, record.ear(0))
-    }
-}
-
-struct Listener(Record);
-
-impl Observer<Value> for Listener {
-    fn notify(&self, Value(number, ear): &Value) {
-        ear.written.with(|_| ());
-        self.0.heard.lock().unwrap().push(*number);
-    }
-}
-
-type Topic = BehaviorSubject<Value, Listener>;
-
-fn topic() -> (Topic, Record) {
-    let record = Record::default();
-    (Topic::typed(Value::new(1, &record)), record)
-}
-
-#[test]
-fn replay_vs_publish() {
-    model(|| {
-        let (topic, record) = topic();
-        let publisher = thread::spawn({
-            let (topic, value) = (topic.clone(), Value::new(2, &record));
-            move || topic.publish(value)
-        });
-        let kept = topic.subscribe_observer(Listener(record.clone())).unwrap();
-        assert_eq!(topic.len(), 1);
-        publisher.join().unwrap();
-        let heard = record.take();
-        assert!(heard == [1, 2] || heard == [2], "{heard:?}");
-        assert_eq!(record.dropped(), 1);
-        topic.publish(Value::new(3, &record));
-        assert_eq!(record.take(), [3]);
-        drop((topic, kept));
-        assert_eq!(record.dropped(), 3);
-    });
-}
-
-#[test]
-fn replay_vs_two_publishes() {
-    model(|| {
-        let (topic, record) = topic();
-        let publisher = thread::spawn({
-            let (topic, record) = (topic.clone(), record.clone());
-            move || {
-                topic.publish(Value::new(2, &record));
-                topic.publish(Value::new(3, &record));
-            }
-        });
-        let kept = topic.subscribe_observer(Listener(record.clone())).unwrap();
-        publisher.join().unwrap();
-        let heard = record.take();
-        assert!(heard.is_sorted() && heard.last() == Some(&3), "{heard:?}");
-        assert!(heard.windows(2).all(|two| two[0] != two[1]), "{heard:?}");
-        drop(kept);
-    });
-}
-
-#[test]
-fn replay_vs_two_publishers() {
-    // A minute with 3.
-    model_within(2, || {
-        let (topic, record) = topic();
-        let publishers = [2, 3].map(|number| {
-            let (topic, value) = (topic.clone(), Value::new(number, &record));
-            thread::spawn(move || topic.publish(value))
-        });
-        let kept = topic.subscribe_observer(Listener(record.clone())).unwrap();
-        for publisher in publishers {
-            publisher.join().unwrap();
-        }
-        let mut heard = record.take();
-        let latest = topic.value().unwrap().0;
-        assert!(heard.contains(&latest), "{heard:?} without {latest}");
-        heard.sort_unstable();
-        assert!(heard.windows(2).all(|two| two[0] != two[1]), "{heard:?}");
-        drop(kept);
-    });
-}
-
-#[test]
-fn value_vs_publish() {
-    model(|| {
-        let (topic, record) = topic();
-        let publisher = thread::spawn({
-            let (topic, record) = (topic.clone(), record.clone());
-            move || topic.publish(Value::new(2, &record))
-        });
-        let value = topic.value().unwrap();
-        value.1.written.with(|_| ());
-        assert!(value.0 == 1 || value.0 == 2);
-        drop(value);
-        publisher.join().unwrap();
-        assert_eq!(topic.value().unwrap().0, 2);
-    });
-}
-
-/// What each model fails without, by the names in `order.rs`.
-const NEEDED: [(&str, &str); 16] = [
-    ("enter", "publish_after_publish_vs_unsubscribe"),
-    ("leave", "publish_vs_unsubscribe"),
-    ("drain", "publish_vs_unsubscribe"),
-    ("drain is a load", "publish_vs_unsubscribe"),
-    ("append", "publish_vs_subscribe"),
-    ("limit", "publish_vs_subscribe"),
-    ("link", "publish_vs_merge"),
-    ("follow", "publish_vs_merge"),
-    ("kill", "two_publishes_vs_merge_and_unsubscribe"),
-    ("dead", "two_publishes_vs_merge_and_unsubscribe"),
-    ("settle", "publish_vs_unsubscribe"),
-    ("swap", "value_vs_publish"),
-    ("read", "value_vs_publish"),
-    ("mark", "replay_vs_two_publishes"),
-    ("join", "replay_vs_publish"),
-    ("joined", "replay_vs_publish"),
-];
-
-#[test]
-fn the_models_fail_with_any_ordering_weakened() {
-    let mut passed = Vec::new();
-    for (name, model) in NEEDED {
-        let run = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("fanout::models::{model}")])
-            .env("PONDWIRE_WEAKEN", name)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&run.stdout);
-        assert!(text.contains("running 1 test"), "{model}: {text}");
-        let reason = text.lines().skip_while(|line| !line.contains("panicked at")).nth(1);
-        println!("without `{name}`, {model}: {}", reason.unwrap_or("passed"));
-        if run.status.success() {
-            passed.push((name, model));
-        }
-    }
-    assert!(passed.is_empty(), "{passed:?} passed");
 }
