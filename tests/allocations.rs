@@ -295,3 +295,34 @@ fn a_room_delivers_without_an_allocation_and_keeps_nothing() {
     }
     assert_eq!(counting::live(), before);
 }
+
+/// Every form of every frame is asked for after it was inserted: what the allocator gave stays
+/// within the bound and the tenth that the documentation has for tables.
+#[test]
+fn a_frame_cache_keeps_its_bound_with_all_forms_made() {
+    let bound = 4 << 20;
+    for size in [0, 100, 500, 3000] {
+        let text: String = "a word, another one; ".chars().cycle().take(size).collect();
+        let before = counting::live();
+        let cache = FrameCache::new(bound);
+        let mut most = 0;
+        for version in 0..40_000_000 / (1000 + size as u64) {
+            let key = FrameKey::new("/chat/42", "topic").version(version);
+            let frame = cache.get_or_insert_with(key, || {
+                let payload = serde_json::json!({ "text": text });
+                Frame::serialize(ServerAction::Broadcast, "/chat/42", "topic", "r", &payload)
+                    .unwrap()
+            });
+            assert!(frame.sse().len() > frame.json().len());
+            #[cfg(feature = "deflate")]
+            assert_eq!(frame.deflated().is_some(), size > 200);
+            drop(frame);
+            assert!(cache.stats().bytes <= bound);
+            most = most.max(counting::live() - before);
+        }
+        let stats = cache.stats();
+        println!("texts of {size}: {most} bytes at most, {stats:?}");
+        assert!(stats.evicted > 1000, "it was full: {stats:?}");
+        assert!(most <= (bound + bound / 10) as isize, "{most} bytes");
+    }
+}

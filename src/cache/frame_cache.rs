@@ -18,8 +18,9 @@ use crate::frame::Frame;
 /// allocator's, the slot with the key, its place in the hash table.
 const OVERHEAD: usize = 192;
 
-/// A shard has at least this many bytes, so that a frame of a megabyte can be kept.
-const MIN_SHARD: usize = 2 << 20;
+/// A shard has at least this many bytes, so that a frame of a megabyte can be kept in all of its
+/// forms.
+const MIN_SHARD: usize = 4 << 20;
 
 /// The share of a shard that entries may take which have been asked for again; quick_cache's
 /// default, here because an entry larger than it is not kept.
@@ -91,7 +92,7 @@ impl Weighter<StoredKey, Entry> for Bytes {
 }
 
 fn weight(key_len: usize, frame: &Frame) -> usize {
-    key_len + frame.wire().len() + OVERHEAD
+    key_len + frame.most_bytes() + OVERHEAD
 }
 
 /// Keeps what is evicted until the shard's lock is given back.
@@ -113,14 +114,16 @@ impl Lifecycle<StoredKey, Entry> for Evictions {
 type Guard<'a, S> = PlaceholderGuard<'a, StoredKey, Entry, Bytes, S, Evictions>;
 
 impl FrameCache {
-    /// A cache of at most `bound` bytes: an entry counts with its key's texts, the frame's wire
-    /// bytes, and 192 for everything around them. A frame's other forms, which are made when they
-    /// are first asked for, are not counted, nor is what a frame takes that is evicted and still
-    /// in use.
+    /// A cache of at most `bound` bytes: an entry counts with its key's texts, with every form
+    /// that its frame may be asked for, and 192 for everything around them. The forms are the wire
+    /// bytes, the server-sent event and, with feature `deflate`, the compressed frame: about two or
+    /// three times the document, whether they have been made yet or not, so that the bound holds
+    /// whatever recipients ask for later. Not counted are its tables, up to a tenth of the
+    /// bound more, and what a frame takes that is evicted and still in use.
     ///
-    /// It is divided into shards, four to a core unless they came out smaller than 2 MiB. An entry
-    /// of more than 97 % of a shard is returned but not kept: with a bound of 2 MiB or more every
-    /// message of up to a megabyte and a half is.
+    /// It is divided into shards, four to a core unless they came out smaller than 4 MiB. An entry
+    /// of more than 97 % of a shard is returned but not kept: with a bound of 4 MiB or more every
+    /// message of up to a MiB and a quarter is.
     ///
     /// Allocates 24 KiB for its counters and the rest as it fills.
     #[must_use]

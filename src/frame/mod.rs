@@ -133,6 +133,13 @@ impl Frame {
     pub fn deflated_bytes(&self) -> Option<Bytes> {
         self.deflated().map(|_| Bytes::from_owner(variant::Deflated(self.clone())))
     }
+
+    /// The bytes of all its forms together, at most, made or not.
+    #[inline]
+    pub(crate) fn most_bytes(&self) -> usize {
+        let (wire, json) = (self.wire().len(), self.json().len());
+        wire + variant::most_bytes(wire, json)
+    }
 }
 
 impl PartialEq for Frame {

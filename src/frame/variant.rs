@@ -15,9 +15,21 @@ pub(super) struct Variants {
     deflated: OnceLock<Option<Box<[u8]>>>,
 }
 
+/// What stands around a document in a server-sent event.
+const EVENT: [&[u8]; 2] = [b"data: ", b"\n\n"];
+
+/// The bytes of all of them at most, for a frame and a document of so many.
+#[inline]
+pub(super) const fn most_bytes(wire: usize, json: usize) -> usize {
+    let sse = json + EVENT[0].len() + EVENT[1].len();
+    // A compressed form that is no shorter than the plain one is not kept.
+    if cfg!(feature = "deflate") { sse + wire } else { sse }
+}
+
 impl Variants {
     pub(super) fn sse(&self, json: &[u8]) -> &[u8] {
-        self.sse.get_or_init(|| [b"data: ", json, b"\n\n"].concat().into_boxed_slice())
+        let [before, behind] = EVENT;
+        self.sse.get_or_init(|| [before, json, behind].concat().into_boxed_slice())
     }
 
     #[cfg(feature = "deflate")]
