@@ -15,7 +15,7 @@ use std::fmt;
 use bytes::Bytes;
 
 pub use control::Control;
-pub(crate) use prepared::Prepared;
+pub(crate) use prepared::{Form, Prepared};
 pub use references::FrameRefs;
 use shared::Shared;
 

@@ -4,16 +4,20 @@ use std::io::IoSlice;
 
 use bytes::Buf;
 
-use crate::frame::Prepared;
+use crate::frame::{Form, Prepared};
 
 /// Frames that were taken out of an outbox together, as one [`Buf`].
 ///
 /// `chunks_vectored` shows all of them where they lie, so one vectored write sends them without a
 /// copy. Dropping a batch drops what of it has not been written; if that was half of a frame,
 /// the connection cannot go on.
+///
+/// The bytes are WebSocket frames, but for a batch that was turned into another form: the frames'
+/// own, made once for all their recipients.
 #[derive(Debug)]
 pub struct Batch<'a> {
     frames: Taken<'a>,
+    form: Form,
     /// How many of them have been written to their end.
     written: usize,
     /// How much of the next one has been written.
@@ -42,7 +46,55 @@ impl<'a> Batch<'a> {
     #[inline]
     pub(super) fn new(frames: &'a mut Vec<Prepared>, lagged: u64) -> Self {
         let remaining = frames.iter().map(|frame| frame.wire().len()).sum();
-        Self { frames: Taken(frames), written: 0, offset: 0, remaining, lagged }
+        let frames = Taken(frames);
+        Self { frames, form: Form::Wire, written: 0, offset: 0, remaining, lagged }
+    }
+
+    /// The batch as server-sent events: the messages' [`Frame::sse`](crate::Frame::sse). Control
+    /// frames are left out, as an event stream has no such thing.
+    ///
+    /// Allocates nothing but the form of a message for which nobody has asked before.
+    ///
+    /// ```
+    /// use pondwire::{Control, Frame, Outbox, OutboxOptions, Payload};
+    ///
+    /// let (outbox, mut reader) = Outbox::new(OutboxOptions::default());
+    /// let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);
+    /// outbox.push(frame.clone());
+    /// outbox.control(Control::ping(b"").unwrap());
+    /// let batch = reader.try_batch().unwrap().into_sse();
+    /// let events: Vec<&[u8]> = batch.iter().collect();
+    /// assert_eq!(events, [frame.sse()]);
+    /// ```
+    ///
+    /// # Panics
+    /// Some of it has been written.
+    #[must_use]
+    pub fn into_sse(self) -> Self {
+        self.frames.0.retain(Prepared::is_message);
+        self.in_form(Form::Sse)
+    }
+
+    /// The batch for a connection that has agreed on
+    /// [`PermessageDeflate`](crate::deflate::PermessageDeflate): each message's
+    /// [`Frame::deflated`](crate::Frame::deflated) where compressing pays, all else as it is.
+    ///
+    /// Allocates nothing but the form of a message for which nobody has asked before, and costs
+    /// the compression of these.
+    ///
+    /// # Panics
+    /// Some of it has been written.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn into_deflated(self) -> Self {
+        self.in_form(Form::Deflated)
+    }
+
+    fn in_form(mut self, form: Form) -> Self {
+        assert!(self.written == 0 && self.offset == 0, "some of the batch has been written");
+        self.form = form;
+        self.remaining = self.iter().map(<[u8]>::len).sum();
+        self
     }
 
     /// How many frames the policy dropped since the batch before: those that came before this
@@ -52,16 +104,16 @@ impl<'a> Batch<'a> {
         self.lagged
     }
 
-    /// How many frames it has, written or not.
+    /// How many frames it has in its form, written or not.
     #[must_use]
     #[inline]
     pub fn frames(&self) -> usize {
         self.frames.0.len()
     }
 
-    /// The wire bytes of each frame, written or not.
+    /// The bytes of each frame in the batch's form, written or not.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.frames.0.iter().map(Prepared::wire)
+        self.frames.0.iter().map(|frame| frame.bytes(self.form))
     }
 }
 
@@ -73,14 +125,14 @@ impl Buf for Batch<'_> {
 
     #[inline]
     fn chunk(&self) -> &[u8] {
-        self.frames.0.get(self.written).map_or(&[], |frame| &frame.wire()[self.offset..])
+        self.frames.0.get(self.written).map_or(&[], |frame| &frame.bytes(self.form)[self.offset..])
     }
 
     fn chunks_vectored<'b>(&'b self, slices: &mut [IoSlice<'b>]) -> usize {
         let mut offset = self.offset;
         let unwritten = &self.frames.0[self.written..];
         for (slice, frame) in slices.iter_mut().zip(unwritten) {
-            *slice = IoSlice::new(&frame.wire()[offset..]);
+            *slice = IoSlice::new(&frame.bytes(self.form)[offset..]);
             offset = 0;
         }
         slices.len().min(unwritten.len())
@@ -96,7 +148,9 @@ impl Buf for Batch<'_> {
         self.offset += count;
         // Every frame has bytes, so a border is never passed without need.
         while let Some(frame) = self.frames.0.get(self.written) {
-            let Some(beyond) = self.offset.checked_sub(frame.wire().len()) else { break };
+            let Some(beyond) = self.offset.checked_sub(frame.bytes(self.form).len()) else {
+                break;
+            };
             self.written += 1;
             self.offset = beyond;
         }
