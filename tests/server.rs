@@ -2,63 +2,20 @@
 
 #![cfg(feature = "uuid")]
 
-use std::net::{SocketAddr, TcpListener};
-use std::thread::{self, JoinHandle};
-
 use serde_json::json;
-use tokio::sync::oneshot;
 
 #[path = "support/client.rs"]
 mod client;
-#[path = "../examples/server/main.rs"]
-#[allow(dead_code, reason = "its `main` is not called")]
-mod server;
+#[path = "support/example.rs"]
+mod example;
+#[path = "support/inflate.rs"]
+mod inflate;
 #[path = "support/websocket.rs"]
 mod websocket;
 
 use client::{Client, ROOM, message, message_of};
+use example::Server;
 use websocket::{Opcode, Received, WebSocket};
-
-/// The example, serving on a port of its own until it is dropped.
-struct Server {
-    addr: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let addr = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                server::serve(listener, async { drop(stopped.await) }).await;
-            });
-        });
-        Self { addr, stop: Some(stop), thread: Some(thread) }
-    }
-
-    fn stop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the server ends well");
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A second panic would hide the first.
-            let _ = thread.join();
-        }
-    }
-}
 
 #[test]
 fn http_requests_that_are_no_upgrade() {
@@ -180,6 +137,32 @@ fn fragments_and_pings() {
 }
 
 #[test]
+fn what_breaks_the_protocol_closes_with_the_code_that_says_so() {
+    let server = Server::start();
+    let mut other = Client::joined(server.addr, ROOM);
+    for (bytes, code) in [
+        (&b"\x81\x02{}"[..], 1002),          // not masked
+        (b"\xC1\x82\0\0\0\0{}", 1002),       // RSV1, of no extension that was agreed on
+        (b"\x83\x80\0\0\0\0", 1002),         // an opcode that means nothing
+        (b"\x80\x80\0\0\0\0", 1002),         // nothing to continue
+        (b"\x09\x80\0\0\0\0", 1002),         // a ping in fragments
+        (b"\x89\xFE\0\x7E\0\0\0\0", 1002),   // a long ping
+        (b"\x81\xFE\0\x01\0\0\0\0x", 1002),  // a length that could be shorter
+        (b"\x88\x82\0\0\0\0\x03\xED", 1002), // 1005 is never sent
+        (b"\x88\x81\0\0\0\0\x03", 1002),     // half a code
+        (b"\x88\x83\0\0\0\0\x03\xE8\xFF", 1007),
+    ] {
+        let mut client = Client::joined(server.addr, ROOM);
+        // What was asked before is answered.
+        let request = client.event("echo", "{}");
+        client.socket.raw(bytes);
+        assert_eq!(client.next()["requestId"], request, "{}", bytes.escape_ascii());
+        client.expect_closed(code);
+    }
+    other.expect_alive();
+}
+
+#[test]
 fn text_that_is_not_utf8_closes_the_connection() {
     let server = Server::start();
     let mut client = Client::joined(server.addr, ROOM);
@@ -191,7 +174,13 @@ fn text_that_is_not_utf8_closes_the_connection() {
 fn a_client_may_close() {
     let server = Server::start();
     let mut client = Client::joined(server.addr, ROOM);
-    client.socket.send(Opcode::Close, true, &[0x03, 0xE8]);
+    let request = client.event("echo", "{}");
+    client.socket.send(Opcode::Close, true, &[0x0F, 0xA0, b'!']);
+    assert_eq!(client.next()["requestId"], request, "what was asked before is answered");
+    client.expect_closed(4000);
+
+    let mut client = Client::joined(server.addr, ROOM);
+    client.socket.send(Opcode::Close, true, &[]);
     client.expect_closed(1000);
 }
 
@@ -415,10 +404,10 @@ fn a_slow_consumer_is_disconnected_and_nobody_waits_for_it() {
 fn the_end_of_the_server_closes_connections() {
     let mut server = Server::start();
     let mut client = Client::joined(server.addr, ROOM);
-    drop(server.stop.take());
+    server.stop();
     assert_eq!(client.socket.receive(), Received::Close(1001));
     client.socket.send(Opcode::Close, true, &[0x03, 0xE9]);
     assert_eq!(client.socket.receive(), Received::End);
     drop(client);
-    server.stop();
+    server.join();
 }

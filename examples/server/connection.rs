@@ -1,60 +1,45 @@
-//! One connection: what is received goes to its user, what waits in its outbox is sent, and it
-//! ends with the close code that says why.
+//! One connection, from its first request to its end: what it asks for by HTTP, until it becomes a
+//! WebSocket or an event stream.
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
-use pondwire::outbox::Batch;
-use pondwire::{Control, Outbox, OutboxOptions, OutboxReader, Policy};
+use pondwire::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_websockets::{CloseCode, Error, Message};
 
-use super::Server;
-use super::http::{self, Socket, Stream};
-use super::user::User;
+use super::http::{Http, Request, Status};
+use super::websocket::WebSocket;
+use super::{Server, event_stream, handshake};
 
-/// How long the HTTP request may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const ENDPOINT: &str = "/api/socket";
 
 /// How long the end may take: to write what is left and to read until the client has closed.
-const CLOSING: Duration = Duration::from_secs(5);
+pub(crate) const CLOSING: Duration = Duration::from_secs(5);
 
 /// How long a client that was told to close must have sent nothing to be taken to be done.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// What may wait for a connection. More disconnects it: whoever publishes never waits for a slow
-/// reader, and a reader never gets a stream with a hole in it.
-const WAITING: OutboxOptions = OutboxOptions {
-    policy: Policy::Disconnect { max_age: None },
-    max_frames: 1024,
-    max_bytes: 8 << 20,
-    max_control_frames: 256,
-    max_control_bytes: 2 << 20,
-};
-
-/// Why a connection ends.
-enum End {
-    /// The client closed it or broke the WebSocket protocol; the library has its answer ready.
-    Closed,
-    /// A message was larger than the limit.
-    TooLarge,
-    /// The client does not read as fast as frames come for it.
-    TooSlow,
-    /// The server ends.
-    Stopping,
-    /// A frame is half written and will never be written whole.
-    Stuck,
+/// What is done with a connection when a request has been looked at.
+enum Next {
+    /// The request is answered, and another may follow.
+    Request,
+    /// It is answered so, and the connection ends.
+    Refuse(Status),
+    /// It is answered, and the connection ends.
+    End,
+    WebSocket {
+        deflates: bool,
+    },
+    EventStream,
 }
 
-/// Serves a connection from its HTTP request to its end.
+/// Serves a connection to its end.
 pub(crate) async fn run(
     stream: TcpStream,
     server: Arc<Server>,
@@ -63,128 +48,95 @@ pub(crate) async fn run(
     // Frames are small and are flushed when there are no more: nothing to wait for. Not a reason
     // to refuse service if it fails.
     let _ = stream.set_nodelay(true);
-    let about = format!(
-        "pondwire's example server: PondSocket on /api/socket, slow consumers disconnected: {}\n",
-        server.slow_consumers.load(Ordering::Relaxed),
-    );
-    let Ok(Ok(Some(mut socket))) = timeout(HANDSHAKE, http::accept(stream, &about)).await else {
-        return;
-    };
-    let (outbox, mut queue) = Outbox::new(WAITING);
-    let mut user = User::connect(Arc::clone(&server), outbox);
-    let aborted = queue.aborted();
-    let mut ending = pin!(async {
+    let mut http = Http::new(stream);
+    let next = loop {
         tokio::select! {
-            _ = aborted => {
-                server.slow_consumers.fetch_add(1, Ordering::Relaxed);
-                End::TooSlow
-            }
-            _ = stopping.wait_for(|stopping| *stopping) => End::Stopping,
-        }
-    });
-    let end = relay(&mut socket, &mut user, &mut queue, &mut ending).await;
-    drop(user);
-    // The connection is over either way, and there is nobody left to tell.
-    let _ = timeout(CLOSING, close(socket, queue, end)).await;
-}
-
-/// Receives and sends until one of them ends, or `ending` says so.
-///
-/// What is being sent is written before the next message is received. So a client that does not
-/// read its answers is not read from either, and the library never holds half a frame when
-/// frames are written past it.
-async fn relay(
-    socket: &mut Socket,
-    user: &mut User,
-    queue: &mut OutboxReader,
-    ending: &mut (impl Future<Output = End> + Unpin),
-) -> End {
-    loop {
-        tokio::select! {
-            batch = queue.next_batch() => {
-                // Without a batch it was aborted, as `ending` knows.
-                let Some(batch) = batch else { return ending.await };
-                if let Some(end) = send(socket, batch, ending).await {
-                    return end;
-                }
-            }
-            received = socket.next() => match received {
-                Some(Ok(message)) if message.is_text() || message.is_binary() => {
-                    user.receive(message.as_payload());
-                }
-                // The library has its pong ready.
-                Some(Ok(message)) if !message.is_close() => tokio::select! {
-                    flushed = socket.flush() => if flushed.is_err() { return End::Closed },
-                    end = &mut *ending => return end,
-                },
-                Some(Err(Error::PayloadTooLong { .. })) => {
-                    user.refuse_oversize();
-                    return End::TooLarge;
-                }
-                _ => return End::Closed,
+            next = request(&mut http, &server) => match next {
+                Some(Next::Request) => {}
+                Some(next) => break next,
+                None => return,
             },
-            end = &mut *ending => return end,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
         }
-    }
-}
-
-/// Writes whole WebSocket frames, many at a time, from the memory that all members' connections
-/// share.
-///
-/// When it is told to end meanwhile it writes the rest of the batch first, or else a close frame
-/// would come within another.
-async fn send(
-    socket: &mut Socket,
-    mut batch: Batch<'_>,
-    ending: &mut (impl Future<Output = End> + Unpin),
-) -> Option<End> {
-    let stream = socket.get_mut();
-    tokio::select! {
-        written = stream.write_all_buf(&mut batch) => written.is_err().then_some(End::Closed),
-        end = ending => match timeout(CLOSING, stream.write_all_buf(&mut batch)).await {
-            Ok(Ok(())) => Some(end),
-            _ => Some(End::Stuck),
-        }
-    }
-}
-
-async fn close(mut socket: Socket, mut queue: OutboxReader, end: End) -> Result<(), Error> {
-    let code = match end {
-        End::Closed => None,
-        End::Stuck => return Ok(()),
-        End::TooSlow => Some(CloseCode::SERVICE_OVERLOAD),
-        End::Stopping => Some(CloseCode::GOING_AWAY),
-        End::TooLarge => return Ok(close_too_large(socket.into_inner(), &mut queue).await?),
     };
-    if code.is_some() {
-        socket.send(Message::close(code, "")).await?;
+    let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
+    match next {
+        Next::WebSocket { deflates } => {
+            WebSocket::new(http.stream, http.received, deflates).run(server, stopped).await;
+        }
+        Next::EventStream => event_stream::run(http.stream, server, stopped).await,
+        Next::Refuse(status) => {
+            let text = format!("{status}\n");
+            http.respond(status, "sec-websocket-version: 13\r\n", &text).await;
+            let _ = timeout(CLOSING, discard(http.stream)).await;
+        }
+        Next::Request | Next::End => drop(timeout(CLOSING, linger(http.stream)).await),
     }
-    while let Some(Ok(_)) = socket.next().await {}
-    Ok(linger(socket.into_inner()).await?)
 }
 
-/// Sends the answers that are left and closes with code 1009.
-///
-/// The library would close by itself, but let nobody say anything before: a client would learn
-/// the code and not the reason. So it is left out, nothing of it being half sent; a frame of ours
-/// has its WebSocket form anyway.
-async fn close_too_large(mut stream: Stream, queue: &mut OutboxReader) -> io::Result<()> {
-    while let Some(mut batch) = queue.try_batch() {
-        stream.write_all_buf(&mut batch).await?;
-    }
-    let close = Control::close(1009, "").expect("a code that may be sent");
-    stream.write_all(close.wire()).await?;
-    // The client may be in the midst of its message: an end of the stream before it has read the
-    // close frame is an error to some.
-    let mut discarded = vec![0; 64 << 10];
-    while let Ok(1..) = timeout(QUIET, stream.read(&mut discarded)).await.unwrap_or(Ok(0)) {}
-    linger(stream).await
+/// Answers the next request; `None` when there is none, or not in time.
+async fn request(http: &mut Http, server: &Server) -> Option<Next> {
+    let head = match in_time(server, http.head()).await? {
+        Ok(head) => head?,
+        Err(status) => return Some(Next::Refuse(status)),
+    };
+    let Some(request) = Request::parse(&head) else { return Some(Next::Refuse("400 Bad Request")) };
+    Some(match (request.path, request.method) {
+        (ENDPOINT, "GET") if handshake::is_upgrade(&request) => match handshake::accept(&request) {
+            Ok(accepted) => {
+                http.stream.write_all(accepted.response.as_bytes()).await.ok()?;
+                Next::WebSocket { deflates: accepted.deflates }
+            }
+            Err(status) => Next::Refuse(status),
+        },
+        (ENDPOINT, "GET") if request.has_token("accept", "text/event-stream") => Next::EventStream,
+        (ENDPOINT, "GET") => Next::Refuse("400 Bad Request"),
+        (ENDPOINT, "POST" | "DELETE") => {
+            let body = http.body(&request, Limits::default().max_bytes);
+            let body = match in_time(server, body).await? {
+                Ok(body) => body?,
+                Err(status) => return Some(Next::Refuse(status)),
+            };
+            let id = request.headers().get_str("x-connection-id").unwrap_or_default();
+            let found = if request.method == "POST" {
+                server.event_streams.receive(id, &body)
+            } else {
+                server.event_streams.close(id)
+            };
+            let status = if found { "204 No Content" } else { "404 Not Found" };
+            let stays = http.done(status).await && request.keeps_alive();
+            if stays { Next::Request } else { Next::End }
+        }
+        (ENDPOINT, _) => Next::Refuse("405 Method Not Allowed"),
+        ("/", "GET") => {
+            let about = format!(
+                "pondwire's example server: PondSocket on {ENDPOINT}, slow consumers \
+                 disconnected: {}\n",
+                server.slow_consumers.load(Ordering::Relaxed),
+            );
+            http.respond("200 OK", "", &about).await;
+            Next::End
+        }
+        _ => Next::Refuse("404 Not Found"),
+    })
+}
+
+async fn in_time<T>(server: &Server, work: impl Future<Output = T>) -> Option<T> {
+    timeout(server.times.request, work).await.ok()
 }
 
 /// Ends the stream and reads until the client does, too: closing a socket with bytes unread
 /// resets the connection, and the client may lose what it was sent last.
-async fn linger(mut stream: Stream) -> io::Result<()> {
+pub(crate) async fn linger(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     copy(&mut stream, &mut sink()).await?;
     Ok(())
+}
+
+/// [`linger`] with a client that may be in the midst of sending: an end of the stream before it
+/// has read the answer is an error to some.
+pub(crate) async fn discard(mut stream: TcpStream) -> io::Result<()> {
+    let mut discarded = vec![0; 64 << 10];
+    while let Ok(1..) = timeout(QUIET, stream.read(&mut discarded)).await.unwrap_or(Ok(0)) {}
+    linger(stream).await
 }

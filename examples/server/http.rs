@@ -1,81 +1,169 @@
-//! The HTTP request that a connection begins with: an upgrade to WebSocket on [`ENDPOINT`], or
-//! one that is answered and done.
-
-use std::io::{self, Cursor};
+//! HTTP/1.1 as far as a PondSocket server needs it: request heads, bodies of a known length, and
+//! answers.
 
 use bytes::{Bytes, BytesMut};
-use pondwire::Limits;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Chain, Join, join};
+use httparse::Status::Complete;
+use pondwire::protocol::Headers;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio_websockets::{self as websocket, ServerBuilder, WebSocketStream};
-
-const ENDPOINT: &str = "/api/socket";
 
 /// The largest request head in bytes.
 const MAX_HEAD: usize = 8 * 1024;
 
-/// A connection whose first bytes were read before the WebSocket library saw it.
-pub(crate) type Stream = Join<Chain<Cursor<Bytes>, OwnedReadHalf>, OwnedWriteHalf>;
-pub(crate) type Socket = WebSocketStream<Stream>;
+/// The most headers of a request.
+const MAX_HEADERS: usize = 64;
 
-/// Reads the request and upgrades the connection; `None` when the request was for something else
-/// and has been answered. No subprotocol is selected: no client asks for one.
-///
-/// # Errors
-/// The connection broke, or the request is no HTTP or no valid upgrade.
-pub(crate) async fn accept(
-    mut stream: TcpStream,
-    about: &str,
-) -> Result<Option<Socket>, websocket::Error> {
-    let head = read_head(&mut stream).await?;
-    match path(&head) {
-        ENDPOINT => {
-            let (reader, writer) = stream.into_split();
-            let stream = join(Cursor::new(head).chain(reader), writer);
-            // A message beyond the codec's limit is refused by its length, before it is buffered.
-            let max_bytes = Limits::default().max_bytes;
-            let limits = websocket::Limits::default().max_payload_len(Some(max_bytes));
-            let (_, socket) = ServerBuilder::new().limits(limits).accept(stream).await?;
-            Ok(Some(socket))
+/// Status and reason of an answer.
+pub(crate) type Status = &'static str;
+
+/// A connection that sends requests, one after another.
+pub(crate) struct Http {
+    pub(crate) stream: TcpStream,
+    /// What has been received and not been looked at.
+    pub(crate) received: BytesMut,
+}
+
+impl Http {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, received: BytesMut::new() }
+    }
+
+    /// The head of the next request; `None` when there are no more.
+    ///
+    /// # Errors
+    /// It is none, or too large.
+    pub(crate) async fn head(&mut self) -> Result<Option<Bytes>, Status> {
+        loop {
+            let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
+            match httparse::Request::new(&mut slots).parse(&self.received) {
+                Ok(Complete(len)) if len <= MAX_HEAD => {
+                    return Ok(Some(self.received.split_to(len).freeze()));
+                }
+                Ok(_) if self.received.len() < MAX_HEAD => {}
+                Ok(_) | Err(httparse::Error::TooManyHeaders) => {
+                    return Err("431 Request Header Fields Too Large");
+                }
+                Err(_) => return Err("400 Bad Request"),
+            }
+            if !self.receive().await {
+                return Ok(None);
+            }
         }
-        "/" => respond(&mut stream, "200 OK", about).await,
-        _ => respond(&mut stream, "404 Not Found", "not found\n").await,
+    }
+
+    /// The body of a request with this head, of at most `limit` bytes. Memory grows with what
+    /// arrives, not with what is announced. `None` when the connection broke off.
+    ///
+    /// # Errors
+    /// It is too large, or its length is not told.
+    pub(crate) async fn body(
+        &mut self,
+        request: &Request<'_>,
+        limit: usize,
+    ) -> Result<Option<Bytes>, Status> {
+        let len = request.body_len()?;
+        if len > limit as u64 {
+            return Err("413 Content Too Large");
+        }
+        let len = len as usize;
+        if self.received.len() < len && request.has_token("expect", "100-continue") {
+            let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+            if self.stream.write_all(go_on).await.is_err() {
+                return Ok(None);
+            }
+        }
+        while self.received.len() < len {
+            if !self.receive().await {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.received.split_to(len).freeze()))
+    }
+
+    /// Whether there was something to receive.
+    async fn receive(&mut self) -> bool {
+        self.received.reserve(1024);
+        matches!(self.stream.read_buf(&mut self.received).await, Ok(1..))
+    }
+
+    /// Answers the request and leaves the connection open; whether that was possible.
+    pub(crate) async fn done(&mut self, status: Status) -> bool {
+        // 204 has no body, and none may be announced.
+        let length = if status.starts_with("204") { "" } else { "content-length: 0\r\n" };
+        let response = format!("HTTP/1.1 {status}\r\n{length}\r\n");
+        self.stream.write_all(response.as_bytes()).await.is_ok()
+    }
+
+    /// Answers the request, the last of the connection. `headers` end with a line end each.
+    pub(crate) async fn respond(&mut self, status: Status, headers: &str, text: &str) {
+        let length = text.len();
+        let response = format!(
+            "HTTP/1.1 {status}\r\n{headers}content-type: text/plain; charset=utf-8\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{text}"
+        );
+        // There is nobody to tell when it fails.
+        let _ = self.stream.write_all(response.as_bytes()).await;
     }
 }
 
-/// All bytes up to the empty line that ends the head, and what came with them.
-async fn read_head(stream: &mut TcpStream) -> io::Result<Bytes> {
-    let mut head = BytesMut::with_capacity(1024);
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        if head.len() > MAX_HEAD {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "request head too large"));
-        }
-        if stream.read_buf(&mut head).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+/// A request's head, borrowed.
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    /// Without the query.
+    pub(crate) path: &'a str,
+    /// Whether it is HTTP/1.1, not 1.0.
+    pub(crate) is_current: bool,
+    headers: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Request<'a> {
+    /// A view of a head that [`Http::head`] gave; `None` for any other bytes.
+    pub(crate) fn parse(head: &'a [u8]) -> Option<Self> {
+        let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut parsed = httparse::Request::new(&mut slots);
+        parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
+        let headers = parsed.headers.iter().map(|header| (header.name.as_bytes(), header.value));
+        Some(Self {
+            method: parsed.method?,
+            path: parsed.path?.split('?').next()?,
+            is_current: parsed.version? == 1,
+            headers: headers.collect(),
+        })
     }
-    Ok(head.freeze())
-}
 
-/// The request's path without its query; empty when there is none.
-fn path(head: &[u8]) -> &str {
-    let target = head.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
-    let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
-    std::str::from_utf8(path).unwrap_or_default()
-}
+    pub(crate) fn headers(&self) -> Headers<'_> {
+        Headers::new(&self.headers)
+    }
 
-async fn respond(
-    stream: &mut TcpStream,
-    status: &str,
-    text: &str,
-) -> Result<Option<Socket>, websocket::Error> {
-    let length = text.len();
-    let response = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\n\
-         content-length: {length}\r\nconnection: close\r\n\r\n{text}"
-    );
-    stream.write_all(response.as_bytes()).await?;
-    stream.shutdown().await?;
-    Ok(None)
+    /// Whether a header that is a list has this element, in any case and with any parameters.
+    pub(crate) fn has_token(&self, name: &str, token: &str) -> bool {
+        let mut elements = self.headers().get_all(name).flat_map(|line| line.split(|&b| b == b','));
+        elements.any(|element| {
+            let value = element.split(|&byte| byte == b';').next().unwrap_or_default();
+            value.trim_ascii().eq_ignore_ascii_case(token.as_bytes())
+        })
+    }
+
+    /// Whether another request may follow on the connection.
+    pub(crate) fn keeps_alive(&self) -> bool {
+        self.is_current && !self.has_token("connection", "close")
+    }
+
+    /// The body's length in bytes. A request that could be read in two ways is refused: who
+    /// forwards requests may have read it in the other.
+    fn body_len(&self) -> Result<u64, Status> {
+        if self.headers().contains("transfer-encoding") {
+            return Err("411 Length Required");
+        }
+        let mut lengths = self.headers().get_all("content-length");
+        let Some(length) = lengths.next() else {
+            return if self.method == "POST" { Err("411 Length Required") } else { Ok(0) };
+        };
+        let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+        if !digits || lengths.next().is_some() {
+            return Err("400 Bad Request");
+        }
+        // What is no number now is too large for one, and refused as such.
+        Ok(std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX))
+    }
 }

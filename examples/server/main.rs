@@ -1,16 +1,20 @@
 //! A PondSocket server in one process: `cargo run --release --example server`, or with
 //! `-- --addr 127.0.0.1:0` for a free port; the address is printed once it listens.
 //!
-//! It serves `/api/socket`. Channels are `/chat/:id`; a join with `{"deny":true}` is declined.
+//! It serves `/api/socket` to WebSockets, compressed if they offer it, and to event streams: `GET`
+//! with `Accept: text/event-stream` opens one, `POST` and `DELETE` with its `X-Connection-ID` send a
+//! message and close it. Channels are `/chat/:id`; a join with `{"deny":true}` is declined.
 //! The event `echo` is answered to its sender; `track`, `update` and `untrack` set the sender's
 //! presence; `evict` with `{"id":…,"reason":…}` removes a user; every other event goes to all
 //! members, the sender included.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `http` | the request before the upgrade |
-//! | `connection` | one WebSocket: frames in, frames out, and how it ends |
-//! | `user` | what a client's messages mean |
+//! | `http`, `handshake` | requests and answers; the one that opens a WebSocket |
+//! | `connection` | what a client asks for by HTTP |
+//! | `websocket`, `websocket_reader` | one WebSocket, and how it ends; its frames read |
+//! | `event_stream` | one event stream, and the messages that come beside it |
+//! | `user` | what a client's messages mean, however they came |
 //! | `channel`, `channels` | the members of a channel and their presence; the channels there are |
 
 use std::future::Future;
@@ -28,15 +32,36 @@ use tokio::time::{sleep, timeout};
 mod channel;
 mod channels;
 mod connection;
+mod event_stream;
+mod handshake;
 mod http;
 mod user;
+mod websocket;
+mod websocket_reader;
 
 /// What all connections share.
-#[derive(Default)]
 pub(crate) struct Server {
     channels: channels::Channels,
+    event_streams: event_stream::EventStreams,
     /// How many connections were closed because they did not read fast enough.
     slow_consumers: AtomicUsize,
+    times: Times,
+}
+
+/// How long things take. Tests have less time.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// The head of a request, counted from the answer to the one before it, and its body.
+    pub(crate) request: Duration,
+    /// Nothing is sent for so long on an event stream, then a comment: a proxy between might take it
+    /// for dead.
+    pub(crate) keep_alive: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { request: Duration::from_secs(20), keep_alive: Duration::from_secs(30) }
+    }
 }
 
 /// How long connections may take to close when the server ends.
@@ -73,7 +98,7 @@ async fn run(addr: &str) -> io::Result<()> {
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
     stdout.flush()?;
-    serve(listener, stop).await;
+    serve(listener, Times::default(), stop).await;
     Ok(())
 }
 
@@ -96,8 +121,13 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 }
 
 /// Serves whoever connects until `stop`, then closes all connections.
-pub(crate) async fn serve(listener: TcpListener, stop: impl Future<Output = ()>) {
-    let server = Arc::new(Server::default());
+pub(crate) async fn serve(listener: TcpListener, times: Times, stop: impl Future<Output = ()>) {
+    let server = Arc::new(Server {
+        channels: channels::Channels::default(),
+        event_streams: event_stream::EventStreams::default(),
+        slow_consumers: AtomicUsize::new(0),
+        times,
+    });
     let stopping = watch::Sender::new(false);
     let mut connections = JoinSet::new();
     tokio::pin!(stop);

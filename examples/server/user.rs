@@ -1,9 +1,13 @@
-//! What the messages of one client mean: joins, leaves and events, and the answers to them.
+//! What the messages of one client mean: joins, leaves and events, and the answers to them. It does
+//! not know how they come and go.
 
 use std::sync::Arc;
 
 use ahash::HashMap;
-use pondwire::{ClientAction, ClientMessage, Frame, Limits, Outbox, uuid};
+use pondwire::{
+    ClientAction, ClientMessage, Frame, Outbox, OutboxOptions, OutboxReader, Policy,
+    ValidationError, uuid,
+};
 
 use super::Server;
 use super::channel::{Channel, Member, Seat, UserId};
@@ -17,7 +21,18 @@ const MAX_PRESENCE: usize = 4096;
 /// How many channels a connection may be in.
 const MAX_CHANNELS: usize = 128;
 
-/// A connected client. Dropping it leaves all its channels.
+/// What may wait for a connection. More disconnects it: whoever publishes never waits for a slow
+/// reader, and a reader never gets a stream with a hole in it.
+const WAITING: OutboxOptions = OutboxOptions {
+    policy: Policy::Disconnect { max_age: None },
+    max_frames: 1024,
+    max_bytes: 8 << 20,
+    max_control_frames: 256,
+    max_control_bytes: 2 << 20,
+};
+
+/// A connected client. Dropping it leaves all its channels and ends its outbox, from which what
+/// waits there can still be taken.
 pub(crate) struct User {
     id: UserId,
     outbox: Outbox,
@@ -27,11 +42,22 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// A new user, greeted by `CONNECT`: some clients send nothing before it.
-    pub(crate) fn connect(server: Arc<Server>, outbox: Outbox) -> Self {
+    /// A new user, greeted by `CONNECT`: some clients send nothing before it. All that it is to be
+    /// sent comes out of the other end.
+    pub(crate) fn connect(server: Arc<Server>) -> (Self, OutboxReader) {
+        let (outbox, queue) = Outbox::new(WAITING);
         let id = UserId::from(&*uuid());
         outbox.reply(Frame::connect(&uuid(), &id, &id));
-        Self { id, outbox, server, joined: HashMap::default() }
+        (Self { id, outbox, server, joined: HashMap::default() }, queue)
+    }
+
+    /// Which nobody can guess: it has 122 random bits.
+    pub(crate) fn id(&self) -> &UserId {
+        &self.id
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// Answers the client, before all that waits for it. What belongs to a channel is pushed instead:
@@ -41,12 +67,22 @@ impl User {
         self.outbox.reply(frame);
     }
 
-    /// Does what a received frame asks for. A bad frame is answered and does no harm.
-    pub(crate) fn receive(&mut self, frame: &[u8]) {
-        let message = match ClientMessage::parse(frame) {
-            Ok(message) => message,
-            Err(error) => return self.reply(Frame::invalid_message(&error)),
-        };
+    /// Does what a received frame asks for.
+    ///
+    /// # Errors
+    /// It is no message, did no harm, and may be [refused](Self::refuse_malformed).
+    pub(crate) fn receive(&mut self, frame: &[u8]) -> Result<(), ValidationError> {
+        let message = ClientMessage::parse(frame)?;
+        self.obey(&message);
+        Ok(())
+    }
+
+    /// Answers what was no message.
+    pub(crate) fn refuse_malformed(&self, error: &ValidationError) {
+        self.reply(Frame::invalid_message(error));
+    }
+
+    fn obey(&mut self, message: &ClientMessage<'_>) {
         // The codec lets empty names pass, as all implementations do; a server has no use for them.
         if message.request_id().is_empty() {
             return self.reply(Frame::refuse(
@@ -56,24 +92,19 @@ impl User {
             ));
         }
         if message.event().is_empty() {
-            return self.refuse(&message, "event: Expected a non-empty string");
+            return self.refuse(message, "event: Expected a non-empty string");
         }
         if message.channel_name().is_empty() {
-            return self.refuse(&message, "channelName: Expected a non-empty string");
+            return self.refuse(message, "channelName: Expected a non-empty string");
         }
         if message.channel_name().len() > MAX_NAME {
-            return self.refuse(&message, "channelName: Expected a shorter string");
+            return self.refuse(message, "channelName: Expected a shorter string");
         }
         match message.action() {
-            ClientAction::JoinChannel => self.join(&message),
-            ClientAction::LeaveChannel => self.leave(&message),
-            ClientAction::Broadcast => self.event(&message),
+            ClientAction::JoinChannel => self.join(message),
+            ClientAction::LeaveChannel => self.leave(message),
+            ClientAction::Broadcast => self.event(message),
         }
-    }
-
-    /// Refuses a message that the connection's limit kept from being read.
-    pub(crate) fn refuse_oversize(&self) {
-        self.reply(Frame::invalid_message(&Limits::default().too_large()));
     }
 
     fn refuse(&self, message: &ClientMessage<'_>, text: &str) {
@@ -181,6 +212,7 @@ impl Drop for User {
         for (channel, _) in std::mem::take(&mut self.joined).into_values() {
             self.leave_channel(&channel);
         }
+        self.outbox.close();
     }
 }
 

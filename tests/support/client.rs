@@ -1,11 +1,13 @@
 //! A client of the example server that checks what it is sent.
 
 #![allow(clippy::needless_pass_by_value, reason = "`json!` at the call is the easiest to read")]
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
+use super::inflate;
 use super::websocket::{Received, WebSocket};
 
 /// The channel that most tests meet in.
@@ -20,7 +22,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(server: SocketAddr) -> Self {
-        let socket = WebSocket::open(server, "/api/socket").expect("an upgrade");
+        Self::greeted(WebSocket::open(server, "/api/socket").expect("an upgrade"))
+    }
+
+    /// A client on an open socket.
+    pub(crate) fn greeted(socket: WebSocket) -> Self {
         let mut client = Self { socket, id: String::new(), requests: 0 };
         let greeting = client.next();
         assert_eq!(greeting["action"], "CONNECT");
@@ -68,21 +74,16 @@ impl Client {
     pub(crate) fn next_text(&mut self) -> String {
         match self.socket.receive() {
             Received::Text(text) => text,
+            Received::Compressed(payload) => {
+                let message = inflate::message(&payload, 1 << 22).expect("a compressed message");
+                String::from_utf8(message).unwrap()
+            }
             other => panic!("expected a message, got {other:?}"),
         }
     }
 
     pub(crate) fn next(&mut self) -> Value {
-        let text = self.next_text();
-        assert!(!text.contains(['\n', '\r']), "{text}");
-        let mut from = 0;
-        for key in ["action", "event", "channelName", "requestId", "payload"] {
-            let at = text[from..].find(&format!("\"{key}\":"));
-            from += at.unwrap_or_else(|| panic!("{key} in its place in {text}"));
-        }
-        let message: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(message.as_object().unwrap().len(), 5, "{text}");
-        message
+        checked(&self.next_text())
     }
 
     pub(crate) fn expect(&mut self, expected: Value) {
@@ -130,6 +131,19 @@ impl Client {
         assert_eq!(self.socket.receive(), Received::Close(code));
         assert_eq!(self.socket.receive(), Received::End);
     }
+}
+
+/// A server's message, which has the five keys in their order.
+pub(crate) fn checked(text: &str) -> Value {
+    assert!(!text.contains(['\n', '\r']), "{text}");
+    let mut from = 0;
+    for key in ["action", "event", "channelName", "requestId", "payload"] {
+        let at = text[from..].find(&format!("\"{key}\":"));
+        from += at.unwrap_or_else(|| panic!("{key} in its place in {text}"));
+    }
+    let message: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(message.as_object().unwrap().len(), 5, "{text}");
+    message
 }
 
 /// A client's message; nothing is escaped.

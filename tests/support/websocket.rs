@@ -1,5 +1,7 @@
 //! A WebSocket client that can also do what a client must not: blocking, one file, no library.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -21,6 +23,8 @@ pub(crate) enum Opcode {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Received {
     Text(String),
+    /// A text message's payload, which came with RSV1.
+    Compressed(Vec<u8>),
     Pong(Vec<u8>),
     /// With the code, or 1005 for none.
     Close(u16),
@@ -37,7 +41,7 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> String {
     response
 }
 
-fn connect(server: SocketAddr) -> TcpStream {
+pub(crate) fn connect(server: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -51,32 +55,35 @@ pub(crate) struct WebSocket {
 }
 
 impl WebSocket {
-    /// Upgrades; the response's head when it is not 101.
+    /// Upgrades without any extension; the response's head when it is not 101.
     pub(crate) fn open(server: SocketAddr, path: &str) -> Result<Self, String> {
+        let (socket, head) = Self::open_with(server, path, "")?;
+        assert!(!head.contains("sec-websocket-extensions"), "{head}");
+        Ok(socket)
+    }
+
+    /// Upgrades with more headers, each with its line's end; the response's head with it.
+    pub(crate) fn open_with(
+        server: SocketAddr,
+        path: &str,
+        headers: &str,
+    ) -> Result<(Self, String), String> {
         let mut stream = connect(server);
         write!(
             stream,
             "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Protocol: not-ours\r\n\
-             Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+             Sec-WebSocket-Protocol: not-ours\r\n{headers}\r\n"
         )
         .unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let head = read_head(&mut stream).to_ascii_lowercase();
         if !head.starts_with("http/1.1 101 ") {
             return Err(head);
         }
         assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
         assert!(!head.contains("sec-websocket-protocol"), "{head}");
-        assert!(!head.contains("sec-websocket-extensions"), "{head}");
-        Ok(Self { stream })
+        Ok((Self { stream }, head))
     }
 
     pub(crate) fn text(&mut self, text: &str) {
@@ -85,11 +92,19 @@ impl WebSocket {
 
     /// Sends one masked frame.
     pub(crate) fn send(&mut self, opcode: Opcode, last: bool, payload: &[u8]) {
-        const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-        let mut frame = head(opcode, last, payload.len() as u64);
-        frame.extend_from_slice(&MASK);
-        frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        self.stream.write_all(&frame).unwrap();
+        self.raw(&frame(opcode, last, payload));
+    }
+
+    /// Sends one masked frame with RSV1.
+    pub(crate) fn send_compressed(&mut self, opcode: Opcode, last: bool, payload: &[u8]) {
+        let mut frame = frame(opcode, last, payload);
+        frame[0] |= 0x40;
+        self.raw(&frame);
+    }
+
+    /// Sends these bytes, whatever they are.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
     }
 
     /// Announces a frame of `len` bytes and sends none of them.
@@ -113,6 +128,7 @@ impl WebSocket {
         self.stream.read_exact(&mut payload).unwrap();
         match head[0] {
             0x81 => Received::Text(String::from_utf8(payload).unwrap()),
+            0xC1 => Received::Compressed(payload),
             0x8A => Received::Pong(payload),
             0x88 => match payload.first_chunk() {
                 Some(code) => Received::Close(u16::from_be_bytes(*code)),
@@ -127,6 +143,26 @@ impl WebSocket {
         self.stream.read_exact(&mut bytes).unwrap();
         bytes
     }
+}
+
+/// A response's head, with the empty line.
+pub(crate) fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// A client's masked frame.
+fn frame(opcode: Opcode, last: bool, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+    let mut frame = head(opcode, last, payload.len() as u64);
+    frame.extend_from_slice(&MASK);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
 }
 
 /// A client's frame up to its mask.

@@ -1,0 +1,108 @@
+//! One event stream: frames go out as server-sent events, and messages come in by requests of
+//! their own that name it.
+//!
+//! Only who opened the stream knows its id, and without a CORS header no page of another origin
+//! can read it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ahash::HashMap;
+use parking_lot::Mutex;
+use pondwire::OutboxReader;
+use tokio::io::{AsyncWrite, AsyncWriteExt, copy, sink};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Server;
+use super::channel::UserId;
+use super::connection::{CLOSING, linger};
+use super::user::User;
+
+/// The users of the streams there are, by connection id.
+#[derive(Default)]
+pub(crate) struct EventStreams {
+    users: Mutex<HashMap<UserId, Arc<Mutex<Option<User>>>>>,
+}
+
+impl EventStreams {
+    fn open(&self, user: User) {
+        let id = Arc::clone(user.id());
+        self.users.lock().insert(id, Arc::new(Mutex::new(Some(user))));
+    }
+
+    /// Does what a message of this client asks for, all of it before this returns; one after
+    /// another. `false` when there is no such stream.
+    pub(crate) fn receive(&self, id: &str, message: &[u8]) -> bool {
+        let Some(user) = self.users.lock().get(id).map(Arc::clone) else { return false };
+        let mut user = user.lock();
+        let Some(user) = &mut *user else { return false };
+        if let Err(error) = user.receive(message) {
+            user.refuse_malformed(&error);
+        }
+        true
+    }
+
+    /// Lets the client leave its channels; the stream ends once it has been sent what waits.
+    /// `false` when there is no such stream.
+    pub(crate) fn close(&self, id: &str) -> bool {
+        let closed = self.users.lock().remove(id);
+        // A message may be on its way with a reference of its own; it finds nobody.
+        closed.is_some_and(|user| user.lock().take().is_some())
+    }
+}
+
+/// Serves an event stream to its end.
+pub(crate) async fn run(
+    mut stream: TcpStream,
+    server: Arc<Server>,
+    stopped: impl Future<Output = ()>,
+) {
+    let (user, mut queue) = User::connect(Arc::clone(&server));
+    let id = Arc::clone(user.id());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
+         cache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
+         x-connection-id: {id}\r\nconnection: close\r\n\r\n"
+    );
+    server.event_streams.open(user);
+    let aborted = queue.aborted();
+    let (mut reader, mut writer) = stream.split();
+    let sends = async {
+        writer.write_all(head.as_bytes()).await?;
+        send(&mut writer, &mut queue, &server).await
+    };
+    let mut nowhere = sink();
+    let is_over = tokio::select! {
+        // It has been closed, and all was sent.
+        sent = sends => sent.is_ok(),
+        // The client is gone; it sends nothing here.
+        _ = copy(&mut reader, &mut nowhere) => false,
+        _ = aborted => false,
+        () = stopped => false,
+    };
+    server.event_streams.close(&id);
+    if queue.closed().is_some_and(|reason| reason.is_too_slow()) {
+        server.slow_consumers.fetch_add(1, Ordering::Relaxed);
+    } else if is_over {
+        // The connection is over either way, and there is nobody left to tell.
+        let _ = timeout(CLOSING, linger(stream)).await;
+    }
+}
+
+/// Writes whole events, many at a time, from the memory that all members' streams share, until no
+/// more will come.
+async fn send(
+    writer: &mut (impl AsyncWrite + Unpin),
+    queue: &mut OutboxReader,
+    server: &Server,
+) -> io::Result<()> {
+    loop {
+        match timeout(server.times.keep_alive, queue.next_batch()).await {
+            Ok(Some(batch)) => writer.write_all_buf(&mut batch.into_sse()).await?,
+            Ok(None) => return Ok(()),
+            Err(_) => writer.write_all(b": keepalive\n\n").await?,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The opening handshake of a WebSocket (RFC 6455, section 4.2), with permessage-deflate if the
+//! client offers it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pondwire::deflate::PermessageDeflate;
+
+use super::http::{Request, Status};
+
+/// What a server appends to the client's key.
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A handshake that can be answered.
+pub(crate) struct Accepted {
+    /// The answer: all of it.
+    pub(crate) response: String,
+    /// Whether messages may be compressed.
+    pub(crate) deflates: bool,
+}
+
+/// Whether the request asks for an upgrade to WebSocket, well or badly.
+pub(crate) fn is_upgrade(request: &Request<'_>) -> bool {
+    request.headers().contains("upgrade")
+}
+
+/// Accepts the request. No subprotocol is selected: no client asks for one.
+///
+/// # Errors
+/// It is no valid handshake.
+pub(crate) fn accept(request: &Request<'_>) -> Result<Accepted, Status> {
+    let headers = request.headers();
+    let is_handshake = request.is_current
+        && request.has_token("upgrade", "websocket")
+        && request.has_token("connection", "upgrade");
+    let mut keys = headers.get_all("sec-websocket-key");
+    let (Some(key), None, true) = (keys.next(), keys.next(), is_handshake) else {
+        return Err("400 Bad Request");
+    };
+    if headers.get("sec-websocket-version") != Some(b"13") {
+        return Err("426 Upgrade Required");
+    }
+    if STANDARD.decode(key).map(|nonce| nonce.len()) != Ok(16) {
+        return Err("400 Bad Request");
+    }
+    let offers = headers.get_all("sec-websocket-extensions");
+    let agreed = PermessageDeflate::negotiate(offers).map_err(|_| "400 Bad Request")?;
+
+    let digest = sha1_smol::Sha1::from([key, GUID.as_bytes()].concat()).digest().bytes();
+    let accept = STANDARD.encode(digest);
+    let extensions = agreed.map_or_else(String::new, |agreed| {
+        format!("sec-websocket-extensions: {}\r\n", agreed.response())
+    });
+    let response = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-accept: {accept}\r\n{extensions}\r\n"
+    );
+    Ok(Accepted { response, deflates: agreed.is_some() })
+}

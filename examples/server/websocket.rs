@@ -1,0 +1,213 @@
+//! One WebSocket: what is received goes to its user, what waits in its outbox is sent, and it ends
+//! with the close code that says why.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::BytesMut;
+use pondwire::deflate::Inflater;
+use pondwire::outbox::Batch;
+use pondwire::{Control, Limits, OutboxReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Server;
+use super::connection::{CLOSING, discard, linger};
+use super::user::User;
+use super::websocket_reader::{Event, Fault, Kind, MaxPayload, MessageReader};
+
+thread_local! {
+    /// No message depends on one before it, so one for all connections of the thread.
+    static INFLATER: RefCell<Inflater> = RefCell::default();
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client is not there any more.
+    Gone,
+    /// The client closed it, or nearly so: the code to answer with.
+    Closed(u16),
+    /// The client sent what must not be; the code that says what.
+    Refused(u16),
+    /// The client does not read as fast as frames come for it.
+    TooSlow,
+    /// The server ends.
+    Stopping,
+    /// A frame is half written and will never be written whole.
+    Stuck,
+}
+
+pub(crate) struct WebSocket {
+    stream: TcpStream,
+    reader: MessageReader,
+    /// Whether permessage-deflate was agreed on.
+    deflates: bool,
+}
+
+impl WebSocket {
+    /// A connection whose handshake is done; `received` came behind it.
+    pub(crate) fn new(stream: TcpStream, received: BytesMut, deflates: bool) -> Self {
+        // A message beyond the codec's limit is refused by its length, before it is buffered.
+        let plain = Limits::default().max_bytes;
+        let compressed = deflates.then_some(Inflater::max_payload(plain));
+        let reader = MessageReader::new(received, MaxPayload { plain, compressed });
+        Self { stream, reader, deflates }
+    }
+
+    /// Serves the connection to its end.
+    pub(crate) async fn run(mut self, server: Arc<Server>, stopped: impl Future<Output = ()>) {
+        let (mut user, mut queue) = User::connect(Arc::clone(&server));
+        let aborted = queue.aborted();
+        let mut ending = pin!(async {
+            tokio::select! {
+                _ = aborted => {
+                    server.slow_consumers.fetch_add(1, Ordering::Relaxed);
+                    End::TooSlow
+                }
+                () = stopped => End::Stopping,
+            }
+        });
+        let end = self.relay(&mut user, &mut queue, &mut ending).await;
+        drop(user);
+        // The connection is over either way, and there is nobody left to tell.
+        let _ = timeout(CLOSING, self.close(queue, end)).await;
+    }
+
+    /// Receives and sends until one of them ends, or `ending` says so.
+    ///
+    /// What is being sent is written before the next message is received. So a client that does
+    /// not read its answers is not read from either.
+    async fn relay(
+        &mut self,
+        user: &mut User,
+        queue: &mut OutboxReader,
+        ending: &mut (impl Future<Output = End> + Unpin),
+    ) -> End {
+        loop {
+            tokio::select! {
+                batch = queue.next_batch() => {
+                    // Without a batch it was aborted, as `ending` knows.
+                    let Some(batch) = batch else { return ending.await };
+                    if let Some(end) = self.send(batch, ending).await {
+                        return end;
+                    }
+                }
+                received = self.receive() => match received {
+                    Ok(Some(event)) => {
+                        if let Some(end) = self.handle(event, user) {
+                            return end;
+                        }
+                    }
+                    Ok(None) => return End::Gone,
+                    Err(fault) => {
+                        if fault == Fault::TooLarge {
+                            user.refuse_malformed(&Limits::default().too_large());
+                        }
+                        return End::Refused(fault.close_code());
+                    }
+                },
+                end = &mut *ending => return end,
+            }
+        }
+    }
+
+    /// What comes next; `None` when nothing will. Cancel-safe: it is waited for bytes only.
+    async fn receive(&mut self) -> Result<Option<Event>, Fault> {
+        loop {
+            if let Some(event) = self.reader.next()? {
+                return Ok(Some(event));
+            }
+            let Ok(1..) = self.stream.read_buf(self.reader.space()).await else { return Ok(None) };
+        }
+    }
+
+    fn handle(&self, event: Event, user: &mut User) -> Option<End> {
+        let payload = self.reader.payload();
+        match event {
+            Event::Message(kind) if kind.is_compressed => INFLATER.with_borrow_mut(|inflater| {
+                match inflater.inflate(payload, Limits::default().max_bytes) {
+                    Ok(message) => take(message, kind, user),
+                    Err(error) => {
+                        if error.is_too_large() {
+                            user.refuse_malformed(&Limits::default().too_large());
+                        }
+                        Some(End::Refused(error.close_code()))
+                    }
+                }
+            }),
+            Event::Message(kind) => take(payload, kind, user),
+            Event::Ping => {
+                let pong = Control::pong(payload).expect("a ping is as short");
+                user.outbox().control(pong);
+                None
+            }
+            Event::Close(code) => Some(End::Closed(code.unwrap_or(1000))),
+        }
+    }
+
+    /// Writes whole WebSocket frames, many at a time, from the memory that all members'
+    /// connections share.
+    ///
+    /// When it is told to end meanwhile it writes the rest of the batch first, or else a close
+    /// frame would come within another.
+    async fn send(
+        &mut self,
+        batch: Batch<'_>,
+        ending: &mut (impl Future<Output = End> + Unpin),
+    ) -> Option<End> {
+        let mut batch = self.in_form(batch);
+        tokio::select! {
+            written = self.stream.write_all_buf(&mut batch) => {
+                written.is_err().then_some(End::Gone)
+            }
+            end = ending => match timeout(CLOSING, self.stream.write_all_buf(&mut batch)).await {
+                Ok(Ok(())) => Some(end),
+                _ => Some(End::Stuck),
+            }
+        }
+    }
+
+    fn in_form<'a>(&self, batch: Batch<'a>) -> Batch<'a> {
+        if self.deflates { batch.into_deflated() } else { batch }
+    }
+
+    /// Sends what is left and closes.
+    async fn close(mut self, mut queue: OutboxReader, end: End) -> io::Result<()> {
+        let code = match end {
+            End::Gone | End::Stuck => return Ok(()),
+            End::Closed(code) | End::Refused(code) => code,
+            End::TooSlow => 1013,
+            End::Stopping => 1001,
+        };
+        while let Some(batch) = queue.try_batch() {
+            let mut batch = self.in_form(batch);
+            self.stream.write_all_buf(&mut batch).await?;
+        }
+        let close = Control::close(code, "").expect("a code that may be sent");
+        self.stream.write_all(close.wire()).await?;
+        match end {
+            End::Closed(_) => linger(self.stream).await,
+            End::Refused(_) => discard(self.stream).await,
+            _ => {
+                while !matches!(self.receive().await, Ok(None | Some(Event::Close(_))) | Err(_)) {}
+                linger(self.stream).await
+            }
+        }
+    }
+}
+
+/// Gives the user a message; a bad one is answered, but for text that is none.
+fn take(message: &[u8], kind: Kind, user: &mut User) -> Option<End> {
+    let error = user.receive(message).err()?;
+    // What was read as a message is UTF-8; only what was not needs a look.
+    if kind.is_text && std::str::from_utf8(message).is_err() {
+        return Some(End::Refused(Fault::NotUtf8.close_code()));
+    }
+    user.refuse_malformed(&error);
+    None
+}

@@ -1,0 +1,65 @@
+//! `examples/server` in this process, on a port of its own.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::net::{SocketAddr, TcpListener};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
+
+#[path = "../../examples/server/main.rs"]
+#[allow(dead_code, reason = "its `main` is not called")]
+mod server;
+
+pub(crate) use server::Times;
+
+/// The example, serving until it is dropped.
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_with(Times::default())
+    }
+
+    pub(crate) fn start_with(times: Times) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                server::serve(listener, times, async { drop(stopped.await) }).await;
+            });
+        });
+        Self { addr, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Tells it to end.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn join(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server ends well");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            // A second panic would hide the first.
+            let _ = thread.join();
+        }
+    }
+}
