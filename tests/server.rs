@@ -337,6 +337,57 @@ fn evicted_users_are_told_and_gone() {
 }
 
 #[test]
+fn who_comes_late_gets_the_last_broadcast_on_request() {
+    let server = Server::start();
+    let mut early = Client::joined(server.addr, ROOM);
+    let join = |payload| {
+        let mut late = Client::connect(server.addr);
+        late.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", payload);
+        assert_eq!(late.next()["event"], "ACKNOWLEDGE");
+        late
+    };
+    // Nothing was said yet; an answer is nothing that others were told.
+    early.event("echo", "{}");
+    early.next();
+    join(r#"{"last":true}"#).expect_nothing();
+
+    early.event("say", r#"{"n":1}"#);
+    early.event("say", r#"{"n":2}"#);
+    early.next();
+    let last = early.next_text();
+    for payload in ["{}", r#"{"last":false}"#, r#"{"last":null}"#] {
+        join(payload).expect_nothing();
+    }
+    let mut late = join(r#"{"last":true}"#);
+    assert_eq!(late.next_text(), last, "as it was sent");
+    late.expect_nothing();
+    early.expect_nothing();
+
+    // While others speak, none is missed between the last and the first.
+    for i in 0..300 {
+        let mut late = Client::connect(server.addr);
+        late.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", r#"{"last":true}"#);
+        early.event("say", &format!(r#"{{"n":{i}}}"#));
+        assert_eq!(late.next()["event"], "ACKNOWLEDGE");
+        while late.next()["payload"]["n"] != i {}
+        early.next();
+    }
+
+    // A channel that everybody has left begins anew.
+    early.send("LEAVE_CHANNEL", ROOM, "LEAVE_CHANNEL", "{}");
+    early.next();
+    drop(late);
+    for attempt in 0.. {
+        let mut late = join(r#"{"last":true}"#);
+        let request = late.send("LEAVE_CHANNEL", ROOM, "LEAVE_CHANNEL", "{}");
+        if late.next()["requestId"] == request {
+            break;
+        }
+        assert!(attempt < 1000, "somebody has not left yet");
+    }
+}
+
+#[test]
 fn a_double_join_delivers_once() {
     let server = Server::start();
     let mut client = Client::joined(server.addr, ROOM);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ahash::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 use pondwire::cache::Change;
-use pondwire::{Frame, Membership, Outbox, Payload, PresenceRoster, Room, uuid};
+use pondwire::{Frame, LastValue, Membership, Outbox, Payload, PresenceRoster, Room, uuid};
 
 /// A user, and the connection it has: they are the same here.
 pub(crate) type UserId = Arc<str>;
@@ -20,6 +20,8 @@ pub(crate) struct Channel {
     members: Room,
     /// Those whose presence is tracked, and who are told of it.
     tracked: Room,
+    /// The last broadcast, for late joiners.
+    last: LastValue,
     state: Mutex<State>,
 }
 
@@ -53,7 +55,8 @@ impl Channel {
     pub(crate) fn new(name: &str) -> Self {
         let state = State { seats: HashMap::default(), roster: PresenceRoster::new(name) };
         let (members, tracked) = (Room::new(), Room::new());
-        Self { name: name.to_owned(), members, tracked, state: Mutex::new(state) }
+        let (name, last) = (name.to_owned(), LastValue::new());
+        Self { name, members, tracked, last, state: Mutex::new(state) }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -85,7 +88,26 @@ impl Channel {
 
     /// Sends the frame to all members, without a lock.
     pub(crate) fn broadcast(&self, frame: &Frame) {
+        // First kept, then sent: see `catch_up`.
+        self.last.set(frame.clone());
         self.members.publish(frame);
+    }
+
+    /// Gives a new member the channel's last broadcast, if there was one.
+    ///
+    /// The newest is the last that it gets, though nobody is locked out: one that was kept before
+    /// the second look goes here, one that was kept after it is sent to a member whose outbox has
+    /// this already. Those that came at the very moment may come twice.
+    pub(crate) fn catch_up(&self, outbox: &Outbox) {
+        let mut seen = None;
+        loop {
+            let last = self.last.get();
+            match &last {
+                Some(frame) if last != seen => outbox.push(frame.clone()),
+                _ => return,
+            };
+            seen = last;
+        }
     }
 
     /// One frame for all who are tracked; nobody else is told. The channel is locked meanwhile.

@@ -3,7 +3,8 @@
 //!
 //! It serves `/api/socket` to WebSockets, compressed if they offer it, and to event streams: `GET`
 //! with `Accept: text/event-stream` opens one, `POST` and `DELETE` with its `X-Connection-ID` send a
-//! message and close it. Channels are `/chat/:id`; a join with `{"deny":true}` is declined.
+//! message and close it. Channels are `/chat/:id`; a join with `{"deny":true}` is declined,
+//! one with `{"last":true}` is followed by the channel's last broadcast.
 //! The event `echo` is answered to its sender; `track`, `update` and `untrack` set the sender's
 //! presence; `evict` with `{"id":…,"reason":…}` removes a user; every other event goes to all
 //! members, the sender included.

@@ -123,11 +123,13 @@ impl User {
         if self.joined.len() >= MAX_CHANNELS && !self.joined.contains_key(channel) {
             return decline(429, "Too many channels");
         }
-        let deny = message.payload().get("deny");
-        if deny.is_some_and(|deny| !deny.is_null() && deny.as_bool() != Some(false)) {
+        if is_set(message, "deny") {
             return decline(403, "Join declined");
         }
         let joined = self.server.channels.join(channel, &self.id, &self.outbox, request_id);
+        if is_set(message, "last") {
+            joined.0.catch_up(&self.outbox);
+        }
         self.joined.insert(channel.to_owned(), joined);
     }
 
@@ -214,6 +216,12 @@ impl Drop for User {
         }
         self.outbox.close();
     }
+}
+
+/// Whether the payload has this key, with anything but `null` and `false`.
+fn is_set(message: &ClientMessage<'_>, key: &str) -> bool {
+    let value = message.payload().get(key);
+    value.is_some_and(|value| !value.is_null() && value.as_bool() != Some(false))
 }
 
 /// Whether this is a `/chat/:id`.
