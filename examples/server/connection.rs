@@ -66,8 +66,12 @@ pub(crate) async fn run(
         }
         Next::EventStream => event_stream::run(http.stream, server, stopped).await,
         Next::Refuse(status) => {
-            let text = format!("{status}\n");
-            http.respond(status, "sec-websocket-version: 13\r\n", &text).await;
+            let headers = match &status[..3] {
+                "405" => "allow: GET, POST, DELETE\r\n",
+                "426" => "sec-websocket-version: 13\r\n",
+                _ => "",
+            };
+            http.respond(status, headers, &format!("{status}\n")).await;
             let _ = timeout(CLOSING, discard(http.stream)).await;
         }
         Next::Request | Next::End => drop(timeout(CLOSING, linger(http.stream)).await),

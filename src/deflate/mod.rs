@@ -5,9 +5,10 @@
 //! compressed frame serves every recipient, and a connection needs no memory for it: neither the
 //! some 300 KB of a compressor nor the some 40 KB of an inflater, of which a thread has one each.
 //!
-//! What is left to the transport: to send a compressed frame, and to take one with RSV1 set, only
-//! where it was agreed on (otherwise RFC 6455 closes with 1002); to unmask, and to put fragments
-//! together, of which only the first has RSV1; and to leave control frames as they are.
+//! [`Batch::into_deflated`](crate::outbox::Batch::into_deflated) takes what waits for a connection in
+//! this form. What is left to the transport: to send a compressed frame, and to take one with RSV1
+//! set, only where it was agreed on (otherwise RFC 6455 closes with 1002); to unmask, and to put
+//! fragments together, of which only the first has RSV1; and to leave control frames as they are.
 //!
 //! ```
 //! use pondwire::deflate::{Inflater, PermessageDeflate};

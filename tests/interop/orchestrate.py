@@ -25,11 +25,14 @@ WORK = HERE / ".work"
 async def run_scenarios(report: Report, binary: Path) -> None:
     server = Server(binary, WORK / "server.pid", WORK / "server.log")
     npm = Driver("npm", ["node", str(HERE / "clients/npm.mjs")], WORK / "npm.log")
+    events = Driver(
+        "npm over events", ["node", str(HERE / "clients/npm.mjs"), "sse"], WORK / "events.log"
+    )
     pypi = Driver("pypi", [sys.executable, str(HERE / "clients/pypi.py")], WORK / "pypi.log")
-    for log in ("server.log", "npm.log", "pypi.log"):
+    for log in ("server.log", "npm.log", "events.log", "pypi.log"):
         (WORK / log).unlink(missing_ok=True)
     try:
-        await asyncio.wait_for(scenarios.run(report, server, npm, pypi), 180)
+        await asyncio.wait_for(scenarios.run(report, server, npm, pypi, events), 180)
     except Exception as error:
         report.fail("scenarios", repr(error))
 

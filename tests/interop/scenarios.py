@@ -192,6 +192,22 @@ async def leave(one: Driver, other: Driver, server: Server) -> None:
     await other.ask("request", channel=ROOM, event="echo", payload={})
 
 
+async def gone(events: Driver, pypi: Driver, server: Server) -> None:
+    """an event stream is closed: the others see its user leave"""
+    user = {"name": events.name, "until": "the end"}
+    await pypi.ask("send", channel=ROOM, event="track", payload={"name": "pypi"})
+    since = pypi.mark()
+    await events.ask("send", channel=ROOM, event="track", payload=user)
+    await pypi.see(since, saw="joined", channel=ROOM, user=user)
+    await events.ask("disconnect")
+    await events.see(saw="connection", state="disconnected")
+    await pypi.see(since, saw="left", channel=ROOM, user=user)
+    await pypi.ask("send", channel=ROOM, event="untrack", payload={})
+    await pypi.ask("request", channel=ROOM, event="echo", payload={})
+    thrown = events.all(saw="uncaught")
+    expect(not thrown, f"{events.name}: {thrown[:1]}")
+
+
 # --- once -------------------------------------------------------------------------------------
 
 
@@ -308,25 +324,33 @@ FROM_EACH = [
     evict,
     leave,
 ]
+OVER_EVENTS = [gone]
 WITH_BARE = [wire_shape, wire_refusals, evict_by_id]
 TOGETHER = [reconnect, disconnect, no_errors]
 
 
-async def run(report: Report, server: Server, npm: Driver, pypi: Driver) -> None:
+async def run(
+    report: Report, server: Server, npm: Driver, pypi: Driver, events: Driver
+) -> None:
     bare = Bare()
     await server.start()
     try:
-        for peer in (npm, pypi):
+        for peer in (npm, pypi, events):
             await peer.start()
         for scenario in FROM_EACH:
             for one, other in ((npm, pypi), (pypi, npm)):
                 name = f"{scenario.__doc__} ({one.name})"
                 await report.run(name, scenario(one, other, server))
+        # The other one is connected already.
+        for scenario in FROM_EACH + OVER_EVENTS:
+            name = f"{scenario.__doc__} ({events.name})"
+            await report.run(name, scenario(events, pypi, server))
+        await events.stop()
         for scenario in WITH_BARE:
             await report.run(scenario.__doc__, scenario(npm, bare, server))
         for scenario in TOGETHER:
             await report.run(scenario.__doc__, scenario(npm, pypi, server))
     finally:
-        for peer in (bare, npm, pypi):
+        for peer in (bare, npm, pypi, events):
             await peer.stop()
         await server.stop()

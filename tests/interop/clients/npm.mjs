@@ -1,10 +1,15 @@
-// Drives `@eleven-am/pondsocket-client` from npm; the commands are described in peers.py.
+// Drives `@eleven-am/pondsocket-client` from npm; the commands are described in peers.py. With the
+// argument `sse` it speaks over an event stream.
 
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 
 const require = createRequire(new URL('../.work/package.json', import.meta.url));
-const { PondClient } = require('@eleven-am/pondsocket-client');
+const { PondClient, SSEClient } = require('@eleven-am/pondsocket-client');
+const overEvents = process.argv[2] === 'sse';
+if (overEvents) {
+    await import('./event_source.mjs');
+}
 
 const write = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const saw = (what, fields) => write({ saw: what, ...fields });
@@ -23,7 +28,10 @@ function watch(channel, name) {
 
 const commands = {
     connect({ url }) {
-        client = new PondClient(url, {}, { connectionTimeout: 5000, maxReconnectDelay: 500 });
+        const options = { connectionTimeout: 5000, maxReconnectDelay: 500 };
+        client = overEvents
+            ? new SSEClient(url.replace('ws:', 'http:'), {}, options)
+            : new PondClient(url, {}, options);
         client.onConnectionChange((state) => saw('connection', { state: state.toLowerCase() }));
         client.onError((error) => saw('error', { message: String(error?.message ?? error) }));
         client.connect();
