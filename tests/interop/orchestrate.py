@@ -13,26 +13,42 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "differential"))
 
+import browser  # noqa: E402
 import compare  # noqa: E402
 import scenarios  # noqa: E402
 from peers import Driver  # noqa: E402
 from report import Report  # noqa: E402
 from server import Server  # noqa: E402
+from tap import Tap  # noqa: E402
 
 WORK = HERE / ".work"
+
+
+async def run_browser(report: Report, binary: Path, chromium: Path) -> None:
+    server = Server(binary, WORK / "server.pid", WORK / "server.log")
+    await server.start()
+
+    def driver(name: str, transport: str) -> Driver:
+        script = str(HERE / "clients/browser.mjs")
+        argv = ["node", script, transport, str(chromium), server.page]
+        return Driver(name, argv, WORK / "browser.log")
+
+    try:
+        page, sse = driver("chromium", "websocket"), driver("chromium-sse", "sse")
+        await asyncio.wait_for(browser.run(report, server, page, sse), 180)
+    except Exception as error:
+        report.fail("browser", repr(error))
+    finally:
+        await server.stop()
 
 
 async def run_scenarios(report: Report, binary: Path) -> None:
     server = Server(binary, WORK / "server.pid", WORK / "server.log")
     npm = Driver("npm", ["node", str(HERE / "clients/npm.mjs")], WORK / "npm.log")
-    events = Driver(
-        "npm over events", ["node", str(HERE / "clients/npm.mjs"), "sse"], WORK / "events.log"
-    )
-    pypi = Driver("pypi", [sys.executable, str(HERE / "clients/pypi.py")], WORK / "pypi.log")
-    for log in ("server.log", "npm.log", "events.log", "pypi.log"):
-        (WORK / log).unlink(missing_ok=True)
+    argv = [sys.executable, str(HERE / "clients/pypi.py")]
+    pypi = Driver("pypi", argv, WORK / "pypi.log", Tap())
     try:
-        await asyncio.wait_for(scenarios.run(report, server, npm, pypi, events), 180)
+        await asyncio.wait_for(scenarios.run(report, server, npm, pypi), 180)
     except Exception as error:
         report.fail("scenarios", repr(error))
 
@@ -41,15 +57,21 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--server", type=Path, required=True, help="the example `server`")
     arguments.add_argument("--inspect", type=Path, required=True, help="the example `inspect`")
-    arguments.add_argument("--only", choices=["scenarios", "differential"])
+    arguments.add_argument("--only", choices=["scenarios", "browser", "differential"])
+    arguments.add_argument("--chromium", type=Path, default=Path("/usr/bin/chromium"))
     compare.add_arguments(arguments)
     options = arguments.parse_args()
 
     report = Report()
-    if options.only != "differential":
+    for log in WORK.glob("*.log"):
+        log.unlink()
+    if options.only in (None, "scenarios"):
         print("== scenarios", flush=True)
         asyncio.run(run_scenarios(report, options.server))
-    if options.only != "scenarios":
+    if options.only in (None, "browser"):
+        print("== browser", flush=True)
+        asyncio.run(run_browser(report, options.server, options.chromium))
+    if options.only in (None, "differential"):
         print("== differential", flush=True)
         compare.run(report, options.inspect, WORK, options.seed, options.count)
     return report.close()

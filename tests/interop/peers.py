@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from report import Failed
+from tap import Tap
 
 PATIENCE = 10.0
 
@@ -71,8 +72,9 @@ def _matches(sighting: dict[str, Any], fields: dict[str, Any]) -> bool:
 class Driver(Sightings):
     """A PondSocket client of another language."""
 
-    def __init__(self, name: str, argv: list[str], log: Path) -> None:
+    def __init__(self, name: str, argv: list[str], log: Path, tap: Tap | None = None) -> None:
         super().__init__(name)
+        self.tap = tap  # what it connects through
         self._argv = argv
         self._log = log
         self._ids = itertools.count(1)

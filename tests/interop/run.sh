@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the pinned clients, builds the examples, runs everything against them.
 #
-#   tests/interop/run.sh [--only scenarios|differential] [--seed N] [--count N]
+#   tests/interop/run.sh [--only scenarios|browser|differential] [--seed N] [--count N]
 #
 # PONDWIRE_SERVER, PONDWIRE_INSPECT: prebuilt examples to use instead of building them.
 set -euo pipefail
@@ -25,6 +25,7 @@ trap stop_server EXIT
 missing=()
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+command -v chromium >/dev/null || missing+=(chromium)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 if ((${#missing[@]})); then
     apt-get update -qq && apt-get install -y -qq "${missing[@]}"
@@ -41,6 +42,9 @@ if ! cmp -s "$here/package-lock.json" "$work/package-lock.installed"; then
     (cd "$work" && npm ci --ignore-scripts --silent)
     cp "$here/package-lock.json" "$work/package-lock.installed"
 fi
+
+NODE_PATH=$work/node_modules "$work/node_modules/.bin/esbuild" "$here/clients/page.mjs" \
+    --bundle --format=iife --outfile="$work/page.bundle.js" --log-level=warning
 
 server=${PONDWIRE_SERVER:-}
 inspect=${PONDWIRE_INSPECT:-}

@@ -69,7 +69,11 @@ async def missed(sender: Driver, peer: Driver, event: str) -> None:
 
 async def connect(one: Driver, _: Driver, server: Server) -> None:
     """connect"""
-    await one.ask("connect", url=server.url)
+    url = server.url
+    if one.tap:
+        await one.tap.start(server.port)
+        url = one.tap.url
+    await one.ask("connect", url=url)
     await one.see(saw="connection", state="connected")
 
 
@@ -192,22 +196,6 @@ async def leave(one: Driver, other: Driver, server: Server) -> None:
     await other.ask("request", channel=ROOM, event="echo", payload={})
 
 
-async def gone(events: Driver, pypi: Driver, server: Server) -> None:
-    """an event stream is closed: the others see its user leave"""
-    user = {"name": events.name, "until": "the end"}
-    await pypi.ask("send", channel=ROOM, event="track", payload={"name": "pypi"})
-    since = pypi.mark()
-    await events.ask("send", channel=ROOM, event="track", payload=user)
-    await pypi.see(since, saw="joined", channel=ROOM, user=user)
-    await events.ask("disconnect")
-    await events.see(saw="connection", state="disconnected")
-    await pypi.see(since, saw="left", channel=ROOM, user=user)
-    await pypi.ask("send", channel=ROOM, event="untrack", payload={})
-    await pypi.ask("request", channel=ROOM, event="echo", payload={})
-    thrown = events.all(saw="uncaught")
-    expect(not thrown, f"{events.name}: {thrown[:1]}")
-
-
 # --- once -------------------------------------------------------------------------------------
 
 
@@ -273,7 +261,7 @@ async def evict_by_id(npm: Driver, bare: Bare, server: Server) -> None:
 
 async def reconnect(npm: Driver, pypi: Driver, server: Server) -> None:
     """the server is killed and restarted: both reconnect and rejoin by themselves"""
-    peers = (npm, pypi)
+    peers = tuple(dict.fromkeys((npm, pypi)))
     since = {peer: peer.mark() for peer in peers}
     await server.stop(signal.SIGKILL)
     for peer in peers:
@@ -285,9 +273,20 @@ async def reconnect(npm: Driver, pypi: Driver, server: Server) -> None:
         for channel in (ROOM, FENCE):
             await peer.see(since[peer], saw="channel", channel=channel, state="JOINED")
     for sender in peers:
-        await tell(sender, [npm, pypi], ROOM, f"{sender.name} after the restart", TRICKY)
+        await tell(sender, list(peers), ROOM, f"{sender.name} after the restart", TRICKY)
         answer = await sender.ask("request", channel=ROOM, event="echo", payload=TRICKY)
         expect(answer == TRICKY, f"{sender.name}'s echo answered {json.dumps(answer)[:300]}")
+
+
+async def compressed(npm: Driver, pypi: Driver, server: Server) -> None:
+    """the Python client agrees on compression, and gets long messages compressed"""
+    tap = pypi.tap
+    expect("permessage-deflate" in tap.offered, f"offered: {tap.offered!r}")
+    expect(tap.agreed.startswith("permessage-deflate"), f"agreed: {tap.agreed!r}")
+    before = tap.received
+    await tell(npm, [npm, pypi], ROOM, "compressed", TRICKY)
+    received = tap.received - before
+    expect(0 < received < 5_000, f"{received} bytes for {len(json.dumps(TRICKY))} of payload")
 
 
 async def disconnect(npm: Driver, pypi: Driver, server: Server) -> None:
@@ -324,33 +323,26 @@ FROM_EACH = [
     evict,
     leave,
 ]
-OVER_EVENTS = [gone]
 WITH_BARE = [wire_shape, wire_refusals, evict_by_id]
-TOGETHER = [reconnect, disconnect, no_errors]
+TOGETHER = [compressed, reconnect, disconnect, no_errors]
 
 
-async def run(
-    report: Report, server: Server, npm: Driver, pypi: Driver, events: Driver
-) -> None:
+async def run(report: Report, server: Server, npm: Driver, pypi: Driver) -> None:
     bare = Bare()
     await server.start()
     try:
-        for peer in (npm, pypi, events):
+        for peer in (npm, pypi):
             await peer.start()
         for scenario in FROM_EACH:
             for one, other in ((npm, pypi), (pypi, npm)):
                 name = f"{scenario.__doc__} ({one.name})"
                 await report.run(name, scenario(one, other, server))
-        # The other one is connected already.
-        for scenario in FROM_EACH + OVER_EVENTS:
-            name = f"{scenario.__doc__} ({events.name})"
-            await report.run(name, scenario(events, pypi, server))
-        await events.stop()
         for scenario in WITH_BARE:
             await report.run(scenario.__doc__, scenario(npm, bare, server))
         for scenario in TOGETHER:
             await report.run(scenario.__doc__, scenario(npm, pypi, server))
     finally:
-        for peer in (bare, npm, pypi, events):
+        for peer in (bare, npm, pypi):
             await peer.stop()
+        await pypi.tap.stop()
         await server.stop()

@@ -24,6 +24,10 @@ class Server:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/api/socket"
 
+    @property
+    def page(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
     async def start(self) -> None:
         """Port 0 the first time, the same port at every restart."""
         with self._log.open("ab") as log:

@@ -27,7 +27,7 @@ weaken() {
     done
     # Under a name of its own, or cargo would take its build for one of the tree itself.
     sed -i 's/^name = "pondwire"$/name = "pondwire-weakened"/' "$copy/Cargo.toml" "$copy/Cargo.lock"
-    sed -i 's/^\[lib\]$/&\nname = "pondwire"/' "$copy/Cargo.toml"
+    sed -i -e 's/^\[lib\]$/&\nname = "pondwire"/' -e '/^pondwire = { path/d' "$copy/Cargo.toml"
     perl -0pi -e "$bug" "$copy/$file"
     if cmp -s "$file" "$copy/$file"; then
         echo "$name: the substitution finds nothing in $file any more"
