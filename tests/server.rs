@@ -2,6 +2,8 @@
 
 #![cfg(feature = "uuid")]
 
+use std::thread;
+
 use serde_json::json;
 
 #[path = "support/client.rs"]
@@ -363,7 +365,31 @@ fn who_comes_late_gets_the_last_broadcast_on_request() {
     late.expect_nothing();
     early.expect_nothing();
 
-    // While others speak, none is missed between the last and the first.
+    // Whoever comes while others speak ends with the newest, in whatever order the rest came.
+    let speaking = thread::spawn(move || {
+        for i in 0..1000 {
+            early.event("say", &format!(r#"{{"n":{i}}}"#));
+            early.next();
+        }
+        early
+    });
+    let mut joined: Vec<_> = (0..100).map(|_| join(r#"{"last":true}"#)).collect();
+    let mut early = speaking.join().unwrap();
+    for client in &mut joined {
+        let request = client.send("LEAVE_CHANNEL", "/chat/elsewhere", "LEAVE_CHANNEL", "{}");
+        let mut newest = json!(null);
+        loop {
+            let message = client.next();
+            if message["requestId"] == request {
+                break;
+            }
+            newest = message["payload"]["n"].clone();
+        }
+        assert_eq!(newest, 999);
+    }
+    drop(joined);
+
+    // None is missed between the last and the first.
     for i in 0..300 {
         let mut late = Client::connect(server.addr);
         late.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", r#"{"last":true}"#);

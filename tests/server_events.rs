@@ -209,18 +209,12 @@ fn a_quiet_stream_is_kept_alive() {
         assert_eq!(events.line().as_deref(), Some(""));
     }
     let request = events.send("BROADCAST", ROOM, "echo", "{}");
-    let line = loop {
-        let line = events.line().unwrap();
-        if !line.is_empty() && !line.starts_with(':') {
-            break line;
-        }
-    };
-    assert!(line.starts_with("data: {") && line.contains(&request), "{line}");
+    assert_eq!(events.next()["requestId"], request);
 }
 
 #[test]
 fn slow_requests_are_given_up() {
-    let server = Server::start_with(times(30_000, 300));
+    let server = Server::start_with(times(30_000, 1000));
     let mut events = EventStream::joined(server.addr, ROOM);
     let started = Instant::now();
     let id = events.id.clone();

@@ -60,9 +60,14 @@ impl EventStream {
         String::from_utf8(line).unwrap()
     }
 
-    /// The next event, which is one line of data; `None` at the end of the stream.
+    /// The next event, which is one line of data, after any comments; `None` at the end of the
+    /// stream.
     pub(crate) fn next_text(&mut self) -> Option<String> {
-        let line = self.line()?;
+        let mut line = self.line()?;
+        while line == ": keepalive" {
+            assert_eq!(self.line().as_deref(), Some(""));
+            line = self.line()?;
+        }
         assert_eq!(self.line().as_deref(), Some(""), "behind {line}");
         Some(line.strip_prefix("data: ").expect("a line of data").to_owned())
     }
