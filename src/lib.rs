@@ -40,6 +40,7 @@
 //! - **Fan-out**: a [`Room`] sends a frame to the [`Outbox`]es of all members of a channel, or of
 //!   some, without a lock; a [`Subject`] or [`BehaviorSubject`] tells any other observers. See
 //!   [`docs::patterns`].
+//! - **More than one node**: [`distributed`] has what nodes tell each other over a bus.
 //! - **Vocabulary**: [`protocol`] holds every name on the wire, ids, headers, channel patterns and
 //!   typed schemas.
 //!
@@ -71,6 +72,7 @@ mod sync;
 mod view;
 
 pub mod cache;
+pub mod distributed;
 pub mod docs;
 pub mod fanout;
 pub mod outbox;

@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use pondwire::cache::LocalFrames;
+use pondwire::distributed::{Envelope, Message};
 use pondwire::{
     BehaviorSubject, ChannelEvent, ClientMessage, Frame, FrameCache, FrameKey, LastValue, Limits,
     Outbox, OutboxOptions, Payload, Policy, PresenceEvent, PresenceRoster, Room, ServerAction,
@@ -108,6 +109,42 @@ fn a_frame_is_one_allocation_and_a_clone_none() {
     assert_eq!(allocations(|| frame.wire_bytes()), 1);
     let bytes = frame.wire_bytes();
     assert_eq!(allocations(|| bytes.slice(4..)), 0);
+}
+
+#[test]
+fn a_message_between_nodes_is_read_for_nothing_and_written_at_once() {
+    let file: serde_json::Value =
+        serde_json::from_str(include_str!("vectors/distributed.json")).unwrap();
+    let large = format!(
+        r#"{{"protocol":"pondsocket.distributed","version":1,"type":"USER_MESSAGE","messageId":"","sourceNodeId":"","endpointName":"","channelName":"","timestamp":0,"event":"","requestId":"","recipientDescriptor":{:?},"payload":{{"a":{:?}}}}}"#,
+        vec!["user\"\\"; 5000],
+        vec![1; 100_000],
+    );
+    let records = file["records"].as_array().unwrap().iter();
+    let recorded = records.filter(|record| record["kind"] == "envelope");
+    let recorded = recorded.map(|record| record["bytes"].as_str().unwrap().to_owned());
+    let mut kinds = std::collections::BTreeSet::new();
+    for text in recorded.chain([large]) {
+        let envelope = Envelope::parse(text.as_bytes()).unwrap();
+        assert_eq!(allocations(|| Envelope::parse(text.as_bytes()).unwrap()), 0, "{text}");
+        let (id, origin) = (envelope.message_id(), envelope.origin());
+        let message = envelope.message().unwrap();
+        kinds.insert(message.kind());
+        if text.len() < 1000 {
+            assert_eq!(allocations(|| origin.encode(id, 1, message)), 1, "{text}");
+            assert_eq!(allocations(|| origin.encode("\"\n", 1, message)), 1, "{text}");
+        }
+        assert_eq!(allocations(|| envelope.accept("own", "/chat/42").is_ok()), 0);
+        if let Message::UserMessage(message) = message {
+            assert_eq!(allocations(|| message.frame("/chat/42")), 1);
+        }
+        for bad in
+            [&text[1..], &text[..text.len() - 1], &text.replace("\"version\":1", "\"version\":2")]
+        {
+            assert_eq!(allocations(|| Envelope::parse(bad.as_bytes()).unwrap_err()), 0);
+        }
+    }
+    assert_eq!(kinds.len(), 13, "every type");
 }
 
 #[test]

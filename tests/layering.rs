@@ -4,9 +4,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up: a module may use those before it.
-const ORDER: [&str; 15] = [
-    "sync", "error", "limits", "protocol", "scan", "payload", "view", "encode", "deflate", "frame",
-    "cache", "fanout", "outbox", "room", "docs",
+const ORDER: [&str; 16] = [
+    "sync",
+    "error",
+    "limits",
+    "protocol",
+    "scan",
+    "payload",
+    "view",
+    "encode",
+    "deflate",
+    "frame",
+    "cache",
+    "fanout",
+    "outbox",
+    "room",
+    "distributed",
+    "docs",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

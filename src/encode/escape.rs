@@ -28,7 +28,7 @@ const ESCAPES: [[u8; 8]; 256] = {
 };
 
 /// The bytes that `text` takes inside a string, quotes not counted.
-pub(super) fn escaped_len(text: &str) -> usize {
+pub(crate) fn escaped_len(text: &str) -> usize {
     let bytes = text.as_bytes();
     // What is shorter than a block has to be copied to be loaded as one: seldom necessary.
     if bytes.len() < BLOCK && scan::plain_text_end(bytes, 0) == bytes.len() {
@@ -44,7 +44,7 @@ pub(super) fn escaped_len(text: &str) -> usize {
 }
 
 /// Writes the inside of a string; `escaped_len` is what [`escaped_len`] said of it.
-pub(super) fn put_escaped(output: &mut impl Output, text: &str, escaped_len: usize) {
+pub(crate) fn put_escaped(output: &mut impl Output, text: &str, escaped_len: usize) {
     let bytes = text.as_bytes();
     if escaped_len == bytes.len() {
         return output.put(bytes);

@@ -8,6 +8,7 @@ mod splice;
 mod websocket;
 
 pub(crate) use envelope::Envelope;
+pub(crate) use escape::{escaped_len, put_escaped};
 pub(crate) use presence::{presence_len, presence_list_len, put_presence, put_presence_list};
 pub(crate) use splice::put_payload;
 pub(crate) use websocket::{MAX_CONTROL, control_head, text_head};
@@ -21,7 +22,6 @@ pub(crate) trait Output {
     fn put_with_spaces(&mut self, bytes: &[u8]);
 }
 
-#[cfg(test)]
 impl Output for Vec<u8> {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);

@@ -7,7 +7,7 @@ mod validation;
 
 pub use multi::{MultiError, add_error, combine};
 pub use pond::{InvalidCode, PondError};
-pub(crate) use validation::{Detail, Field};
+pub(crate) use validation::{Detail, Field, UserPart};
 pub use validation::{ErrorKind, ValidationError};
 
 /// Any error, owned, as it travels between threads.

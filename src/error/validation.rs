@@ -14,7 +14,8 @@ pub enum ErrorKind {
     Schema,
     /// The frame is larger or deeper than [`Limits`](crate::Limits) allow.
     Limit,
-    /// `event`, `channelName` or `requestId` holds half of a surrogate pair.
+    /// `event`, `channelName`, `requestId` or another string that is read holds half of a surrogate
+    /// pair.
     Unicode,
 }
 
@@ -43,6 +44,7 @@ pub(crate) enum Detail {
     ExpectedString,
     ExpectedObject,
     ExpectedArray,
+    ExpectedUnsigned,
     ExpectedOneOf(&'static [&'static str]),
     ExpectedUnicode,
 }
@@ -54,6 +56,19 @@ pub(crate) enum Field {
     Named(&'static str),
     /// One item of `payload.presence`.
     PresenceItem(usize),
+    /// One item of `recipientDescriptor`.
+    Recipient(usize),
+    /// One item of `users`.
+    User(usize, UserPart),
+}
+
+/// Which part of an item of `users`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UserPart {
+    Whole,
+    Id,
+    Assigns,
+    Presence,
 }
 
 impl fmt::Display for Field {
@@ -61,6 +76,16 @@ impl fmt::Display for Field {
         match self {
             Self::Named(name) => f.write_str(name),
             Self::PresenceItem(index) => write!(f, "payload.presence.{index}"),
+            Self::Recipient(index) => write!(f, "recipientDescriptor.{index}"),
+            Self::User(index, part) => {
+                let part = match part {
+                    UserPart::Whole => "",
+                    UserPart::Id => ".id",
+                    UserPart::Assigns => ".assigns",
+                    UserPart::Presence => ".presence",
+                };
+                write!(f, "users.{index}{part}")
+            }
         }
     }
 }
@@ -106,6 +131,7 @@ impl ValidationError {
             | Detail::ExpectedString
             | Detail::ExpectedObject
             | Detail::ExpectedArray
+            | Detail::ExpectedUnsigned
             | Detail::ExpectedOneOf(_) => ErrorKind::Schema,
         }
     }
@@ -116,7 +142,7 @@ impl ValidationError {
         matches!(self.detail, Detail::TooLarge { .. })
     }
 
-    /// Where in the message: a field (`event`, `payload.presence.0`), the message itself
+    /// Where in the message: a field (`event`, `payload.presence.0`, `users.0.id`), the message itself
     /// (`clientMessage`), or `wireMessage` when the bytes are no JSON document within the limits.
     #[must_use]
     pub fn path(&self) -> impl fmt::Display + use<> {
@@ -155,6 +181,7 @@ impl fmt::Display for Message {
             Detail::ExpectedString => f.write_str("Expected string"),
             Detail::ExpectedObject => f.write_str("Expected object"),
             Detail::ExpectedArray => f.write_str("Expected array"),
+            Detail::ExpectedUnsigned => f.write_str("Expected unsigned integer"),
             Detail::ExpectedUnicode => f.write_str("Expected valid Unicode"),
             Detail::ExpectedOneOf(names) => {
                 f.write_str("Expected one of [")?;

@@ -18,7 +18,7 @@ pub struct Value<'a> {
 
 impl<'a> Value<'a> {
     /// `json` must be a whole value of a validated document, without whitespace around it.
-    pub(super) const fn new(json: &'a str) -> Self {
+    pub(crate) const fn new(json: &'a str) -> Self {
         Self { json }
     }
 

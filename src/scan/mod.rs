@@ -84,6 +84,9 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// No value.
+    pub(crate) const NOWHERE: Self = Self::plain(0, 0);
+
     /// A string without escapes.
     #[inline(always)]
     const fn plain(start: usize, end: usize) -> Self {

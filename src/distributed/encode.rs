@@ -1,0 +1,261 @@
+//! A message into bytes: measured, then written, by the same code.
+
+use super::envelope::{Origin, PROTOCOL};
+use super::message::{AssignsChange, Message};
+use super::recipients::Recipients;
+use crate::encode::{Output, escaped_len, put_escaped, put_payload};
+use crate::payload::Payload;
+use crate::protocol::ChannelReceiver;
+
+/// Where the parts of a document go, one after the other.
+trait Sink {
+    /// Text that is JSON as it stands.
+    fn raw(&mut self, text: &str);
+
+    /// The inside of a string.
+    fn text(&mut self, text: &str);
+
+    /// An object, without its raw newlines.
+    fn object(&mut self, payload: Payload<'_>);
+
+    /// Any value, without its raw newlines.
+    fn value(&mut self, json: &str);
+}
+
+/// Counts bytes.
+#[derive(Default)]
+struct Measure {
+    bytes: usize,
+    /// By how many bytes strings grow as they are escaped.
+    escapes: usize,
+}
+
+impl Sink for Measure {
+    #[inline]
+    fn raw(&mut self, text: &str) {
+        self.bytes += text.len();
+    }
+
+    #[inline]
+    fn text(&mut self, text: &str) {
+        self.bytes += text.len();
+        self.escapes += escaped_len(text) - text.len();
+    }
+
+    #[inline]
+    fn object(&mut self, payload: Payload<'_>) {
+        self.bytes += payload.as_str().len();
+    }
+
+    #[inline]
+    fn value(&mut self, json: &str) {
+        self.bytes += json.len();
+    }
+}
+
+/// Writes into memory that was measured.
+struct Write {
+    bytes: Vec<u8>,
+    /// No string has anything to escape.
+    plain: bool,
+}
+
+impl Sink for Write {
+    #[inline]
+    fn raw(&mut self, text: &str) {
+        self.bytes.put(text.as_bytes());
+    }
+
+    #[inline]
+    fn text(&mut self, text: &str) {
+        let escaped_len = if self.plain { text.len() } else { escaped_len(text) };
+        put_escaped(&mut self.bytes, text, escaped_len);
+    }
+
+    #[inline]
+    fn object(&mut self, payload: Payload<'_>) {
+        put_payload(&mut self.bytes, payload);
+    }
+
+    #[inline]
+    fn value(&mut self, json: &str) {
+        self.bytes.put_with_spaces(json.as_bytes());
+    }
+}
+
+pub(super) fn envelope(
+    origin: &Origin<'_>,
+    message_id: &str,
+    timestamp: u64,
+    message: &Message<'_>,
+) -> Vec<u8> {
+    let mut digits = [0; DIGITS];
+    let timestamp = decimal(timestamp, &mut digits);
+    let mut measure = Measure::default();
+    put_envelope(&mut measure, origin, message_id, timestamp, message);
+    let capacity = measure.bytes + measure.escapes;
+    let mut write = Write { bytes: Vec::with_capacity(capacity), plain: measure.escapes == 0 };
+    put_envelope(&mut write, origin, message_id, timestamp, message);
+    debug_assert_eq!(write.bytes.len(), capacity);
+    write.bytes
+}
+
+/// The digits of the largest number.
+const DIGITS: usize = 20;
+
+fn decimal(mut number: u64, digits: &mut [u8; DIGITS]) -> &str {
+    let mut at = DIGITS;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return std::str::from_utf8(&digits[at..]).expect("digits");
+        }
+    }
+}
+
+/// A member whose value is a string, with the comma before it.
+macro_rules! string {
+    ($sink:expr, $key:literal, $text:expr) => {
+        $sink.raw(concat!(",\"", $key, "\":\""));
+        $sink.text($text);
+        $sink.raw("\"");
+    };
+}
+
+/// A member whose value is an object.
+macro_rules! object {
+    ($sink:expr, $key:literal, $payload:expr) => {
+        $sink.raw(concat!(",\"", $key, "\":"));
+        $sink.object($payload);
+    };
+}
+
+#[inline(always)]
+fn put_envelope<S: Sink>(
+    sink: &mut S,
+    origin: &Origin<'_>,
+    message_id: &str,
+    timestamp: &str,
+    message: &Message<'_>,
+) {
+    sink.raw("{\"protocol\":\"");
+    sink.raw(PROTOCOL);
+    sink.raw("\",\"version\":1,\"type\":\"");
+    sink.raw(message.kind().as_str());
+    sink.raw("\"");
+    string!(sink, "messageId", message_id);
+    string!(sink, "sourceNodeId", origin.node_id);
+    string!(sink, "endpointName", origin.endpoint_name);
+    string!(sink, "channelName", origin.channel_name);
+    sink.raw(",\"timestamp\":");
+    sink.raw(timestamp);
+    put_body(sink, message);
+    sink.raw("}");
+}
+
+#[inline(always)]
+fn put_body<S: Sink>(sink: &mut S, message: &Message<'_>) {
+    match message {
+        Message::StateRequest { from_node } => {
+            string!(sink, "fromNode", from_node);
+        }
+        Message::StateResponse { users } => {
+            sink.raw(",\"users\":[");
+            for (i, user) in users.iter().enumerate() {
+                sink.raw(if i == 0 { "{\"id\":\"" } else { ",{\"id\":\"" });
+                sink.text(&user.id);
+                sink.raw("\"");
+                object!(sink, "assigns", user.assigns);
+                object!(sink, "presence", user.presence);
+                sink.raw("}");
+            }
+            sink.raw("]");
+        }
+        Message::UserJoined { user_id, presence, assigns } => {
+            string!(sink, "userId", user_id);
+            object!(sink, "presence", *presence);
+            object!(sink, "assigns", *assigns);
+        }
+        Message::UserMessage(message) => {
+            string!(sink, "fromUserId", &message.from_user_id);
+            string!(sink, "event", &message.event);
+            object!(sink, "payload", message.payload);
+            string!(sink, "requestId", &message.request_id);
+            put_recipients(sink, message.recipients);
+        }
+        Message::PresenceUpdate { user_id, presence } => {
+            string!(sink, "userId", user_id);
+            object!(sink, "presence", *presence);
+        }
+        Message::AssignsUpdate { user_id, change } => {
+            string!(sink, "userId", user_id);
+            match change {
+                AssignsChange::All(assigns) => {
+                    object!(sink, "assigns", *assigns);
+                }
+                AssignsChange::One { key, value } => {
+                    string!(sink, "key", key);
+                    sink.raw(",\"value\":");
+                    sink.value(value.raw());
+                }
+            }
+        }
+        Message::EvictUser { user_id, reason } => {
+            string!(sink, "userId", user_id);
+            string!(sink, "reason", reason);
+        }
+        Message::UserLeft { user_id }
+        | Message::PresenceRemoved { user_id }
+        | Message::UserRemove { user_id } => {
+            string!(sink, "userId", user_id);
+        }
+        Message::UserGetRequest { user_id, request_id, from_node } => {
+            string!(sink, "userId", user_id);
+            string!(sink, "requestId", request_id);
+            string!(sink, "fromNode", from_node);
+        }
+        Message::UserGetResponse { user_id, request_id, assigns, presence } => {
+            string!(sink, "userId", user_id);
+            string!(sink, "requestId", request_id);
+            object!(sink, "assigns", *assigns);
+            object!(sink, "presence", *presence);
+        }
+        Message::NodeHeartbeat { node_id } => {
+            string!(sink, "nodeId", node_id);
+        }
+    }
+}
+
+fn put_recipients<S: Sink>(sink: &mut S, recipients: Recipients<'_>) {
+    sink.raw(",\"recipientDescriptor\":");
+    let receiver = match recipients {
+        Recipients::AllUsers => ChannelReceiver::AllUsers,
+        Recipients::AllExceptSender => ChannelReceiver::AllExceptSender,
+        Recipients::Users(ids) => {
+            sink.raw("[");
+            for (i, id) in ids.iter().enumerate() {
+                sink.raw(if i == 0 { "\"" } else { ",\"" });
+                sink.text(&id);
+                sink.raw("\"");
+            }
+            return sink.raw("]");
+        }
+    };
+    sink.raw("\"");
+    sink.raw(receiver.as_str());
+    sink.raw("\"");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DIGITS, decimal};
+
+    #[test]
+    fn numbers_are_written_as_std_writes_them() {
+        for number in [0, 1, 9, 10, 1_795_410_477_886, u64::MAX] {
+            assert_eq!(decimal(number, &mut [0; DIGITS]), number.to_string());
+        }
+    }
+}

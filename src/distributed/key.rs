@@ -1,0 +1,172 @@
+//! The keys of an envelope and of every body.
+
+use crate::scan::{Text, text};
+
+/// Declares the keys with their names.
+macro_rules! keys {
+    ($($key:ident = $name:literal,)+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Key {
+            $($key,)+
+        }
+
+        const ALL: &[Key] = &[$(Key::$key),+];
+
+        impl Key {
+            pub(super) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$key => $name,)+
+                }
+            }
+        }
+    };
+}
+
+keys! {
+    Protocol = "protocol",
+    Version = "version",
+    Type = "type",
+    MessageId = "messageId",
+    SourceNodeId = "sourceNodeId",
+    EndpointName = "endpointName",
+    ChannelName = "channelName",
+    Timestamp = "timestamp",
+    FromNode = "fromNode",
+    Users = "users",
+    UserId = "userId",
+    Presence = "presence",
+    Assigns = "assigns",
+    FromUserId = "fromUserId",
+    Event = "event",
+    Payload = "payload",
+    RequestId = "requestId",
+    RecipientDescriptor = "recipientDescriptor",
+    Name = "key",
+    Value = "value",
+    Reason = "reason",
+    NodeId = "nodeId",
+}
+
+/// How many there are.
+pub(super) const KEYS: usize = ALL.len();
+
+/// Bytes that are compared at once. One key is longer: its ends, which overlap, are compared.
+const WORD: usize = 16;
+
+const SLOTS: usize = 32;
+
+/// The first bytes of `name` as a number, those behind its end as zeros.
+const fn word(name: &[u8], from: usize) -> u128 {
+    let mut word = 0;
+    let mut at = if name.len() < from + WORD { name.len() } else { from + WORD };
+    while at > from {
+        at -= 1;
+        word = word << 8 | name[at] as u128;
+    }
+    word
+}
+
+/// Where a key of these first bytes and this length is in the table: found by trying factors until
+/// no two keys met.
+#[inline(always)]
+const fn slot(word: u128, length: usize) -> usize {
+    const FACTOR: u64 = 0xBCB6_4AA1_9482_017B;
+    let mixed = (word as u64).wrapping_add(length as u64).wrapping_mul(FACTOR);
+    (mixed >> (u64::BITS - SLOTS.trailing_zeros())) as usize
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    /// `None` in a slot that no key has.
+    key: Option<Key>,
+    length: usize,
+    start: u128,
+    /// The last [`WORD`] bytes of a key that is longer.
+    end: u128,
+}
+
+const TABLE: [Entry; SLOTS] = {
+    let mut table = [Entry { key: None, length: usize::MAX, start: 0, end: 0 }; SLOTS];
+    let mut key = 0;
+    while key < KEYS {
+        let name = ALL[key].name().as_bytes();
+        let start = word(name, 0);
+        let slot = slot(start, name.len());
+        assert!(table[slot].key.is_none(), "every key has a slot of its own");
+        assert!(name.len() <= 2 * WORD, "its ends are all of it");
+        let end = if name.len() > WORD { word(name, name.len() - WORD) } else { 0 };
+        table[slot] = Entry { key: Some(ALL[key]), length: name.len(), start, end };
+        key += 1;
+    }
+    table
+};
+
+impl Key {
+    /// The key that `place` of `frame` holds, if it is one of these.
+    #[inline(always)]
+    pub(super) fn at(frame: &[u8], place: Text) -> Option<Self> {
+        if place.escaped {
+            return Self::escaped(&frame[place.start..place.end]);
+        }
+        let length = place.end - place.start;
+        let behind = if length < WORD { u128::MAX << (8 * length) } else { 0 };
+        let start = load(frame, place.start) & !behind;
+        let entry = &TABLE[slot(start, length)];
+        if start != entry.start || length != entry.length {
+            return None;
+        }
+        if length > WORD && load(frame, place.end - WORD) != entry.end {
+            return None;
+        }
+        entry.key
+    }
+
+    #[cold]
+    fn escaped(inside: &[u8]) -> Option<Self> {
+        let inside = std::str::from_utf8(inside).ok()?;
+        ALL.iter().copied().find(|key| text::unescapes_to(inside, key.name()))
+    }
+}
+
+/// [`WORD`] bytes, zeros behind the end.
+#[inline(always)]
+fn load(frame: &[u8], at: usize) -> u128 {
+    match frame[at..].first_chunk::<WORD>() {
+        Some(bytes) => u128::from_le_bytes(*bytes),
+        None => word(&frame[at..], 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(inside: &str, behind: &str) -> Option<Key> {
+        let frame = format!("{{\"{inside}\"{behind}");
+        let escaped = inside.contains('\\');
+        Key::at(frame.as_bytes(), Text { start: 2, end: 2 + inside.len(), escaped })
+    }
+
+    /// However it is written, and however near the end.
+    #[test]
+    fn each_is_found_and_nothing_like_it() {
+        for &expected in ALL {
+            let name = expected.name();
+            let escaped = format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]);
+            for behind in ["", ":{}}", ":\"a string that goes on for a while\"}"] {
+                assert_eq!(key(name, behind), Some(expected));
+                assert_eq!(key(&escaped, behind), Some(expected));
+                for at in 0..name.len() {
+                    let mut other = name.to_owned();
+                    other.replace_range(at..=at, "\u{1}");
+                    assert_eq!(key(&other, behind), None);
+                    assert_eq!(key(&name[..at], behind), None);
+                }
+                assert_eq!(key(&format!("{name}s"), behind), None);
+                assert_eq!(key(&format!("{name}{name}"), behind), None);
+            }
+        }
+        assert_eq!(key("", ":1}"), None);
+        assert_eq!(key(&"long".repeat(9), ":1}"), None);
+    }
+}
