@@ -50,6 +50,7 @@
 //! - `http`: [`protocol::Headers`] over `http::HeaderMap`.
 //! - `deflate`: permessage-deflate: `Frame::deflated`, its negotiation and a bounded inflater in the
 //!   module `deflate`.
+//! - `redis`: `distributed::redis`, a bus between nodes over Redis pub/sub, on tokio.
 //!
 //! # What is promised
 //!

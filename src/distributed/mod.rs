@@ -9,6 +9,8 @@
 //!   a [`Frame`](crate::Frame) by [`UserMessage::frame`], its payload copied and never decoded.
 //! - [`Origin::encode`] writes a message, ready to be published.
 //!
+//! With feature `redis`, the module `redis` is the bus itself.
+//!
 //! ```
 //! use pondwire::distributed::{Envelope, Message, Origin, Recipients, UserMessage};
 //! use pondwire::{ClientMessage, Room};
@@ -43,6 +45,8 @@ mod fields;
 mod key;
 mod message;
 mod recipients;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod topic;
 mod users;
 

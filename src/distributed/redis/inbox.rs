@@ -1,0 +1,218 @@
+//! The subscribing side's state: topics that are wanted, messages that wait, and the news.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::event::{BusEvent, BusMessage};
+use super::options::RedisOptions;
+use super::queue::{Offered, Queue};
+use super::stats::Counters;
+use super::topics::{Change, Topics, Wish};
+
+/// How many messages a receiver takes at a time, so that the lock is taken once for them.
+const TAKEN_MESSAGES: usize = 64;
+const TAKEN_BYTES: usize = 256 << 10;
+
+/// Which connection something came over: an old one may still be read while the next is made.
+pub(super) type Epoch = u64;
+
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    max_payload: usize,
+    /// Something waits for the receiver.
+    ready: Notify,
+    /// Changes of topics wait for the subscriber.
+    pub(super) changed: Notify,
+}
+
+struct State {
+    topics: Topics,
+    messages: Queue,
+    /// At most one `Lost`, one `Recovered` and a `Subscribed` a topic.
+    news: VecDeque<BusEvent>,
+    lagged: u64,
+    epoch: Epoch,
+    /// Nothing comes any more.
+    ended: bool,
+    /// Nobody takes anything any more.
+    abandoned: bool,
+}
+
+/// What a receiver takes at once.
+pub(super) enum Taken {
+    Event(BusEvent),
+    /// Messages were put into its own queue.
+    Messages,
+    Nothing,
+    End,
+}
+
+impl Inbox {
+    pub(super) fn new(options: &RedisOptions) -> Self {
+        let state = State {
+            topics: Topics::default(),
+            messages: Queue::new(options.receive),
+            news: VecDeque::new(),
+            lagged: 0,
+            epoch: 0,
+            ended: false,
+            abandoned: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            max_payload: options.max_payload,
+            ready: Notify::new(),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn subscribe(&self, topic: &ByteString) -> bool {
+        let mut state = self.state.lock();
+        let wish = state.topics.subscribe(topic);
+        if wish == Wish::InForce {
+            state.tell(BusEvent::Subscribed(topic.clone()));
+        }
+        drop(state);
+        match wish {
+            Wish::Old => return false,
+            Wish::New => self.changed.notify_one(),
+            Wish::InForce => self.ready.notify_one(),
+        }
+        true
+    }
+
+    pub(super) fn unsubscribe(&self, topic: &str) -> bool {
+        let mut state = self.state.lock();
+        let wanted = state.topics.unsubscribe(topic);
+        if wanted {
+            // What was not told yet is no longer so, and must not pile up.
+            state.news.retain(|event| !matches!(event, BusEvent::Subscribed(old) if old == topic));
+        }
+        drop(state);
+        if wanted {
+            self.changed.notify_one();
+        }
+        wanted
+    }
+
+    pub(super) fn take_changes(&self, max: usize) -> Vec<Change> {
+        self.state.lock().topics.take_changes(max)
+    }
+
+    /// A new connection: only what comes over it counts from now on.
+    pub(super) fn begin(&self) -> Epoch {
+        let mut state = self.state.lock();
+        state.epoch += 1;
+        state.topics.forget_asked();
+        state.epoch
+    }
+
+    /// The connection is no more; `told` when the receiver has known it to work.
+    pub(super) fn lost(&self, told: bool) {
+        let mut state = self.state.lock();
+        state.epoch += 1;
+        if told {
+            // What it has not heard of the connection is true no longer.
+            state.news.retain(|event| matches!(event, BusEvent::Subscribed(_)));
+            state.news.push_back(BusEvent::Lost);
+            drop(state);
+            self.ready.notify_one();
+        }
+    }
+
+    pub(super) fn recovered(&self) {
+        self.state.lock().tell(BusEvent::Recovered);
+        self.ready.notify_one();
+    }
+
+    pub(super) fn confirmed(&self, epoch: Epoch, topic: &[u8]) {
+        let Ok(topic) = std::str::from_utf8(topic) else { return };
+        let mut state = self.state.lock();
+        if state.epoch == epoch
+            && let Some(topic) = state.topics.confirm(topic)
+        {
+            state.tell(BusEvent::Subscribed(topic));
+            drop(state);
+            self.ready.notify_one();
+        }
+    }
+
+    pub(super) fn message(&self, epoch: Epoch, topic: Vec<u8>, payload: Vec<u8>, stats: &Counters) {
+        // Topics are ours, so they are text.
+        let Ok(topic) = ByteString::try_from(topic) else { return };
+        stats.received.add(1);
+        if payload.len() > self.max_payload {
+            stats.oversized.add(1);
+            return;
+        }
+        let message = BusMessage { topic, payload: Bytes::from(payload) };
+        let mut state = self.state.lock();
+        if state.abandoned || state.epoch != epoch {
+            stats.overflowed.add(1);
+            return;
+        }
+        let was_empty = state.messages.is_empty();
+        let dropped = match state.messages.offer(message) {
+            Offered::Queued => 0,
+            Offered::DroppedOldest(count) => count,
+            Offered::DroppedNewest => 1,
+        };
+        if dropped > 0 {
+            state.lagged += dropped;
+            stats.overflowed.add(dropped);
+        }
+        stats.waiting.set(state.messages.len(), state.messages.bytes());
+        drop(state);
+        if was_empty {
+            self.ready.notify_one();
+        }
+    }
+
+    pub(super) fn take(&self, into: &mut VecDeque<BusMessage>, stats: &Counters) -> Taken {
+        let mut state = self.state.lock();
+        if let Some(event) = state.news.pop_front() {
+            return Taken::Event(event);
+        }
+        if state.lagged > 0 {
+            return Taken::Event(BusEvent::Lagged(std::mem::take(&mut state.lagged)));
+        }
+        if state.messages.is_empty() {
+            return if state.ended { Taken::End } else { Taken::Nothing };
+        }
+        state.messages.take(TAKEN_MESSAGES, TAKEN_BYTES, into);
+        stats.waiting.set(state.messages.len(), state.messages.bytes());
+        Taken::Messages
+    }
+
+    /// Until there may be something to take. Of several that wait, one is woken.
+    pub(super) async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// Nothing comes any more.
+    pub(super) fn end(&self) {
+        self.state.lock().ended = true;
+        self.ready.notify_one();
+    }
+
+    /// Nobody takes anything any more.
+    pub(super) fn abandon(&self, stats: &Counters) {
+        let mut state = self.state.lock();
+        state.abandoned = true;
+        stats.overflowed.add(state.messages.clear());
+        stats.waiting.set(0, 0);
+        state.news.clear();
+    }
+}
+
+impl State {
+    fn tell(&mut self, event: BusEvent) {
+        if !self.abandoned {
+            self.news.push_back(event);
+        }
+    }
+}

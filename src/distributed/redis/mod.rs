@@ -1,0 +1,76 @@
+//! A bus between nodes over Redis pub/sub: opaque payloads by topic, at most once.
+//!
+//! ```no_run
+//! use pondwire::distributed::redis::{BusEvent, RedisBus, RedisOptions};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let (bus, mut receiver) = RedisBus::open("redis://127.0.0.1:6379", RedisOptions::default())?;
+//! bus.subscribe("pondsocket:v1:default:chat:/chat/42");
+//! bus.publish("pondsocket:v1:default:chat:/chat/42", "{}"); // never waits
+//! while let Some(event) = receiver.next().await {
+//!     match event {
+//!         BusEvent::Message(message) => println!("{}: {:?}", message.topic, message.payload),
+//!         BusEvent::Subscribed(topic) => println!("{topic}: ask the others for their state"),
+//!         BusEvent::Lost => println!("messages pass us by"),
+//!         BusEvent::Recovered => println!("ask for the state of every topic again"),
+//!         BusEvent::Lagged(count) => println!("this node is too slow: {count} messages dropped"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # What is promised
+//!
+//! - **Nothing local waits for Redis.** [`RedisBus::publish`] puts a message into a bounded queue
+//!   and returns; it does so while Redis is away, hangs or was never there. What does not fit is
+//!   dropped by the [`Overflow`] that was chosen, and counted.
+//! - **At most once**, as Redis pub/sub has it. A batch whose connection breaks before Redis has
+//!   answered is not sent again (it may have arrived): it is counted as
+//!   [`unconfirmed`](RedisStats::unconfirmed).
+//! - **Both connections come back by themselves**, after pauses that double from
+//!   [`min_backoff`](RedisOptions::min_backoff) to [`max_backoff`](RedisOptions::max_backoff) and
+//!   are never quite the same on two nodes. All topics are subscribed to again before
+//!   [`BusEvent::Recovered`]; what was published meanwhile is gone, nobody can count it.
+//! - **Order**: messages of one bus reach another in the order in which they were published.
+//! - **Topics are plain names**: channel names may hold `*`, `?` and `[`, which mean nothing here.
+//! - **A bus hears itself**: Redis sends a message to every subscriber of its topic.
+//!
+//! # Bounds
+//!
+//! In memory at most: what the two queues may hold, a batch of 512 messages or 256 KiB (or one
+//! message) on its way to Redis, 64 messages in the receiver, and four times
+//! [`max_payload`](RedisOptions::max_payload) of a reply that is not whole yet; a server that sends
+//! more loses the connection. A connection over TLS is read by the `redis` crate alone, without
+//! that last bound. A server that accepts and is silent is given up after
+//! [`timeout`](RedisOptions::timeout): handshakes, answers and a `PING` on an idle connection all
+//! count.
+//!
+//! # Limitations
+//!
+//! - Redis 6 or newer, or what speaks RESP3 as it does: subscriptions arrive as push messages, so
+//!   that none waits in an unbounded queue in between.
+//! - Two connections a bus: one to publish, one to subscribe, so that neither delays the other.
+//! - `rediss://` needs a TLS feature of the `redis` crate, switched on by the application.
+
+mod bus;
+mod connection;
+mod event;
+mod guard;
+mod inbox;
+mod options;
+mod outgoing;
+mod publisher;
+mod queue;
+mod receiver;
+mod shared;
+mod stats;
+mod subscriber;
+mod topics;
+
+pub use bus::{InvalidUrl, RedisBus};
+pub use event::{BusEvent, BusMessage};
+pub use options::{Overflow, QueueBounds, RedisOptions};
+pub use outgoing::Publish;
+pub use receiver::RedisReceiver;
+pub use stats::RedisStats;

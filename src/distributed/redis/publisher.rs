@@ -1,0 +1,89 @@
+//! The task that publishes: batch by batch, each answered before the next.
+
+use redis::{Pipeline, Value};
+use tokio::time::sleep;
+
+use super::connection::{Connection, command};
+use super::event::BusMessage;
+use super::outgoing::Batch;
+use super::shared::{Link, Shared};
+use super::stats::Counters;
+
+/// Publishes until the queue is closed and empty.
+pub(super) async fn run(shared: &Shared) {
+    let mut link = Link::new(shared, &shared.counters.publisher_connected);
+    loop {
+        let connection = link.connect(|| |_| {}).await;
+        link.set_connected(true);
+        let ended = publish(shared, connection).await;
+        link.set_connected(false);
+        if ended {
+            return;
+        }
+    }
+}
+
+/// Over one connection, until it breaks or, which is `true`, there is nothing more to come.
+async fn publish(shared: &Shared, mut connection: Connection) -> bool {
+    let mut batch = Vec::new();
+    loop {
+        match shared.outgoing.take(&mut batch, &shared.counters) {
+            Batch::End => return true,
+            Batch::Messages => {
+                if let Err(error) = send(&mut connection, &mut batch, &shared.counters).await {
+                    shared.note(&error);
+                    return false;
+                }
+            }
+            Batch::Nothing => {
+                tokio::select! {
+                    () = shared.outgoing.ready.notified() => {}
+                    () = connection.gone() => return false,
+                    () = sleep(shared.options.ping_interval) => {
+                        if let Err(error) = connection.ping().await {
+                            shared.note(&error);
+                            return false;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn send(
+    connection: &mut Connection,
+    batch: &mut Vec<BusMessage>,
+    counters: &Counters,
+) -> redis::RedisResult<()> {
+    let mut commands = Pipeline::with_capacity(batch.len());
+    for message in &*batch {
+        commands.add_command(command("PUBLISH", &[message.topic.as_bytes(), &message.payload]));
+    }
+    batch.clear();
+    let unconfirmed = Unconfirmed { count: commands.len() as u64, counters };
+    let answers = connection.send(&commands).await?;
+    let refused =
+        answers.iter().filter(|answer| matches!(answer, Value::ServerError(_))).count() as u64;
+    counters.refused.add(refused);
+    counters.published.add(unconfirmed.answered() - refused);
+    Ok(())
+}
+
+/// Messages that Redis has not answered: counted as such when the task ends here, however it does.
+struct Unconfirmed<'a> {
+    count: u64,
+    counters: &'a Counters,
+}
+
+impl Unconfirmed<'_> {
+    fn answered(mut self) -> u64 {
+        std::mem::take(&mut self.count)
+    }
+}
+
+impl Drop for Unconfirmed<'_> {
+    fn drop(&mut self) {
+        self.counters.unconfirmed.add(self.count);
+    }
+}

@@ -1,0 +1,124 @@
+//! What the handles and both tasks of a bus share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ahash::RandomState;
+use parking_lot::Mutex;
+use redis::PushInfo;
+use tokio::time::{Instant, sleep};
+
+use super::connection::{Connection, Connector};
+use super::inbox::Inbox;
+use super::options::RedisOptions;
+use super::outgoing::Outgoing;
+use super::stats::Counters;
+
+pub(super) struct Shared {
+    pub(super) options: RedisOptions,
+    pub(super) connector: Connector,
+    pub(super) outgoing: Outgoing,
+    pub(super) inbox: Inbox,
+    pub(super) counters: Counters,
+    /// Why the last attempt to connect failed, or a connection broke.
+    pub(super) last_error: Mutex<Option<Arc<str>>>,
+}
+
+impl Shared {
+    pub(super) fn new(connector: Connector, options: RedisOptions) -> Self {
+        Self {
+            connector,
+            outgoing: Outgoing::new(&options),
+            inbox: Inbox::new(&options),
+            counters: Counters::default(),
+            last_error: Mutex::new(None),
+            options,
+        }
+    }
+
+    pub(super) fn note(&self, error: &dyn std::fmt::Display) {
+        // A server's words, of which we keep no more than anybody reads.
+        let text: String = error.to_string().chars().take(200).collect();
+        *self.last_error.lock() = Some(text.into());
+    }
+}
+
+/// One side's way from connection to connection.
+pub(super) struct Link<'a> {
+    shared: &'a Shared,
+    connected: &'a AtomicBool,
+    attempts: u32,
+    since: Option<Instant>,
+}
+
+impl<'a> Link<'a> {
+    pub(super) const fn new(shared: &'a Shared, connected: &'a AtomicBool) -> Self {
+        Self { shared, connected, attempts: 0, since: None }
+    }
+
+    /// A connection, whenever there is one. Pauses before each attempt but the very first.
+    pub(super) async fn connect<F>(&mut self, on_push: impl Fn() -> F) -> Connection
+    where
+        F: Fn(PushInfo) + Send + Sync + 'static,
+    {
+        let again = self.since.is_some();
+        if self.since.take().is_some_and(|since| since.elapsed() > self.shared.options.max_backoff)
+        {
+            self.attempts = 0;
+        }
+        loop {
+            if again || self.attempts > 0 {
+                sleep(pause(&self.shared.options, self.attempts)).await;
+            }
+            self.attempts = self.attempts.saturating_add(1);
+            match self.shared.connector.connect(&self.shared.options, on_push()).await {
+                Ok(connection) => {
+                    self.since = Some(Instant::now());
+                    self.shared.counters.reconnects.add(u64::from(again));
+                    return connection;
+                }
+                Err(error) => {
+                    self.shared.counters.failed_attempts.add(1);
+                    self.shared.note(&error);
+                }
+            }
+        }
+    }
+
+    pub(super) fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Link<'_> {
+    fn drop(&mut self) {
+        self.set_connected(false);
+    }
+}
+
+/// The pause before an attempt after so many: doubled each time, cut by up to a half at random so
+/// that the nodes do not all come at once.
+fn pause(options: &RedisOptions, attempts: u32) -> Duration {
+    let factor = 1 << attempts.saturating_sub(1).min(20);
+    let longest = options.min_backoff.saturating_mul(factor).min(options.max_backoff);
+    let random = RandomState::new().hash_one(attempts) as u32;
+    longest.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_differ() {
+        let options = RedisOptions::default();
+        for (attempts, longest) in [(0, 100), (1, 100), (2, 200), (3, 400), (7, 5000), (40, 5000)] {
+            let longest = Duration::from_millis(longest);
+            let pauses: Vec<Duration> = (0..50).map(|_| pause(&options, attempts)).collect();
+            assert!(pauses.iter().all(|pause| (longest / 2..=longest).contains(pause)));
+            assert!(pauses.iter().any(|pause| *pause != pauses[0]), "{pauses:?}");
+        }
+        assert!(pause(&options, u32::MAX) <= options.max_backoff);
+    }
+}
