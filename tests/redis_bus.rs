@@ -94,6 +94,7 @@ async fn messages_go_from_bus_to_bus_in_order() {
     assert_eq!((&*message.topic, &message.payload[..]), (TOPIC, &bytes[..]));
     let stats = until_stats(&one, |stats| stats.published == 4000).await;
     assert_eq!((stats.received, stats.lost(), stats.unpublished()), (2001, 0, 0));
+    assert_eq!(stats.unheard, 2000);
     assert!(stats.publisher_connected && stats.subscriber_connected);
     assert_eq!((stats.reconnects, stats.failed_attempts), (0, 0));
     assert_eq!(one.last_error(), None);

@@ -63,9 +63,10 @@ async fn send(
     batch.clear();
     let unconfirmed = Unconfirmed { count: commands.len() as u64, counters };
     let answers = connection.send(&commands).await?;
-    let refused =
-        answers.iter().filter(|answer| matches!(answer, Value::ServerError(_))).count() as u64;
+    let count = |is: fn(&Value) -> bool| answers.iter().filter(|answer| is(answer)).count() as u64;
+    let refused = count(|answer| matches!(answer, Value::ServerError(_)));
     counters.refused.add(refused);
+    counters.unheard.add(count(|answer| *answer == Value::Int(0)));
     counters.published.add(unconfirmed.answered() - refused);
     Ok(())
 }

@@ -14,8 +14,10 @@ pub struct RedisStats {
     pub queued_messages: usize,
     /// Bytes of their topics and payloads.
     pub queued_bytes: usize,
-    /// Messages that Redis took. It says nothing of who received them.
+    /// Messages that Redis took.
     pub published: u64,
+    /// Of these, how many had no subscriber at that moment, on any node.
+    pub unheard: u64,
     /// Messages that Redis answered with an error, such as `NOPERM` or `LOADING`.
     pub refused: u64,
     /// Messages that were handed to a connection which broke, or was given up, before Redis
@@ -73,6 +75,7 @@ impl RedisStats {
 pub(super) struct Counters {
     pub(super) queued: Level,
     pub(super) published: Counter,
+    pub(super) unheard: Counter,
     pub(super) refused: Counter,
     pub(super) unconfirmed: Counter,
     pub(super) dropped_oldest: Counter,
@@ -95,6 +98,7 @@ impl Counters {
             queued_messages: self.queued.messages.load(Ordering::Relaxed),
             queued_bytes: self.queued.bytes.load(Ordering::Relaxed),
             published: self.published.get(),
+            unheard: self.unheard.get(),
             refused: self.refused.get(),
             unconfirmed: self.unconfirmed.get(),
             dropped_oldest: self.dropped_oldest.get(),
