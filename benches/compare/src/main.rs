@@ -4,7 +4,7 @@
 //! cargo run --release -- [--rounds N] [--section NAME] [--workload NAME] [--markdown-out FILE]
 //! ```
 //!
-//! `--section` takes `codec`, `fanout`, `outbox`, `cache` or `deflate`, `--workload` the name of one row. All contenders
+//! `--section` takes `codec`, `fanout`, `outbox`, `cache`, `deflate` or `redis`, `--workload` the name of one row. All contenders
 //! of a row take turns in every round, so
 //! that a machine that speeds up or slows down does so for all; a time is the median of the
 //! rounds. sonic-rs picks its instruction set when it is compiled, the others when they start:
@@ -21,6 +21,7 @@ mod inbound;
 mod outbox;
 mod payloads;
 mod peers;
+mod redis_bus;
 mod report;
 mod roster;
 mod text;
@@ -32,7 +33,7 @@ use std::{env, fs};
 use bench::Plan;
 use report::Section;
 
-const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox|cache|deflate] [--workload NAME] [--markdown-out FILE]";
+const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox|cache|deflate|redis] [--workload NAME] [--markdown-out FILE]";
 
 type Measure = fn(&Plan) -> Section;
 
@@ -50,6 +51,8 @@ const OUTBOX: &[Measure] = &[outbox::section];
 const CACHE: &[Measure] = &[cache::hits, cache::threads, roster::frames, roster::joins];
 const DEFLATE: &[Measure] =
     &[deflate::compress, deflate::recipients, deflate::inflate, deflate::bombs];
+/// Only when asked for: it needs a Redis.
+const REDIS: &[Measure] = &[redis_bus::section];
 
 struct Options {
     plan: Plan,
@@ -73,6 +76,7 @@ impl Options {
                 "--section" if value == "outbox" => options.sections = OUTBOX.to_vec(),
                 "--section" if value == "cache" => options.sections = CACHE.to_vec(),
                 "--section" if value == "deflate" => options.sections = DEFLATE.to_vec(),
+                "--section" if value == "redis" => options.sections = REDIS.to_vec(),
                 "--workload" => options.plan.only = Some(value),
                 "--markdown-out" => options.markdown_out = Some(value),
                 _ => return None,

@@ -16,7 +16,7 @@ pub struct Section {
 }
 
 const LOCK: &str = include_str!("../Cargo.lock");
-const PEERS: [&str; 12] = [
+const PEERS: [&str; 13] = [
     "pondwire",
     "pondsocket-common",
     "serde_json",
@@ -29,6 +29,7 @@ const PEERS: [&str; 12] = [
     "tokio",
     "flate2",
     "quick_cache",
+    "redis",
 ];
 
 pub fn markdown(plan: &Plan, sections: &[Section]) -> String {
