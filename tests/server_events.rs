@@ -4,6 +4,7 @@
 #![cfg(feature = "uuid")]
 
 use std::io::Write;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -25,8 +26,8 @@ use example::{Server, Times};
 
 const LIMIT: usize = 1 << 20;
 
-fn times(keep_alive: u64, request: u64) -> Times {
-    Times { keep_alive: Duration::from_millis(keep_alive), request: Duration::from_millis(request) }
+fn in_millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
 }
 
 #[test]
@@ -202,7 +203,7 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
 
 #[test]
 fn a_quiet_stream_is_kept_alive() {
-    let server = Server::start_with(times(100, 20_000));
+    let server = Server::start_with(Times { keep_alive: in_millis(100), ..Times::default() });
     let mut events = EventStream::joined(server.addr, ROOM);
     for _ in 0..3 {
         assert_eq!(events.line().as_deref(), Some(": keepalive"));
@@ -214,7 +215,7 @@ fn a_quiet_stream_is_kept_alive() {
 
 #[test]
 fn slow_requests_are_given_up() {
-    let server = Server::start_with(times(30_000, 1000));
+    let server = Server::start_with(Times { request: in_millis(1000), ..Times::default() });
     let mut events = EventStream::joined(server.addr, ROOM);
     let started = Instant::now();
     let id = events.id.clone();
@@ -281,6 +282,25 @@ fn a_slow_stream_is_cut_and_nobody_waits_for_it() {
     while line.ends_with('\n') {
         line = slow.line_or_less();
     }
+    sender.expect_alive();
+}
+
+#[test]
+fn a_closed_stream_that_nobody_reads_is_cut() {
+    let server = Server::start_with(Times { closing: in_millis(500), ..Times::default() });
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut slow = EventStream::joined(server.addr, ROOM);
+    // Less than may wait, more than sockets hold for who does not read.
+    let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(64 << 10));
+    for _ in 0..110 {
+        sender.event("say", &payload);
+        sender.next_text();
+    }
+    assert_eq!(slow.request("DELETE", b""), 204);
+    thread::sleep(in_millis(1500));
+    let whole =
+        (0..110).take_while(|_| slow.line_or_less().ends_with('\n') && slow.line_or_less() == "\n");
+    assert!((1..110).contains(&whole.count()));
     sender.expect_alive();
 }
 

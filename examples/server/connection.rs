@@ -19,9 +19,6 @@ use super::{Server, event_stream, handshake};
 
 const ENDPOINT: &str = "/api/socket";
 
-/// How long the end may take: to write what is left and to read until the client has closed.
-pub(crate) const CLOSING: Duration = Duration::from_secs(5);
-
 /// How long a client that was told to close must have sent nothing to be taken to be done.
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -48,6 +45,7 @@ pub(crate) async fn run(
     // Frames are small and are flushed when there are no more: nothing to wait for. Not a reason
     // to refuse service if it fails.
     let _ = stream.set_nodelay(true);
+    let closing = server.times.closing;
     let mut http = Http::new(stream);
     let next = loop {
         tokio::select! {
@@ -62,7 +60,7 @@ pub(crate) async fn run(
     let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
     match next {
         Next::WebSocket { deflates } => {
-            WebSocket::new(http.stream, http.received, deflates).run(server, stopped).await;
+            WebSocket::new(http, deflates, server).run(stopped).await;
         }
         Next::EventStream => event_stream::run(http.stream, server, stopped).await,
         Next::Refuse(status) => {
@@ -72,9 +70,9 @@ pub(crate) async fn run(
                 _ => "",
             };
             http.respond(status, headers, &format!("{status}\n")).await;
-            let _ = timeout(CLOSING, discard(http.stream)).await;
+            let _ = timeout(closing, discard(http.stream)).await;
         }
-        Next::Request | Next::End => drop(timeout(CLOSING, linger(http.stream)).await),
+        Next::Request | Next::End => drop(timeout(closing, linger(http.stream)).await),
     }
 }
 

@@ -13,30 +13,40 @@ use parking_lot::Mutex;
 use pondwire::OutboxReader;
 use tokio::io::{AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 use super::Server;
 use super::channel::UserId;
-use super::connection::{CLOSING, linger};
+use super::connection::linger;
 use super::user::User;
 
-/// The users of the streams there are, by connection id.
+/// The streams there are, by connection id.
 #[derive(Default)]
 pub(crate) struct EventStreams {
-    users: Mutex<HashMap<UserId, Arc<Mutex<Option<User>>>>>,
+    table: Mutex<HashMap<UserId, Arc<Open>>>,
+}
+
+/// What requests know of a stream.
+struct Open {
+    user: Mutex<Option<User>>,
+    /// Told when the user is gone.
+    closed: Notify,
 }
 
 impl EventStreams {
-    fn open(&self, user: User) {
+    fn open(&self, user: User) -> Arc<Open> {
         let id = Arc::clone(user.id());
-        self.users.lock().insert(id, Arc::new(Mutex::new(Some(user))));
+        let open = Arc::new(Open { user: Mutex::new(Some(user)), closed: Notify::new() });
+        self.table.lock().insert(id, Arc::clone(&open));
+        open
     }
 
     /// Does what a message of this client asks for, all of it before this returns; one after
     /// another. `false` when there is no such stream.
     pub(crate) fn receive(&self, id: &str, message: &[u8]) -> bool {
-        let Some(user) = self.users.lock().get(id).map(Arc::clone) else { return false };
-        let mut user = user.lock();
+        let Some(open) = self.table.lock().get(id).map(Arc::clone) else { return false };
+        let mut user = open.user.lock();
         let Some(user) = &mut *user else { return false };
         if let Err(error) = user.receive(message) {
             user.refuse_malformed(&error);
@@ -47,9 +57,11 @@ impl EventStreams {
     /// Lets the client leave its channels; the stream ends once it has been sent what waits.
     /// `false` when there is no such stream.
     pub(crate) fn close(&self, id: &str) -> bool {
-        let closed = self.users.lock().remove(id);
+        let Some(open) = self.table.lock().remove(id) else { return false };
         // A message may be on its way with a reference of its own; it finds nobody.
-        closed.is_some_and(|user| user.lock().take().is_some())
+        drop(open.user.lock().take());
+        open.closed.notify_one();
+        true
     }
 }
 
@@ -66,12 +78,16 @@ pub(crate) async fn run(
          cache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
          x-connection-id: {id}\r\nconnection: close\r\n\r\n"
     );
-    server.event_streams.open(user);
+    let open = server.event_streams.open(user);
     let aborted = queue.aborted();
     let (mut reader, mut writer) = stream.split();
     let sends = async {
         writer.write_all(head.as_bytes()).await?;
         send(&mut writer, &mut queue, &server).await
+    };
+    let late = async {
+        open.closed.notified().await;
+        sleep(server.times.closing).await;
     };
     let mut nowhere = sink();
     let is_over = tokio::select! {
@@ -79,6 +95,8 @@ pub(crate) async fn run(
         sent = sends => sent.is_ok(),
         // The client is gone; it sends nothing here.
         _ = copy(&mut reader, &mut nowhere) => false,
+        // It has been closed, and what waits is not read.
+        () = late => false,
         _ = aborted => false,
         () = stopped => false,
     };
@@ -87,7 +105,7 @@ pub(crate) async fn run(
         server.slow_consumers.fetch_add(1, Ordering::Relaxed);
     } else if is_over {
         // The connection is over either way, and there is nobody left to tell.
-        let _ = timeout(CLOSING, linger(stream)).await;
+        let _ = timeout(server.times.closing, linger(stream)).await;
     }
 }
 

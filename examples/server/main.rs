@@ -57,11 +57,17 @@ pub(crate) struct Times {
     /// Nothing is sent for so long on an event stream, then a comment: a proxy between might take it
     /// for dead.
     pub(crate) keep_alive: Duration,
+    /// The end: to write what is left and to read until the client has closed.
+    pub(crate) closing: Duration,
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self { request: Duration::from_secs(20), keep_alive: Duration::from_secs(30) }
+        Self {
+            request: Duration::from_secs(20),
+            keep_alive: Duration::from_secs(30),
+            closing: Duration::from_secs(5),
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::BytesMut;
 use pondwire::deflate::Inflater;
 use pondwire::outbox::Batch;
 use pondwire::{Control, Limits, OutboxReader};
@@ -17,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Server;
-use super::connection::{CLOSING, discard, linger};
+use super::connection::{discard, linger};
+use super::http::Http;
 use super::user::User;
 use super::websocket_reader::{Event, Fault, Kind, MaxPayload, MessageReader};
 
@@ -47,20 +47,22 @@ pub(crate) struct WebSocket {
     reader: MessageReader,
     /// Whether permessage-deflate was agreed on.
     deflates: bool,
+    server: Arc<Server>,
 }
 
 impl WebSocket {
-    /// A connection whose handshake is done; `received` came behind it.
-    pub(crate) fn new(stream: TcpStream, received: BytesMut, deflates: bool) -> Self {
+    /// A connection whose handshake is done; `http` has what came behind it.
+    pub(crate) fn new(http: Http, deflates: bool, server: Arc<Server>) -> Self {
         // A message beyond the codec's limit is refused by its length, before it is buffered.
         let plain = Limits::default().max_bytes;
         let compressed = deflates.then_some(Inflater::max_payload(plain));
-        let reader = MessageReader::new(received, MaxPayload { plain, compressed });
-        Self { stream, reader, deflates }
+        let reader = MessageReader::new(http.received, MaxPayload { plain, compressed });
+        Self { stream: http.stream, reader, deflates, server }
     }
 
     /// Serves the connection to its end.
-    pub(crate) async fn run(mut self, server: Arc<Server>, stopped: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, stopped: impl Future<Output = ()>) {
+        let server = Arc::clone(&self.server);
         let (mut user, mut queue) = User::connect(Arc::clone(&server));
         let aborted = queue.aborted();
         let mut ending = pin!(async {
@@ -75,7 +77,7 @@ impl WebSocket {
         let end = self.relay(&mut user, &mut queue, &mut ending).await;
         drop(user);
         // The connection is over either way, and there is nobody left to tell.
-        let _ = timeout(CLOSING, self.close(queue, end)).await;
+        let _ = timeout(server.times.closing, self.close(queue, end)).await;
     }
 
     /// Receives and sends until one of them ends, or `ending` says so.
@@ -165,9 +167,10 @@ impl WebSocket {
             written = self.stream.write_all_buf(&mut batch) => {
                 written.is_err().then_some(End::Gone)
             }
-            end = ending => match timeout(CLOSING, self.stream.write_all_buf(&mut batch)).await {
-                Ok(Ok(())) => Some(end),
-                _ => Some(End::Stuck),
+            end = ending => {
+                let rest = self.stream.write_all_buf(&mut batch);
+                let written = timeout(self.server.times.closing, rest).await;
+                Some(if matches!(written, Ok(Ok(()))) { end } else { End::Stuck })
             }
         }
     }
