@@ -60,11 +60,10 @@ impl User {
         &self.outbox
     }
 
-    /// Answers the client, before all that waits for it. What belongs to a channel is pushed instead:
-    /// its order counts.
+    /// Answers the client, behind all that waits for it: answers keep the order of what was asked.
     fn reply(&self, frame: Frame) {
-        // When too many answers wait the connection learns it from the outbox, and ends.
-        self.outbox.reply(frame);
+        // When too much waits the connection learns it from the outbox, and ends.
+        self.outbox.push(frame);
     }
 
     /// Does what a received frame asks for.
