@@ -67,8 +67,9 @@ impl RedisBus {
 
     /// Queues a payload for everybody who is subscribed to the topic, on this bus too.
     ///
-    /// Never waits, and allocates nothing for a topic and a payload that are shared already. Takes a
-    /// lock for as long as it takes to move a few words; many messages go to Redis in one write.
+    /// Never waits. Takes a lock for as long as it takes to move a few words, and allocates nothing
+    /// for a topic and a payload that are shared already, but for the queue as it grows. Many
+    /// messages go to Redis in one write.
     pub fn publish(&self, topic: impl Into<ByteString>, payload: impl Into<Bytes>) -> Publish {
         let message = BusMessage { topic: topic.into(), payload: payload.into() };
         self.shared().outgoing.offer(message, &self.shared().counters)

@@ -144,14 +144,17 @@ impl Inbox {
     pub(super) fn message(&self, epoch: Epoch, topic: Vec<u8>, payload: Vec<u8>, stats: &Counters) {
         // Topics are ours, so they are text.
         let Ok(topic) = ByteString::try_from(topic) else { return };
+        let message = BusMessage { topic, payload: Bytes::from(payload) };
+        let mut state = self.state.lock();
+        if state.epoch != epoch {
+            return;
+        }
         stats.received.add(1);
-        if payload.len() > self.max_payload {
+        if message.payload.len() > self.max_payload {
             stats.oversized.add(1);
             return;
         }
-        let message = BusMessage { topic, payload: Bytes::from(payload) };
-        let mut state = self.state.lock();
-        if state.abandoned || state.epoch != epoch {
+        if state.abandoned {
             stats.overflowed.add(1);
             return;
         }

@@ -103,7 +103,8 @@ fn pause(options: &RedisOptions, attempts: u32) -> Duration {
     let factor = 1 << attempts.saturating_sub(1).min(20);
     let longest = options.min_backoff.saturating_mul(factor).min(options.max_backoff);
     let random = RandomState::new().hash_one(attempts) as u32;
-    longest.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+    let half = longest / 2;
+    half.saturating_add(half.mul_f64(f64::from(random) / f64::from(u32::MAX)))
 }
 
 #[cfg(test)]
@@ -120,5 +121,8 @@ mod tests {
             assert!(pauses.iter().any(|pause| *pause != pauses[0]), "{pauses:?}");
         }
         assert!(pause(&options, u32::MAX) <= options.max_backoff);
+        let never =
+            RedisOptions { min_backoff: Duration::MAX, max_backoff: Duration::MAX, ..options };
+        assert!(pause(&never, u32::MAX) >= Duration::MAX / 2);
     }
 }

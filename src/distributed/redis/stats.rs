@@ -37,7 +37,8 @@ pub struct RedisStats {
     pub waiting_bytes: usize,
     /// Messages that came.
     pub received: u64,
-    /// Of these, how many were dropped because the receiver's queue was full.
+    /// Of these, how many were dropped because the receiver's queue was full, or the receiver was
+    /// dropped.
     pub overflowed: u64,
     /// Of these, how many were dropped because of [`max_payload`](super::RedisOptions::max_payload).
     pub oversized: u64,
