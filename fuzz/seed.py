@@ -58,6 +58,14 @@ def compressed(frames):
         yield bytes([16, level]) + payload[:-4]
 
 
+def envelopes():
+    records = json.loads((FUZZ / "../tests/vectors/distributed.json").read_bytes())["records"]
+    for record in records:
+        text = record.get("bytes" if record["kind"] == "envelope" else "input")
+        if text is not None:
+            yield text.encode()
+
+
 def extension_headers():
     parameters = ["", "client_max_window_bits", "client_max_window_bits=10",
                   "server_max_window_bits=15", 'server_max_window_bits="12"',
@@ -76,7 +84,8 @@ def main():
             payloads.append(payload)
             parts.append(b"\xff".join([*map(encode, header), payload]))
     corpora = {"tiers": frames, "parse": frames, "navigate": payloads, "round_trip": parts,
-               "inflate": list(compressed(frames)), "extensions": list(extension_headers())}
+               "inflate": list(compressed(frames)), "extensions": list(extension_headers()),
+               "envelope": list(envelopes())}
     for target, inputs in corpora.items():
         folder = FUZZ / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)

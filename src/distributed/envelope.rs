@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::encode;
-use super::fields::Fields;
+use super::fields::{Fields, Found};
 use super::key::Key;
 use super::message::Message;
 use super::topic::HEARTBEAT;
@@ -74,7 +74,8 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn parse_with(bytes: &'a [u8], limits: Limits) -> Result<Self, ValidationError> {
-        let fields = Fields::scan(bytes, &limits)?;
+        let mut found = Found::nothing_in(bytes);
+        let fields = Fields::scan(&mut found, &limits)?;
         fields.constant(Key::Protocol, &[PROTOCOL])?;
         fields.one(Key::Version)?;
         let kind = fields.string(Key::Type)?;

@@ -85,7 +85,18 @@ struct Entry {
     end: u128,
 }
 
-const TABLE: [Entry; SLOTS] = {
+/// The bytes of a key of each length; of a longer one, all.
+static OF_LENGTH: [u128; WORD] = {
+    let mut masks = [0; WORD];
+    let mut length = 1;
+    while length < WORD {
+        masks[length] = masks[length - 1] << 8 | 0xFF;
+        length += 1;
+    }
+    masks
+};
+
+static TABLE: [Entry; SLOTS] = {
     let mut table = [Entry { key: None, length: usize::MAX, start: 0, end: 0 }; SLOTS];
     let mut key = 0;
     while key < KEYS {
@@ -109,16 +120,13 @@ impl Key {
             return Self::escaped(&frame[place.start..place.end]);
         }
         let length = place.end - place.start;
-        let behind = if length < WORD { u128::MAX << (8 * length) } else { 0 };
-        let start = load(frame, place.start) & !behind;
+        let mask = OF_LENGTH.get(length).copied().unwrap_or(u128::MAX);
+        let start = load(frame, place.start) & mask;
         let entry = &TABLE[slot(start, length)];
-        if start != entry.start || length != entry.length {
-            return None;
-        }
-        if length > WORD && load(frame, place.end - WORD) != entry.end {
-            return None;
-        }
-        entry.key
+        let is_it = start == entry.start
+            && length == entry.length
+            && (length <= WORD || load(frame, place.end - WORD) == entry.end);
+        if is_it { entry.key } else { None }
     }
 
     #[cold]

@@ -145,7 +145,7 @@ pub enum AssignsChange<'a> {
 
 impl<'a> AssignsChange<'a> {
     /// `assigns`, or else `key` and `value`; a key that is `null` counts as missing.
-    fn from_fields(fields: &Fields<'a>) -> Result<Self, ValidationError> {
+    fn from_fields(fields: &Fields<'a, '_>) -> Result<Self, ValidationError> {
         if let Some(assigns) = fields.object(Key::Assigns)? {
             return Ok(Self::All(assigns));
         }
@@ -182,7 +182,7 @@ impl<'a> Message<'a> {
     #[inline(always)]
     pub(super) fn from_fields(
         kind: DistributedMessageType,
-        fields: &Fields<'a>,
+        fields: &Fields<'a, '_>,
     ) -> Result<Self, ValidationError> {
         use DistributedMessageType as Type;
         let user_id = || fields.string(Key::UserId);

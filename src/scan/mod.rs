@@ -112,6 +112,10 @@ pub(crate) const RECURSION_LIMIT: usize = 127;
 
 /// Who is told of the members of a root object.
 pub(crate) trait Members {
+    /// How many quotes the strings in front of the payload have, and the payload's key. Where more
+    /// follows, no more are looked for ahead; 64 are all that ever are.
+    const QUOTES_AHEAD: usize;
+
     /// The next member, with its place in the document.
     fn member(&mut self, key: Text, value: Span);
 }
@@ -120,6 +124,8 @@ pub(crate) trait Members {
 struct Ignored;
 
 impl Members for Ignored {
+    const QUOTES_AHEAD: usize = 18;
+
     fn member(&mut self, _: Text, _: Span) {}
 }
 

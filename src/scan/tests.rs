@@ -10,6 +10,8 @@ use super::{Ignored, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, 
 type Verdict = Option<Vec<(Text, Span)>>;
 
 impl Members for Vec<(Text, Span)> {
+    const QUOTES_AHEAD: usize = 18;
+
     fn member(&mut self, key: Text, value: Span) {
         self.push((key, value));
     }

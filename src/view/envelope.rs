@@ -24,6 +24,9 @@ struct Found<'a> {
 }
 
 impl scan::Members for Found<'_> {
+    /// Of four members and of the key behind them.
+    const QUOTES_AHEAD: usize = 18;
+
     #[inline(always)]
     fn member(&mut self, key: Text, value: Span) {
         if let Some(key) = Key::at(self.frame, key) {

@@ -4,7 +4,7 @@
 //! cargo run --release -- [--rounds N] [--section NAME] [--workload NAME] [--markdown-out FILE]
 //! ```
 //!
-//! `--section` takes `codec`, `fanout`, `outbox`, `cache`, `deflate` or `redis`, `--workload` the name of one row. All contenders
+//! `--section` takes `codec`, `fanout`, `outbox`, `cache`, `deflate`, `distributed` or `redis`, `--workload` the name of one row. All contenders
 //! of a row take turns in every round, so
 //! that a machine that speeds up or slows down does so for all; a time is the median of the
 //! rounds. sonic-rs picks its instruction set when it is compiled, the others when they start:
@@ -14,6 +14,7 @@ mod bench;
 mod cache;
 mod decode;
 mod deflate;
+mod distributed;
 mod encode;
 mod fanout;
 mod field;
@@ -33,7 +34,7 @@ use std::{env, fs};
 use bench::Plan;
 use report::Section;
 
-const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox|cache|deflate|redis] [--workload NAME] [--markdown-out FILE]";
+const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox|cache|deflate|distributed|redis] [--workload NAME] [--markdown-out FILE]";
 
 type Measure = fn(&Plan) -> Section;
 
@@ -51,6 +52,7 @@ const OUTBOX: &[Measure] = &[outbox::section];
 const CACHE: &[Measure] = &[cache::hits, cache::threads, roster::frames, roster::joins];
 const DEFLATE: &[Measure] =
     &[deflate::compress, deflate::recipients, deflate::inflate, deflate::bombs];
+const DISTRIBUTED: &[Measure] = &[distributed::decode, distributed::encode, distributed::relay];
 /// Only when asked for: it needs a Redis.
 const REDIS: &[Measure] = &[redis_bus::section];
 
@@ -64,7 +66,7 @@ impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
         let mut options = Self {
             plan: Plan { rounds: 51, only: None },
-            sections: [CODEC, FANOUT, OUTBOX, CACHE, DEFLATE].concat(),
+            sections: [CODEC, FANOUT, OUTBOX, CACHE, DEFLATE, DISTRIBUTED].concat(),
             markdown_out: None,
         };
         while let Some(flag) = args.next() {
@@ -76,6 +78,7 @@ impl Options {
                 "--section" if value == "outbox" => options.sections = OUTBOX.to_vec(),
                 "--section" if value == "cache" => options.sections = CACHE.to_vec(),
                 "--section" if value == "deflate" => options.sections = DEFLATE.to_vec(),
+                "--section" if value == "distributed" => options.sections = DISTRIBUTED.to_vec(),
                 "--section" if value == "redis" => options.sections = REDIS.to_vec(),
                 "--workload" => options.plan.only = Some(value),
                 "--markdown-out" => options.markdown_out = Some(value),

@@ -10,9 +10,6 @@ use crate::scan::{Members, Span, Text};
 /// Only the start of a message is looked at; an envelope is shorter.
 const WITHIN: usize = 4 * BLOCK;
 
-/// Quotes of four members and of the key behind them.
-const OF_ENVELOPE: usize = 18;
-
 /// More quotes than this are not looked for.
 const ENOUGH: usize = BLOCK;
 
@@ -36,20 +33,20 @@ impl Prefix {
     }
 }
 
-/// Passes the members in front that are strings, or objects of strings, numbers and literals, all
-/// of them compact, and tells `members` of them.
+/// Passes the members in front that are strings, numbers, literals or objects of these, all of them
+/// compact, and tells `members` of them.
 #[inline(always)]
-pub(crate) fn prefix<I: Isa>(
+pub(crate) fn prefix<I: Isa, M: Members>(
     isa: I,
     bytes: &[u8],
     max_depth: usize,
-    members: &mut impl Members,
+    members: &mut M,
 ) -> Prefix {
     let mut prefix = Prefix { end: 0, complete: false, non_ascii: 0 };
     if !bytes.starts_with(b"{\"") || max_depth < 2 {
         return prefix;
     }
-    let wanted = if bytes.len() > WITHIN { OF_ENVELOPE } else { ENOUGH };
+    let wanted = if bytes.len() > WITHIN { M::QUOTES_AHEAD } else { ENOUGH };
     let mut places = [0_u8; ENOUGH + BLOCK];
     let (mut count, mut base) = (0, 0);
     while base < bytes.len().min(WITHIN) && count < wanted {
@@ -110,13 +107,14 @@ impl Quotes<'_> {
         (*self.bytes.get(end)? == b':').then_some((key, end + 1))
     }
 
-    /// A string or a flat object; returns where it ends.
+    /// A string, a flat object, a number or a literal; returns where it ends.
     #[inline(always)]
     fn value(&mut self, start: usize) -> Option<usize> {
         match self.bytes.get(start)? {
             b'"' => self.string(start),
             b'{' => self.flat_object(start + 1),
-            _ => None,
+            b'[' => None,
+            _ => scalar_end(self.bytes, start),
         }
     }
 
