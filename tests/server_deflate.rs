@@ -96,6 +96,8 @@ fn handshakes_that_are_none() {
         ("HTTP/1.1", "HTTP/1.0", "400"),
         ("Connection: Upgrade", "Connection: keep-alive", "400"),
         ("Upgrade: websocket", "Upgrade: h2c", "400"),
+        ("Upgrade: websocket", "Upgrade: h2c, WebSocket", "101"),
+        ("Upgrade: websocket", "Upgrade: h2c\r\nAccept: text/event-stream", "200"),
         (key, "", "400"),
         (key, &key.repeat(2), "400"),
         ("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j", "400"),

@@ -69,8 +69,11 @@ pub(crate) async fn run(
                 "426" => "sec-websocket-version: 13\r\n",
                 _ => "",
             };
-            http.respond(status, headers, &format!("{status}\n")).await;
-            let _ = timeout(closing, discard(http.stream)).await;
+            let answered = async {
+                http.respond(status, headers, &format!("{status}\n")).await;
+                discard(http.stream).await
+            };
+            let _ = timeout(closing, answered).await;
         }
         Next::Request | Next::End => drop(timeout(closing, linger(http.stream)).await),
     }
@@ -86,7 +89,8 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
     Some(match (request.path, request.method) {
         (ENDPOINT, "GET") if handshake::is_upgrade(&request) => match handshake::accept(&request) {
             Ok(accepted) => {
-                http.stream.write_all(accepted.response.as_bytes()).await.ok()?;
+                let answer = http.stream.write_all(accepted.response.as_bytes());
+                in_time(server, answer).await?.ok()?;
                 Next::WebSocket { deflates: accepted.deflates }
             }
             Err(status) => Next::Refuse(status),
@@ -106,7 +110,7 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
                 server.event_streams.close(id)
             };
             let status = if found { "204 No Content" } else { "404 Not Found" };
-            let stays = http.done(status).await && request.keeps_alive();
+            let stays = in_time(server, http.done(status)).await? && request.keeps_alive();
             if stays { Next::Request } else { Next::End }
         }
         (ENDPOINT, _) => Next::Refuse("405 Method Not Allowed"),
@@ -116,7 +120,7 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
                  disconnected: {}\n",
                 server.slow_consumers.load(Ordering::Relaxed),
             );
-            http.respond("200 OK", "", &about).await;
+            in_time(server, http.respond("200 OK", "", &about)).await?;
             Next::End
         }
         _ => Next::Refuse("404 Not Found"),

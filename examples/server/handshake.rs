@@ -20,18 +20,16 @@ pub(crate) struct Accepted {
 
 /// Whether the request asks for an upgrade to WebSocket, well or badly.
 pub(crate) fn is_upgrade(request: &Request<'_>) -> bool {
-    request.headers().contains("upgrade")
+    request.has_token("upgrade", "websocket")
 }
 
-/// Accepts the request. No subprotocol is selected: no client asks for one.
+/// Accepts the request if [`is_upgrade`]. No subprotocol is selected: no client asks for one.
 ///
 /// # Errors
 /// It is no valid handshake.
 pub(crate) fn accept(request: &Request<'_>) -> Result<Accepted, Status> {
     let headers = request.headers();
-    let is_handshake = request.is_current
-        && request.has_token("upgrade", "websocket")
-        && request.has_token("connection", "upgrade");
+    let is_handshake = request.is_current && request.has_token("connection", "upgrade");
     let mut keys = headers.get_all("sec-websocket-key");
     let (Some(key), None, true) = (keys.next(), keys.next(), is_handshake) else {
         return Err("400 Bad Request");
