@@ -7,6 +7,9 @@ pub mod patterns {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 
+#[doc = include_str!("scaling.md")]
+pub mod scaling {}
+
 #[doc = include_str!("limitations.md")]
 pub mod limitations {}
 
