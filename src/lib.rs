@@ -2,7 +2,7 @@
 //!
 //! PondSocket puts channels, presence and broadcasts on a WebSocket (or on server-sent events).
 //! This crate turns received frames into borrowed views without allocating, and a broadcast into
-//! bytes once, whoever receives it. It does no I/O and knows no runtime.
+//! bytes once, whoever receives it. But for the feature `redis` it does no I/O and knows no runtime.
 //!
 //! ```
 //! use pondwire::{ClientAction, ClientMessage, Frame, uuid};

@@ -161,8 +161,8 @@ impl Inbox {
         let was_empty = state.messages.is_empty();
         let dropped = match state.messages.offer(message) {
             Offered::Queued => 0,
-            Offered::DroppedOldest(count) => count,
-            Offered::DroppedNewest => 1,
+            Offered::DroppedOldest(dropped) => dropped.len() as u64,
+            Offered::DroppedNewest(_) => 1,
         };
         if dropped > 0 {
             state.lagged += dropped;
@@ -206,7 +206,7 @@ impl Inbox {
     pub(super) fn abandon(&self, stats: &Counters) {
         let mut state = self.state.lock();
         state.abandoned = true;
-        stats.overflowed.add(state.messages.clear());
+        stats.overflowed.add(state.messages.take_all().len() as u64);
         stats.waiting.set(0, 0);
         state.news.clear();
     }

@@ -73,11 +73,12 @@ impl Outgoing {
         }
         match offered {
             Offered::Queued => Publish::Queued,
-            Offered::DroppedOldest(count) => {
+            Offered::DroppedOldest(dropped) => {
+                let count = dropped.len() as u64;
                 stats.dropped_oldest.add(count);
                 Publish::DroppedOldest(count)
             }
-            Offered::DroppedNewest => {
+            Offered::DroppedNewest(_) => {
                 stats.dropped_newest.add(1);
                 Publish::DroppedNewest
             }
@@ -104,7 +105,9 @@ impl Outgoing {
     pub(super) fn discard(&self, stats: &Counters) {
         let mut state = self.state.lock();
         state.closed = true;
-        stats.discarded.add(state.messages.clear());
+        let discarded = state.messages.take_all();
         stats.queued.set(0, 0);
+        drop(state);
+        stats.discarded.add(discarded.len() as u64);
     }
 }

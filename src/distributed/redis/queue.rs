@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::event::BusMessage;
 use super::options::{Overflow, QueueBounds};
 
-/// What became of a message that was offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What became of a message that was offered. Dropped messages are in it, to be freed outside any
+/// lock: a payload may be anybody's memory, and do anything when it goes.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Offered {
     Queued,
-    DroppedOldest(u64),
-    DroppedNewest,
+    DroppedOldest(SmallVec<[BusMessage; 1]>),
+    DroppedNewest(BusMessage),
 }
 
 pub(super) struct Queue {
@@ -38,21 +41,21 @@ impl Queue {
 
     pub(super) fn offer(&mut self, message: BusMessage) -> Offered {
         let size = message.size();
-        let mut dropped = 0;
+        let mut dropped = SmallVec::new();
         if size > self.bounds.max_bytes {
-            return Offered::DroppedNewest;
+            return Offered::DroppedNewest(message);
         }
         while self.messages.len() >= self.bounds.max_messages.max(1)
             || self.bytes + size > self.bounds.max_bytes
         {
             match self.bounds.overflow {
-                Overflow::DropOldest => dropped += u64::from(self.pop().is_some()),
-                Overflow::DropNewest => return Offered::DroppedNewest,
+                Overflow::DropOldest => dropped.extend(self.pop()),
+                Overflow::DropNewest => return Offered::DroppedNewest(message),
             }
         }
         self.bytes += size;
         self.messages.push_back(message);
-        if dropped == 0 { Offered::Queued } else { Offered::DroppedOldest(dropped) }
+        if dropped.is_empty() { Offered::Queued } else { Offered::DroppedOldest(dropped) }
     }
 
     fn pop(&mut self) -> Option<BusMessage> {
@@ -79,12 +82,10 @@ impl Queue {
         into.extend(self.messages.drain(..count));
     }
 
-    /// Drops everything; how many messages it was.
-    pub(super) fn clear(&mut self) -> u64 {
-        let count = self.messages.len() as u64;
-        self.messages = VecDeque::new();
+    /// Everything, which leaves nothing here.
+    pub(super) fn take_all(&mut self) -> VecDeque<BusMessage> {
         self.bytes = 0;
-        count
+        std::mem::take(&mut self.messages)
     }
 }
 
@@ -100,6 +101,10 @@ mod tests {
         Queue::new(QueueBounds { overflow, max_messages: 3, max_bytes: 100 })
     }
 
+    fn oldest(sizes: &[usize]) -> Offered {
+        Offered::DroppedOldest(sizes.iter().map(|&size| message(size)).collect())
+    }
+
     fn sizes(queue: &mut Queue) -> Vec<usize> {
         let mut taken = Vec::new();
         queue.take(usize::MAX, usize::MAX, &mut taken);
@@ -112,10 +117,10 @@ mod tests {
         for size in [10, 20, 30] {
             assert_eq!(queue.offer(message(size)), Offered::Queued);
         }
-        assert_eq!(queue.offer(message(40)), Offered::DroppedOldest(1));
+        assert_eq!(queue.offer(message(40)), oldest(&[10]));
         assert_eq!((queue.len(), queue.bytes()), (3, 90));
-        assert_eq!(queue.offer(message(51)), Offered::DroppedOldest(2));
-        assert_eq!(queue.offer(message(101)), Offered::DroppedNewest);
+        assert_eq!(queue.offer(message(51)), oldest(&[20, 30]));
+        assert_eq!(queue.offer(message(101)), Offered::DroppedNewest(message(101)));
         assert_eq!(sizes(&mut queue), [40, 51]);
         assert_eq!(queue.bytes(), 0);
     }
@@ -124,9 +129,9 @@ mod tests {
     fn the_new_one_goes() {
         let mut queue = queue(Overflow::DropNewest);
         assert_eq!(queue.offer(message(60)), Offered::Queued);
-        assert_eq!(queue.offer(message(41)), Offered::DroppedNewest);
+        assert_eq!(queue.offer(message(41)), Offered::DroppedNewest(message(41)));
         assert_eq!(queue.offer(message(40)), Offered::Queued);
-        assert_eq!(queue.offer(message(1)), Offered::DroppedNewest);
+        assert_eq!(queue.offer(message(1)), Offered::DroppedNewest(message(1)));
         assert_eq!(sizes(&mut queue), [60, 40]);
     }
 
@@ -144,7 +149,7 @@ mod tests {
         queue.take(10, 1, &mut taken);
         assert_eq!(taken.len(), 3);
         queue.offer(message(5));
-        assert_eq!(queue.clear(), 1);
-        assert!(queue.is_empty());
+        assert_eq!(queue.take_all(), [message(5)]);
+        assert_eq!((queue.is_empty(), queue.bytes()), (true, 0));
     }
 }
