@@ -2,9 +2,11 @@
 
 use bytes::BytesMut;
 
+mod support;
 #[path = "../examples/server/websocket_reader.rs"]
 mod websocket_reader;
 
+use support::{Random, cases, mutate};
 use websocket_reader::{Event, Fault, Kind, MaxPayload, MessageReader};
 
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
@@ -309,5 +311,52 @@ fn any_bytes_give_events_or_a_fault() {
                 assert!(payload.len() <= 200, "{event:?}");
             }
         }
+    }
+}
+
+/// A run of messages in fragments of any length, with control frames anywhere between, and what
+/// has to come of it.
+fn script(random: &mut Random) -> (Vec<u8>, Read) {
+    let (mut sent, mut expected) = (Vec::new(), Vec::new());
+    for _ in 0..random.below(6) {
+        let payload: Vec<u8> = (0..random.below(400)).map(|_| random.next() as u8).collect();
+        let is_text = random.below(2) == 0;
+        let is_compressed = random.below(3) == 0;
+        let mut first = if is_text { TEXT } else { BINARY } | if is_compressed { RSV1 } else { 0 };
+        let mut rest = &payload[..];
+        loop {
+            while random.below(3) == 0 {
+                let ping = vec![random.next() as u8; random.below(126)];
+                sent.extend(frame(FINAL | PING, &ping));
+                expected.push((Event::Ping, ping));
+                sent.extend(frame(FINAL | PONG, b"?"));
+            }
+            let (fragment, later) = rest.split_at(random.below(rest.len() + 1));
+            let is_last = later.is_empty() && random.below(2) == 0;
+            sent.extend(frame(first | if is_last { FINAL } else { 0 }, fragment));
+            if is_last {
+                break;
+            }
+            (first, rest) = (MORE, later);
+        }
+        expected.push((Event::Message(Kind { is_text, is_compressed }), payload));
+    }
+    (sent, expected)
+}
+
+#[test]
+fn any_run_of_messages_and_anything_that_becomes_of_it() {
+    let mut random = Random::from_env("websocket_reader");
+    for _ in 0..cases(20_000) {
+        let (sent, expected) = script(&mut random);
+        let step = 1 + random.below(300);
+        assert_eq!(read_in(DEFLATING, &sent, step), (expected, None));
+
+        // However it is damaged, it is read the same in any steps, and no payload is made up.
+        let damaged = mutate(&mut random, &sent);
+        let at_once = read_in(DEFLATING, &damaged, damaged.len().max(1));
+        assert_eq!(read_in(DEFLATING, &damaged, step), at_once);
+        let read: usize = at_once.0.iter().map(|(_, payload)| payload.len()).sum();
+        assert!(read <= damaged.len());
     }
 }

@@ -19,6 +19,8 @@
 //!   must stay in order with broadcasts is pushed as they are.
 //! - **One frame for many**: [`Frame::references`](crate::Frame::references) and
 //!   [`Outbox::push_from`].
+//! - **Event streams, and compression**: [`Batch::into_sse`] and, with the feature `deflate`,
+//!   `Batch::into_deflated`. The bounds count a frame's plain WebSocket form in any case.
 //! - **The end**: [`Outbox::close`] delivers what is queued; [`Outbox::control`] with a close frame
 //!   does not; dropping the reader frees everything. A push then says [`Push::Closed`].
 //!
