@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ahash::HashMap;
+use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
 use pondwire::cache::Change;
 use pondwire::{Frame, LastValue, Membership, Outbox, Payload, PresenceRoster, Room, uuid};
@@ -22,6 +22,8 @@ pub(crate) struct Channel {
     tracked: Room,
     /// The last broadcast, for late joiners.
     last: LastValue,
+    /// What events are told apart by, where only the last of each waits.
+    events: RandomState,
     state: Mutex<State>,
 }
 
@@ -55,8 +57,8 @@ impl Channel {
     pub(crate) fn new(name: &str) -> Self {
         let state = State { seats: HashMap::default(), roster: PresenceRoster::new(name) };
         let (members, tracked) = (Room::new(), Room::new());
-        let (name, last) = (name.to_owned(), LastValue::new());
-        Self { name, members, tracked, last, state: Mutex::new(state) }
+        let (name, last, events) = (name.to_owned(), LastValue::new(), RandomState::new());
+        Self { name, members, tracked, last, events, state: Mutex::new(state) }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -86,11 +88,18 @@ impl Channel {
         seat
     }
 
-    /// Sends the frame to all members, without a lock.
-    pub(crate) fn broadcast(&self, frame: &Frame) {
+    /// Sends the frame of an event to all members, without a lock. Who conflates keeps the last of
+    /// each event.
+    pub(crate) fn broadcast(&self, event: &str, frame: &Frame) {
         // First kept, then sent: see `catch_up`.
         self.last.set(frame.clone());
-        self.members.publish(frame);
+        self.members.publish_keyed(self.events.hash_one(event), frame);
+    }
+
+    /// Lets somebody hear what members hear who is no member: it has no presence, and cannot be
+    /// evicted.
+    pub(crate) fn watch(&self, outbox: &Outbox) -> Membership {
+        join(&self.members, "", outbox)
     }
 
     /// Gives a new member the channel's last broadcast, if there was one.
@@ -124,7 +133,7 @@ impl Channel {
     }
 }
 
-fn join(room: &Room, user: &UserId, outbox: &Outbox) -> Membership {
+fn join(room: &Room, user: &str, outbox: &Outbox) -> Membership {
     room.join(user, outbox.clone()).expect("the rooms of a channel are never closed")
 }
 

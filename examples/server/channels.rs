@@ -39,6 +39,10 @@ impl Channels {
         (channel, seat)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
     /// Forgets the channel when nobody is left in it; another of the same name stays.
     pub(crate) fn close_if_empty(&self, channel: &Arc<Channel>) {
         let mut table = self.table.lock();

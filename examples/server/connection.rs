@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pondwire::Limits;
@@ -14,10 +13,13 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::http::{Http, Request, Status};
+use super::metrics::Metrics;
 use super::websocket::WebSocket;
 use super::{Server, event_stream, handshake};
 
 const ENDPOINT: &str = "/api/socket";
+
+const PAGE: &str = include_str!("page.html");
 
 /// How long a client that was told to close must have sent nothing to be taken to be done.
 const QUIET: Duration = Duration::from_millis(300);
@@ -115,12 +117,11 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
         }
         (ENDPOINT, _) => Next::Refuse("405 Method Not Allowed"),
         ("/", "GET") => {
-            let about = format!(
-                "pondwire's example server: PondSocket on {ENDPOINT}, slow consumers \
-                 disconnected: {}\n",
-                server.slow_consumers.load(Ordering::Relaxed),
-            );
-            in_time(server, http.respond("200 OK", "", &about)).await?;
+            in_time(server, http.page(PAGE)).await?;
+            Next::End
+        }
+        ("/metrics", "GET") => {
+            in_time(server, http.respond("200 OK", "", &Metrics::text(server))).await?;
             Next::End
         }
         _ => Next::Refuse("404 Not Found"),

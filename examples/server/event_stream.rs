@@ -6,7 +6,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use ahash::HashMap;
 use parking_lot::Mutex;
@@ -19,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::Server;
 use super::channel::UserId;
 use super::connection::linger;
+use super::metrics::Metrics;
 use super::user::User;
 
 /// The streams there are, by connection id.
@@ -54,6 +54,10 @@ impl EventStreams {
         true
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
     /// Lets the client leave its channels; the stream ends once it has been sent what waits.
     /// `false` when there is no such stream.
     pub(crate) fn close(&self, id: &str) -> bool {
@@ -72,6 +76,7 @@ pub(crate) async fn run(
     stopped: impl Future<Output = ()>,
 ) {
     let (user, mut queue) = User::connect(Arc::clone(&server));
+    let _counted = Metrics::count(&server, user.outbox());
     let id = Arc::clone(user.id());
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
@@ -101,9 +106,7 @@ pub(crate) async fn run(
         () = stopped => false,
     };
     server.event_streams.close(&id);
-    if queue.closed().is_some_and(|reason| reason.is_too_slow()) {
-        server.slow_consumers.fetch_add(1, Ordering::Relaxed);
-    } else if is_over {
+    if is_over && !queue.closed().is_some_and(|reason| reason.is_too_slow()) {
         // The connection is over either way, and there is nobody left to tell.
         let _ = timeout(server.times.closing, linger(stream)).await;
     }

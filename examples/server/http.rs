@@ -94,11 +94,22 @@ impl Http {
         self.stream.write_all(response.as_bytes()).await.is_ok()
     }
 
+    /// Answers the request with a page, which may load nothing from elsewhere.
+    pub(crate) async fn page(&mut self, html: &str) {
+        let headers = "content-security-policy: default-src 'self' 'unsafe-inline' data:\r\n\
+                       cache-control: no-cache\r\n";
+        self.end("200 OK", headers, "text/html", html).await;
+    }
+
     /// Answers the request, the last of the connection. `headers` end with a line end each.
     pub(crate) async fn respond(&mut self, status: Status, headers: &str, text: &str) {
+        self.end(status, headers, "text/plain", text).await;
+    }
+
+    async fn end(&mut self, status: Status, headers: &str, kind: &str, text: &str) {
         let length = text.len();
         let response = format!(
-            "HTTP/1.1 {status}\r\n{headers}content-type: text/plain; charset=utf-8\r\n\
+            "HTTP/1.1 {status}\r\n{headers}content-type: {kind}; charset=utf-8\r\n\
              content-length: {length}\r\nconnection: close\r\n\r\n{text}"
         );
         // There is nobody to tell when it fails.

@@ -6,8 +6,10 @@
 //! message and close it. Channels are `/chat/:id`; a join with `{"deny":true}` is declined,
 //! one with `{"last":true}` is followed by the channel's last broadcast.
 //! The event `echo` is answered to its sender; `track`, `update` and `untrack` set the sender's
-//! presence; `evict` with `{"id":…,"reason":…}` removes a user; every other event goes to all
-//! members, the sender included.
+//! presence; `evict` with `{"id":…,"reason":…}` removes a user; `simulate` with
+//! `{"viewers":1000,"slow":true}` brings members that the server plays itself; every other event goes
+//! to all members, the sender included. A page to try it is at `/`, counters for
+//! Prometheus are at `/metrics`.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -16,6 +18,8 @@
 //! | `websocket`, `websocket_reader` | one WebSocket, and how it ends; its frames read |
 //! | `event_stream` | one event stream, and the messages that come beside it |
 //! | `user` | what a client's messages mean, however they came |
+//! | `page.html`, `simulation` | the page at `/`; the crowd that it asks for |
+//! | `metrics` | counters of all connections |
 //! | `channel`, `channels` | the members of a channel and their presence; the channels there are |
 
 use std::future::Future;
@@ -36,6 +40,8 @@ mod connection;
 mod event_stream;
 mod handshake;
 mod http;
+mod metrics;
+mod simulation;
 mod user;
 mod websocket;
 mod websocket_reader;
@@ -44,8 +50,9 @@ mod websocket_reader;
 pub(crate) struct Server {
     channels: channels::Channels,
     event_streams: event_stream::EventStreams,
-    /// How many connections were closed because they did not read fast enough.
-    slow_consumers: AtomicUsize,
+    metrics: metrics::Metrics,
+    /// How many viewers are simulated, in all channels.
+    simulated: AtomicUsize,
     times: Times,
 }
 
@@ -132,7 +139,8 @@ pub(crate) async fn serve(listener: TcpListener, times: Times, stop: impl Future
     let server = Arc::new(Server {
         channels: channels::Channels::default(),
         event_streams: event_stream::EventStreams::default(),
-        slow_consumers: AtomicUsize::new(0),
+        metrics: metrics::Metrics::default(),
+        simulated: AtomicUsize::new(0),
         times,
     });
     let stopping = watch::Sender::new(false);

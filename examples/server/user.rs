@@ -11,6 +11,7 @@ use pondwire::{
 
 use super::Server;
 use super::channel::{Channel, Member, Seat, UserId};
+use super::simulation::{MOST, Simulation};
 
 /// How long a channel's name may be, in bytes: it is kept for as long as the channel.
 const MAX_NAME: usize = 256;
@@ -39,6 +40,7 @@ pub(crate) struct User {
     server: Arc<Server>,
     /// The channels it joined, by name. It may have been evicted since: the seat knows.
     joined: HashMap<String, (Arc<Channel>, Seat)>,
+    simulation: Option<Simulation>,
 }
 
 impl User {
@@ -48,7 +50,7 @@ impl User {
         let (outbox, queue) = Outbox::new(WAITING);
         let id = UserId::from(&*uuid());
         outbox.reply(Frame::connect(&uuid(), &id, &id));
-        (Self { id, outbox, server, joined: HashMap::default() }, queue)
+        (Self { id, outbox, server, joined: HashMap::default(), simulation: None }, queue)
     }
 
     /// Which nobody can guess: it has 122 random bits.
@@ -71,6 +73,7 @@ impl User {
     /// # Errors
     /// It is no message, did no harm, and may be [refused](Self::refuse_malformed).
     pub(crate) fn receive(&mut self, frame: &[u8]) -> Result<(), ValidationError> {
+        self.server.metrics.received(frame);
         let message = ClientMessage::parse(frame)?;
         self.obey(&message);
         Ok(())
@@ -78,6 +81,7 @@ impl User {
 
     /// Answers what was no message.
     pub(crate) fn refuse_malformed(&self, error: &ValidationError) {
+        self.server.metrics.malformed(error);
         self.reply(Frame::invalid_message(error));
     }
 
@@ -148,7 +152,7 @@ impl User {
         }
     }
 
-    fn event(&self, message: &ClientMessage<'_>) {
+    fn event(&mut self, message: &ClientMessage<'_>) {
         let (name, request_id) = (message.channel_name(), message.request_id());
         let Some((channel, seat)) = self.joined.get(name) else {
             return self.not_joined(message);
@@ -163,10 +167,30 @@ impl User {
                 Some(member) => self.change(channel, member, message),
                 None => self.not_joined(message),
             },
+            "simulate" => {
+                let (channel, seat) = (Arc::clone(channel), seat.clone());
+                self.simulate(&channel, seat, message);
+            }
             event => {
-                channel.broadcast(&Frame::broadcast(name, event, &uuid(), message.payload()));
+                let frame = Frame::broadcast(name, event, &uuid(), message.payload());
+                channel.broadcast(event, &frame);
             }
         }
+    }
+
+    /// Replaces the user's crowd by one of the payload's `viewers`, with slow readers if it says so.
+    fn simulate(&mut self, channel: &Arc<Channel>, seat: Seat, message: &ClientMessage<'_>) {
+        let viewers = message.payload().get("viewers").and_then(|viewers| viewers.as_u64());
+        let viewers = viewers.map_or(0, |viewers| viewers.min(MOST as u64) as usize);
+        let slow = is_set(message, "slow");
+        let told = self.outbox.clone();
+        // The old one goes in any case.
+        self.simulation = None;
+        let started = Simulation::start(&self.server, channel, seat, viewers, slow, told);
+        if started.is_none() {
+            self.reply(Frame::refuse(message.request_id(), 429, "Too many viewers"));
+        }
+        self.simulation = started;
     }
 
     fn not_joined(&self, message: &ClientMessage<'_>) {

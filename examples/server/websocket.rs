@@ -6,7 +6,6 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use pondwire::deflate::Inflater;
 use pondwire::outbox::Batch;
@@ -18,6 +17,7 @@ use tokio::time::timeout;
 use super::Server;
 use super::connection::{discard, linger};
 use super::http::Http;
+use super::metrics::Metrics;
 use super::user::User;
 use super::websocket_reader::{Event, Fault, Kind, MaxPayload, MessageReader};
 
@@ -64,13 +64,11 @@ impl WebSocket {
     pub(crate) async fn run(mut self, stopped: impl Future<Output = ()>) {
         let server = Arc::clone(&self.server);
         let (mut user, mut queue) = User::connect(Arc::clone(&server));
+        let _counted = Metrics::count(&server, user.outbox());
         let aborted = queue.aborted();
         let mut ending = pin!(async {
             tokio::select! {
-                _ = aborted => {
-                    server.slow_consumers.fetch_add(1, Ordering::Relaxed);
-                    End::TooSlow
-                }
+                _ = aborted => End::TooSlow,
                 () = stopped => End::Stopping,
             }
         });
