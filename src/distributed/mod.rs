@@ -8,6 +8,8 @@
 //!   which there are 13, if the node is to act upon it. An event for the users of this node becomes
 //!   a [`Frame`](crate::Frame) by [`UserMessage::frame`], its payload copied and never decoded.
 //! - [`Origin::encode`] writes a message, ready to be published.
+//! - [`Cluster`] keeps what others tell: who is in which channel on which node, and who is present.
+//!   It answers their questions, finds nodes dead, and says what the server is to do.
 //!
 //! With feature `redis`, the module `redis` is the bus itself.
 //!
@@ -39,6 +41,7 @@
 //! # Ok::<(), pondwire::ValidationError>(())
 //! ```
 
+mod cluster;
 mod encode;
 mod envelope;
 mod fields;
@@ -50,6 +53,9 @@ pub mod redis;
 mod topic;
 mod users;
 
+pub use cluster::{
+    Channel, Cluster, ClusterLimits, ClusterOptions, ClusterStats, Effect, GetId, RemoteUser,
+};
 pub use envelope::{Envelope, Ignored, Origin};
 pub use message::{AssignsChange, CHANNEL_SENDER, Message, UserMessage};
 pub use recipients::{Recipients, UserIds};

@@ -77,6 +77,16 @@ impl<'a> Payload<'a> {
         Self { json: &text[span.start..span.end], newlines: span.newlines, deep: span.deep }
     }
 
+    /// An object that was a payload before, is on one line, and is `deep` if that was.
+    pub(crate) const fn kept(json: &'a str, deep: bool) -> Self {
+        Self { json, newlines: false, deep }
+    }
+
+    /// Whether it nests deeper than any decoder goes.
+    pub(crate) const fn is_deep(&self) -> bool {
+        self.deep
+    }
+
     /// The object that `item` is, a part of this payload.
     pub(crate) fn part(self, item: Range<usize>) -> Self {
         let json = &self.json[item];

@@ -1,0 +1,216 @@
+//! What other nodes say.
+
+use std::time::Instant;
+
+use super::Cluster;
+use super::effect::{Channel, Effect, RemoteUser};
+use super::kept::Kept;
+use super::nodes::{Heard, NodeIndex};
+use super::state::News;
+use crate::distributed::{AssignsChange, Envelope, Message, Users};
+use crate::error::ValidationError;
+use crate::payload::Payload;
+
+impl Cluster {
+    /// A message came by a topic of the bus. What is not for this node is passed over: its own, one
+    /// about a channel in which it has nobody, an unknown type.
+    ///
+    /// # Errors
+    /// It is no envelope within the limits; see [`Envelope::parse`]. It is counted, and nothing else
+    /// happens.
+    pub fn receive(
+        &mut self,
+        topic: &str,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Result<(), ValidationError> {
+        let envelope = match Envelope::parse_with(bytes, self.options.message_limits) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                self.nodes.stats.malformed += 1;
+                return Err(error);
+            }
+        };
+        if envelope.source_node_id() == self.outgoing.node_id() {
+            return Ok(());
+        }
+        let node = match self.nodes.heard(envelope.source_node_id(), now) {
+            Heard::Known(node) => Some(node),
+            Heard::Returned(node) => {
+                // Whom it has was dropped, and it may not know.
+                self.channels.values_mut().for_each(|state| state.ask = true);
+                self.next_heartbeat = self.next_heartbeat.min(now);
+                Some(node)
+            }
+            Heard::Refused => None,
+        };
+        // A heartbeat has said all by its envelope; its topic is no channel's.
+        let Some((channel, _)) = self.channels.get_key_value(topic) else { return Ok(()) };
+        let channel = channel.clone();
+        if let Ok(message) = envelope.accept(self.outgoing.node_id(), channel.name()) {
+            self.apply(&channel, node, message, now);
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        channel: &Channel,
+        node: Option<NodeIndex>,
+        message: &Message<'_>,
+        now: Instant,
+    ) {
+        // What needs nothing to be kept goes for any node.
+        match message {
+            Message::UserMessage(message) => self.outgoing.push(Effect::Deliver {
+                channel: channel.clone(),
+                frame: message.frame(channel.name()),
+                receivers: message.recipients.to_receivers().into_owned(),
+                from_user_id: (&*message.from_user_id).into(),
+            }),
+            Message::StateRequest { .. } => self.answer(channel, now),
+            Message::EvictUser { user_id, reason } if self.has(channel, user_id) => {
+                let (user_id, reason) = ((&**user_id).into(), (&**reason).into());
+                self.outgoing.push(Effect::Evict { channel: channel.clone(), user_id, reason });
+            }
+            Message::UserRemove { user_id } if self.has(channel, user_id) => {
+                let user_id = (&**user_id).into();
+                self.outgoing.push(Effect::Remove { channel: channel.clone(), user_id });
+            }
+            Message::UserGetRequest { user_id, request_id, .. } => {
+                self.answer_get(channel, user_id, request_id, now);
+            }
+            _ => {}
+        }
+        let Some(node) = node else { return };
+        match message {
+            Message::StateResponse { users } => self.learn(channel, node, *users),
+            Message::UserJoined { user_id, presence, assigns } => {
+                let presence = Some(tracked(*presence));
+                let news = News { assigns: Some(*assigns), presence, hearsay: false };
+                self.tell(channel, node, user_id, &news);
+            }
+            Message::UserLeft { user_id } => {
+                if let Some(state) = self.channels.get_mut(channel) {
+                    state.gone(&mut self.nodes, node, user_id);
+                }
+                self.show(channel, [&**user_id]);
+            }
+            Message::PresenceUpdate { user_id, presence } => {
+                let news = News { assigns: None, presence: Some(Some(*presence)), hearsay: false };
+                self.tell(channel, node, user_id, &news);
+            }
+            Message::PresenceRemoved { user_id } => {
+                let news = News { assigns: None, presence: Some(None), hearsay: false };
+                self.tell(channel, node, user_id, &news);
+            }
+            Message::AssignsUpdate { user_id, change } => {
+                self.change_assigns(channel, node, user_id, change);
+            }
+            Message::UserGetResponse { request_id, assigns, presence, .. } => {
+                self.got(channel, node, request_id, *assigns, *presence);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether this node has the user.
+    fn has(&self, channel: &Channel, user_id: &str) -> bool {
+        let state = self.channels.get(channel);
+        state.is_some_and(|state| state.entry(NodeIndex::OWN, user_id).is_some())
+    }
+
+    fn tell(&mut self, channel: &Channel, node: NodeIndex, user_id: &str, news: &News<'_>) {
+        if let Some(state) = self.channels.get_mut(channel) {
+            state.tell(&mut self.nodes, node, user_id, news);
+        }
+        self.show(channel, [user_id]);
+    }
+
+    /// All users that a node has, or in JavaScript that it knows of.
+    fn learn(&mut self, channel: &Channel, node: NodeIndex, users: Users<'_>) {
+        let Some(state) = self.channels.get_mut(channel) else { return };
+        let before = state.last_change();
+        let mut changed = false;
+        for user in users.iter() {
+            let known = state.entry(node, &user.id);
+            let presence = match known.is_some_and(|entry| entry.is_tracked_as_empty()) {
+                true => Some(user.presence),
+                false => tracked(user.presence),
+            };
+            let assigns = Some(user.assigns);
+            let news = News { assigns, presence: Some(presence), hearsay: true };
+            state.tell(&mut self.nodes, node, &user.id, &news);
+            changed |= state.show(&user.id);
+        }
+        for user_id in state.users_of(node, |entry| entry.is_older_than(before)) {
+            state.forget(&mut self.nodes, node, &user_id);
+            changed |= state.show(&user_id);
+        }
+        if changed {
+            self.send_presence(channel);
+        }
+    }
+
+    fn change_assigns(
+        &mut self,
+        channel: &Channel,
+        node: NodeIndex,
+        user_id: &str,
+        change: &AssignsChange<'_>,
+    ) {
+        let Some(state) = self.channels.get(channel) else { return };
+        let merged;
+        let assigns = match change {
+            AssignsChange::All(assigns) => *assigns,
+            AssignsChange::One { key, value } => {
+                let known = state.entry(node, user_id).map(|entry| &entry.assigns);
+                merged = match known {
+                    Some(assigns) => assigns.with(key, *value),
+                    None => Kept::new(Payload::EMPTY).with(key, *value),
+                };
+                merged.payload()
+            }
+        };
+        let news = News { assigns: Some(assigns), presence: None, hearsay: false };
+        self.tell(channel, node, user_id, &news);
+    }
+
+    fn answer_get(&mut self, channel: &Channel, user_id: &str, request_id: &str, now: Instant) {
+        let Some(state) = self.channels.get(channel) else { return };
+        let Some(entry) = state.entry(NodeIndex::OWN, user_id) else { return };
+        let user = super::user_state(user_id, entry);
+        let message = Message::UserGetResponse {
+            user_id: user_id.into(),
+            request_id: request_id.into(),
+            assigns: user.assigns,
+            presence: user.presence,
+        };
+        self.outgoing.publish(channel, now, &message);
+    }
+
+    fn got(
+        &mut self,
+        channel: &Channel,
+        node: NodeIndex,
+        request_id: &str,
+        assigns: Payload<'_>,
+        presence: Payload<'_>,
+    ) {
+        if self.gets.get(request_id).is_none_or(|get| get.channel != *channel) {
+            return;
+        }
+        let Some(get) = self.gets.remove(request_id) else { return };
+        let user = RemoteUser {
+            node_id: self.nodes.id(node).unwrap_or_default().into(),
+            assigns: assigns.as_str().into(),
+            presence: presence.as_str().into(),
+        };
+        self.outgoing.push(Effect::User { get: get.id, user: Some(user) });
+    }
+}
+
+/// A presence of `{}` is none, where there is no other way to say so.
+fn tracked(presence: Payload<'_>) -> Option<Payload<'_>> {
+    Some(presence).filter(|presence| presence.members().next().is_some())
+}

@@ -1,0 +1,250 @@
+//! What happens on this node, and what the others are told of it.
+
+use std::collections::hash_map::Entry as Place;
+use std::time::Instant;
+
+use super::effect::{Channel, Effect, GetId};
+use super::nodes::NodeIndex;
+use super::state::{News, State};
+use super::{Cluster, Get};
+use crate::distributed::{AssignsChange, Message};
+use crate::payload::Payload;
+
+/// Questions that may wait at once.
+const MAX_GETS: usize = 4096;
+
+/// Channels that were left lately and are remembered.
+const MAX_LEFT: usize = 4096;
+
+impl Cluster {
+    /// A user joined a channel on this node: the others are told. False, and nothing happens, when it
+    /// is there already.
+    pub fn join(
+        &mut self,
+        channel: &Channel,
+        user_id: &str,
+        assigns: Payload<'_>,
+        now: Instant,
+    ) -> bool {
+        let state = match self.channels.entry(channel.clone()) {
+            Place::Occupied(place) => place.into_mut(),
+            Place::Vacant(place) => {
+                self.outgoing.push(Effect::Subscribe(channel.clone()));
+                self.left.retain(|(left, _)| left != channel);
+                place.insert(State::new(channel.name()))
+            }
+        };
+        if state.entry(NodeIndex::OWN, user_id).is_some() {
+            return false;
+        }
+        let news = News { assigns: Some(assigns), presence: Some(None), hearsay: false };
+        state.tell(&mut self.nodes, NodeIndex::OWN, user_id, &news);
+        let presence = Payload::EMPTY;
+        let message = Message::UserJoined { user_id: user_id.into(), presence, assigns };
+        self.outgoing.publish(channel, now, &message);
+        true
+    }
+
+    /// The bus delivers the channel's topic from now on: asks the other nodes whom they have there.
+    /// Nothing happens when this node has nobody there any more.
+    pub fn subscribed(&mut self, channel: &Channel, now: Instant) {
+        if self.channels.contains_key(channel) {
+            self.ask(channel, now);
+        }
+    }
+
+    pub(super) fn ask(&mut self, channel: &Channel, now: Instant) {
+        let from_node = self.outgoing.node_id().to_owned().into();
+        self.outgoing.publish(channel, now, &Message::StateRequest { from_node });
+    }
+
+    /// A user left a channel on this node, evicted or not: the others are told. False when it was not
+    /// there.
+    pub fn leave(&mut self, channel: &Channel, user_id: &str, now: Instant) -> bool {
+        let Some(state) = self.channels.get_mut(channel) else { return false };
+        let Some(entry) = state.entry(NodeIndex::OWN, user_id) else { return false };
+        let had_presence = entry.presence.is_some();
+        state.gone(&mut self.nodes, NodeIndex::OWN, user_id);
+        if had_presence {
+            // Some nodes end a presence for nothing else.
+            let message = Message::PresenceRemoved { user_id: user_id.into() };
+            self.outgoing.publish(channel, now, &message);
+        }
+        self.outgoing.publish(channel, now, &Message::UserLeft { user_id: user_id.into() });
+        self.show(channel, [user_id]);
+        if self.channels.get(channel).is_some_and(|state| state.local == 0) {
+            self.drop_channel(channel, now);
+        }
+        true
+    }
+
+    fn drop_channel(&mut self, channel: &Channel, now: Instant) {
+        if let Some(state) = self.channels.remove(channel) {
+            state.release(&mut self.nodes);
+        }
+        self.outgoing.push(Effect::Unsubscribe(channel.clone()));
+        self.forget_left(now);
+        if self.left.len() == MAX_LEFT {
+            self.left.pop_front();
+        }
+        self.left.push_back((channel.clone(), now));
+    }
+
+    /// Nodes that heard nothing for so long have dropped our users anyway, some a little late.
+    fn forget_left(&mut self, now: Instant) {
+        let kept = 2 * self.options.expire_after;
+        self.left.retain(|(_, when)| now.saturating_duration_since(*when) < kept);
+    }
+
+    /// Gives a user of this node another presence. False when it is not there.
+    pub fn set_presence(
+        &mut self,
+        channel: &Channel,
+        user_id: &str,
+        presence: Payload<'_>,
+        now: Instant,
+    ) -> bool {
+        let news = News { assigns: None, presence: Some(Some(presence)), hearsay: false };
+        let message = Message::PresenceUpdate { user_id: user_id.into(), presence };
+        self.tell_own(channel, user_id, &news, &message, now)
+    }
+
+    /// Ends the presence of a user of this node. False when it is not there or has none.
+    pub fn remove_presence(&mut self, channel: &Channel, user_id: &str, now: Instant) -> bool {
+        let state = self.channels.get(channel);
+        let entry = state.and_then(|state| state.entry(NodeIndex::OWN, user_id));
+        if entry.is_none_or(|entry| entry.presence.is_none()) {
+            return false;
+        }
+        let news = News { assigns: None, presence: Some(None), hearsay: false };
+        let message = Message::PresenceRemoved { user_id: user_id.into() };
+        self.tell_own(channel, user_id, &news, &message, now)
+    }
+
+    /// Gives a user of this node other assigns, all of them. False when it is not there.
+    pub fn set_assigns(
+        &mut self,
+        channel: &Channel,
+        user_id: &str,
+        assigns: Payload<'_>,
+        now: Instant,
+    ) -> bool {
+        let news = News { assigns: Some(assigns), presence: None, hearsay: false };
+        let change = AssignsChange::All(assigns);
+        let message = Message::AssignsUpdate { user_id: user_id.into(), change };
+        self.tell_own(channel, user_id, &news, &message, now)
+    }
+
+    fn tell_own(
+        &mut self,
+        channel: &Channel,
+        user_id: &str,
+        news: &News<'_>,
+        message: &Message<'_>,
+        now: Instant,
+    ) -> bool {
+        let Some(state) = self.channels.get_mut(channel) else { return false };
+        if state.entry(NodeIndex::OWN, user_id).is_none() {
+            return false;
+        }
+        state.tell(&mut self.nodes, NodeIndex::OWN, user_id, news);
+        self.outgoing.publish(channel, now, message);
+        self.show(channel, [user_id]);
+        true
+    }
+
+    /// Asks the node that has a user to evict it, giving it a `reason` to read.
+    pub fn evict_elsewhere(
+        &mut self,
+        channel: &Channel,
+        user_id: &str,
+        reason: &str,
+        now: Instant,
+    ) {
+        let message = Message::EvictUser { user_id: user_id.into(), reason: reason.into() };
+        self.outgoing.publish(channel, now, &message);
+    }
+
+    /// Asks the node that has a user to remove it.
+    pub fn remove_elsewhere(&mut self, channel: &Channel, user_id: &str, now: Instant) {
+        let message = Message::UserRemove { user_id: user_id.into() };
+        self.outgoing.publish(channel, now, &message);
+    }
+
+    /// Asks the node that has a user what it knows of it; [`Effect::User`] has the answer, or none
+    /// after 0.5 s. The answer comes by the channel's topic: to a node that has users there.
+    ///
+    /// `None` when 4,096 questions wait already.
+    pub fn get_user(&mut self, channel: &Channel, user_id: &str, now: Instant) -> Option<GetId> {
+        if self.gets.len() >= MAX_GETS {
+            return None;
+        }
+        self.next_get += 1;
+        let id = GetId(self.next_get);
+        let request_id = self.outgoing.fresh_id();
+        let message = Message::UserGetRequest {
+            user_id: user_id.into(),
+            request_id: (&*request_id).into(),
+            from_node: self.outgoing.node_id().to_owned().into(),
+        };
+        self.outgoing.publish(channel, now, &message);
+        let deadline = now + self.options.get_timeout;
+        self.gets.insert(request_id, Get { id, channel: channel.clone(), deadline });
+        Some(id)
+    }
+
+    /// Messages were lost, ours or theirs: tells the others whom this node has and asks whom they
+    /// have, in every channel. Whom none has named [in time](super::ClusterOptions::answer_within)
+    /// is forgotten then. Call it when the bus says that it has its subscription again, or that it
+    /// dropped anything; after all that came before.
+    pub fn resync(&mut self, now: Instant) {
+        let channels: Vec<Channel> = self.channels.keys().cloned().collect();
+        for channel in &channels {
+            if let Some(state) = self.channels.get_mut(channel) {
+                state.doubt();
+                state.ask = false;
+            }
+            self.answer(channel, now);
+            self.ask(channel, now);
+        }
+        self.forget_left(now);
+        for (channel, _) in &self.left {
+            let message = Message::StateResponse { users: (&[][..]).into() };
+            self.outgoing.publish(channel, now, &message);
+        }
+        self.outgoing.publish_heartbeat(now);
+        self.doubt_until = Some(now + self.options.answer_within);
+    }
+
+    /// Tells whom this node has in a channel.
+    pub(super) fn answer(&mut self, channel: &Channel, now: Instant) {
+        let Some(state) = self.channels.get(channel) else { return };
+        let own = state.entries().filter(|(_, entry)| entry.node == NodeIndex::OWN);
+        let users: Vec<_> = own.map(|(id, entry)| super::user_state(id, entry)).collect();
+        let message = Message::StateResponse { users: users[..].into() };
+        self.outgoing.publish(channel, now, &message);
+    }
+
+    /// Brings the presence list of a channel up to date with these users, and sends it if it changed.
+    pub(super) fn show<'u>(
+        &mut self,
+        channel: &Channel,
+        user_ids: impl IntoIterator<Item = &'u str>,
+    ) {
+        let Some(state) = self.channels.get_mut(channel) else { return };
+        let changed = user_ids.into_iter().fold(false, |changed, id| state.show(id) | changed);
+        if changed {
+            self.send_presence(channel);
+        }
+    }
+
+    pub(super) fn send_presence(&mut self, channel: &Channel) {
+        let Some(state) = self.channels.get_mut(channel) else { return };
+        if state.local == 0 {
+            return;
+        }
+        if let Some(frame) = state.roster.frame(&self.outgoing.fresh_id()) {
+            self.outgoing.push(Effect::Presence { channel: channel.clone(), frame });
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The state of a node in a cluster: who is in its channels on other nodes, and which nodes live.
+
+mod effect;
+mod incoming;
+mod kept;
+mod local;
+mod nodes;
+mod outgoing;
+mod state;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+pub use effect::{Channel, Effect, GetId, RemoteUser};
+pub use nodes::{ClusterLimits, ClusterStats};
+
+use super::{Topics, UserState};
+use crate::limits::Limits;
+use crate::payload::Payload;
+use nodes::Nodes;
+use outgoing::Outgoing;
+use state::{Entry, State};
+
+/// How a [`Cluster`] behaves. The default is what every implementation does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterOptions {
+    /// The names of topics.
+    pub topics: Topics,
+    /// How often this node says that it is alive. By default every 30 s.
+    pub heartbeat_every: Duration,
+    /// After how long without any message a node is taken for dead. By default 90 s.
+    pub expire_after: Duration,
+    /// How long [`Cluster::get_user`] waits. By default 0.5 s.
+    pub get_timeout: Duration,
+    /// How long nodes have to answer after a [`resync`](Cluster::resync), before whom they have not
+    /// named is forgotten. By default 5 s.
+    pub answer_within: Duration,
+    /// What other nodes may make this one keep.
+    pub limits: ClusterLimits,
+    /// What a message may measure. By default 16 MiB: a client's largest frame and its envelope, or
+    /// the list of some 100,000 users.
+    pub message_limits: Limits,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            topics: Topics::default(),
+            heartbeat_every: Duration::from_secs(30),
+            expire_after: Duration::from_secs(90),
+            get_timeout: Duration::from_millis(500),
+            answer_within: Duration::from_secs(5),
+            limits: ClusterLimits::default(),
+            message_limits: Limits { max_bytes: 16 << 20, ..Limits::default() },
+        }
+    }
+}
+
+/// One node's part in a cluster: its users in each channel, those of other nodes as they tell of
+/// them, and the presence list of both. It does no I/O and knows no clock.
+///
+/// Tell it what happens here ([`join`](Self::join), [`leave`](Self::leave), …) and what a bus
+/// received ([`receive`](Self::receive)), call [`tick`](Self::tick) when [`due`](Self::due) says, and
+/// after each of these do what [`poll`](Self::poll) gives, until it gives nothing more. Events that
+/// users send need it only on the side that receives them: publish them by
+/// [`Origin::encode`](super::Origin::encode) and never wait for a lock.
+///
+/// - A node is known by the id in its envelopes, `sourceNodeId`, alone. Any message of it is a sign
+///   of life; after 90 s without one its users are dropped. If it comes back, it is asked for them.
+/// - A list of users (`STATE_RESPONSE`) is the truth about the node that sent it: who is not in it
+///   is dropped. JavaScript nodes list those of others too; whom a node has only listed is dropped
+///   with the user that another node had by that id, and the others are asked again.
+/// - When messages were lost, [`resync`](Self::resync).
+/// - Presence lists show a user once, as the node has it that told of it last.
+///
+/// What other nodes make it keep is bounded by [`ClusterLimits`]; [`stats`](Self::stats) counts what
+/// was refused. Its own users are the server's to limit.
+///
+/// ```
+/// use std::time::Instant;
+/// use pondwire::Payload;
+/// use pondwire::distributed::{Cluster, ClusterOptions, Effect};
+///
+/// let now = Instant::now();
+/// let node = |id| Cluster::new(id, ClusterOptions::default(), now, 1_795_410_477_000);
+/// let (mut a, mut b) = (node("a"), node("b"));
+/// let chat = a.channel("/api/socket", "/chat/42");
+/// b.join(&chat, "bob", Payload::EMPTY, now);
+/// while b.poll().is_some() {} // nobody listens yet
+///
+/// a.join(&chat, "ann", Payload::EMPTY, now);
+/// assert_eq!(a.poll(), Some(Effect::Subscribe(chat.clone())));
+/// a.subscribed(&chat, now); // asks the others
+/// # let mut delivered = 0;
+/// while let Some(effect) = a.poll() {
+///     let Effect::Publish { topic, bytes } = effect else { continue };
+///     b.receive(&topic, &bytes, now)?;
+///     while let Some(Effect::Publish { topic, bytes }) = b.poll() {
+///         a.receive(&topic, &bytes, now)?;
+///         # delivered += 1;
+///     }
+/// }
+/// # assert_eq!(delivered, 1);
+/// let nodes = a.users(&chat).map(|(node, user)| (node.unwrap_or("here").to_owned(), user.id.into_owned()));
+/// let mut nodes: Vec<_> = nodes.collect();
+/// nodes.sort();
+/// assert_eq!(nodes, [("b".into(), "bob".into()), ("here".into(), "ann".into())]);
+/// # Ok::<(), pondwire::ValidationError>(())
+/// ```
+pub struct Cluster {
+    options: ClusterOptions,
+    nodes: Nodes,
+    channels: HashMap<Channel, State, ahash::RandomState>,
+    outgoing: Outgoing,
+    next_heartbeat: Instant,
+    gets: HashMap<String, Get, ahash::RandomState>,
+    next_get: u64,
+    /// Channels that the last user left, and when: nobody would say so again if that got lost.
+    left: VecDeque<(Channel, Instant)>,
+    /// When to forget whom nobody has confirmed.
+    doubt_until: Option<Instant>,
+}
+
+/// A question that waits for its answer.
+struct Get {
+    id: GetId,
+    channel: Channel,
+    deadline: Instant,
+}
+
+impl Cluster {
+    /// A node alone. `node_id` must be another one on every node; `now` and `unix_ms`, milliseconds
+    /// since 1970, are the same moment by two clocks: messages carry the second. The first heartbeat
+    /// is due at once.
+    #[must_use]
+    pub fn new(node_id: &str, options: ClusterOptions, now: Instant, unix_ms: u64) -> Self {
+        let heartbeat_topic = options.topics.heartbeat().into();
+        Self {
+            nodes: Nodes::new(options.limits, options.expire_after),
+            outgoing: Outgoing::new(node_id, heartbeat_topic, now, unix_ms),
+            options,
+            channels: HashMap::default(),
+            next_heartbeat: now,
+            gets: HashMap::default(),
+            next_get: 0,
+            left: VecDeque::new(),
+            doubt_until: None,
+        }
+    }
+
+    /// A channel of an endpoint, to be named to the other methods. Two allocations or three.
+    #[must_use]
+    pub fn channel(&self, endpoint: &str, name: &str) -> Channel {
+        Channel::new(&self.options.topics, endpoint, name)
+    }
+
+    /// The topic to subscribe to from the start, for the life signs of other nodes.
+    #[must_use]
+    pub fn heartbeat_topic(&self) -> &str {
+        self.outgoing.heartbeat_topic()
+    }
+
+    /// The next thing to do, in the order in which it came up. They wait here without a bound.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.outgoing.next()
+    }
+
+    /// Everyone in a channel in which this node has users, by no order: the node that has the user,
+    /// `None` for this one, and what it told. A user whom several nodes have comes several times.
+    pub fn users(&self, channel: &Channel) -> impl Iterator<Item = (Option<&str>, UserState<'_>)> {
+        let entries = self.channels.get(channel).into_iter().flat_map(State::entries);
+        entries.map(|(id, entry)| (self.nodes.id(entry.node), user_state(id, entry)))
+    }
+
+    /// What is known of a user of a channel: by this node, or by the one that told of it last.
+    #[must_use]
+    pub fn user(&self, channel: &Channel, user_id: &str) -> Option<UserState<'_>> {
+        let (id, entry) = self.channels.get(channel)?.best(user_id)?;
+        Some(user_state(id, entry))
+    }
+
+    /// Everyone's presence in a channel as JSON, of all nodes, each user once, in the order in which
+    /// they appeared here.
+    pub fn presence(&self, channel: &Channel) -> impl Iterator<Item = &str> {
+        self.channels.get(channel).into_iter().flat_map(|state| state.roster.iter())
+    }
+
+    /// The ids of the other nodes that are alive.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.nodes.alive()
+    }
+
+    /// What is known and what was refused.
+    #[must_use]
+    pub fn stats(&self) -> ClusterStats {
+        self.nodes.stats
+    }
+}
+
+fn user_state<'a>(id: &'a str, entry: &'a Entry) -> UserState<'a> {
+    UserState {
+        id: id.into(),
+        assigns: entry.assigns.payload(),
+        presence: entry.presence.as_ref().map_or(Payload::EMPTY, kept::Kept::payload),
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("node_id", &self.outgoing.node_id())
+            .field("channels", &self.channels.len())
+            .field("stats", &self.nodes.stats)
+            .finish()
+    }
+}

@@ -1,0 +1,857 @@
+//! Clusters that talk: what each effect is, what is refused, and that nodes agree in the end whatever
+//! was lost, doubled or died on the way.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pondwire::distributed::{
+    Channel, Cluster, ClusterLimits, ClusterOptions, Effect, Envelope, Message, Origin, Recipients,
+    UserMessage, UserState,
+};
+use pondwire::protocol::{ChannelReceivers, DistributedMessageType as Type};
+use pondwire::{Payload, ServerMessage};
+
+mod support;
+use support::{Random, cases, mutate};
+
+const STARTED_MS: u64 = 1_795_410_477_000;
+
+fn payload(json: &str) -> Payload<'_> {
+    Payload::from_json(json).unwrap()
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A node with a channel, and what it wants done.
+struct Node {
+    cluster: Cluster,
+    chat: Channel,
+    now: Instant,
+}
+
+impl Node {
+    fn new(id: &str) -> Self {
+        Self::with(id, ClusterOptions::default())
+    }
+
+    fn with(id: &str, options: ClusterOptions) -> Self {
+        let now = Instant::now();
+        let cluster = Cluster::new(id, options, now, STARTED_MS);
+        let chat = cluster.channel("/api/socket", "/chat/42");
+        Self { cluster, chat, now }
+    }
+
+    /// A node on which `users` have joined, and nothing waits to be done.
+    fn joined(id: &str, users: &[&str]) -> Self {
+        let mut node = Self::new(id);
+        for user in users {
+            assert!(node.cluster.join(&node.chat, user, Payload::EMPTY, node.now));
+        }
+        node.effects();
+        node
+    }
+
+    fn effects(&mut self) -> Vec<Effect> {
+        std::iter::from_fn(|| self.cluster.poll()).collect()
+    }
+
+    /// The types of what is to be published, and the other effects.
+    fn published(&mut self) -> (Vec<Type>, Vec<Effect>) {
+        let (mut types, mut others) = (Vec::new(), Vec::new());
+        for effect in self.effects() {
+            match effect {
+                Effect::Publish { bytes, .. } => {
+                    types.push(Envelope::parse(&bytes).unwrap().message().unwrap().kind());
+                }
+                other => others.push(other),
+            }
+        }
+        (types, others)
+    }
+
+    /// Hears a message of another node.
+    fn hear(&mut self, node_id: &str, message: &Message<'_>) {
+        let origin =
+            Origin { node_id, endpoint_name: "api/socket", channel_name: self.chat.name() };
+        let bytes = origin.encode("m", STARTED_MS, message);
+        self.cluster.receive(self.chat.topic(), &bytes, self.now).unwrap();
+    }
+
+    fn hear_joined(&mut self, node_id: &str, user_id: &str, presence: &str) {
+        let (presence, assigns) = (payload(presence), Payload::EMPTY);
+        let message = Message::UserJoined { user_id: user_id.into(), presence, assigns };
+        self.hear(node_id, &message);
+    }
+
+    fn hear_left(&mut self, node_id: &str, user_id: &str) {
+        self.hear(node_id, &Message::UserLeft { user_id: user_id.into() });
+    }
+
+    /// Hears a whole list of users, each with a presence.
+    fn hear_state(&mut self, node_id: &str, users: &[(&str, &str)]) {
+        let users: Vec<_> = users
+            .iter()
+            .map(|(id, presence)| UserState {
+                id: (*id).into(),
+                assigns: Payload::EMPTY,
+                presence: payload(presence),
+            })
+            .collect();
+        self.hear(node_id, &Message::StateResponse { users: users[..].into() });
+    }
+
+    fn hear_heartbeat(&mut self, node_id: &str) {
+        let message = Message::NodeHeartbeat { node_id: node_id.into() };
+        let bytes = Origin::heartbeat(node_id).encode("m", STARTED_MS, &message);
+        let topic = self.cluster.heartbeat_topic().to_owned();
+        self.cluster.receive(&topic, &bytes, self.now).unwrap();
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.cluster.tick(self.now);
+    }
+
+    /// Who is there: node and user.
+    fn users(&self) -> BTreeSet<(String, String)> {
+        let users = self.cluster.users(&self.chat);
+        users.map(|(node, user)| (node.unwrap_or("own").to_owned(), user.id.into_owned())).collect()
+    }
+
+    fn presence(&self) -> Vec<&str> {
+        self.cluster.presence(&self.chat).collect()
+    }
+}
+
+fn set(users: &[(&str, &str)]) -> BTreeSet<(String, String)> {
+    users.iter().map(|(node, user)| ((*node).to_owned(), (*user).to_owned())).collect()
+}
+
+#[test]
+fn what_happens_here_is_told_to_the_others() {
+    let mut node = Node::new("a");
+    let (chat, now) = (node.chat.clone(), node.now);
+    assert!(node.cluster.join(&chat, "ann", payload(r#"{"role":"host"}"#), now));
+    assert!(!node.cluster.join(&chat, "ann", Payload::EMPTY, now), "is there already");
+    assert_eq!(node.published(), (vec![Type::UserJoined], vec![Effect::Subscribe(chat.clone())]));
+    node.cluster.subscribed(&chat, now);
+    assert_eq!(node.published().0, [Type::StateRequest]);
+
+    assert!(node.cluster.set_presence(&chat, "ann", payload(r#"{"s":"on"}"#), now));
+    let (types, others) = node.published();
+    assert_eq!(types, [Type::PresenceUpdate]);
+    let [Effect::Presence { frame, .. }] = &others[..] else { panic!("{others:?}") };
+    assert_eq!(frame.payload_str(), r#"{"presence":[{"s":"on"}],"changed":{"s":"on"}}"#);
+    assert!(node.cluster.set_assigns(&chat, "ann", payload(r#"{"role":"guest"}"#), now));
+    assert_eq!(node.published(), (vec![Type::AssignsUpdate], vec![]));
+    let ann = node.cluster.user(&chat, "ann").unwrap();
+    assert_eq!(
+        (ann.assigns.as_str(), ann.presence.as_str()),
+        (r#"{"role":"guest"}"#, r#"{"s":"on"}"#)
+    );
+
+    node.cluster.join(&chat, "bob", Payload::EMPTY, now);
+    node.effects();
+    assert!(node.cluster.leave(&chat, "ann", now));
+    let (types, others) = node.published();
+    assert_eq!(types, [Type::PresenceRemoved, Type::UserLeft]);
+    assert!(matches!(&others[..], [Effect::Presence { .. }]), "bob sees that ann is gone");
+    assert!(!node.cluster.leave(&chat, "ann", now));
+    assert!(!node.cluster.set_presence(&chat, "ann", Payload::EMPTY, now));
+    assert!(!node.cluster.set_assigns(&chat, "ann", Payload::EMPTY, now));
+    assert!(!node.cluster.remove_presence(&chat, "bob", now), "bob has none");
+    assert!(node.cluster.leave(&chat, "bob", now));
+    assert_eq!(node.published(), (vec![Type::UserLeft], vec![Effect::Unsubscribe(chat.clone())]));
+    node.cluster.subscribed(&chat, now);
+    assert_eq!(node.effects(), [], "nobody is there to ask for");
+}
+
+#[test]
+fn what_others_tell_is_known_and_shown() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.hear_joined("b", "bob", "{}");
+    assert_eq!(node.effects(), [], "no presence, no frame");
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob")]));
+
+    let update = |json| Message::PresenceUpdate { user_id: "bob".into(), presence: payload(json) };
+    node.hear("b", &update(r#"{"s":1}"#));
+    let effects = node.effects();
+    let [Effect::Presence { channel, frame }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(channel, &node.chat);
+    assert!(
+        frame
+            .as_str()
+            .starts_with(r#"{"action":"PRESENCE","event":"JOIN","channelName":"/chat/42""#)
+    );
+    node.hear("b", &update(r#"{"s":1}"#));
+    assert_eq!(node.effects(), [], "nothing changed");
+    node.hear("b", &update(r#"{"s":2}"#));
+    assert!(
+        matches!(&node.effects()[..], [Effect::Presence { frame, .. }] if frame.as_str().contains("UPDATE"))
+    );
+
+    use pondwire::distributed::AssignsChange::{All, One};
+    let values = payload(r#"{"two":2}"#);
+    let change = All(payload(r#"{"a":1,"b":1}"#));
+    node.hear("b", &Message::AssignsUpdate { user_id: "bob".into(), change });
+    let change = One { key: "b".into(), value: values.get("two").unwrap() };
+    node.hear("b", &Message::AssignsUpdate { user_id: "bob".into(), change });
+    let bob = node.cluster.user(&node.chat, "bob").unwrap();
+    assert_eq!(bob.assigns.as_str(), r#"{"a":1,"b":2}"#);
+
+    node.hear("b", &Message::PresenceRemoved { user_id: "bob".into() });
+    assert!(
+        matches!(&node.effects()[..], [Effect::Presence { frame, .. }] if frame.as_str().contains("LEAVE"))
+    );
+    assert_eq!((node.presence(), node.users().len()), (vec![], 2));
+    node.hear_left("b", "bob");
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    node.hear_left("b", "bob");
+    assert_eq!(node.effects(), []);
+}
+
+#[test]
+fn an_event_of_another_node_becomes_a_frame() {
+    let mut node = Node::joined("a", &["ann"]);
+    let ids = ["ann".into(), "eve".into()];
+    let recipients = [
+        (Recipients::AllUsers, ChannelReceivers::AllUsers),
+        (Recipients::AllExceptSender, ChannelReceivers::AllExceptSender),
+        (Recipients::Users(ids[..].into()), ChannelReceivers::users(["ann", "eve"])),
+        (Recipients::Users([][..].into()), ChannelReceivers::Users(vec![])),
+    ];
+    for (recipients, expected) in recipients {
+        let message = Message::UserMessage(UserMessage {
+            from_user_id: "bob".into(),
+            event: "say".into(),
+            payload: payload(r#"{"z":1,"a":1.50}"#),
+            request_id: "r-7".into(),
+            recipients,
+        });
+        node.hear("b", &message);
+        let effects = node.effects();
+        let [Effect::Deliver { frame, receivers, from_user_id, .. }] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!((receivers, &**from_user_id), (&expected, "bob"));
+        let parsed = ServerMessage::parse(frame.json()).unwrap();
+        assert_eq!((parsed.event(), parsed.request_id()), ("say", "r-7"));
+        assert_eq!(parsed.payload().as_str(), r#"{"z":1,"a":1.50}"#);
+    }
+}
+
+#[test]
+fn commands_reach_the_node_that_has_the_user() {
+    let mut node = Node::joined("a", &["ann"]);
+    let chat = node.chat.clone();
+    for user in ["ann", "eve"] {
+        node.hear("b", &Message::EvictUser { user_id: user.into(), reason: "spam".into() });
+        node.hear("b", &Message::UserRemove { user_id: user.into() });
+    }
+    let evict =
+        Effect::Evict { channel: chat.clone(), user_id: "ann".into(), reason: "spam".into() };
+    let remove = Effect::Remove { channel: chat.clone(), user_id: "ann".into() };
+    assert_eq!(node.effects(), [evict, remove]);
+    node.cluster.evict_elsewhere(&chat, "bob", "spam", node.now);
+    node.cluster.remove_elsewhere(&chat, "bob", node.now);
+    assert_eq!(node.published().0, [Type::EvictUser, Type::UserRemove]);
+}
+
+#[test]
+fn a_user_is_asked_for_and_answered_or_given_up() {
+    let (mut a, mut b) = (Node::joined("a", &["ann"]), Node::joined("b", &["bob"]));
+    let chat = a.chat.clone();
+    b.cluster.set_presence(&chat, "bob", payload(r#"{"s":1}"#), b.now);
+    b.effects();
+    let get = a.cluster.get_user(&chat, "bob", a.now).unwrap();
+    let lost = a.cluster.get_user(&chat, "eve", a.now).unwrap();
+    let mut answers = Vec::new();
+    for effect in a.effects() {
+        let Effect::Publish { topic, bytes } = effect else { panic!() };
+        b.cluster.receive(&topic, &bytes, b.now).unwrap();
+        answers.extend(b.effects());
+    }
+    let [Effect::Publish { topic, bytes }] = &answers[..] else { panic!("{answers:?}") };
+    for _ in 0..2 {
+        a.cluster.receive(topic, bytes, a.now).unwrap();
+    }
+    let effects = a.effects();
+    let [Effect::User { get: answered, user: Some(user) }] = &effects[..] else {
+        panic!("{effects:?}: once")
+    };
+    assert_eq!((*answered, &*user.node_id, &*user.presence), (get, "b", r#"{"s":1}"#));
+    a.cluster.tick(a.now);
+    a.effects();
+    assert_eq!(a.cluster.due(), a.now + Duration::from_millis(500));
+    a.wait(Duration::from_millis(499));
+    assert_eq!(a.effects(), []);
+    a.wait(Duration::from_millis(1));
+    assert_eq!(a.effects(), [Effect::User { get: lost, user: None }]);
+    let waiting = (0..5000).filter(|_| a.cluster.get_user(&chat, "x", a.now).is_some()).count();
+    assert_eq!(waiting, 4096);
+}
+
+#[test]
+fn a_node_that_is_silent_for_90_seconds_dies_and_any_message_is_life() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.hear_joined("b", "bob", r#"{"s":1}"#);
+    node.hear_joined("c", "cid", "{}");
+    node.wait(seconds(60));
+    node.hear("b", &Message::UserRemove { user_id: "nobody".into() });
+    node.wait(seconds(29));
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob"), ("c", "cid")]));
+    node.wait(seconds(1));
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob")]), "c was never heard again");
+    node.effects();
+    node.wait(seconds(50));
+    node.hear_heartbeat("b");
+    node.wait(seconds(89));
+    assert_eq!(node.cluster.nodes().collect::<Vec<_>>(), ["b"]);
+    node.effects();
+    node.wait(seconds(1));
+    assert!(node.effects().iter().any(|effect| matches!(
+        effect,
+        Effect::Presence { frame, .. } if frame.payload_str() == r#"{"presence":[],"changed":{"s":1}}"#
+    )));
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    let stats = node.cluster.stats();
+    assert_eq!((stats.nodes, stats.users, stats.bytes, stats.expired), (0, 0, 0, 2));
+
+    // It comes back, and is asked whom it has.
+    node.hear_heartbeat("b");
+    assert!(node.cluster.due() <= node.now);
+    node.wait(Duration::ZERO);
+    assert_eq!(node.published().0, [Type::NodeHeartbeat, Type::StateRequest]);
+}
+
+#[test]
+fn heartbeats_go_out_every_30_seconds() {
+    let mut node = Node::new("a");
+    let (start, mut beats) = (node.now, Vec::new());
+    for _ in 0..240 {
+        node.wait(Duration::from_millis(500));
+        for effect in node.effects() {
+            let Effect::Publish { topic, bytes } = effect else { panic!() };
+            assert_eq!(&*topic, "pondsocket:v1:default:__heartbeat__");
+            let envelope = Envelope::parse(&bytes).unwrap();
+            assert_eq!(envelope.timestamp(), STARTED_MS + (node.now - start).as_millis() as u64);
+            beats.push((node.now - start).as_millis());
+        }
+    }
+    assert_eq!(beats, [500, 30_500, 60_500, 90_500]);
+}
+
+#[test]
+fn a_list_is_the_truth_about_its_node() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.hear_joined("b", "bob", "{}");
+    node.hear_joined("b", "ben", r#"{"s":0}"#);
+    node.effects();
+    node.hear_state("b", &[("bob", r#"{"s":1}"#), ("bea", r#"{"s":2}"#)]);
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob"), ("b", "bea")]));
+    assert_eq!(node.presence(), [r#"{"s":1}"#, r#"{"s":2}"#]);
+    assert_eq!(node.effects().len(), 1, "one frame for all of it");
+    node.hear_state("b", &[]);
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    assert_eq!(node.presence(), [""; 0]);
+}
+
+/// JavaScript nodes list users of other nodes, too; and two nodes may have the same user.
+#[test]
+fn whom_a_node_only_listed_goes_with_the_user_and_is_asked_for() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.hear_joined("b", "bob", r#"{"s":1}"#);
+    node.hear_state("js", &[("jim", r#"{"j":1}"#), ("bob", r#"{"s":1}"#), ("ann", "{}")]);
+    let all = [("own", "ann"), ("b", "bob"), ("js", "ann"), ("js", "bob"), ("js", "jim")];
+    assert_eq!(node.users(), set(&all));
+    assert_eq!(node.presence().len(), 2, "each user is shown once");
+    node.effects();
+    node.hear_left("b", "bob");
+    assert_eq!(node.users(), set(&[("own", "ann"), ("js", "ann"), ("js", "jim")]));
+    assert_eq!(node.presence(), [r#"{"j":1}"#]);
+    node.effects();
+    node.wait(seconds(30));
+    assert_eq!(node.published().0, [Type::NodeHeartbeat, Type::StateRequest], "once");
+    node.wait(seconds(30));
+    assert_eq!(node.published().0, [Type::NodeHeartbeat]);
+
+    // Two nodes that tell of the same user themselves both have it.
+    node.hear_joined("b", "two", r#"{"s":1}"#);
+    node.hear_joined("js", "two", r#"{"s":2}"#);
+    let shown = |node: &Node| node.presence().last().map(|json| (*json).to_owned());
+    assert_eq!(shown(&node).as_deref(), Some(r#"{"s":2}"#), "the last that was told");
+    node.hear_left("js", "two");
+    assert_eq!(shown(&node).as_deref(), Some(r#"{"s":1}"#));
+    assert!(node.users().contains(&("b".to_owned(), "two".to_owned())));
+}
+
+#[test]
+fn after_a_loss_who_is_not_confirmed_is_forgotten() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.hear_joined("b", "bob", r#"{"s":1}"#);
+    node.hear_joined("c", "cid", r#"{"s":1}"#);
+    node.wait(Duration::ZERO);
+    node.effects();
+    node.cluster.resync(node.now);
+    let expected = [Type::StateResponse, Type::StateRequest, Type::NodeHeartbeat];
+    assert_eq!(node.published().0, expected);
+    assert_eq!(node.cluster.due(), node.now + seconds(5));
+    node.hear_state("b", &[("bob", r#"{"s":1}"#)]);
+    node.wait(Duration::from_millis(4999));
+    assert_eq!(node.users().len(), 3);
+    node.wait(Duration::from_millis(1));
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob")]));
+    assert_eq!(node.published().1.len(), 1, "one frame");
+
+    // A channel that was left is said to be empty, once more, in case that was lost.
+    let chat = node.chat.clone();
+    node.cluster.leave(&chat, "ann", node.now);
+    node.effects();
+    node.wait(seconds(20));
+    node.effects();
+    node.cluster.resync(node.now);
+    assert_eq!(node.published().0, [Type::StateResponse, Type::NodeHeartbeat]);
+    node.wait(seconds(160));
+    node.effects();
+    node.cluster.resync(node.now);
+    assert_eq!(node.published().0, [Type::NodeHeartbeat], "the others know by now");
+    assert_eq!(node.cluster.stats().users, 0);
+}
+
+#[test]
+fn what_others_make_a_node_keep_is_bounded() {
+    let limits = ClusterLimits { nodes: 2, users_per_node: 3, bytes: 1500 };
+    let mut node = Node::with("a", ClusterOptions { limits, ..ClusterOptions::default() });
+    node.cluster.join(&node.chat, "ann", Payload::EMPTY, node.now);
+    for user in ["1", "2", "3", "4"] {
+        node.hear_joined("b", user, "{}");
+    }
+    assert_eq!(node.cluster.stats().refused_users, 1);
+    for other in ["b", "c", "d", "e"] {
+        node.hear_joined(other, "x", "{}");
+    }
+    let stats = node.cluster.stats();
+    assert_eq!((stats.nodes, stats.refused_nodes, stats.users), (2, 2, 4));
+    let large = format!(r#"{{"s":"{}"}}"#, "x".repeat(1000));
+    node.hear_joined("c", "y", &large);
+    assert_eq!(node.cluster.stats().refused_bytes, 1);
+    node.hear("b", &Message::PresenceUpdate { user_id: "1".into(), presence: payload(&large) });
+    assert_eq!(node.cluster.stats().refused_bytes, 2);
+    assert_eq!(node.presence(), [""; 0]);
+    assert!(node.cluster.stats().bytes <= 1500);
+    // What is refused to be kept is delivered all the same.
+    node.effects();
+    let message = UserMessage {
+        from_user_id: "x".into(),
+        event: "e".into(),
+        payload: Payload::EMPTY,
+        request_id: "r".into(),
+        recipients: Recipients::AllUsers,
+    };
+    node.hear("stranger", &Message::UserMessage(message));
+    assert!(matches!(node.effects()[..], [Effect::Deliver { .. }]));
+    // Its place is free once a node is dead.
+    node.wait(seconds(90));
+    assert_eq!(node.cluster.stats().bytes, 0);
+    node.hear_joined("d", "x", "{}");
+    assert_eq!(node.users(), set(&[("own", "ann"), ("d", "x")]));
+}
+
+#[test]
+fn what_is_none_of_its_business_changes_nothing() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.wait(Duration::ZERO);
+    node.effects();
+    node.hear_joined("a", "own", "{}");
+    let other = node.cluster.channel("/api/socket", "/chat/4");
+    let left = Message::UserJoined {
+        user_id: "u".into(),
+        presence: Payload::EMPTY,
+        assigns: Payload::EMPTY,
+    };
+    let origin = Origin { node_id: "b", endpoint_name: "api/socket", channel_name: other.name() };
+    let bytes = origin.encode("m", 1, &left);
+    for topic in [other.topic(), node.chat.topic(), &Arc::from("nonsense")] {
+        node.cluster.receive(topic, &bytes, node.now).unwrap();
+    }
+    assert!(node.cluster.receive(node.chat.topic(), b"{}", node.now).is_err());
+    let unknown = String::from_utf8(bytes).unwrap().replace("USER_JOINED", "USER_FLEW");
+    node.cluster.receive(other.topic(), unknown.as_bytes(), node.now).unwrap();
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    assert_eq!(node.effects(), []);
+    assert_eq!(node.cluster.stats().malformed, 1);
+}
+
+/// Anything that other nodes may send, from many of them, to a node with little room.
+#[test]
+fn nothing_received_breaks_the_bounds() {
+    let mut random = Random::from_env("nothing_received_breaks_the_bounds");
+    let file: serde_json::Value =
+        serde_json::from_str(include_str!("vectors/distributed.json")).unwrap();
+    let records = file["records"].as_array().unwrap().iter();
+    let recorded = records.filter(|record| record["kind"] == "envelope");
+    let recorded: Vec<&str> = recorded.map(|record| record["bytes"].as_str().unwrap()).collect();
+    for _ in 0..cases(100) {
+        let limits = ClusterLimits { nodes: 3, users_per_node: 4, bytes: 2000 };
+        let mut node = Node::with("own", ClusterOptions { limits, ..ClusterOptions::default() });
+        let other = node.cluster.channel("/e", "/c");
+        for channel in [&node.chat, &other] {
+            node.cluster.join(channel, "u1", Payload::EMPTY, node.now);
+        }
+        for _ in 0..200 {
+            let [source, user, value] = [6, 9, 400].map(|bound| random.below(bound));
+            let message = random
+                .pick(&recorded)
+                .replace("node-a", &format!("node-{source}"))
+                .replace("\"u1\"", &format!("\"u{user}\""))
+                .replace("online", &"x".repeat(value));
+            let mut bytes = message.into_bytes();
+            if random.below(3) == 0 {
+                bytes = mutate(&mut random, &bytes);
+            }
+            let channel = if random.below(8) == 0 { &other } else { &node.chat };
+            let _ = node.cluster.receive(channel.topic(), &bytes, node.now);
+            if random.below(50) == 0 {
+                node.wait(seconds(40));
+            }
+            node.effects();
+            let stats = node.cluster.stats();
+            assert!(stats.nodes <= 3 && stats.users <= 12 && stats.bytes <= 2000, "{stats:?}");
+            let of_others = [&node.chat, &other].map(|channel| {
+                node.cluster.users(channel).filter(|(node, _)| node.is_some()).count()
+            });
+            assert_eq!(of_others.iter().sum::<usize>(), stats.users);
+        }
+        let chat = node.chat.clone();
+        assert!(node.cluster.leave(&chat, "u1", node.now));
+        assert!(node.cluster.leave(&other, "u1", node.now));
+        let stats = node.cluster.stats();
+        assert_eq!((stats.users, stats.bytes), (0, 0), "nothing is kept of channels left");
+    }
+}
+
+/// Nodes and the bus between them: what is published reaches every subscriber in order, or is lost
+/// or doubled.
+struct World {
+    random: Random,
+    now: Instant,
+    nodes: Vec<Simulated>,
+    channels: Vec<Channel>,
+    next_id: usize,
+    /// Anything may be lost or doubled.
+    lossy: bool,
+    outage: Option<Outage>,
+}
+
+/// A node that the bus does not hear, or that does not hear the bus.
+struct Outage {
+    node: String,
+    mute: bool,
+    deaf: bool,
+}
+
+/// What a user has: assigns and presence.
+type Data = (String, Option<String>);
+
+struct Simulated {
+    id: String,
+    cluster: Cluster,
+    topics: HashSet<Arc<str>>,
+    arrived: VecDeque<(Arc<str>, Arc<[u8]>)>,
+    /// The truth about its own users.
+    users: BTreeMap<(usize, String), Data>,
+}
+
+const CHANNELS: usize = 3;
+
+impl World {
+    fn new(random: Random) -> Self {
+        let now = Instant::now();
+        let naming = Cluster::new("", ClusterOptions::default(), now, 0);
+        let channels = (0..CHANNELS).map(|n| naming.channel("/e", &format!("/c/{n}"))).collect();
+        let mut world =
+            Self { random, now, nodes: vec![], channels, next_id: 0, lossy: false, outage: None };
+        (0..3).for_each(|_| world.birth());
+        world
+    }
+
+    fn birth(&mut self) {
+        let id = format!("node-{}", self.next_id);
+        self.next_id += 1;
+        let cluster = Cluster::new(&id, ClusterOptions::default(), self.now, STARTED_MS);
+        let topics = HashSet::from([Arc::from(cluster.heartbeat_topic())]);
+        let (arrived, users) = (VecDeque::new(), BTreeMap::new());
+        self.nodes.push(Simulated { id, cluster, topics, arrived, users });
+    }
+
+    /// Does what node `at` wants done.
+    fn serve(&mut self, at: usize) {
+        while let Some(effect) = self.nodes[at].cluster.poll() {
+            match effect {
+                Effect::Publish { topic, bytes } => {
+                    let bytes: Arc<[u8]> = bytes.into();
+                    let outage = self.outage.as_ref();
+                    if outage.is_some_and(|o| o.mute && o.node == self.nodes[at].id) {
+                        continue;
+                    }
+                    for node in &mut self.nodes {
+                        let deaf = outage.is_some_and(|o| o.deaf && o.node == node.id);
+                        if deaf || !node.topics.contains(&topic) {
+                            continue;
+                        }
+                        let copies = match self.random.below(12) {
+                            0 if self.lossy => 0,
+                            1 if self.lossy => 2,
+                            _ => 1,
+                        };
+                        for _ in 0..copies {
+                            node.arrived.push_back((Arc::clone(&topic), Arc::clone(&bytes)));
+                        }
+                    }
+                }
+                Effect::Subscribe(channel) => {
+                    let node = &mut self.nodes[at];
+                    node.topics.insert(Arc::clone(channel.topic()));
+                    node.cluster.subscribed(&channel, self.now);
+                }
+                Effect::Unsubscribe(channel) => {
+                    self.nodes[at].topics.remove(channel.topic());
+                }
+                Effect::Presence { frame, .. } => assert!(frame.as_str().contains("PRESENCE")),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn deliver_one(&mut self, at: usize) {
+        if let Some((topic, bytes)) = self.nodes[at].arrived.pop_front() {
+            self.nodes[at].cluster.receive(&topic, &bytes, self.now).unwrap();
+            self.serve(at);
+        }
+    }
+
+    fn deliver_all(&mut self) {
+        while let Some(at) = self.nodes.iter().position(|node| !node.arrived.is_empty()) {
+            self.deliver_one(at);
+        }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        for at in 0..self.nodes.len() {
+            self.nodes[at].cluster.tick(self.now);
+            self.serve(at);
+        }
+    }
+
+    /// Something happens to a user of some node.
+    fn change(&mut self) {
+        let at = self.random.below(self.nodes.len());
+        let number = self.random.below(CHANNELS);
+        let user = format!("u{}", self.random.below(6));
+        let data = format!(r#"{{"u":"{user}","v":{}}}"#, self.random.below(1000));
+        let (action, now) = (self.random.below(6), self.now);
+        let channel = self.channels[number].clone();
+        let node = &mut self.nodes[at];
+        let key = (number, user.clone());
+        let there = node.users.contains_key(&key);
+        match action {
+            0 | 1 => {
+                assert_eq!(node.cluster.join(&channel, &user, payload(&data), now), !there);
+                node.users.entry(key).or_insert((data, None));
+            }
+            2 => {
+                assert_eq!(node.cluster.leave(&channel, &user, now), there);
+                node.users.remove(&key);
+            }
+            3 => {
+                assert_eq!(node.cluster.set_presence(&channel, &user, payload(&data), now), there);
+                node.users.entry(key).and_modify(|user| user.1 = Some(data));
+            }
+            4 => {
+                node.cluster.remove_presence(&channel, &user, now);
+                node.users.entry(key).and_modify(|user| user.1 = None);
+            }
+            _ => {
+                assert_eq!(node.cluster.set_assigns(&channel, &user, payload(&data), now), there);
+                node.users.entry(key).and_modify(|user| user.0 = data);
+            }
+        }
+        self.serve(at);
+    }
+
+    fn begin_outage(&mut self) {
+        let at = self.random.below(self.nodes.len());
+        let (mute, deaf) = *self.random.pick(&[(true, false), (false, true), (true, true)]);
+        self.outage = Some(Outage { node: self.nodes[at].id.clone(), mute, deaf });
+    }
+
+    /// The node whose bus is back knows that it was away, once it has seen all that came before.
+    fn end_outage(&mut self) {
+        let Some(outage) = &self.outage else { return };
+        let at = self.nodes.iter().position(|node| node.id == outage.node);
+        if let Some(at) = at {
+            (0..self.nodes[at].arrived.len()).for_each(|_| self.deliver_one(at));
+        }
+        self.outage = None;
+        if let Some(at) = at {
+            self.nodes[at].cluster.resync(self.now);
+            self.serve(at);
+        }
+    }
+
+    /// Time for the dead to be found dead, and for what is in doubt to be asked for.
+    fn settle(&mut self) {
+        self.deliver_all();
+        for _ in 0..5 {
+            self.wait(seconds(30));
+            self.deliver_all();
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.below(40) {
+            0..18 => self.change(),
+            18..36 => {
+                let at = self.random.below(self.nodes.len());
+                self.deliver_one(at);
+            }
+            36 if self.nodes.len() > 2 && self.random.below(8) == 0 => {
+                let at = self.random.below(self.nodes.len());
+                self.nodes.remove(at);
+            }
+            37 if self.nodes.len() < 5 => self.birth(),
+            38 => {
+                let at = self.random.below(self.nodes.len());
+                self.nodes[at].cluster.resync(self.now);
+                self.serve(at);
+            }
+            _ => {
+                let time = Duration::from_millis(self.random.below(8000) as u64);
+                self.wait(time);
+            }
+        }
+    }
+
+    /// Every node knows all users of every node, in each channel in which it has users itself.
+    fn agrees(&self) {
+        for node in &self.nodes {
+            for (number, channel) in self.channels.iter().enumerate() {
+                if !node.users.keys().any(|(at, _)| *at == number) {
+                    assert_eq!(node.cluster.users(channel).count(), 0, "nothing is kept");
+                    continue;
+                }
+                let known: BTreeMap<(String, String), Data> = node
+                    .cluster
+                    .users(channel)
+                    .map(|(of, user)| {
+                        let presence = user.presence.as_str().to_owned();
+                        let presence = Some(presence).filter(|presence| presence != "{}");
+                        let id = of.unwrap_or(&node.id).to_owned();
+                        ((id, user.id.into_owned()), (user.assigns.to_string(), presence))
+                    })
+                    .collect();
+                let mut truth = BTreeMap::new();
+                let mut present = BTreeMap::<&str, Vec<&str>>::new();
+                for other in &self.nodes {
+                    for ((at, user), data) in &other.users {
+                        if *at != number {
+                            continue;
+                        }
+                        truth.insert((other.id.clone(), user.clone()), data.clone());
+                        if let Some(presence) = &data.1 {
+                            present.entry(user).or_default().push(presence);
+                        }
+                    }
+                }
+                assert_eq!(known, truth, "{} of {}", channel.name(), node.id);
+                let shown: Vec<&str> = node.cluster.presence(channel).collect();
+                assert_eq!(shown.len(), present.len(), "each user once");
+                let mut shown_of: Vec<&Vec<&str>> = present.values().collect();
+                for presence in shown {
+                    let of = shown_of.iter().position(|all| all.contains(&presence));
+                    shown_of.remove(of.expect("somebody's"));
+                }
+            }
+            let users = node.cluster.stats();
+            assert_eq!((users.refused_nodes, users.refused_users, users.malformed), (0, 0, 0));
+        }
+    }
+}
+
+#[test]
+fn nodes_agree_once_nothing_is_lost_any_more() {
+    let mut random = Random::from_env("nodes_agree_once_nothing_is_lost_any_more");
+    for _ in 0..cases(150) {
+        let mut world = World::new(Random::seeded(random.next()));
+        world.lossy = random.below(4) > 0;
+        for _ in 0..random.below(800) {
+            world.step();
+        }
+        world.lossy = false;
+        world.deliver_all();
+        // The bus says that something was lost.
+        for at in 0..world.nodes.len() {
+            world.nodes[at].cluster.resync(world.now);
+            world.serve(at);
+        }
+        world.settle();
+        world.agrees();
+    }
+}
+
+/// The bus fails one node after another; only the one that it failed knows.
+#[test]
+fn nodes_agree_after_an_outage() {
+    let mut random = Random::from_env("nodes_agree_after_an_outage");
+    for _ in 0..cases(150) {
+        let mut world = World::new(Random::seeded(random.next()));
+        for _ in 0..random.below(600) {
+            match world.random.below(30) {
+                0 if world.outage.is_none() => world.begin_outage(),
+                1 => world.end_outage(),
+                2 => {
+                    let time = seconds(world.random.below(40) as u64);
+                    world.wait(time);
+                }
+                3..10 => {
+                    let at = world.random.below(world.nodes.len());
+                    world.deliver_one(at);
+                }
+                10 => world.deliver_all(),
+                _ => world.change(),
+            }
+        }
+        world.end_outage();
+        world.settle();
+        world.agrees();
+    }
+}
+
+/// Without a loss nodes need no more than their heartbeats, though some die.
+#[test]
+fn nodes_agree_when_nothing_is_lost() {
+    let mut random = Random::from_env("nodes_agree_when_nothing_is_lost");
+    for _ in 0..cases(150) {
+        let mut world = World::new(Random::seeded(random.next()));
+        for _ in 0..random.below(300) {
+            world.change();
+            for at in 0..world.nodes.len() {
+                (0..world.random.below(4)).for_each(|_| world.deliver_one(at));
+            }
+            match world.random.below(50) {
+                0 if world.nodes.len() > 2 => {
+                    let at = world.random.below(world.nodes.len());
+                    world.nodes.remove(at);
+                }
+                1 if world.nodes.len() < 5 => world.birth(),
+                _ => {}
+            }
+        }
+        world.settle();
+        world.agrees();
+    }
+}
