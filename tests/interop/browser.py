@@ -5,6 +5,7 @@ the browser's own `WebSocket` (which offers compression) and `EventSource`, and 
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 import scenarios
@@ -113,6 +114,77 @@ async def stream_closed(page: Driver, sse: Driver, server: Server) -> None:
     await page.see(since, saw="left", channel=scenarios.ROOM, user=user)
 
 
+# The server's own page, as a visitor has it.
+
+VISIT = """async ({ name }) => {
+    const field = (id) => document.getElementById(id);
+    field('room').value = 'visitors';
+    field('name').value = name;
+    field('join').requestSubmit();
+}"""
+
+SAY = """async ({ text }) => {
+    document.getElementById('text').value = text;
+    document.getElementById('say').requestSubmit();
+}"""
+
+CLICK = """async ({ id }) => document.getElementById(id).click()"""
+
+# Waits until an element's text holds `text`; returns it.
+SHOWS = """async ({ id, text }) => {
+    const element = document.getElementById(id);
+    const end = Date.now() + 8000;
+    while (!element.textContent.includes(text)) {
+        if (Date.now() > end) throw new Error(`#${id} shows ${element.textContent}, not ${text}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return element.textContent;
+}"""
+
+
+async def shows(visitor: Driver, place: str, text: str) -> str:
+    return await visitor.ask("evaluate", source=SHOWS, argument={"id": place, "text": text})
+
+
+async def visitors_chat(ann: Driver, bob: Driver, server: Server) -> None:
+    """the server's page in two tabs: they chat and see each other"""
+    for visitor in (ann, bob):
+        await visitor.ask("evaluate", source=VISIT, argument={"name": visitor.name})
+        await shows(visitor, "status", "In visitors")
+    for one, other in ((ann, bob), (bob, ann)):
+        text = f"<b>hello</b> from {one.name} & co"
+        await one.ask("evaluate", source=SAY, argument={"text": text})
+        for visitor in (one, other):
+            await shows(visitor, "messages", f"{one.name}: {text}")
+            await shows(visitor, "people", other.name)
+            await shows(visitor, "count", "2")
+
+
+async def visitors_crowd(ann: Driver, bob: Driver, server: Server) -> None:
+    """the page simulates 1,000 viewers and slow readers, and sends them away"""
+    for button in ("slow", "viewers", "flood"):
+        await ann.ask("evaluate", source=CLICK, argument={"id": button})
+    await shows(ann, "viewers", "Stop 1,000 viewers")
+    await shows(ann, "policies", "cut off: too many frames")
+    await shows(ann, "tail", "ms")
+    for button in ("flood", "slow", "viewers"):
+        await ann.ask("evaluate", source=CLICK, argument={"id": button})
+    await shows(ann, "viewers", "Simulate 1,000 viewers")
+
+
+async def visitors_return(ann: Driver, bob: Driver, server: Server) -> None:
+    """the server is killed and restarted: both tabs are back in the room by themselves"""
+    await server.stop(signal.SIGKILL)
+    for visitor in (ann, bob):
+        await shows(visitor, "status", "Disconnected")
+    await server.start()
+    for visitor in (ann, bob):
+        await shows(visitor, "status", "In visitors")
+        await shows(visitor, "count", "2")
+    await ann.ask("evaluate", source=SAY, argument={"text": "back again"})
+    await shows(bob, "messages", f"{ann.name}: back again")
+
+
 async def run(report: Report, server: Server, page: Driver, sse: Driver) -> None:
     """`page` speaks WebSocket, `sse` server-sent events; each in a page of its own."""
     try:
@@ -131,6 +203,8 @@ async def run(report: Report, server: Server, page: Driver, sse: Driver) -> None
             "the server is killed and restarted: the page reconnects and rejoins",
             scenarios.reconnect(page, page, server),
         )
+        for check in (visitors_chat, visitors_crowd, visitors_return):
+            await report.run(check.__doc__, check(page, sse, server))
         await report.run("no handler in a page threw", scenarios.no_errors(page, sse, server))
     finally:
         for peer in (page, sse):
