@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::payload::{Payload, Value};
 use crate::protocol::ChannelReceiver;
 use crate::scan::skip::Items;
-use crate::scan::{self, JsonType, Span, Text, text};
+use crate::scan::{self, Span, Text, text};
 
 /// What a recipient descriptor may be.
 const DESCRIPTORS: &[&str] = &["ALL_USERS", "ALL_EXCEPT_SENDER", "array"];
@@ -75,7 +75,10 @@ impl<'a, 'f> Fields<'a, 'f> {
     /// The value, unless it is missing or `null`.
     #[inline(always)]
     fn some_value(&self, key: Key) -> Option<Span> {
-        self.value(key).filter(|value| self.json_type(*value) != JsonType::Null)
+        match self.value(key) {
+            Some(value) if self.starts_with(value, b'n') => None,
+            value => value,
+        }
     }
 
     pub(super) fn is_some(&self, key: Key) -> bool {
@@ -87,9 +90,10 @@ impl<'a, 'f> Fields<'a, 'f> {
         self.value(key).ok_or_else(|| error(key, Detail::Missing, self.root))
     }
 
+    /// Every type of value has first bytes of its own.
     #[inline(always)]
-    fn json_type(&self, value: Span) -> JsonType {
-        JsonType::of(self.found.frame[value.start])
+    fn starts_with(&self, value: Span, first: u8) -> bool {
+        self.found.frame[value.start] == first
     }
 
     #[inline(always)]
@@ -105,7 +109,7 @@ impl<'a, 'f> Fields<'a, 'f> {
         texts: &'static [&'static str; 1],
     ) -> Result<(), ValidationError> {
         let value = self.require(key)?;
-        if self.json_type(value) == JsonType::String {
+        if self.starts_with(value, b'"') {
             let inside = &self.found.frame[value.start + 1..value.end - 1];
             if inside == texts[0].as_bytes() {
                 return Ok(());
@@ -172,7 +176,7 @@ impl<'a, 'f> Fields<'a, 'f> {
 
     #[inline(always)]
     fn string_at(&self, key: Key, value: Span) -> Result<Cow<'a, str>, ValidationError> {
-        if self.json_type(value) != JsonType::String {
+        if !self.starts_with(value, b'"') {
             return Err(error(key, Detail::ExpectedString, value.start));
         }
         let inside = &self.text[value.start + 1..value.end - 1];
@@ -184,7 +188,7 @@ impl<'a, 'f> Fields<'a, 'f> {
     #[inline(always)]
     pub(super) fn object(&self, key: Key) -> Result<Option<Payload<'a>>, ValidationError> {
         let Some(value) = self.some_value(key) else { return Ok(None) };
-        if self.json_type(value) != JsonType::Object {
+        if !self.starts_with(value, b'{') {
             return Err(error(key, Detail::ExpectedObject, value.start));
         }
         Ok(Some(Payload::from_span(self.text, value)))
@@ -215,12 +219,12 @@ impl<'a, 'f> Fields<'a, 'f> {
         let value = self.require(key)?;
         let raw = self.raw(value);
         let unknown = || error(key, Detail::ExpectedOneOf(DESCRIPTORS), value.start);
-        match self.json_type(value) {
-            JsonType::Array => {
+        match raw.as_bytes()[0] {
+            b'[' => {
                 check_ids(raw, value.start)?;
                 Ok(Recipients::Users(UserIds::from_json(raw)))
             }
-            JsonType::String => {
+            b'"' => {
                 let name = text::unescape_lossy(&raw[1..raw.len() - 1], value.escaped);
                 let receiver = ChannelReceiver::from_bytes(name.as_bytes());
                 receiver.map(Into::into).ok_or_else(unknown)
@@ -232,7 +236,7 @@ impl<'a, 'f> Fields<'a, 'f> {
     /// The users of a state; none when they are missing or `null`.
     pub(super) fn users(&self) -> Result<Users<'a>, ValidationError> {
         let Some(value) = self.some_value(Key::Users) else { return Ok(Users::from(&[][..])) };
-        if self.json_type(value) != JsonType::Array {
+        if !self.starts_with(value, b'[') {
             return Err(error(Key::Users, Detail::ExpectedArray, value.start));
         }
         let list = self.raw(value);

@@ -67,7 +67,7 @@ pub fn decode(plan: &Plan) -> Section {
         size: "bytes",
         note: "A message with a payload of that size, a heartbeat, a change of presence. pondwire: \
                `Envelope::parse`, all fields checked. serde_json: to a `Value`, as the existing \
-               Rust implementation does, and the eight fields of the envelope checked.",
+               Rust implementation does, and the same fields checked.",
         rows,
     }
 }
@@ -91,6 +91,15 @@ fn is_envelope(value: &Value) -> bool {
         && value["version"] == 1
         && value["timestamp"].is_u64()
         && strings.iter().all(|key| value[key].is_string())
+        && match value["type"].as_str() {
+            Some("USER_MESSAGE") => {
+                ["fromUserId", "event", "requestId"].iter().all(|key| value[key].is_string())
+                    && value["payload"].is_object()
+                    && value["recipientDescriptor"] == "ALL_EXCEPT_SENDER"
+            }
+            Some("PRESENCE_UPDATE") => value["userId"].is_string() && value["presence"].is_object(),
+            _ => value["nodeId"].is_string(),
+        }
 }
 
 pub fn encode(plan: &Plan) -> Section {

@@ -10,6 +10,9 @@ use crate::scan::{Members, Span, Text};
 /// Only the start of a message is looked at; an envelope is shorter.
 const WITHIN: usize = 4 * BLOCK;
 
+/// When no more than this is left behind it, that is looked at in the same way.
+const SHORT: usize = 2 * BLOCK;
+
 /// More quotes than this are not looked for.
 const ENOUGH: usize = BLOCK;
 
@@ -47,47 +50,69 @@ pub(crate) fn prefix<I: Isa, M: Members>(
         return prefix;
     }
     let wanted = if bytes.len() > WITHIN { M::QUOTES_AHEAD } else { ENOUGH };
-    let mut places = [0_u8; ENOUGH + BLOCK];
-    let (mut count, mut base) = (0, 0);
-    while base < bytes.len().min(WITHIN) && count < wanted {
-        let (block, valid) = isa.load(bytes, base);
-        let quotes = block.equal(b'"');
-        let stops = block.specials() & !quotes;
-        let quotes = quotes & (stops & stops.wrapping_neg()).wrapping_sub(1);
-        let free = places[count..].first_chunk_mut().expect("a block more than is wanted");
-        isa.put_places(quotes, base as u8, free);
-        count += quotes.count_ones() as usize;
-        prefix.non_ascii |= block.non_ascii() & valid;
-        let starts_compactly = count >= 3 && places[2] == places[1] + 2;
-        if stops & valid != 0 || !starts_compactly {
-            break;
-        }
-        base += BLOCK;
-    }
-    let (places, _) = places[..count].as_chunks();
-    let mut quotes = Quotes { bytes, pairs: places.iter() };
-    let mut at = 1;
-    while let Some((key, start)) = quotes.key(at)
-        && let Some(end) = quotes.value(start)
-    {
-        let next = bytes.get(end);
-        prefix.complete = next == Some(&b'}') && end + 1 == bytes.len();
-        if !prefix.complete && next != Some(&b',') {
-            break;
-        }
-        members.member(key, Span::plain(start, end));
-        if prefix.complete {
-            break;
-        }
-        at = end + 1;
-        prefix.end = at;
+    prefix.extend(isa, bytes, 0, wanted, members);
+    let is_nearly_all = bytes.len() > WITHIN && bytes.len() - prefix.end <= SHORT;
+    if is_nearly_all && !prefix.complete {
+        prefix.extend(isa, bytes, prefix.end, ENOUGH, members);
     }
     prefix
+}
+
+impl Prefix {
+    /// Goes on from the key at `start`, or from the brace there, within the bytes behind.
+    #[inline(always)]
+    fn extend<I: Isa>(
+        &mut self,
+        isa: I,
+        bytes: &[u8],
+        start: usize,
+        wanted: usize,
+        members: &mut impl Members,
+    ) {
+        let rest = &bytes[start..];
+        let mut places = [0_u8; ENOUGH + BLOCK];
+        let (mut count, mut base) = (0, 0);
+        while base < rest.len().min(WITHIN) && count < wanted {
+            let (block, valid) = isa.load(rest, base);
+            let quotes = block.equal(b'"');
+            let stops = block.specials() & !quotes;
+            let quotes = quotes & (stops & stops.wrapping_neg()).wrapping_sub(1);
+            let free = places[count..].first_chunk_mut().expect("a block more than is wanted");
+            isa.put_places(quotes, base as u8, free);
+            count += quotes.count_ones() as usize;
+            self.non_ascii |= block.non_ascii() & valid;
+            let starts_compactly = count >= 3 && places[2] == places[1] + 2;
+            if stops & valid != 0 || !starts_compactly {
+                break;
+            }
+            base += BLOCK;
+        }
+        let (places, _) = places[..count].as_chunks();
+        let mut quotes = Quotes { bytes, start, pairs: places.iter() };
+        let mut at = start.max(1);
+        while let Some((key, value)) = quotes.key(at)
+            && let Some(end) = quotes.value(value)
+        {
+            let next = bytes.get(end);
+            self.complete = next == Some(&b'}') && end + 1 == bytes.len();
+            if !self.complete && next != Some(&b',') {
+                break;
+            }
+            members.member(key, Span::plain(value, end));
+            if self.complete {
+                break;
+            }
+            at = end + 1;
+            self.end = at;
+        }
+    }
 }
 
 /// The strings ahead, told by their quotes, and what is between them.
 struct Quotes<'a> {
     bytes: &'a [u8],
+    /// Where the places are counted from.
+    start: usize,
     pairs: std::slice::Iter<'a, [u8; 2]>,
 }
 
@@ -95,7 +120,7 @@ impl Quotes<'_> {
     /// The string that starts at `at`, with its quotes; returns where it ends.
     #[inline(always)]
     fn string(&mut self, at: usize) -> Option<usize> {
-        let [open, close] = self.pairs.next()?.map(usize::from);
+        let [open, close] = self.pairs.next()?.map(|place| self.start + usize::from(place));
         (open == at).then_some(close + 1)
     }
 
