@@ -19,6 +19,7 @@ mod encode;
 mod fanout;
 mod field;
 mod inbound;
+mod machine;
 mod outbox;
 mod payloads;
 mod peers;

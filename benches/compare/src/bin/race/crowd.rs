@@ -1,0 +1,137 @@
+//! All clients of one server, driven by one thread: it must not be what the race waits for.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use memchr::memmem;
+
+use crate::connection::{Connection, Protocol};
+use crate::message::Message;
+use crate::poll::Poll;
+
+/// Connections that are not joined yet at a time: a server's queue of those to accept is short.
+const OPENING: usize = 128;
+
+/// Nothing happened for so long: it will not.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The longest burst.
+pub(crate) const MOST_IN_FLIGHT: usize = 64;
+
+pub(crate) struct Crowd {
+    poll: Poll,
+    clients: Vec<Connection>,
+    /// Which messages of the burst each has got, a bit each.
+    got: Vec<u64>,
+    /// How often one came before another that was said before it.
+    pub(crate) out_of_order: u64,
+    /// Where a payload began in the last message.
+    payload_at: usize,
+    buffer: Vec<u8>,
+}
+
+impl Crowd {
+    /// Connects and joins so many clients.
+    pub(crate) fn gather(addr: SocketAddr, protocol: Protocol, clients: usize) -> io::Result<Self> {
+        let mut crowd = Self {
+            poll: Poll::new()?,
+            clients: Vec::with_capacity(clients),
+            got: vec![0; clients],
+            out_of_order: 0,
+            payload_at: 0,
+            buffer: vec![0; 256 << 10],
+        };
+        let mut joined = 0;
+        while joined < clients {
+            while crowd.clients.len() < clients.min(joined + OPENING) {
+                let client = Connection::open(addr, protocol)?;
+                crowd.poll.add(&client.stream, crowd.clients.len() as u64)?;
+                crowd.clients.push(client);
+            }
+            let mut ready = crowd.poll.wait(Some(PATIENCE))?.peekable();
+            if ready.peek().is_none() {
+                return Err(io::Error::other(format!("{joined} of {clients} joined, then none")));
+            }
+            for (token, _) in ready {
+                let client = &mut crowd.clients[token as usize];
+                let was_joined = client.is_joined();
+                client.read(&mut crowd.buffer, |message| {
+                    let message = String::from_utf8_lossy(message);
+                    Err(io::Error::other(format!("before anything was said: {message}")))
+                })?;
+                joined += usize::from(client.is_joined() && !was_joined);
+            }
+        }
+        Ok(crowd)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// The first client says all of these at once, [`MOST_IN_FLIGHT`] at most. Returns when everybody
+    /// has got each of them once and whole, with how long it took until the last had got each.
+    ///
+    /// # Errors
+    /// Somebody gets anything else, or nothing any more.
+    pub(crate) fn burst(&mut self, messages: &[Message]) -> io::Result<Vec<Duration>> {
+        let wire: Vec<u8> = messages.iter().flat_map(|message| &message.wire).copied().collect();
+        let mut unsent = &wire[..];
+        let mut took = Vec::with_capacity(messages.len());
+        let mut have = vec![0; messages.len()];
+        let all = self.clients.len();
+        self.got.fill(0);
+        let start = Instant::now();
+        while took.len() < messages.len() {
+            let mut patience = PATIENCE;
+            if !unsent.is_empty() {
+                match self.clients[0].stream.write(unsent) {
+                    Ok(written) => unsent = &unsent[written..],
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+                if !unsent.is_empty() {
+                    patience = Duration::from_millis(1);
+                }
+            }
+            let mut ready = self.poll.wait(Some(patience))?.peekable();
+            if ready.peek().is_none() && unsent.is_empty() {
+                let have = have.iter().find(|&&have| have < all).unwrap_or(&0);
+                return Err(io::Error::other(format!("{have} of {all} got a message, then none")));
+            }
+            for (token, _) in ready {
+                let (got, likely) = (&mut self.got[token as usize], &mut self.payload_at);
+                let out_of_order = &mut self.out_of_order;
+                self.clients[token as usize].read(&mut self.buffer, |message| {
+                    let due = got.trailing_ones() as usize;
+                    let mut missing = (due..messages.len()).filter(|n| *got & (1 << n) == 0);
+                    let found = missing.find_map(|n| {
+                        find(message, &messages[n].payload, *likely).map(|at| (n, at))
+                    });
+                    let Some((n, at)) = found else { return Err(unexpected(message, due)) };
+                    *likely = at;
+                    *out_of_order += u64::from(n != due);
+                    *got |= 1 << n;
+                    have[n] += 1;
+                    if have[n] == all {
+                        took.push(start.elapsed());
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(took)
+    }
+}
+
+/// Where the payload is in the message: most likely where it was in the one before.
+fn find(message: &[u8], payload: &[u8], likely: usize) -> Option<usize> {
+    let is_there = message.get(likely..likely + payload.len()) == Some(payload);
+    if is_there { Some(likely) } else { memmem::find(message, payload) }
+}
+
+fn unexpected(message: &[u8], due: usize) -> io::Error {
+    let start = String::from_utf8_lossy(&message[..message.len().min(240)]);
+    io::Error::other(format!("a client whose message {due} of a burst is due got {start}"))
+}

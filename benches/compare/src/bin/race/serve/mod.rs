@@ -1,0 +1,39 @@
+//! The servers that this binary can be: each runs in a process of its own, `race --serve NAME`.
+
+mod axum_chat;
+mod floor;
+mod pondsocket;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+/// Serves until it is killed; `None` when it has no server of this name.
+pub(crate) fn run(name: &str) -> Option<io::Result<()>> {
+    Some(match name {
+        "floor" => floor::run(),
+        "axum" => block_on(axum_chat::run()),
+        "pondsocket-axum" => block_on(pondsocket::run()),
+        _ => return None,
+    })
+}
+
+/// On the runtime that `#[tokio::main]` gives.
+fn block_on(server: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(server)
+}
+
+async fn listener() -> io::Result<TcpListener> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    announce(listener.local_addr()?)?;
+    Ok(listener)
+}
+
+/// Tells the harness where to connect.
+fn announce(addr: SocketAddr) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "listening on http://{addr}")?;
+    stdout.flush()
+}

@@ -1,0 +1,47 @@
+//! What ran where: the lines that every record begins with.
+
+use std::process::Command;
+use std::{env, fs};
+
+const LOCK: &str = include_str!("../Cargo.lock");
+
+/// A Markdown list of the machine, the compiler, the versions of these crates, the commit, the date
+/// and the command, of which `program` is the part before its arguments.
+pub fn facts(program: &str, crates: &[&str]) -> String {
+    let command = env::args().skip(1).fold(program.to_owned(), |line, arg| line + " " + &arg);
+    let flags = env!("RUSTFLAGS_USED");
+    let versions: Vec<String> =
+        crates.iter().map(|name| format!("{name} {}", locked_version(name))).collect();
+    let facts = [
+        ("Machine", cpu()),
+        ("Compiler", env!("RUSTC_VERSION").to_owned()),
+        ("RUSTFLAGS", if flags.is_empty() { "none".to_owned() } else { format!("`{flags}`") }),
+        ("Crates", versions.join(", ")),
+        ("Commit", output_of("git", &["describe", "--always", "--dirty"])),
+        ("Date", output_of("date", &["-u", "+%F"])),
+        ("Command", format!("`{}`", command.trim_end_matches(" --"))),
+    ];
+    facts.iter().fold(String::new(), |out, (name, fact)| out + &format!("- {name}: {fact}\n"))
+}
+
+/// The version that `Cargo.lock` holds, from its `name = …` line and the `version = …` after it.
+fn locked_version(name: &str) -> &'static str {
+    let (_, entry) = LOCK.split_once(&format!("name = \"{name}\"\n")).expect("a dependency");
+    entry.split('"').nth(1).expect("a version")
+}
+
+/// The model, with the numbers that tell generations apart where the name does not.
+fn cpu() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name| {
+        let mut fields = info.lines().filter_map(|line| line.split_once(':'));
+        fields.find(|(key, _)| key.trim() == name).map_or("unknown", |(_, value)| value.trim())
+    };
+    format!("{} (family {}, model {})", field("model name"), field("cpu family"), field("model"))
+}
+
+fn output_of(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}
