@@ -3,9 +3,13 @@
 
 #![no_main]
 
+use std::time::{Duration, Instant};
+
 use libfuzzer_sys::fuzz_target;
-use pondwire::distributed::{Envelope, Ignored, Message};
-use pondwire::{ChannelEvent, ErrorKind, Limits};
+use pondwire::distributed::{
+    Cluster, ClusterLimits, ClusterOptions, Effect, Envelope, Ignored, Message,
+};
+use pondwire::{ChannelEvent, ErrorKind, Limits, Payload};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -21,6 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
                 same_fields(&envelope, &document);
             }
             written_again(&envelope);
+            acted_upon(bytes, &envelope);
         }
         Err(error) => {
             assert!(error.offset() <= bytes.len());
@@ -33,6 +38,31 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
 });
+
+/// A node takes it twice, within bounds, and keeps nothing once its own user has left.
+fn acted_upon(bytes: &[u8], envelope: &Envelope<'_>) {
+    let limits = ClusterLimits { nodes: 1, users_per_node: 2, bytes: 600 };
+    let options = ClusterOptions { limits, ..ClusterOptions::default() };
+    let now = Instant::now();
+    let mut cluster = Cluster::new("own", options, now, 0);
+    let channel = cluster.channel(envelope.endpoint_name(), envelope.channel_name());
+    cluster.join(&channel, "u1", Payload::EMPTY, now);
+    for _ in 0..2 {
+        cluster.receive(channel.topic(), bytes, now).unwrap();
+        let stats = cluster.stats();
+        assert!(stats.nodes <= 1 && stats.users <= 2 && stats.bytes <= 600, "{stats:?}");
+    }
+    cluster.resync(now);
+    cluster.tick(now + Duration::from_secs(60));
+    assert!(cluster.leave(&channel, "u1", now));
+    while let Some(effect) = cluster.poll() {
+        if let Effect::Publish { bytes, .. } = effect {
+            assert!(Envelope::parse_with(&bytes, ANY_SIZE).unwrap().message().is_some());
+        }
+    }
+    let stats = cluster.stats();
+    assert_eq!((stats.users, stats.bytes), (0, 0));
+}
 
 fn same_fields(envelope: &Envelope<'_>, document: &Value) {
     assert_eq!(document["protocol"], "pondsocket.distributed");

@@ -15,6 +15,9 @@ impl Cluster {
     /// A message came by a topic of the bus. What is not for this node is passed over: its own, one
     /// about a channel in which it has nobody, an unknown type.
     ///
+    /// Costs what [`Envelope::parse`] does, two look-ups, and what the message brings: an event for
+    /// the users of this node its frame and the sender's id, one allocation each.
+    ///
     /// # Errors
     /// It is no envelope within the limits; see [`Envelope::parse`]. It is counted, and nothing else
     /// happens.

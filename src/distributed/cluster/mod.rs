@@ -23,7 +23,13 @@ use nodes::Nodes;
 use outgoing::Outgoing;
 use state::{Entry, State};
 
-/// How a [`Cluster`] behaves. The default is what every implementation does.
+/// Times that are longer count as this one, so that every moment can be told.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A heartbeat is due no sooner than this after the last.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// How a [`Cluster`] behaves. The default is what every implementation does. Times count up to a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterOptions {
     /// The names of topics.
@@ -74,6 +80,9 @@ impl Default for ClusterOptions {
 ///   with the user that another node had by that id, and the others are asked again.
 /// - When messages were lost, [`resync`](Self::resync).
 /// - Presence lists show a user once, as the node has it that told of it last.
+///
+/// Python and JavaScript nodes do not say so when they evict a user of their own: it is known here
+/// until their next list.
 ///
 /// What other nodes make it keep is bounded by [`ClusterLimits`]; [`stats`](Self::stats) counts what
 /// was refused. Its own users are the server's to limit.
@@ -136,6 +145,13 @@ impl Cluster {
     /// is due at once.
     #[must_use]
     pub fn new(node_id: &str, options: ClusterOptions, now: Instant, unix_ms: u64) -> Self {
+        let options = ClusterOptions {
+            heartbeat_every: options.heartbeat_every.clamp(SHORTEST, LONGEST),
+            expire_after: options.expire_after.min(LONGEST),
+            get_timeout: options.get_timeout.min(LONGEST),
+            answer_within: options.answer_within.min(LONGEST),
+            ..options
+        };
         let heartbeat_topic = options.topics.heartbeat().into();
         Self {
             nodes: Nodes::new(options.limits, options.expire_after),
