@@ -99,7 +99,7 @@ pub enum Effect {
         bytes: Vec<u8>,
     },
     /// The first user of this node joined: subscribe to the channel's topic, and call
-    /// [`subscribed`](super::Cluster::subscribed) once what others publish arrives.
+    /// [`subscribed`](super::Cluster::subscribed) with it once what others publish arrives.
     Subscribe(Channel),
     /// The last user of this node left: unsubscribe from the channel's topic.
     Unsubscribe(Channel),

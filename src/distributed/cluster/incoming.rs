@@ -35,6 +35,7 @@ impl Cluster {
             }
         };
         if envelope.source_node_id() == self.outgoing.node_id() {
+            self.heard_own(topic, envelope.message_id(), now);
             return Ok(());
         }
         let node = match self.nodes.heard(envelope.source_node_id(), now) {

@@ -45,17 +45,19 @@ impl Cluster {
         true
     }
 
-    /// The bus delivers the channel's topic from now on: asks the other nodes whom they have there.
+    /// The bus delivers a channel's topic from now on: asks the other nodes whom they have there.
     /// Nothing happens when this node has nobody there any more.
-    pub fn subscribed(&mut self, channel: &Channel, now: Instant) {
-        if self.channels.contains_key(channel) {
-            self.ask(channel, now);
+    pub fn subscribed(&mut self, topic: &str, now: Instant) {
+        if let Some((channel, _)) = self.channels.get_key_value(topic) {
+            let channel = channel.clone();
+            self.ask(&channel, now);
         }
     }
 
-    pub(super) fn ask(&mut self, channel: &Channel, now: Instant) {
+    /// Asks the other nodes whom they have. Returns the question's id.
+    pub(super) fn ask(&mut self, channel: &Channel, now: Instant) -> String {
         let from_node = self.outgoing.node_id().to_owned().into();
-        self.outgoing.publish(channel, now, &Message::StateRequest { from_node });
+        self.outgoing.publish(channel, now, &Message::StateRequest { from_node })
     }
 
     /// A user left a channel on this node, evicted or not: the others are told. False when it was not
@@ -195,17 +197,19 @@ impl Cluster {
 
     /// Messages were lost, ours or theirs: tells the others whom this node has and asks whom they
     /// have, in every channel. Whom none has named [in time](super::ClusterOptions::answer_within)
-    /// is forgotten then. Call it when the bus says that it has its subscription again, or that it
-    /// dropped anything; after all that came before.
+    /// is forgotten then: counted from when the question itself comes back by its topic, as all
+    /// before it may be older than the loss. (A bus that does not bring a node its own messages lets
+    /// nobody be forgotten so.) Call it when the bus says that it has its subscription again, or that
+    /// it dropped anything.
     pub fn resync(&mut self, now: Instant) {
         let channels: Vec<Channel> = self.channels.keys().cloned().collect();
         for channel in &channels {
-            if let Some(state) = self.channels.get_mut(channel) {
-                state.doubt();
-                state.ask = false;
-            }
             self.answer(channel, now);
-            self.ask(channel, now);
+            let question = self.ask(channel, now);
+            if let Some(state) = self.channels.get_mut(channel) {
+                state.ask = false;
+                state.question = Some(question);
+            }
         }
         self.forget_left(now);
         for (channel, _) in &self.left {
@@ -213,7 +217,18 @@ impl Cluster {
             self.outgoing.publish(channel, now, &message);
         }
         self.outgoing.publish_heartbeat(now);
-        self.doubt_until = Some(now + self.options.answer_within);
+    }
+
+    /// A message of this very node came back.
+    pub(super) fn heard_own(&mut self, topic: &str, message_id: &str, now: Instant) {
+        let Some((channel, _)) = self.channels.get_key_value(topic) else { return };
+        let channel = channel.clone();
+        let Some(state) = self.channels.get_mut(topic) else { return };
+        if state.question.as_deref() == Some(message_id) {
+            state.question = None;
+            state.doubt();
+            self.doubts.push_back((channel, now + self.options.answer_within));
+        }
     }
 
     /// Tells whom this node has in a channel.

@@ -101,7 +101,7 @@ impl Default for ClusterOptions {
 ///
 /// a.join(&chat, "ann", Payload::EMPTY, now);
 /// assert_eq!(a.poll(), Some(Effect::Subscribe(chat.clone())));
-/// a.subscribed(&chat, now); // asks the others
+/// a.subscribed(chat.topic(), now); // asks the others
 /// # let mut delivered = 0;
 /// while let Some(effect) = a.poll() {
 ///     let Effect::Publish { topic, bytes } = effect else { continue };
@@ -128,8 +128,8 @@ pub struct Cluster {
     next_get: u64,
     /// Channels that the last user left, and when: nobody would say so again if that got lost.
     left: VecDeque<(Channel, Instant)>,
-    /// When to forget whom nobody has confirmed.
-    doubt_until: Option<Instant>,
+    /// Where to forget whom nobody has confirmed, and when, the first first.
+    doubts: VecDeque<(Channel, Instant)>,
 }
 
 /// A question that waits for its answer.
@@ -162,7 +162,7 @@ impl Cluster {
             gets: HashMap::default(),
             next_get: 0,
             left: VecDeque::new(),
-            doubt_until: None,
+            doubts: VecDeque::new(),
         }
     }
 

@@ -56,7 +56,13 @@ impl Outgoing {
         self.started_ms.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn publish(&mut self, channel: &Channel, now: Instant, message: &Message<'_>) {
+    /// Returns the message's id.
+    pub(super) fn publish(
+        &mut self,
+        channel: &Channel,
+        now: Instant,
+        message: &Message<'_>,
+    ) -> String {
         let (id, timestamp) = (self.fresh_id(), self.timestamp(now));
         let origin = Origin {
             node_id: &self.node_id,
@@ -65,6 +71,7 @@ impl Outgoing {
         };
         let bytes = origin.encode(&id, timestamp, message);
         self.push(Effect::Publish { topic: Arc::clone(channel.topic()), bytes });
+        id
     }
 
     pub(super) fn publish_heartbeat(&mut self, now: Instant) {

@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) roster: PresenceRoster,
     /// What is known may be wrong: the others are to be asked.
     pub(super) ask: bool,
+    /// The question after a loss, until it comes back: what is older comes before it.
+    pub(super) question: Option<String>,
     changes: u64,
 }
 
@@ -60,6 +62,7 @@ impl State {
             local: 0,
             roster: PresenceRoster::new(channel_name),
             ask: false,
+            question: None,
             changes: 0,
         }
     }

@@ -11,7 +11,8 @@ impl Cluster {
     #[must_use]
     pub fn due(&self) -> Instant {
         let gets = self.gets.values().map(|get| get.deadline).min();
-        let others = [self.nodes.next_expiry(), self.doubt_until, gets];
+        let doubt = self.doubts.front().map(|(_, until)| *until);
+        let others = [self.nodes.next_expiry(), doubt, gets];
         others.into_iter().flatten().fold(self.next_heartbeat, Instant::min)
     }
 
@@ -26,9 +27,9 @@ impl Cluster {
         for node in self.nodes.expire(now) {
             self.bury(node);
         }
-        if self.doubt_until.is_some_and(|until| until <= now) {
-            self.doubt_until = None;
-            self.end_doubt();
+        while self.doubts.front().is_some_and(|(_, until)| *until <= now) {
+            let Some((channel, _)) = self.doubts.pop_front() else { break };
+            self.end_doubt(&channel);
         }
         let overdue = self.gets.extract_if(|_, get| get.deadline <= now).map(|(_, get)| get.id);
         let mut overdue: Vec<_> = overdue.collect();
@@ -65,13 +66,10 @@ impl Cluster {
         }
     }
 
-    fn end_doubt(&mut self) {
-        let channels: Vec<Channel> = self.channels.keys().cloned().collect();
-        for channel in &channels {
-            let Some(state) = self.channels.get_mut(channel) else { continue };
-            if state.drop_unconfirmed(&mut self.nodes) {
-                self.send_presence(channel);
-            }
+    fn end_doubt(&mut self, channel: &Channel) {
+        let Some(state) = self.channels.get_mut(channel) else { return };
+        if state.drop_unconfirmed(&mut self.nodes) {
+            self.send_presence(channel);
         }
     }
 }
