@@ -20,6 +20,52 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # With a cluster
+//!
+//! A [`Cluster`](super::Cluster) is told what the bus says, and says what the bus shall do:
+//!
+//! ```no_run
+//! use std::time::{Instant, SystemTime};
+//! use pondwire::distributed::redis::{BusEvent, RedisBus, RedisOptions};
+//! use pondwire::distributed::{Cluster, ClusterOptions, Effect};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let (bus, mut receiver) = RedisBus::open("redis://127.0.0.1:6379", RedisOptions::default())?;
+//! let unix_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis() as u64;
+//! let mut cluster = Cluster::new("node-a", ClusterOptions::default(), Instant::now(), unix_ms);
+//! bus.subscribe(cluster.heartbeat_topic());
+//! loop {
+//!     // What users of this node do comes here too: `cluster.join(…)`, `cluster.leave(…)`.
+//!     let due = tokio::time::sleep_until(cluster.due().into());
+//!     let event = tokio::select! {
+//!         event = receiver.next() => Some(event.ok_or("the bus is closed")?),
+//!         () = due => None,
+//!     };
+//!     let now = Instant::now();
+//!     match event {
+//!         Some(BusEvent::Message(message)) => {
+//!             let _ = cluster.receive(&message.topic, &message.payload, now); // counts what is none
+//!         }
+//!         Some(BusEvent::Subscribed(topic)) => cluster.subscribed(&topic, now),
+//!         Some(BusEvent::Recovered | BusEvent::Lagged(_)) => cluster.resync(now),
+//!         _ => cluster.tick(now),
+//!     }
+//!     while let Some(effect) = cluster.poll() {
+//!         match effect {
+//!             Effect::Publish { topic, bytes } => drop(bus.publish(&*topic, bytes)),
+//!             Effect::Subscribe(channel) => drop(bus.subscribe(&**channel.topic())),
+//!             Effect::Unsubscribe(channel) => drop(bus.unsubscribe(&**channel.topic())),
+//!             Effect::Deliver { frame, receivers, from_user_id, .. } => {
+//!                 // `room.send(&frame, &receivers, &from_user_id)`
+//!                 # let _ = (frame, receivers, from_user_id);
+//!             }
+//!             _ => {} // presence, evictions, answers
+//!         }
+//!     }
+//! }
+//! # }
+//! ```
+//!
 //! # What is promised
 //!
 //! - **Nothing local waits for Redis.** [`RedisBus::publish`] puts a message into a bounded queue
