@@ -13,6 +13,12 @@ const HERE: &str = env!("CARGO_MANIFEST_DIR");
 /// In the order of the tables.
 pub(crate) const NAMES: [&str; 6] = ["floor", "pondwire", "pondsocket-axum", "axum", "ws", "uws"];
 
+/// A second build of the example server, to see what a change does.
+pub(crate) const OTHER: &str = "other";
+
+/// How the example server is told to take any port.
+const LISTEN: [&str; 2] = ["--addr", "127.0.0.1:0"];
+
 /// What others are compared with.
 pub(crate) const FLOOR: &str = "floor";
 pub(crate) const RIVAL: &str = "pondsocket-axum";
@@ -37,7 +43,7 @@ impl Contender {
         let peers = Path::new(HERE).join("peers");
         let argument = |path: &Path| path.to_string_lossy().into_owned();
         let (program, arguments) = match name {
-            "pondwire" => (example()?, vec!["--addr".to_owned(), "127.0.0.1:0".to_owned()]),
+            "pondwire" => (example()?, LISTEN.map(str::to_owned).to_vec()),
             "ws" => {
                 let program = PathBuf::from("node");
                 try_out(&program, &["--version"], &peers)?;
@@ -54,6 +60,16 @@ impl Contender {
             ours => (env::current_exe()?, vec!["--serve".to_owned(), ours.to_owned()]),
         };
         Ok(Self { name, protocol, program, arguments })
+    }
+
+    /// The example server that is this program.
+    pub(crate) fn other(program: &str) -> Self {
+        Self {
+            name: OTHER,
+            protocol: Protocol::PondSocket,
+            program: program.into(),
+            arguments: LISTEN.map(str::to_owned).to_vec(),
+        }
     }
 
     pub(crate) fn command(&self) -> Command {

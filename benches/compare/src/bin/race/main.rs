@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release --bin race -- [--all] [--clients N,…] [--bytes B,…] [--in-flight K,…]
-//!     [--servers NAME,…] [--passes N] [--seconds S] [--idle N] [--markdown-out FILE]
+//!     [--servers NAME,…] [--other FILE] [--passes N] [--seconds S] [--idle N] [--markdown-out FILE]
 //! ```
 //!
 //! A server is a process of its own, started for each turn, so that its time and memory are its
@@ -84,6 +84,7 @@ fn run(options: &Options) -> io::Result<()> {
             Err(reason) => report.push_str(&format!("- Skipped: {name}, {reason}\n")),
         }
     }
+    contenders.extend(options.other.as_deref().map(Contender::other));
     print!("{report}");
     let mut tell = |section: String| {
         print!("{section}");

@@ -6,11 +6,14 @@ use crate::message::LEAST;
 
 pub(crate) const USAGE: &str =
     "usage: race [--all] [--clients N,…] [--bytes B,…] [--in-flight K,…] \
-    [--servers NAME,…] [--passes N] [--seconds S] [--idle N] [--markdown-out FILE]
+    [--servers NAME,…] [--other FILE] [--passes N] [--seconds S] [--idle N] \
+    [--markdown-out FILE]
 servers: floor, pondwire, pondsocket-axum, axum, ws, uws";
 
 pub(crate) struct Options {
     pub(crate) servers: Vec<&'static str>,
+    /// A second build of the example server that takes part.
+    pub(crate) other: Option<String>,
     pub(crate) clients: Vec<usize>,
     /// Of a message's payload.
     pub(crate) bytes: Vec<usize>,
@@ -28,6 +31,7 @@ impl Options {
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
         let mut options = Self {
             servers: NAMES.to_vec(),
+            other: None,
             clients: vec![1000],
             bytes: vec![64, 4096],
             in_flight: vec![1, 8],
@@ -52,6 +56,7 @@ impl Options {
                     }
                 }
                 "--servers" => options.servers = servers(&value)?,
+                "--other" => options.other = Some(value),
                 "--passes" => options.passes = value.parse().ok().filter(|&n| n > 0)?,
                 "--seconds" => {
                     options.seconds = value.parse().ok().filter(|s| (0.0..=600.0).contains(s))?;
