@@ -73,7 +73,7 @@ impl Channel {
     /// the channel's first frame in the outbox: a client drops what comes before.
     pub(crate) fn join(&self, user: &UserId, outbox: &Outbox, request_id: &str) -> Seat {
         let mut state = self.state.lock();
-        outbox.push(Frame::acknowledge(&self.name, request_id));
+        answer(outbox, Frame::acknowledge(&self.name, request_id));
         if let Some(occupied) = state.seats.get(user) {
             return occupied.seat.clone();
         }
@@ -133,6 +133,17 @@ impl Channel {
     }
 }
 
+/// Gives one client what it waits for: behind all that waits for it, so that answers keep the order
+/// of what was asked, or before that where what waits may be dropped.
+pub(crate) fn answer(outbox: &Outbox, frame: Frame) {
+    // When too much waits the connection learns it from the outbox, and ends.
+    if outbox.may_drop() {
+        outbox.reply(frame)
+    } else {
+        outbox.push(frame)
+    };
+}
+
 fn join(room: &Room, user: &str, outbox: &Outbox) -> Membership {
     room.join(user, outbox.clone()).expect("the rooms of a channel are never closed")
 }
@@ -181,7 +192,7 @@ impl Member<'_> {
     /// there is no such member.
     pub(crate) fn evict(&mut self, user: &str, reason: &str) -> bool {
         let Some(outbox) = self.state.remove(self.channel, user) else { return false };
-        outbox.push(Frame::evicted(&self.channel.name, &uuid(), reason));
+        answer(&outbox, Frame::evicted(&self.channel.name, &uuid(), reason));
         true
     }
 }

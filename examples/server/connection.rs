@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pondwire::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -15,7 +14,7 @@ use tokio::time::timeout;
 use super::http::{Http, Request, Status};
 use super::metrics::Metrics;
 use super::websocket::WebSocket;
-use super::{Server, event_stream, handshake};
+use super::{Server, access, event_stream, handshake};
 
 const ENDPOINT: &str = "/api/socket";
 
@@ -23,6 +22,8 @@ const PAGE: &str = include_str!("page.html");
 
 /// How long a client that was told to close must have sent nothing to be taken to be done.
 const QUIET: Duration = Duration::from_millis(300);
+
+pub(crate) const NOT_FOUND: Status = "404 Not Found";
 
 /// What is done with a connection when a request has been looked at.
 enum Next {
@@ -47,7 +48,7 @@ pub(crate) async fn run(
     // Frames are small and are flushed when there are no more: nothing to wait for. Not a reason
     // to refuse service if it fails.
     let _ = stream.set_nodelay(true);
-    let closing = server.times.closing;
+    let closing = server.options.times.closing;
     let mut http = Http::new(stream);
     let next = loop {
         tokio::select! {
@@ -67,6 +68,7 @@ pub(crate) async fn run(
         Next::EventStream => event_stream::run(http.stream, server, stopped).await,
         Next::Refuse(status) => {
             let headers = match &status[..3] {
+                "401" => "www-authenticate: Bearer\r\n",
                 "405" => "allow: GET, POST, DELETE\r\n",
                 "426" => "sec-websocket-version: 13\r\n",
                 _ => "",
@@ -81,6 +83,17 @@ pub(crate) async fn run(
     }
 }
 
+/// Tells a client that there is no place for it, whatever it asks for.
+pub(crate) async fn turn_away(stream: TcpStream, server: Arc<Server>) {
+    let mut http = Http::new(stream);
+    let told = async {
+        let status = "503 Service Unavailable";
+        http.respond(status, "retry-after: 5\r\n", &format!("{status}\n")).await;
+        discard(http.stream).await
+    };
+    let _ = timeout(server.options.times.closing, told).await;
+}
+
 /// Answers the next request; `None` when there is none, or not in time.
 async fn request(http: &mut Http, server: &Server) -> Option<Next> {
     let head = match in_time(server, http.head()).await? {
@@ -88,6 +101,11 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
         Err(status) => return Some(Next::Refuse(status)),
     };
     let Some(request) = Request::parse(&head) else { return Some(Next::Refuse("400 Bad Request")) };
+    if request.path == ENDPOINT
+        && let Err(status) = access::check(&request, &server.options)
+    {
+        return Some(Next::Refuse(status));
+    }
     Some(match (request.path, request.method) {
         (ENDPOINT, "GET") if handshake::is_upgrade(&request) => match handshake::accept(&request) {
             Ok(accepted) => {
@@ -100,18 +118,17 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
         (ENDPOINT, "GET") if request.has_token("accept", "text/event-stream") => Next::EventStream,
         (ENDPOINT, "GET") => Next::Refuse("400 Bad Request"),
         (ENDPOINT, "POST" | "DELETE") => {
-            let body = http.body(&request, Limits::default().max_bytes);
+            let body = http.body(&request, server.options.limits.max_bytes);
             let body = match in_time(server, body).await? {
                 Ok(body) => body?,
                 Err(status) => return Some(Next::Refuse(status)),
             };
             let id = request.headers().get_str("x-connection-id").unwrap_or_default();
-            let found = if request.method == "POST" {
-                server.event_streams.receive(id, &body)
-            } else {
-                server.event_streams.close(id)
+            let status = match request.method {
+                "POST" => server.event_streams.receive(id, &body),
+                _ if server.event_streams.close(id) => "204 No Content",
+                _ => NOT_FOUND,
             };
-            let status = if found { "204 No Content" } else { "404 Not Found" };
             let stays = in_time(server, http.done(status)).await? && request.keeps_alive();
             if stays { Next::Request } else { Next::End }
         }
@@ -124,12 +141,12 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
             in_time(server, http.respond("200 OK", "", &Metrics::text(server))).await?;
             Next::End
         }
-        _ => Next::Refuse("404 Not Found"),
+        _ => Next::Refuse(NOT_FOUND),
     })
 }
 
 async fn in_time<T>(server: &Server, work: impl Future<Output = T>) -> Option<T> {
-    timeout(server.times.request, work).await.ok()
+    timeout(server.options.times.request, work).await.ok()
 }
 
 /// Ends the stream and reads until the client does, too: closing a socket with bytes unread

@@ -17,9 +17,10 @@ use tokio::time::{sleep, timeout};
 
 use super::Server;
 use super::channel::UserId;
-use super::connection::linger;
+use super::connection::{NOT_FOUND, linger};
+use super::http::Status;
 use super::metrics::Metrics;
-use super::user::User;
+use super::user::{Failure, User};
 
 /// The streams there are, by connection id.
 #[derive(Default)]
@@ -43,15 +44,26 @@ impl EventStreams {
     }
 
     /// Does what a message of this client asks for, all of it before this returns; one after
-    /// another. `false` when there is no such stream.
-    pub(crate) fn receive(&self, id: &str, message: &[u8]) -> bool {
-        let Some(open) = self.table.lock().get(id).map(Arc::clone) else { return false };
-        let mut user = open.user.lock();
-        let Some(user) = &mut *user else { return false };
-        if let Err(error) = user.receive(message) {
-            user.refuse_malformed(&error);
+    /// another. The answer to the request that brought it; some are the end of the stream.
+    pub(crate) fn receive(&self, id: &str, message: &[u8]) -> Status {
+        let Some(open) = self.table.lock().get(id).map(Arc::clone) else { return NOT_FOUND };
+        let failure = {
+            let mut user = open.user.lock();
+            let Some(user) = &mut *user else { return NOT_FOUND };
+            match user.receive(message) {
+                Ok(()) => return "204 No Content",
+                Err(Failure::Malformed(error)) => {
+                    user.refuse_malformed(&error);
+                    return "204 No Content";
+                }
+                Err(failure) => failure,
+            }
+        };
+        self.close(id);
+        match failure {
+            Failure::TooMany => "429 Too Many Requests",
+            _ => "500 Internal Server Error",
         }
-        true
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -77,7 +89,7 @@ pub(crate) async fn run(
 ) {
     let (user, mut queue) = User::connect(Arc::clone(&server));
     let _counted = Metrics::count(&server, user.outbox());
-    let id = Arc::clone(user.id());
+    let (id, pulse) = (Arc::clone(user.id()), Arc::clone(user.pulse()));
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
          cache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
@@ -91,8 +103,13 @@ pub(crate) async fn run(
         send(&mut writer, &mut queue, &server).await
     };
     let late = async {
-        open.closed.notified().await;
-        sleep(server.times.closing).await;
+        tokio::select! {
+            () = open.closed.notified() => {}
+            // What waits is sent nevertheless.
+            () = stopped => drop(server.event_streams.close(&id)),
+            () = pulse.idle(server.options.times.idle) => drop(server.event_streams.close(&id)),
+        }
+        sleep(server.options.times.closing).await;
     };
     let mut nowhere = sink();
     let is_over = tokio::select! {
@@ -103,12 +120,11 @@ pub(crate) async fn run(
         // It has been closed, and what waits is not read.
         () = late => false,
         _ = aborted => false,
-        () = stopped => false,
     };
     server.event_streams.close(&id);
     if is_over && !queue.closed().is_some_and(|reason| reason.is_too_slow()) {
         // The connection is over either way, and there is nobody left to tell.
-        let _ = timeout(server.times.closing, linger(stream)).await;
+        let _ = timeout(server.options.times.closing, linger(stream)).await;
     }
 }
 
@@ -120,7 +136,7 @@ async fn send(
     server: &Server,
 ) -> io::Result<()> {
     loop {
-        match timeout(server.times.keep_alive, queue.next_batch()).await {
+        match timeout(server.options.times.keep_alive, queue.next_batch()).await {
             Ok(Some(batch)) => writer.write_all_buf(&mut batch.into_sse()).await?,
             Ok(None) => return Ok(()),
             Err(_) => writer.write_all(b": keepalive\n\n").await?,

@@ -122,6 +122,8 @@ pub(crate) struct Request<'a> {
     pub(crate) method: &'a str,
     /// Without the query.
     pub(crate) path: &'a str,
+    /// What follows the path, without its question mark; may be empty.
+    query: &'a str,
     /// Whether it is HTTP/1.1, not 1.0.
     pub(crate) is_current: bool,
     headers: Vec<(&'a [u8], &'a [u8])>,
@@ -134,9 +136,12 @@ impl<'a> Request<'a> {
         let mut parsed = httparse::Request::new(&mut slots);
         parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
         let headers = parsed.headers.iter().map(|header| (header.name.as_bytes(), header.value));
+        let target = parsed.path?;
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Some(Self {
             method: parsed.method?,
-            path: parsed.path?.split('?').next()?,
+            path,
+            query,
             is_current: parsed.version? == 1,
             headers: headers.collect(),
         })
@@ -144,6 +149,17 @@ impl<'a> Request<'a> {
 
     pub(crate) fn headers(&self) -> Headers<'_> {
         Headers::new(&self.headers)
+    }
+
+    /// The value of this parameter of the query, as it was sent; the first if there are more.
+    pub(crate) fn query(&self, name: &str) -> Option<&'a str> {
+        value_of(self.query.split('&'), name)
+    }
+
+    /// The value of this cookie, as it was sent.
+    pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
+        let mut lines = self.headers().get_all("cookie");
+        lines.find_map(|line| value_of(std::str::from_utf8(line).ok()?.split(';'), name))
     }
 
     /// Whether a header that is a list has this element, in any case and with any parameters.
@@ -177,4 +193,10 @@ impl<'a> Request<'a> {
         // What is no number now is too large for one, and refused as such.
         Ok(std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX))
     }
+}
+
+/// The value in the first `name=value` of this name.
+fn value_of<'a>(pairs: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a str> {
+    let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+    pairs.find_map(|(found, value)| (found == name).then_some(value))
 }

@@ -1,5 +1,9 @@
 //! A PondSocket server in one process: `cargo run --release --example server`, or with
-//! `-- --addr 127.0.0.1:0` for a free port; the address is printed once it listens.
+//! `-- --addr 127.0.0.1:0` for a free port; the address is printed once it listens. `-- --help` shows
+//! the options: who may connect, how many, how much each may send, and what happens when a client is
+//! slow or silent. Rates and the limit per address are off until they are asked for; a public chat
+//! behind no proxy wants `--connections-per-address 50 --message-rate 20 --byte-rate 65536
+//! --idle-time 3600 --origin https://its.page`.
 //!
 //! It serves `/api/socket` to WebSockets, compressed if they offer it, and to event streams: `GET`
 //! with `Accept: text/event-stream` opens one, `POST` and `DELETE` with its `X-Connection-ID` send a
@@ -14,9 +18,12 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `http`, `handshake` | requests and answers; the one that opens a WebSocket |
+//! | `options` | what the command line sets, and what holds without it |
+//! | `admission`, `access`, `allowance` | how many connections; who may have one; what one may send |
 //! | `connection` | what a client asks for by HTTP |
 //! | `websocket`, `websocket_reader` | one WebSocket, and how it ends; its frames read |
 //! | `event_stream` | one event stream, and the messages that come beside it |
+//! | `pulse` | whether a client is there still |
 //! | `user` | what a client's messages mean, however they came |
 //! | `page.html`, `simulation` | the page at `/`; the crowd that it asks for |
 //! | `metrics` | counters of all connections |
@@ -34,6 +41,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use admission::Admission;
+pub(crate) use options::Options;
+
+pub(crate) mod access;
+mod admission;
+pub(crate) mod allowance;
 mod channel;
 mod channels;
 mod connection;
@@ -41,6 +54,8 @@ mod event_stream;
 mod handshake;
 mod http;
 mod metrics;
+pub(crate) mod options;
+mod pulse;
 mod simulation;
 mod user;
 mod websocket;
@@ -53,41 +68,25 @@ pub(crate) struct Server {
     metrics: metrics::Metrics,
     /// How many viewers are simulated, in all channels.
     simulated: AtomicUsize,
-    times: Times,
+    admission: Admission,
+    options: Options,
 }
-
-/// How long things take. Tests have less time.
-#[derive(Clone, Copy)]
-pub(crate) struct Times {
-    /// The head of a request, counted from the answer to the one before it, and its body.
-    pub(crate) request: Duration,
-    /// Nothing is sent for so long on an event stream, then a comment: a proxy between might take it
-    /// for dead.
-    pub(crate) keep_alive: Duration,
-    /// The end: to write what is left and to read until the client has closed.
-    pub(crate) closing: Duration,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            request: Duration::from_secs(20),
-            keep_alive: Duration::from_secs(30),
-            closing: Duration::from_secs(5),
-        }
-    }
-}
-
-/// How long connections may take to close when the server ends.
-const GRACE: Duration = Duration::from_secs(6);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Some(addr) = address(std::env::args().skip(1)) else {
-        eprintln!("usage: server [--addr 127.0.0.1:8080]");
-        return ExitCode::from(2);
+    if std::env::args().any(|argument| argument == "--help") {
+        print!("{}", options::help());
+        return ExitCode::SUCCESS;
+    }
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}\n`--help` shows the options");
+            return ExitCode::from(2);
+        }
     };
-    match run(&addr).await {
+    let addr = options.addr.clone();
+    match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{addr}: {error}");
@@ -96,23 +95,14 @@ async fn main() -> ExitCode {
     }
 }
 
-fn address(mut arguments: impl Iterator<Item = String>) -> Option<String> {
-    let addr = match arguments.next().as_deref() {
-        None => return Some("127.0.0.1:8080".to_owned()),
-        Some("--addr") => arguments.next()?,
-        Some(_) => return None,
-    };
-    arguments.next().is_none().then_some(addr)
-}
-
-async fn run(addr: &str) -> io::Result<()> {
-    let listener = TcpListener::bind(addr).await?;
+async fn run(options: Options) -> io::Result<()> {
+    let listener = TcpListener::bind(&options.addr).await?;
     // Before the line that tells a parent process that it may send one.
     let stop = stop_signal()?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
     stdout.flush()?;
-    serve(listener, Times::default(), stop).await;
+    serve(listener, options, stop).await;
     Ok(())
 }
 
@@ -135,23 +125,36 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 }
 
 /// Serves whoever connects until `stop`, then closes all connections.
-pub(crate) async fn serve(listener: TcpListener, times: Times, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(listener: TcpListener, options: Options, stop: impl Future<Output = ()>) {
     let server = Arc::new(Server {
         channels: channels::Channels::default(),
         event_streams: event_stream::EventStreams::default(),
         metrics: metrics::Metrics::default(),
         simulated: AtomicUsize::new(0),
-        times,
+        admission: Admission::new(&options),
+        options,
     });
+    // A little more than each connection takes for it.
+    let grace = server.options.times.closing + Duration::from_secs(1);
     let stopping = watch::Sender::new(false);
     let mut connections = JoinSet::new();
     tokio::pin!(stop);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let server = Arc::clone(&server);
-                    connections.spawn(connection::run(stream, server, stopping.subscribe()));
+                Ok((stream, peer)) => {
+                    let (server, stopping) = (Arc::clone(&server), stopping.subscribe());
+                    if let Some(place) = Admission::admit(&server, peer.ip()) {
+                        connections.spawn(async {
+                            connection::run(stream, server, stopping).await;
+                            drop(place);
+                        });
+                    } else if let Some(told) = server.admission.refuse() {
+                        connections.spawn(async {
+                            connection::turn_away(stream, server).await;
+                            drop(told);
+                        });
+                    }
                 }
                 // Out of file descriptors, most likely: serve on whom we have.
                 Err(error) => {
@@ -166,7 +169,7 @@ pub(crate) async fn serve(listener: TcpListener, times: Times, stop: impl Future
     drop(listener);
     stopping.send_replace(true);
     let closed = async { while connections.join_next().await.is_some() {} };
-    if timeout(GRACE, closed).await.is_err() {
+    if timeout(grace, closed).await.is_err() {
         eprintln!("some connections did not close in time");
     }
 }

@@ -1,36 +1,31 @@
 //! What the messages of one client mean: joins, leaves and events, and the answers to them. It does
 //! not know how they come and go.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use ahash::HashMap;
-use pondwire::{
-    ClientAction, ClientMessage, Frame, Outbox, OutboxOptions, OutboxReader, Policy,
-    ValidationError, uuid,
-};
+use pondwire::{ClientAction, ClientMessage, Frame, Outbox, OutboxReader, ValidationError, uuid};
 
 use super::Server;
-use super::channel::{Channel, Member, Seat, UserId};
+use super::allowance::{Allowance, Verdict};
+use super::channel::{Channel, Member, Seat, UserId, answer};
+use super::pulse::Pulse;
 use super::simulation::{MOST, Simulation};
-
-/// How long a channel's name may be, in bytes: it is kept for as long as the channel.
-const MAX_NAME: usize = 256;
 
 /// How large a presence may be, in bytes: everybody's is sent to everybody.
 const MAX_PRESENCE: usize = 4096;
 
-/// How many channels a connection may be in.
-const MAX_CHANNELS: usize = 128;
-
-/// What may wait for a connection. More disconnects it: whoever publishes never waits for a slow
-/// reader, and a reader never gets a stream with a hole in it.
-const WAITING: OutboxOptions = OutboxOptions {
-    policy: Policy::Disconnect { max_age: None },
-    max_frames: 1024,
-    max_bytes: 8 << 20,
-    max_control_frames: 256,
-    max_control_bytes: 2 << 20,
-};
+/// Why a message was not obeyed.
+pub(crate) enum Failure {
+    /// It is none, did no harm, and may be [refused](User::refuse_malformed).
+    Malformed(ValidationError),
+    /// The client goes on and on sending too much.
+    TooMany,
+    /// What it asked for panicked.
+    Panicked,
+}
 
 /// A connected client. Dropping it leaves all its channels and ends its outbox, from which what
 /// waits there can still be taken.
@@ -41,16 +36,21 @@ pub(crate) struct User {
     /// The channels it joined, by name. It may have been evicted since: the seat knows.
     joined: HashMap<String, (Arc<Channel>, Seat)>,
     simulation: Option<Simulation>,
+    allowance: Allowance,
+    pulse: Arc<Pulse>,
 }
 
 impl User {
     /// A new user, greeted by `CONNECT`: some clients send nothing before it. All that it is to be
     /// sent comes out of the other end.
     pub(crate) fn connect(server: Arc<Server>) -> (Self, OutboxReader) {
-        let (outbox, queue) = Outbox::new(WAITING);
+        let options = &server.options;
+        let allowance = Allowance::new(options.message_rate, options.byte_rate, Instant::now());
+        let (outbox, queue) = Outbox::new(options.waiting);
         let id = UserId::from(&*uuid());
         outbox.reply(Frame::connect(&uuid(), &id, &id));
-        (Self { id, outbox, server, joined: HashMap::default(), simulation: None }, queue)
+        let (joined, pulse) = (HashMap::default(), Arc::default());
+        (Self { id, outbox, server, joined, simulation: None, allowance, pulse }, queue)
     }
 
     /// Which nobody can guess: it has 122 random bits.
@@ -62,21 +62,39 @@ impl User {
         &self.outbox
     }
 
-    /// Answers the client, behind all that waits for it: answers keep the order of what was asked.
-    fn reply(&self, frame: Frame) {
-        // When too much waits the connection learns it from the outbox, and ends.
-        self.outbox.push(frame);
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
-    /// Does what a received frame asks for.
+    fn reply(&self, frame: Frame) {
+        answer(&self.outbox, frame);
+    }
+
+    /// Does what a received frame asks for; one too many is answered so, and nothing else is done.
     ///
     /// # Errors
-    /// It is no message, did no harm, and may be [refused](Self::refuse_malformed).
-    pub(crate) fn receive(&mut self, frame: &[u8]) -> Result<(), ValidationError> {
+    /// It is no message, or the connection is to end.
+    pub(crate) fn receive(&mut self, frame: &[u8]) -> Result<(), Failure> {
+        self.pulse.spoke();
         self.server.metrics.received(frame);
-        let message = ClientMessage::parse(frame)?;
-        self.obey(&message);
-        Ok(())
+        match self.spend(frame.len()) {
+            Verdict::Granted => {}
+            Verdict::Refused => {
+                self.reply(Frame::refuse(&uuid(), 429, "Too many messages"));
+                return Ok(());
+            }
+            Verdict::Exhausted => return Err(Failure::TooMany),
+        }
+        let limits = self.server.options.limits;
+        let message = ClientMessage::parse_with(frame, limits).map_err(Failure::Malformed)?;
+        // No lock is poisoned, and the user is dropped with what it holds.
+        let obeyed = catch_unwind(AssertUnwindSafe(|| self.obey(&message)));
+        obeyed.map_err(|_| Failure::Panicked)
+    }
+
+    /// Takes a message or a ping of so many bytes from what the client may send.
+    pub(crate) fn spend(&mut self, bytes: usize) -> Verdict {
+        self.allowance.spend(bytes, Instant::now)
     }
 
     /// Answers what was no message.
@@ -100,7 +118,7 @@ impl User {
         if message.channel_name().is_empty() {
             return self.refuse(message, "channelName: Expected a non-empty string");
         }
-        if message.channel_name().len() > MAX_NAME {
+        if message.channel_name().len() > self.server.options.name_bytes {
             return self.refuse(message, "channelName: Expected a shorter string");
         }
         match message.action() {
@@ -123,7 +141,8 @@ impl User {
         if !is_chat(channel) {
             return decline(404, "No such channel");
         }
-        if self.joined.len() >= MAX_CHANNELS && !self.joined.contains_key(channel) {
+        let most = self.server.options.channels;
+        if self.joined.len() >= most && !self.joined.contains_key(channel) {
             return decline(429, "Too many channels");
         }
         if is_set(message, "deny") {
@@ -142,7 +161,7 @@ impl User {
         if let Some((channel, _)) = self.joined.remove(channel) {
             self.leave_channel(&channel);
         }
-        self.outbox.push(Frame::exit_acknowledge(channel, request_id));
+        self.reply(Frame::exit_acknowledge(channel, request_id));
     }
 
     fn leave_channel(&self, channel: &Arc<Channel>) {
@@ -160,8 +179,7 @@ impl User {
         match message.event() {
             _ if !seat.is_taken() => self.not_joined(message),
             "echo" => {
-                let answer = Frame::reply(name, "echo", request_id, message.payload());
-                self.outbox.push(answer);
+                self.reply(Frame::reply(name, "echo", request_id, message.payload()));
             }
             "track" | "update" | "untrack" | "evict" => match channel.member(&self.id) {
                 Some(member) => self.change(channel, member, message),
@@ -171,6 +189,8 @@ impl User {
                 let (channel, seat) = (Arc::clone(channel), seat.clone());
                 self.simulate(&channel, seat, message);
             }
+            #[cfg(test)]
+            "panic" => panic!("as was asked for"),
             event => {
                 let frame = Frame::broadcast(name, event, &uuid(), message.payload());
                 channel.broadcast(event, &frame);

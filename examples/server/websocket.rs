@@ -2,29 +2,35 @@
 //! with the close code that says why.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
+use bytes::Buf;
 use pondwire::deflate::Inflater;
 use pondwire::outbox::Batch;
-use pondwire::{Control, Limits, OutboxReader};
+use pondwire::{Control, OutboxReader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Server;
+use super::allowance::Verdict;
 use super::connection::{discard, linger};
 use super::http::Http;
 use super::metrics::Metrics;
-use super::user::User;
+use super::pulse::Pulse;
+use super::user::{Failure, User};
 use super::websocket_reader::{Event, Fault, Kind, MaxPayload, MessageReader};
 
 thread_local! {
     /// No message depends on one before it, so one for all connections of the thread.
     static INFLATER: RefCell<Inflater> = RefCell::default();
 }
+
+/// The client breaks a rule that is not the protocol's.
+const TOO_MANY: u16 = 1008;
 
 /// Why a connection ends.
 enum End {
@@ -36,6 +42,10 @@ enum End {
     Refused(u16),
     /// The client does not read as fast as frames come for it.
     TooSlow,
+    /// The client has not answered a ping.
+    Silent,
+    /// The client has not sent a message for too long.
+    Idle,
     /// The server ends.
     Stopping,
     /// A frame is half written and will never be written whole.
@@ -54,7 +64,7 @@ impl WebSocket {
     /// A connection whose handshake is done; `http` has what came behind it.
     pub(crate) fn new(http: Http, deflates: bool, server: Arc<Server>) -> Self {
         // A message beyond the codec's limit is refused by its length, before it is buffered.
-        let plain = Limits::default().max_bytes;
+        let plain = server.options.limits.max_bytes;
         let compressed = deflates.then_some(Inflater::max_payload(plain));
         let reader = MessageReader::new(http.received, MaxPayload { plain, compressed });
         Self { stream: http.stream, reader, deflates, server }
@@ -66,16 +76,21 @@ impl WebSocket {
         let (mut user, mut queue) = User::connect(Arc::clone(&server));
         let _counted = Metrics::count(&server, user.outbox());
         let aborted = queue.aborted();
+        let pulse = Arc::clone(user.pulse());
+        let times = &server.options.times;
+        let lost = pulse.lost(times, user.outbox().clone());
         let mut ending = pin!(async {
             tokio::select! {
                 _ = aborted => End::TooSlow,
                 () = stopped => End::Stopping,
+                () = lost => End::Silent,
+                () = pulse.idle(times.idle) => End::Idle,
             }
         });
-        let end = self.relay(&mut user, &mut queue, &mut ending).await;
+        let end = self.relay(&mut user, &mut queue, &pulse, &mut ending).await;
         drop(user);
         // The connection is over either way, and there is nobody left to tell.
-        let _ = timeout(server.times.closing, self.close(queue, end)).await;
+        let _ = timeout(times.closing, self.close(queue, end)).await;
     }
 
     /// Receives and sends until one of them ends, or `ending` says so.
@@ -86,61 +101,77 @@ impl WebSocket {
         &mut self,
         user: &mut User,
         queue: &mut OutboxReader,
+        pulse: &Pulse,
         ending: &mut (impl Future<Output = End> + Unpin),
     ) -> End {
         loop {
-            tokio::select! {
+            let is_ping = tokio::select! {
                 batch = queue.next_batch() => {
                     // Without a batch it was aborted, as `ending` knows.
                     let Some(batch) = batch else { return ending.await };
-                    if let Some(end) = self.send(batch, ending).await {
+                    if let Some(end) = self.send(batch, pulse, ending).await {
                         return end;
                     }
+                    false
                 }
-                received = self.receive() => match received {
+                received = self.receive(pulse) => match received {
                     Ok(Some(event)) => {
                         if let Some(end) = self.handle(event, user) {
                             return end;
                         }
+                        event == Event::Ping
                     }
                     Ok(None) => return End::Gone,
                     Err(fault) => {
                         if fault == Fault::TooLarge {
-                            user.refuse_malformed(&Limits::default().too_large());
+                            let limits = self.server.options.limits;
+                            user.refuse_malformed(&limits.too_large());
                         }
                         return End::Refused(fault.close_code());
                     }
                 },
                 end = &mut *ending => return end,
+            };
+            // Of pongs only the last waits, and each ping is to have one.
+            if is_ping
+                && let Some(batch) = queue.try_batch()
+                && let Some(end) = self.send(batch, pulse, ending).await
+            {
+                return end;
             }
         }
     }
 
     /// What comes next; `None` when nothing will. Cancel-safe: it is waited for bytes only.
-    async fn receive(&mut self) -> Result<Option<Event>, Fault> {
+    async fn receive(&mut self, pulse: &Pulse) -> Result<Option<Event>, Fault> {
         loop {
             if let Some(event) = self.reader.next()? {
                 return Ok(Some(event));
             }
             let Ok(1..) = self.stream.read_buf(self.reader.space()).await else { return Ok(None) };
+            pulse.heard();
         }
     }
 
     fn handle(&self, event: Event, user: &mut User) -> Option<End> {
         let payload = self.reader.payload();
+        let limits = self.server.options.limits;
         match event {
             Event::Message(kind) if kind.is_compressed => INFLATER.with_borrow_mut(|inflater| {
-                match inflater.inflate(payload, Limits::default().max_bytes) {
+                match inflater.inflate(payload, limits.max_bytes) {
                     Ok(message) => take(message, kind, user),
                     Err(error) => {
                         if error.is_too_large() {
-                            user.refuse_malformed(&Limits::default().too_large());
+                            user.refuse_malformed(&limits.too_large());
                         }
                         Some(End::Refused(error.close_code()))
                     }
                 }
             }),
             Event::Message(kind) => take(payload, kind, user),
+            Event::Ping if user.spend(payload.len()) == Verdict::Exhausted => {
+                Some(End::Refused(TOO_MANY))
+            }
             Event::Ping => {
                 let pong = Control::pong(payload).expect("a ping is as short");
                 user.outbox().control(pong);
@@ -158,16 +189,17 @@ impl WebSocket {
     async fn send(
         &mut self,
         batch: Batch<'_>,
+        pulse: &Pulse,
         ending: &mut (impl Future<Output = End> + Unpin),
     ) -> Option<End> {
         let mut batch = self.in_form(batch);
         tokio::select! {
-            written = self.stream.write_all_buf(&mut batch) => {
+            written = write(&mut self.stream, &mut batch, pulse) => {
                 written.is_err().then_some(End::Gone)
             }
             end = ending => {
                 let rest = self.stream.write_all_buf(&mut batch);
-                let written = timeout(self.server.times.closing, rest).await;
+                let written = timeout(self.server.options.times.closing, rest).await;
                 Some(if matches!(written, Ok(Ok(()))) { end } else { End::Stuck })
             }
         }
@@ -183,6 +215,9 @@ impl WebSocket {
             End::Gone | End::Stuck => return Ok(()),
             End::Closed(code) | End::Refused(code) => code,
             End::TooSlow => 1013,
+            // As other servers do; the code has no better.
+            End::Silent => 1011,
+            End::Idle => 1000,
             End::Stopping => 1001,
         };
         while let Some(batch) = queue.try_batch() {
@@ -195,20 +230,50 @@ impl WebSocket {
             End::Closed(_) => linger(self.stream).await,
             End::Refused(_) => discard(self.stream).await,
             _ => {
-                while !matches!(self.receive().await, Ok(None | Some(Event::Close(_))) | Err(_)) {}
+                let pulse = Pulse::default();
+                while !matches!(
+                    self.receive(&pulse).await,
+                    Ok(None | Some(Event::Close(_))) | Err(_)
+                ) {}
                 linger(self.stream).await
             }
         }
     }
 }
 
+/// Writes all of the batch. It is a sign of life when there is space where there was none: somebody
+/// reads, though nothing is read from them meanwhile.
+async fn write(stream: &mut TcpStream, batch: &mut Batch<'_>, pulse: &Pulse) -> io::Result<()> {
+    while batch.has_remaining() {
+        let mut was_full = false;
+        let mut write = pin!(stream.write_buf(batch));
+        let written = poll_fn(|context| {
+            let written = write.as_mut().poll(context);
+            was_full |= written.is_pending();
+            written
+        });
+        if written.await? == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        if was_full {
+            pulse.heard();
+        }
+    }
+    Ok(())
+}
+
 /// Gives the user a message; a bad one is answered, but for text that is none.
 fn take(message: &[u8], kind: Kind, user: &mut User) -> Option<End> {
-    let error = user.receive(message).err()?;
-    // What was read as a message is UTF-8; only what was not needs a look.
-    if kind.is_text && std::str::from_utf8(message).is_err() {
-        return Some(End::Refused(Fault::NotUtf8.close_code()));
+    match user.receive(message).err()? {
+        // What was read as a message is UTF-8; only what was not needs a look.
+        Failure::Malformed(_) if kind.is_text && std::str::from_utf8(message).is_err() => {
+            Some(End::Refused(Fault::NotUtf8.close_code()))
+        }
+        Failure::Malformed(error) => {
+            user.refuse_malformed(&error);
+            None
+        }
+        Failure::TooMany => Some(End::Refused(TOO_MANY)),
+        Failure::Panicked => Some(End::Refused(1011)),
     }
-    user.refuse_malformed(&error);
-    None
 }

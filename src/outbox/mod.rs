@@ -107,6 +107,22 @@ impl Outbox {
         self.state.closed()
     }
 
+    /// Whether its [`Policy`] may drop a frame and stay open. What must arrive then goes by
+    /// [`reply`](Self::reply), as nothing that was pushed is certain to.
+    ///
+    /// ```
+    /// use pondwire::{Outbox, OutboxOptions, Policy};
+    ///
+    /// let (outbox, _reader) = Outbox::new(OutboxOptions::default());
+    /// assert!(!outbox.may_drop(), "by default it disconnects");
+    /// let options = OutboxOptions { policy: Policy::Conflate, ..OutboxOptions::default() };
+    /// assert!(Outbox::new(options).0.may_drop());
+    /// ```
+    #[must_use]
+    pub fn may_drop(&self) -> bool {
+        !matches!(self.state.kind, state::Kind::Disconnect(_))
+    }
+
     /// The outbox in numbers, without a lock.
     #[must_use]
     pub fn stats(&self) -> OutboxStats {

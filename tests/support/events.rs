@@ -1,5 +1,7 @@
 //! A client of the example server's event streams: blocking, no library.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 

@@ -11,7 +11,11 @@ use tokio::sync::oneshot;
 #[allow(dead_code, reason = "its `main` is not called")]
 mod server;
 
-pub(crate) use server::Times;
+#[allow(unused_imports, reason = "each test uses a part")]
+pub(crate) use server::{
+    Options, access, allowance,
+    options::{Times, help},
+};
 
 /// The example, serving until it is dropped.
 pub(crate) struct Server {
@@ -22,10 +26,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        Self::start_with(Times::default())
+        Self::start_as(Options::default())
     }
 
     pub(crate) fn start_with(times: Times) -> Self {
+        Self::start_as(Options { times, ..Options::default() })
+    }
+
+    pub(crate) fn start_as(options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -34,7 +42,7 @@ impl Server {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                server::serve(listener, times, async { drop(stopped.await) }).await;
+                server::serve(listener, options, async { drop(stopped.await) }).await;
             });
         });
         Self { addr, stop: Some(stop), thread: Some(thread) }

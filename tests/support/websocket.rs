@@ -17,6 +17,7 @@ pub(crate) enum Opcode {
     Binary = 2,
     Close = 8,
     Ping = 9,
+    Pong = 10,
 }
 
 /// What a server sends.
@@ -25,6 +26,7 @@ pub(crate) enum Received {
     Text(String),
     /// A text message's payload, which came with RSV1.
     Compressed(Vec<u8>),
+    Ping(Vec<u8>),
     Pong(Vec<u8>),
     /// With the code, or 1005 for none.
     Close(u16),
@@ -129,6 +131,7 @@ impl WebSocket {
         match head[0] {
             0x81 => Received::Text(String::from_utf8(payload).unwrap()),
             0xC1 => Received::Compressed(payload),
+            0x89 => Received::Ping(payload),
             0x8A => Received::Pong(payload),
             0x88 => match payload.first_chunk() {
                 Some(code) => Received::Close(u16::from_be_bytes(*code)),
