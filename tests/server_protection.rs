@@ -523,6 +523,21 @@ fn a_hook_sees_headers_cookies_and_query() {
 }
 
 #[test]
+fn echoes_are_for_who_asks_for_them() {
+    let server = Server::start();
+    assert!(WebSocket::open(server.addr, "/echo").is_err());
+    let server = Server::start_as(Options { echo: true, ..Options::default() });
+    let mut echo = WebSocket::open(server.addr, "/echo").expect("an upgrade");
+    let long = "é".repeat(50_000);
+    for text in ["", "hi", "{}", &"x".repeat(125), &"x".repeat(126), &"x".repeat(65_535), &long] {
+        echo.text(text);
+        assert_eq!(echo.receive(), Received::Text(text.to_owned()));
+    }
+    assert!(websocket::get(server.addr, "/echo").starts_with("HTTP/1.1 426 "));
+    Client::joined(server.addr, ROOM).expect_alive();
+}
+
+#[test]
 fn options_are_read_and_shown() {
     let parse = |line: &str| Options::parse(line.split_whitespace().map(str::to_owned));
     let options = parse(
@@ -566,7 +581,7 @@ fn options_are_read_and_shown() {
     for line in help.lines().filter(|line| line.starts_with("  --")) {
         let mut words = line.split_whitespace();
         let (name, default) = (words.next().unwrap(), words.next().unwrap());
-        if !matches!(name, "--origin" | "--token") {
+        if !matches!(name, "--origin" | "--token" | "--echo") {
             assert_eq!(parse(&format!("{name} {default}")).err(), None, "{line}");
         }
     }

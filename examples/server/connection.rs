@@ -14,9 +14,13 @@ use tokio::time::timeout;
 use super::http::{Http, Request, Status};
 use super::metrics::Metrics;
 use super::websocket::WebSocket;
+use super::websocket_echo::Echo;
 use super::{Server, access, event_stream, handshake};
 
 const ENDPOINT: &str = "/api/socket";
+
+/// Where messages come back, if that is asked for.
+const ECHO: &str = "/echo";
 
 const PAGE: &str = include_str!("page.html");
 
@@ -35,6 +39,8 @@ enum Next {
     End,
     WebSocket {
         deflates: bool,
+        /// Whether it is for echoes.
+        echoes: bool,
     },
     EventStream,
 }
@@ -62,8 +68,9 @@ pub(crate) async fn run(
     };
     let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
     match next {
-        Next::WebSocket { deflates } => {
-            WebSocket::new(http, deflates, server).run(stopped).await;
+        Next::WebSocket { deflates, echoes } => {
+            let echo = echoes.then(Echo::default);
+            WebSocket::new(http, deflates, echo, server).run(stopped).await;
         }
         Next::EventStream => event_stream::run(http.stream, server, stopped).await,
         Next::Refuse(status) => {
@@ -101,20 +108,24 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
         Err(status) => return Some(Next::Refuse(status)),
     };
     let Some(request) = Request::parse(&head) else { return Some(Next::Refuse("400 Bad Request")) };
-    if request.path == ENDPOINT
+    let echoes = server.options.echo && request.path == ECHO;
+    // It differs in what becomes of messages, and has no event streams.
+    let path = if echoes { ENDPOINT } else { request.path };
+    if path == ENDPOINT
         && let Err(status) = access::check(&request, &server.options)
     {
         return Some(Next::Refuse(status));
     }
-    Some(match (request.path, request.method) {
+    Some(match (path, request.method) {
         (ENDPOINT, "GET") if handshake::is_upgrade(&request) => match handshake::accept(&request) {
             Ok(accepted) => {
                 let answer = http.stream.write_all(accepted.response.as_bytes());
                 in_time(server, answer).await?.ok()?;
-                Next::WebSocket { deflates: accepted.deflates }
+                Next::WebSocket { deflates: accepted.deflates, echoes }
             }
             Err(status) => Next::Refuse(status),
         },
+        _ if echoes => Next::Refuse("426 Upgrade Required"),
         (ENDPOINT, "GET") if request.has_token("accept", "text/event-stream") => Next::EventStream,
         (ENDPOINT, "GET") => Next::Refuse("400 Bad Request"),
         (ENDPOINT, "POST" | "DELETE") => {

@@ -88,6 +88,7 @@ pub(crate) async fn run(
     stopped: impl Future<Output = ()>,
 ) {
     let (user, mut queue) = User::connect(Arc::clone(&server));
+    user.greet();
     let _counted = Metrics::count(&server, user.outbox());
     let (id, pulse) = (Arc::clone(user.id()), Arc::clone(user.pulse()));
     let head = format!(

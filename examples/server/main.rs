@@ -22,6 +22,7 @@
 //! | `admission`, `access`, `allowance` | how many connections; who may have one; what one may send |
 //! | `connection` | what a client asks for by HTTP |
 //! | `websocket`, `websocket_reader` | one WebSocket, and how it ends; its frames read |
+//! | `websocket_echo` | messages that come back, for conformance suites |
 //! | `event_stream` | one event stream, and the messages that come beside it |
 //! | `pulse` | whether a client is there still |
 //! | `user` | what a client's messages mean, however they came |
@@ -59,6 +60,7 @@ mod pulse;
 mod simulation;
 mod user;
 mod websocket;
+mod websocket_echo;
 mod websocket_reader;
 
 /// What all connections share.

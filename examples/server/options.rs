@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) origins: Vec<String>,
     /// Who may connect; everybody where there is none.
     pub(crate) authorize: Option<Authorize>,
+    /// Whether a WebSocket at `/echo` gets back what it sends.
+    pub(crate) echo: bool,
 }
 
 /// How long things take.
@@ -90,6 +92,7 @@ impl Default for Options {
             times: Times::default(),
             origins: Vec::new(),
             authorize: None,
+            echo: false,
         }
     }
 }
@@ -100,6 +103,10 @@ impl Options {
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self::default();
         while let Some(name) = arguments.next() {
+            if name == "--echo" {
+                options.echo = true;
+                continue;
+            }
             let value = arguments.next().ok_or_else(|| format!("{name}: unknown, or no value"))?;
             options.set(&name, value).map_err(|why| format!("{name}: {why}"))?;
         }
@@ -178,6 +185,9 @@ pub(crate) fn help() -> String {
     ] {
         let _ = writeln!(text, "  {option:<26}{default:<16}{what}");
     }
+    text.push_str(
+        "  --echo                    no value        /echo sends back, for conformance tests\n",
+    );
     text
 }
 

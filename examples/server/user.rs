@@ -41,16 +41,19 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// A new user, greeted by `CONNECT`: some clients send nothing before it. All that it is to be
-    /// sent comes out of the other end.
+    /// A new user. All that it is to be sent comes out of the other end.
     pub(crate) fn connect(server: Arc<Server>) -> (Self, OutboxReader) {
         let options = &server.options;
         let allowance = Allowance::new(options.message_rate, options.byte_rate, Instant::now());
         let (outbox, queue) = Outbox::new(options.waiting);
         let id = UserId::from(&*uuid());
-        outbox.reply(Frame::connect(&uuid(), &id, &id));
         let (joined, pulse) = (HashMap::default(), Arc::default());
         (Self { id, outbox, server, joined, simulation: None, allowance, pulse }, queue)
+    }
+
+    /// Sends `CONNECT`: some clients send nothing before it.
+    pub(crate) fn greet(&self) {
+        self.outbox.reply(Frame::connect(&uuid(), &self.id, &self.id));
     }
 
     /// Which nobody can guess: it has 122 random bits.

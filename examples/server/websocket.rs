@@ -22,6 +22,7 @@ use super::http::Http;
 use super::metrics::Metrics;
 use super::pulse::Pulse;
 use super::user::{Failure, User};
+use super::websocket_echo::Echo;
 use super::websocket_reader::{Event, Fault, Kind, MaxPayload, MessageReader};
 
 thread_local! {
@@ -57,23 +58,28 @@ pub(crate) struct WebSocket {
     reader: MessageReader,
     /// Whether permessage-deflate was agreed on.
     deflates: bool,
+    /// Where messages go instead of to the user, if they do.
+    echo: Option<Echo>,
     server: Arc<Server>,
 }
 
 impl WebSocket {
     /// A connection whose handshake is done; `http` has what came behind it.
-    pub(crate) fn new(http: Http, deflates: bool, server: Arc<Server>) -> Self {
+    pub(crate) fn new(http: Http, deflates: bool, echo: Option<Echo>, server: Arc<Server>) -> Self {
         // A message beyond the codec's limit is refused by its length, before it is buffered.
         let plain = server.options.limits.max_bytes;
         let compressed = deflates.then_some(Inflater::max_payload(plain));
         let reader = MessageReader::new(http.received, MaxPayload { plain, compressed });
-        Self { stream: http.stream, reader, deflates, server }
+        Self { stream: http.stream, reader, deflates, echo, server }
     }
 
     /// Serves the connection to its end.
     pub(crate) async fn run(mut self, stopped: impl Future<Output = ()>) {
         let server = Arc::clone(&self.server);
         let (mut user, mut queue) = User::connect(Arc::clone(&server));
+        if self.echo.is_none() {
+            user.greet();
+        }
         let _counted = Metrics::count(&server, user.outbox());
         let aborted = queue.aborted();
         let pulse = Arc::clone(user.pulse());
@@ -132,6 +138,11 @@ impl WebSocket {
                 },
                 end = &mut *ending => return end,
             };
+            if let Some(mut echoed) = self.echo.as_mut().and_then(Echo::take)
+                && let Some(end) = self.write(&mut echoed, pulse, ending).await
+            {
+                return end;
+            }
             // Of pongs only the last waits, and each ping is to have one.
             if is_ping
                 && let Some(batch) = queue.try_batch()
@@ -153,9 +164,16 @@ impl WebSocket {
         }
     }
 
-    fn handle(&self, event: Event, user: &mut User) -> Option<End> {
-        let payload = self.reader.payload();
-        let limits = self.server.options.limits;
+    fn handle(&mut self, event: Event, user: &mut User) -> Option<End> {
+        let Self { reader, echo, server, .. } = self;
+        let payload = reader.payload();
+        let limits = server.options.limits;
+        let mut take = |message: &[u8], kind, user: &mut User| match echo {
+            Some(echo) => {
+                echo.add(message, kind).err().map(|fault| End::Refused(fault.close_code()))
+            }
+            None => take(message, kind, user),
+        };
         match event {
             Event::Message(kind) if kind.is_compressed => INFLATER.with_borrow_mut(|inflater| {
                 match inflater.inflate(payload, limits.max_bytes) {
@@ -183,9 +201,6 @@ impl WebSocket {
 
     /// Writes whole WebSocket frames, many at a time, from the memory that all members'
     /// connections share.
-    ///
-    /// When it is told to end meanwhile it writes the rest of the batch first, or else a close
-    /// frame would come within another.
     async fn send(
         &mut self,
         batch: Batch<'_>,
@@ -193,12 +208,23 @@ impl WebSocket {
         ending: &mut (impl Future<Output = End> + Unpin),
     ) -> Option<End> {
         let mut batch = self.in_form(batch);
+        self.write(&mut batch, pulse, ending).await
+    }
+
+    /// Writes whole frames. When it is told to end meanwhile it writes the rest of them first, or
+    /// else a close frame would come within another.
+    async fn write(
+        &mut self,
+        frames: &mut impl Buf,
+        pulse: &Pulse,
+        ending: &mut (impl Future<Output = End> + Unpin),
+    ) -> Option<End> {
         tokio::select! {
-            written = write(&mut self.stream, &mut batch, pulse) => {
+            written = write(&mut self.stream, frames, pulse) => {
                 written.is_err().then_some(End::Gone)
             }
             end = ending => {
-                let rest = self.stream.write_all_buf(&mut batch);
+                let rest = self.stream.write_all_buf(frames);
                 let written = timeout(self.server.options.times.closing, rest).await;
                 Some(if matches!(written, Ok(Ok(()))) { end } else { End::Stuck })
             }
@@ -241,12 +267,12 @@ impl WebSocket {
     }
 }
 
-/// Writes all of the batch. It is a sign of life when there is space where there was none: somebody
+/// Writes all of the frames. It is a sign of life when there is space where there was none: somebody
 /// reads, though nothing is read from them meanwhile.
-async fn write(stream: &mut TcpStream, batch: &mut Batch<'_>, pulse: &Pulse) -> io::Result<()> {
-    while batch.has_remaining() {
+async fn write(stream: &mut TcpStream, frames: &mut impl Buf, pulse: &Pulse) -> io::Result<()> {
+    while frames.has_remaining() {
         let mut was_full = false;
-        let mut write = pin!(stream.write_buf(batch));
+        let mut write = pin!(stream.write_buf(frames));
         let written = poll_fn(|context| {
             let written = write.as_mut().poll(context);
             was_full |= written.is_pending();
