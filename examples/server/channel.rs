@@ -1,15 +1,27 @@
 //! One channel: who is a member, who of them is present, and what all of them are told.
 //!
 //! A broadcast goes to all members without a lock. Who comes and goes, and who is present, is kept
-//! under one, so that everybody is told of these in the same order.
+//! under one, so that everybody is told of these in the same order. Where the server is a node of a
+//! cluster, its [`Link`] knows who is present on all of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
 use pondwire::cache::Change;
-use pondwire::{Frame, LastValue, Membership, Outbox, Payload, PresenceRoster, Room, uuid};
+use pondwire::protocol::ChannelReceivers;
+use pondwire::{
+    Frame, LastValue, Membership, Outbox, Payload, PresenceRoster, Room, ServerAction, uuid,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::node::Link;
+
+/// The most users that are listed when one asks for them.
+const MOST_LISTED: usize = 1000;
 
 /// A user, and the connection it has: they are the same here.
 pub(crate) type UserId = Arc<str>;
@@ -24,11 +36,14 @@ pub(crate) struct Channel {
     last: LastValue,
     /// What events are told apart by, where only the last of each waits.
     events: RandomState,
+    /// The same channel on other nodes.
+    link: Option<Link>,
     state: Mutex<State>,
 }
 
 struct State {
     seats: HashMap<UserId, Occupied>,
+    /// Without a link, who is present.
     roster: PresenceRoster,
 }
 
@@ -37,6 +52,27 @@ struct Occupied {
     outbox: Outbox,
     membership: Membership,
     tracked: Option<Membership>,
+    /// What the server keeps about the user, as JSON.
+    assigns: Box<str>,
+}
+
+/// All users of a channel, as one is told of them.
+#[derive(Default, Serialize)]
+struct Users {
+    assigns: BTreeMap<String, Box<RawValue>>,
+    /// Of those that are present.
+    presence: BTreeMap<String, Box<RawValue>>,
+}
+
+impl Users {
+    fn add(&mut self, id: &str, assigns: &str, presence: Option<&str>) {
+        if self.assigns.len() == MOST_LISTED {
+            return;
+        }
+        let raw = |json: &str| RawValue::from_string(json.to_owned()).ok();
+        self.assigns.extend(raw(assigns).map(|assigns| (id.to_owned(), assigns)));
+        self.presence.extend(presence.and_then(raw).map(|presence| (id.to_owned(), presence)));
+    }
 }
 
 /// What a member holds of its membership, which others may end.
@@ -54,11 +90,11 @@ impl Seat {
 }
 
 impl Channel {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, link: Option<Link>) -> Self {
         let state = State { seats: HashMap::default(), roster: PresenceRoster::new(name) };
         let (members, tracked) = (Room::new(), Room::new());
         let (name, last, events) = (name.to_owned(), LastValue::new(), RandomState::new());
-        Self { name, members, tracked, last, events, state: Mutex::new(state) }
+        Self { name, members, tracked, last, events, link, state: Mutex::new(state) }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -71,7 +107,13 @@ impl Channel {
 
     /// Makes the user a member and acknowledges it, again if it was one. The acknowledgement is
     /// the channel's first frame in the outbox: a client drops what comes before.
-    pub(crate) fn join(&self, user: &UserId, outbox: &Outbox, request_id: &str) -> Seat {
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        user: &UserId,
+        outbox: &Outbox,
+        request_id: &str,
+        assigns: Payload<'_>,
+    ) -> Seat {
         let mut state = self.state.lock();
         answer(outbox, Frame::acknowledge(&self.name, request_id));
         if let Some(occupied) = state.seats.get(user) {
@@ -83,17 +125,48 @@ impl Channel {
             outbox: outbox.clone(),
             membership: join(&self.members, user, outbox),
             tracked: None,
+            assigns: assigns.as_str().into(),
         };
         state.seats.insert(Arc::clone(user), occupied);
+        if let Some(link) = &self.link {
+            link.join(self, user, assigns);
+        }
         seat
     }
 
-    /// Sends the frame of an event to all members, without a lock. Who conflates keeps the last of
-    /// each event.
-    pub(crate) fn broadcast(&self, event: &str, frame: &Frame) {
-        // First kept, then sent: see `catch_up`.
-        self.last.set(frame.clone());
-        self.members.publish_keyed(self.events.hash_one(event), frame);
+    /// Sends an event of a user to those whom it is for, here and then on other nodes, without a
+    /// lock and without waiting for them.
+    pub(crate) fn send(
+        &self,
+        sender: &UserId,
+        event: &str,
+        payload: Payload<'_>,
+        receivers: &ChannelReceivers<'_>,
+    ) {
+        let request_id = uuid();
+        let frame = Frame::broadcast(&self.name, event, &request_id, payload);
+        self.deliver(sender, event, &frame, receivers);
+        if let Some(link) = &self.link {
+            link.send(sender, event, payload, &request_id, receivers);
+        }
+    }
+
+    /// Sends the frame of an event to those members whom it is for. Who conflates keeps the last of
+    /// each event that goes to all.
+    pub(crate) fn deliver(
+        &self,
+        sender: &str,
+        event: &str,
+        frame: &Frame,
+        receivers: &ChannelReceivers<'_>,
+    ) {
+        if let ChannelReceivers::AllUsers = receivers {
+            // First kept, then sent: see `catch_up`.
+            self.last.set(frame.clone());
+            self.members.publish_keyed(self.events.hash_one(event), frame);
+        } else {
+            self.members.send(frame, receivers, sender);
+        }
     }
 
     /// Lets somebody hear what members hear who is no member: it has no presence, and cannot be
@@ -122,14 +195,28 @@ impl Channel {
     /// One frame for all who are tracked; nobody else is told. The channel is locked meanwhile.
     fn tell_of(&self, change: Option<Change<'_>>) {
         if let Some(change) = change {
-            self.tracked.publish(&change.frame(&uuid()));
+            self.show(&change.frame(&uuid()));
         }
+    }
+
+    /// Tells all who are tracked of who is present.
+    pub(crate) fn show(&self, presence: &Frame) {
+        self.tracked.publish(presence);
     }
 
     /// The channel as this user may change it; `None` when it is no member (any more).
     pub(crate) fn member<'a>(&'a self, user: &'a UserId) -> Option<Member<'a>> {
         let state = self.state.lock();
         state.seats.contains_key(user).then(|| Member { channel: self, user, state })
+    }
+
+    /// Ends the membership of a user, as only another node can want it, and tells it so if there is a reason.
+    #[cfg(feature = "redis")]
+    pub(crate) fn expel(&self, user: &str, reason: Option<&str>) {
+        let outbox = self.state.lock().remove(self, user);
+        if let (Some(outbox), Some(reason)) = (outbox, reason) {
+            outbox.push(Frame::evicted(&self.name, &uuid(), reason));
+        }
     }
 }
 
@@ -157,7 +244,7 @@ pub(crate) struct Member<'a> {
 
 impl Member<'_> {
     pub(crate) fn is_present(&self) -> bool {
-        self.state.roster.get(self.user).is_some()
+        self.state.seats.get(self.user).is_some_and(|occupied| occupied.tracked.is_some())
     }
 
     /// The member's presence from now on: tells all who are tracked that it joined them, or that its
@@ -168,6 +255,9 @@ impl Member<'_> {
         occupied
             .tracked
             .get_or_insert_with(|| join(&self.channel.tracked, self.user, &occupied.outbox));
+        if let Some(link) = &self.channel.link {
+            return link.set_presence(self.user, presence);
+        }
         let change = match roster.get(self.user) {
             Some(_) => roster.update(self.user, presence),
             None => roster.join(self.user, presence),
@@ -180,7 +270,38 @@ impl Member<'_> {
         if let Some(occupied) = self.state.seats.get_mut(self.user) {
             occupied.tracked = None;
         }
-        self.channel.tell_of(self.state.roster.leave(self.user));
+        match &self.channel.link {
+            Some(link) => link.remove_presence(self.user),
+            None => self.channel.tell_of(self.state.roster.leave(self.user)),
+        }
+    }
+
+    /// What the server keeps about the member from now on.
+    pub(crate) fn assign(&mut self, assigns: Payload<'_>) {
+        if let Some(occupied) = self.state.seats.get_mut(self.user) {
+            occupied.assigns = assigns.as_str().into();
+        }
+        if let Some(link) = &self.channel.link {
+            link.set_assigns(self.user, assigns);
+        }
+    }
+
+    /// The answer to who asks for the users of the channel, on all nodes.
+    pub(crate) fn users(&self, request_id: &str) -> Frame {
+        let mut users = Users::default();
+        match &self.channel.link {
+            Some(link) => {
+                link.for_each_user(|id, assigns, presence| users.add(id, assigns, presence));
+            }
+            None => {
+                for (id, occupied) in &self.state.seats {
+                    users.add(id, &occupied.assigns, self.state.roster.get(id));
+                }
+            }
+        }
+        let name = &self.channel.name;
+        Frame::serialize(ServerAction::System, name, "users", request_id, &users)
+            .expect("a struct of texts is an object")
     }
 
     /// Ends the membership. No frame of the channel goes to the user after this.
@@ -188,24 +309,32 @@ impl Member<'_> {
         self.state.remove(self.channel, self.user);
     }
 
-    /// Ends the membership of a user and tells it so, its last frame of the channel; `false` when
-    /// there is no such member.
+    /// Ends the membership of a user and tells it so, its last frame of the channel, or has the node
+    /// do it that has the user; `false` when no node has such a member.
     pub(crate) fn evict(&mut self, user: &str, reason: &str) -> bool {
-        let Some(outbox) = self.state.remove(self.channel, user) else { return false };
-        answer(&outbox, Frame::evicted(&self.channel.name, &uuid(), reason));
-        true
+        match self.state.remove(self.channel, user) {
+            Some(outbox) => {
+                answer(&outbox, Frame::evicted(&self.channel.name, &uuid(), reason));
+                true
+            }
+            None => self.channel.link.as_ref().is_some_and(|link| link.evict(user, reason)),
+        }
     }
 }
 
 impl State {
     /// Ends a membership; nothing of the channel goes into the outbox any more when this returns.
     fn remove(&mut self, channel: &Channel, user: &str) -> Option<Outbox> {
-        let Occupied { seat, outbox, membership, tracked } = self.seats.remove(user)?;
+        let Occupied { seat, outbox, membership, tracked, .. } = self.seats.remove(user)?;
         seat.is_taken.store(false, Ordering::Relaxed);
-        membership.leave_and_wait().expect("nothing here is done while members are visited");
-        // Presence is published under this lock, so none is on its way.
+        // Presence is published under this lock, or the link's, so none is on its way after this.
         drop(tracked);
-        channel.tell_of(self.roster.leave(user));
+        match &channel.link {
+            Some(link) => link.leave(user),
+            None => channel.tell_of(self.roster.leave(user)),
+        }
+        // Last: nobody may find the channel empty before the other nodes are told.
+        membership.leave_and_wait().expect("nothing here is done while members are visited");
         Some(outbox)
     }
 }

@@ -1,22 +1,29 @@
 //! The channels there are. One exists while it has members.
 //!
-//! Lock order: the table, then a channel. Nothing locks the table while it holds a channel.
+//! Lock order: the table, then a channel, then the node. Nothing locks the table while it holds a
+//! channel.
 
 use std::sync::Arc;
 
 use ahash::HashMap;
 use parking_lot::Mutex;
-use pondwire::Outbox;
+use pondwire::{Outbox, Payload};
 
 use super::channel::{Channel, Seat, UserId};
+use super::node::Node;
 
 /// All channels by name.
-#[derive(Default)]
 pub(crate) struct Channels {
     table: Mutex<HashMap<String, Arc<Channel>>>,
+    /// What links them to other nodes.
+    node: Option<Arc<Node>>,
 }
 
 impl Channels {
+    pub(crate) fn new(node: Option<Arc<Node>>) -> Self {
+        Self { table: Mutex::default(), node }
+    }
+
     /// Makes the user a member of the channel, which is opened when it is not there; see
     /// [`Channel::join`]. The table stays locked meanwhile, or the channel might be closed under it.
     pub(crate) fn join(
@@ -25,17 +32,19 @@ impl Channels {
         user: &UserId,
         outbox: &Outbox,
         request_id: &str,
+        assigns: Payload<'_>,
     ) -> (Arc<Channel>, Seat) {
         let mut table = self.table.lock();
         let channel = match table.get(channel) {
             Some(channel) => Arc::clone(channel),
             None => {
-                let opened = Arc::new(Channel::new(channel));
+                let link = self.node.as_ref().map(|node| node.link(channel));
+                let opened = Arc::new(Channel::new(channel, link));
                 table.insert(channel.to_owned(), Arc::clone(&opened));
                 opened
             }
         };
-        let seat = channel.join(user, outbox, request_id);
+        let seat = channel.join(user, outbox, request_id, assigns);
         (channel, seat)
     }
 

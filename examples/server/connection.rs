@@ -17,7 +17,7 @@ use super::websocket::WebSocket;
 use super::websocket_echo::Echo;
 use super::{Server, access, event_stream, handshake};
 
-const ENDPOINT: &str = "/api/socket";
+pub(crate) const ENDPOINT: &str = "/api/socket";
 
 /// Where messages come back, if that is asked for.
 const ECHO: &str = "/echo";

@@ -11,9 +11,14 @@
 //! one with `{"last":true}` is followed by the channel's last broadcast.
 //! The event `echo` is answered to its sender; `track`, `update` and `untrack` set the sender's
 //! presence; `evict` with `{"id":…,"reason":…}` removes a user; `simulate` with
-//! `{"viewers":1000,"slow":true}` brings members that the server plays itself; every other event goes
-//! to all members, the sender included. A page to try it is at `/`, counters for
-//! Prometheus are at `/metrics`.
+//! `{"viewers":1000,"slow":true}` brings members that the server plays itself; `to-others` goes to all
+//! members but the sender, `to-some` to those whose ids are in `{"ids":[…]}`; every other event goes
+//! to all members, the sender included. `assign` sets what the server keeps about the sender, as a join
+//! with `{"assigns":{…}}` does, and `users` is answered by everybody's assigns and presence. A page to
+//! try it is at `/`, counters for Prometheus are at `/metrics`.
+//!
+//! With the feature `redis` and `-- --redis redis://127.0.0.1:6379` it is a node of a cluster: the
+//! channels of all of them are one, whatever implementation they are of.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -29,6 +34,8 @@
 //! | `page.html`, `simulation` | the page at `/`; the crowd that it asks for |
 //! | `metrics` | counters of all connections |
 //! | `channel`, `channels` | the members of a channel and their presence; the channels there are |
+//! | `node`, `node/link` | this server as a node of a cluster; a channel's tie to the other nodes |
+//! | `alone` | in their place without the feature `redis` |
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -55,6 +62,11 @@ mod event_stream;
 mod handshake;
 mod http;
 mod metrics;
+#[cfg(feature = "redis")]
+mod node;
+#[cfg(not(feature = "redis"))]
+#[path = "alone.rs"]
+mod node;
 pub(crate) mod options;
 mod pulse;
 mod simulation;
@@ -63,11 +75,15 @@ mod websocket;
 mod websocket_echo;
 mod websocket_reader;
 
+use node::Node;
+
 /// What all connections share.
 pub(crate) struct Server {
     channels: channels::Channels,
     event_streams: event_stream::EventStreams,
     metrics: metrics::Metrics,
+    /// What makes it a part of a cluster.
+    node: Option<Arc<Node>>,
     /// How many viewers are simulated, in all channels.
     simulated: AtomicUsize,
     admission: Admission,
@@ -87,8 +103,15 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let node = match options.node.as_ref().map(Node::start).transpose() {
+        Ok(node) => node,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
     let addr = options.addr.clone();
-    match run(options).await {
+    match run(options, node).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{addr}: {error}");
@@ -97,14 +120,14 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(options: Options) -> io::Result<()> {
+async fn run(options: Options, node: Option<Arc<Node>>) -> io::Result<()> {
     let listener = TcpListener::bind(&options.addr).await?;
     // Before the line that tells a parent process that it may send one.
     let stop = stop_signal()?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
     stdout.flush()?;
-    serve(listener, options, stop).await;
+    serve(listener, options, node, stop).await;
     Ok(())
 }
 
@@ -127,17 +150,27 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 }
 
 /// Serves whoever connects until `stop`, then closes all connections.
-pub(crate) async fn serve(listener: TcpListener, options: Options, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    options: Options,
+    node: Option<Arc<Node>>,
+    stop: impl Future<Output = ()>,
+) {
     let server = Arc::new(Server {
-        channels: channels::Channels::default(),
+        channels: channels::Channels::new(node.clone()),
         event_streams: event_stream::EventStreams::default(),
         metrics: metrics::Metrics::default(),
+        node: node.clone(),
         simulated: AtomicUsize::new(0),
         admission: Admission::new(&options),
         options,
     });
     // A little more than each connection takes for it.
     let grace = server.options.times.closing + Duration::from_secs(1);
+    let hearing = node.as_ref().map(|node| {
+        let (node, server) = (Arc::clone(node), Arc::clone(&server));
+        tokio::spawn(async move { node.run(&server).await })
+    });
     let stopping = watch::Sender::new(false);
     let mut connections = JoinSet::new();
     tokio::pin!(stop);
@@ -173,5 +206,13 @@ pub(crate) async fn serve(listener: TcpListener, options: Options, stop: impl Fu
     let closed = async { while connections.join_next().await.is_some() {} };
     if timeout(grace, closed).await.is_err() {
         eprintln!("some connections did not close in time");
+        connections.shutdown().await;
+    }
+    if let Some(node) = node {
+        node.end().await;
+    }
+    if let Some(hearing) = hearing {
+        // It ends with the bus.
+        drop(hearing.await);
     }
 }

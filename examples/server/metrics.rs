@@ -158,6 +158,9 @@ impl Metrics {
             "connections cut off for not reading",
             totals.slow_consumers,
         );
+        if let Some(node) = &server.node {
+            node.measure(&mut page);
+        }
         page.0
     }
 }
@@ -173,24 +176,24 @@ impl Drop for Counted {
 }
 
 /// Prometheus' text format, version 0.0.4.
-struct Page(String);
+pub(crate) struct Page(String);
 
 impl Page {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    pub(crate) fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP pondwire_{name} {help}\n# TYPE pondwire_{name} {kind}");
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: u64) {
         self.head(name, "gauge", help);
         let _ = writeln!(self.0, "pondwire_{name} {value}");
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.head(name, "counter", help);
         let _ = writeln!(self.0, "pondwire_{name} {value}");
     }
 
-    fn labelled(&mut self, name: &str, label: &str, of: &str, value: u64) {
+    pub(crate) fn labelled(&mut self, name: &str, label: &str, of: &str, value: u64) {
         let _ = writeln!(self.0, "pondwire_{name}{{{label}=\"{of}\"}} {value}");
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use pondwire::{Limits, OutboxOptions, Policy};
+use pondwire::{Limits, OutboxOptions, Policy, uuid};
 
 use super::access::{self, Authorize};
 use super::allowance::Rate;
@@ -36,6 +36,34 @@ pub(crate) struct Options {
     pub(crate) authorize: Option<Authorize>,
     /// Whether a WebSocket at `/echo` gets back what it sends.
     pub(crate) echo: bool,
+    /// What kind of node to be, in a cluster.
+    pub(crate) node: Option<NodeOptions>,
+}
+
+/// What kind of node to be.
+pub(crate) struct NodeOptions {
+    pub(crate) redis: String,
+    /// Another one on every node.
+    pub(crate) node_id: String,
+    /// Nodes of another one are another cluster.
+    pub(crate) namespace: String,
+    /// The others are told so often that this node is alive. One that is not heard for three times as
+    /// long is dead, so all need the same.
+    pub(crate) heartbeat: Duration,
+    /// As many messages may wait for Redis. Of more the oldest are dropped.
+    pub(crate) queue: usize,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self {
+            redis: String::new(),
+            node_id: uuid().to_string(),
+            namespace: "default".to_owned(),
+            heartbeat: Duration::from_secs(30),
+            queue: 1 << 16,
+        }
+    }
 }
 
 /// How long things take.
@@ -93,6 +121,7 @@ impl Default for Options {
             origins: Vec::new(),
             authorize: None,
             echo: false,
+            node: None,
         }
     }
 }
@@ -112,6 +141,11 @@ impl Options {
         }
         if options.times.pong > options.times.ping {
             return Err("--pong-time: longer than --ping-time".to_owned());
+        }
+        if options.node.as_ref().is_some_and(|node| node.redis.is_empty()) {
+            return Err(
+                "--node-id, --namespace, --heartbeat and --queue go with --redis".to_owned()
+            );
         }
         Ok(options)
     }
@@ -138,6 +172,24 @@ impl Options {
             "--closing-time" => times.closing = seconds(&value)?,
             "--origin" => self.origins.push(value),
             "--token" => self.authorize = Some(access::by_token(value)?),
+            _ => return self.node.get_or_insert_default().set(name, value),
+        }
+        Ok(())
+    }
+}
+
+impl NodeOptions {
+    fn set(&mut self, name: &str, value: String) -> Result<(), &'static str> {
+        match name {
+            "--redis" => self.redis = value,
+            "--node-id" => self.node_id = value,
+            "--namespace" => self.namespace = value,
+            "--heartbeat" => {
+                let in_range = |time: &Duration| (0.01..=86_400.0).contains(&time.as_secs_f64());
+                let heartbeat = seconds(&value).ok().filter(in_range);
+                self.heartbeat = heartbeat.ok_or("expected seconds, from 0.01 to 86400")?;
+            }
+            "--queue" => self.queue = count(&value)?,
             _ => return Err("no such option"),
         }
         Ok(())
@@ -182,6 +234,11 @@ pub(crate) fn help() -> String {
         ("--closing-time", seconds(times.closing), "seconds to send what waits, at the end"),
         ("--origin", "all".to_owned(), "https://of.a.page that may connect; may be repeated"),
         ("--token", "none".to_owned(), "that clients must show: ?token=, a cookie, or Bearer"),
+        ("--redis", "none".to_owned(), "redis://host:port of a cluster to be a node of"),
+        ("--node-id", "a fresh uuid".to_owned(), "this node's, another one on every node"),
+        ("--namespace", "default".to_owned(), "nodes of another one are another cluster"),
+        ("--heartbeat", "30".to_owned(), "seconds; three times that without one is death"),
+        ("--queue", "65536".to_owned(), "messages that may wait for Redis"),
     ] {
         let _ = writeln!(text, "  {option:<26}{default:<16}{what}");
     }

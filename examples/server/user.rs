@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ahash::HashMap;
-use pondwire::{ClientAction, ClientMessage, Frame, Outbox, OutboxReader, ValidationError, uuid};
+use pondwire::protocol::ChannelReceivers;
+use pondwire::{
+    ClientAction, ClientMessage, Frame, Outbox, OutboxReader, Payload, ValidationError, uuid,
+};
 
 use super::Server;
 use super::allowance::{Allowance, Verdict};
@@ -14,7 +17,7 @@ use super::channel::{Channel, Member, Seat, UserId, answer};
 use super::pulse::Pulse;
 use super::simulation::{MOST, Simulation};
 
-/// How large a presence may be, in bytes: everybody's is sent to everybody.
+/// How large a presence and assigns may be, in bytes: everybody's presence is sent to everybody.
 const MAX_PRESENCE: usize = 4096;
 
 /// Why a message was not obeyed.
@@ -151,7 +154,13 @@ impl User {
         if is_set(message, "deny") {
             return decline(403, "Join declined");
         }
-        let joined = self.server.channels.join(channel, &self.id, &self.outbox, request_id);
+        let assigns = message.payload().get("assigns");
+        let assigns = assigns.filter(|assigns| !assigns.is_null()).map_or("{}", |it| it.raw());
+        let Some(assigns) = Payload::from_json(assigns).ok().filter(is_small) else {
+            return decline(400, "assigns: Expected a smaller object");
+        };
+        let channels = &self.server.channels;
+        let joined = channels.join(channel, &self.id, &self.outbox, request_id, assigns);
         if is_set(message, "last") {
             joined.0.catch_up(&self.outbox);
         }
@@ -184,10 +193,12 @@ impl User {
             "echo" => {
                 self.reply(Frame::reply(name, "echo", request_id, message.payload()));
             }
-            "track" | "update" | "untrack" | "evict" => match channel.member(&self.id) {
-                Some(member) => self.change(channel, member, message),
-                None => self.not_joined(message),
-            },
+            "track" | "update" | "untrack" | "assign" | "users" | "evict" => {
+                match channel.member(&self.id) {
+                    Some(member) => self.change(channel, member, message),
+                    None => self.not_joined(message),
+                }
+            }
             "simulate" => {
                 let (channel, seat) = (Arc::clone(channel), seat.clone());
                 self.simulate(&channel, seat, message);
@@ -195,8 +206,8 @@ impl User {
             #[cfg(test)]
             "panic" => panic!("as was asked for"),
             event => {
-                let frame = Frame::broadcast(name, event, &uuid(), message.payload());
-                channel.broadcast(event, &frame);
+                let receivers = receivers(event, message.payload());
+                channel.send(&self.id, event, message.payload(), &receivers);
             }
         }
     }
@@ -221,13 +232,15 @@ impl User {
         self.reply(Frame::not_found(channel, request_id, "Channel not joined"));
     }
 
-    /// An event that changes the channel.
+    /// An event that asks for the state of the channel, or changes it.
     fn change(&self, channel: &Arc<Channel>, mut member: Member<'_>, message: &ClientMessage<'_>) {
         match message.event() {
             "evict" => self.evict(channel, member, message),
-            "track" | "update" if message.payload().as_str().len() > MAX_PRESENCE => {
-                self.refuse(message, "payload: Expected a smaller presence");
+            "users" => self.reply(member.users(message.request_id())),
+            "track" | "update" | "assign" if !is_small(&message.payload()) => {
+                self.refuse(message, "payload: Expected a smaller object");
             }
+            "assign" => member.assign(message.payload()),
             // A second `track` is an `update`.
             "track" => member.track(message.payload()),
             _ if !member.is_present() => self.refuse(message, "Not tracked"),
@@ -268,6 +281,22 @@ impl Drop for User {
 fn is_set(message: &ClientMessage<'_>, key: &str) -> bool {
     let value = message.payload().get(key);
     value.is_some_and(|value| !value.is_null() && value.as_bool() != Some(false))
+}
+
+fn is_small(object: &Payload<'_>) -> bool {
+    object.as_str().len() <= MAX_PRESENCE
+}
+
+/// For whom an event is that the server knows nothing else of.
+fn receivers<'a>(event: &str, payload: Payload<'a>) -> ChannelReceivers<'a> {
+    match event {
+        "to-others" => ChannelReceivers::AllExceptSender,
+        "to-some" => {
+            let ids = payload.get("ids").into_iter().flat_map(|ids| ids.elements());
+            ChannelReceivers::users(ids.filter_map(|id| id.as_str()))
+        }
+        _ => ChannelReceivers::AllUsers,
+    }
 }
 
 /// Whether this is a `/chat/:id`.

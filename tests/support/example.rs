@@ -42,7 +42,7 @@ impl Server {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                server::serve(listener, options, async { drop(stopped.await) }).await;
+                server::serve(listener, options, None, async { drop(stopped.await) }).await;
             });
         });
         Self { addr, stop: Some(stop), thread: Some(thread) }

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Two nodes of the PyPI `pondsocket` around one Redis: that what mixed nodes are tested with works.
+# Two nodes around one Redis: both of this crate (examples/server), one of each kind, and for
+# comparison both of the PyPI `pondsocket`. Arguments go to run.py: `--only WORD`. PONDWIRE_NODE
+# names a prebuilt example with the feature `redis`.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$here/../.work
@@ -14,6 +16,12 @@ if ! cmp -s "$here/requirements.txt" "$work/distributed.installed"; then
     cp "$here/requirements.txt" "$work/distributed.installed"
 fi
 
-"$here/../redis/with_redis.sh" bash -c \
-    '"$0" "$1" --redis "$PONDWIRE_REDIS"' "$work/distributed-venv/bin/python" \
-    "$here/two_python_nodes.py"
+server=${PONDWIRE_NODE:-}
+if [[ -z $server ]]; then
+    cd "$here/../../.."
+    cargo build --release --features redis --example server
+    server=${CARGO_TARGET_DIR:-$PWD/target}/release/examples/server
+fi
+
+"$here/../redis/with_redis.sh" bash -c '"$@" --redis "$PONDWIRE_REDIS"' - \
+    "$work/distributed-venv/bin/python" "$here/run.py" --server "$server" "$@"
