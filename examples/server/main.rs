@@ -63,10 +63,10 @@ mod handshake;
 mod http;
 mod metrics;
 #[cfg(feature = "redis")]
-mod node;
+pub(crate) mod node;
 #[cfg(not(feature = "redis"))]
 #[path = "alone.rs"]
-mod node;
+pub(crate) mod node;
 pub(crate) mod options;
 mod pulse;
 mod simulation;

@@ -14,7 +14,8 @@ mod server;
 #[allow(unused_imports, reason = "each test uses a part")]
 pub(crate) use server::{
     Options, access, allowance,
-    options::{Times, help},
+    node::Node,
+    options::{NodeOptions, Times, help},
 };
 
 /// The example, serving until it is dropped.
@@ -42,7 +43,8 @@ impl Server {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                server::serve(listener, options, None, async { drop(stopped.await) }).await;
+                let node = options.node.as_ref().map(|node| Node::start(node).expect("a node"));
+                server::serve(listener, options, node, async { drop(stopped.await) }).await;
             });
         });
         Self { addr, stop: Some(stop), thread: Some(thread) }

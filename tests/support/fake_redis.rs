@@ -1,5 +1,7 @@
 //! A small server of Redis pub/sub that can be told to misbehave.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;

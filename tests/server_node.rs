@@ -1,0 +1,233 @@
+//! `examples/server` as a node: two in this process around a small Redis of its own.
+//! `tests/interop/distributed/` has a real one, and nodes of another implementation.
+
+#![cfg(feature = "uuid")]
+
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/example.rs"]
+mod example;
+#[cfg(feature = "redis")]
+#[path = "support/fake_redis.rs"]
+mod fake_redis;
+#[path = "support/inflate.rs"]
+mod inflate;
+#[path = "support/websocket.rs"]
+mod websocket;
+
+use example::Options;
+
+fn parse(line: &str) -> Option<Options> {
+    Options::parse(line.split_whitespace().map(str::to_owned)).ok()
+}
+
+#[test]
+fn arguments_are_understood_or_refused() {
+    let alone = parse("").unwrap();
+    assert_eq!((&*alone.addr, alone.node.is_none()), ("127.0.0.1:8080", true));
+    let node = parse("--redis redis://r --addr 127.0.0.1:0 --node-id a --heartbeat 0.5").unwrap();
+    assert_eq!(node.addr, "127.0.0.1:0");
+    let node = node.node.unwrap();
+    assert_eq!((&*node.node_id, &*node.namespace, node.queue), ("a", "default", 65536));
+    assert_eq!(node.heartbeat.as_millis(), 500);
+    let unnamed = || parse("--redis redis://r").unwrap().node.unwrap().node_id;
+    assert_ne!(unnamed(), unnamed());
+    for wrong in [
+        "--addr",
+        "--node-id a",
+        "--namespace n --heartbeat 1",
+        "--redis redis://r --heartbeat 0",
+        "--redis redis://r --heartbeat NaN",
+        "--redis redis://r --heartbeat 1e9",
+        "--redis redis://r --queue -1",
+        "--rediss redis://r",
+    ] {
+        assert!(parse(wrong).is_none(), "{wrong}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "redis"))]
+fn without_the_feature_a_node_is_refused() {
+    let node = parse("--redis redis://127.0.0.1:6379").unwrap().node.unwrap();
+    let error = example::Node::start(&node).err().expect("no node");
+    assert!(error.contains("--features redis"), "{error}");
+}
+
+#[cfg(feature = "redis")]
+mod nodes {
+    use std::net::SocketAddr;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use serde_json::{Value, json};
+    use tokio::runtime::Runtime;
+
+    use super::client::{Client, ROOM};
+    use super::example::{Node, Server};
+    use super::fake_redis::{FakeRedis, Mode};
+    use super::{parse, websocket};
+
+    /// A Redis, and the threads that it runs on.
+    struct Redis {
+        fake: FakeRedis,
+        runtime: Runtime,
+    }
+
+    impl Redis {
+        fn start() -> Self {
+            let runtime = Runtime::new().unwrap();
+            Self { fake: runtime.block_on(FakeRedis::start()), runtime }
+        }
+
+        fn node(&self, name: &str, more: &str) -> Server {
+            let url = self.fake.url();
+            let line = format!("--redis {url} --node-id {name} --heartbeat 5 {more}");
+            Server::start_as(parse(&line).unwrap())
+        }
+
+        fn set(&self, mode: Mode) {
+            let _runtime = self.runtime.enter();
+            self.fake.set(mode);
+        }
+    }
+
+    fn metric(server: SocketAddr, name: &str) -> u64 {
+        metric_of(&websocket::get(server, "/metrics"), name)
+    }
+
+    fn metric_of(page: &str, name: &str) -> u64 {
+        let value = page.lines().find_map(|line| line.strip_prefix(&format!("pondwire_{name} ")));
+        value.unwrap_or_else(|| panic!("{name} in {page}")).parse().unwrap()
+    }
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until the client's node knows these users and no others.
+    fn knows(client: &mut Client, ids: &[&str]) -> Value {
+        let mut known = Value::Null;
+        until("users", || {
+            client.event("users", "{}");
+            let answer = client.next();
+            assert_eq!(answer["event"], "users", "{answer}");
+            known = answer["payload"].clone();
+            let users = known["assigns"].as_object().unwrap();
+            users.len() == ids.len() && ids.iter().all(|&id| users.contains_key(id))
+        });
+        known
+    }
+
+    fn expect_event(client: &mut Client, event: &str, payload: &Value) {
+        let message = client.next();
+        assert_eq!((&message["action"], &message["event"]), (&json!("BROADCAST"), &json!(event)));
+        assert_eq!(message["payload"], *payload);
+    }
+
+    #[test]
+    fn two_nodes_are_one_room() {
+        let redis = Redis::start();
+        let (a, b) = (redis.node("a", ""), redis.node("b", ""));
+        let (mut ann, mut bob) = (Client::connect(a.addr), Client::connect(b.addr));
+        let joined = r#"{"assigns":{"name":"ann"}}"#;
+        ann.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", joined);
+        assert_eq!(ann.next()["event"], "ACKNOWLEDGE");
+        bob.join(ROOM);
+        let (ann_id, bob_id) = (ann.id.clone(), bob.id.clone());
+        knows(&mut ann, &[&ann_id, &bob_id]);
+        let users = knows(&mut bob, &[&ann_id, &bob_id]);
+        assert_eq!(users["assigns"][&ann_id], json!({ "name": "ann" }));
+        assert_eq!(metric(b.addr, "remote_users"), 1);
+
+        ann.event("say", r#"{"n":12345678901234567890}"#);
+        for client in [&mut ann, &mut bob] {
+            expect_event(client, "say", &json!({ "n": 12_345_678_901_234_567_890_u64 }));
+        }
+        ann.event("to-others", "{}");
+        expect_event(&mut bob, "to-others", &json!({}));
+        let ids = json!({ "ids": [bob_id] });
+        ann.event("to-some", &ids.to_string());
+        expect_event(&mut bob, "to-some", &ids);
+        ann.event("to-some", r#"{"ids":[]}"#);
+        ann.expect_nothing();
+
+        bob.event("track", r#"{"who":"bob"}"#);
+        bob.expect_presence("JOIN", json!([{ "who": "bob" }]), json!({ "who": "bob" }));
+        until("presence", || {
+            let presence = knows(&mut ann, &[&ann_id, &bob_id])["presence"].clone();
+            presence == json!({ &bob_id: { "who": "bob" } })
+        });
+        ann.event("track", r#"{"who":"ann"}"#);
+        let both = json!([{ "who": "bob" }, { "who": "ann" }]);
+        for client in [&mut ann, &mut bob] {
+            client.expect_presence("JOIN", both.clone(), json!({ "who": "ann" }));
+        }
+        ann.event("evict", &json!({ "id": bob_id, "reason": "enough" }).to_string());
+        let evicted = bob.next();
+        assert_eq!(evicted["event"], "EVICTED");
+        assert_eq!(evicted["payload"], json!({ "reason": "enough" }));
+        ann.expect_presence("LEAVE", json!([{ "who": "ann" }]), json!({ "who": "bob" }));
+        ann.event("evict", r#"{"id":"nobody"}"#);
+        assert_eq!(ann.next()["event"], "NOT_FOUND");
+        bob.expect_nothing();
+    }
+
+    #[test]
+    fn who_leaves_with_its_node_or_its_connection_is_gone_elsewhere() {
+        let redis = Redis::start();
+        let (a, mut b) = (redis.node("a", ""), redis.node("b", ""));
+        let mut ann = Client::joined(a.addr, ROOM);
+        let (bob, bea) = (Client::joined(b.addr, ROOM), Client::joined(b.addr, ROOM));
+        let ann_id = ann.id.clone();
+        knows(&mut ann, &[&ann_id, &bob.id, &bea.id]);
+        drop(bob);
+        knows(&mut ann, &[&ann_id, &bea.id]);
+        b.join();
+        knows(&mut ann, &[&ann_id]);
+        assert_eq!(metric(a.addr, "remote_nodes"), 1, "it said goodbye for its user");
+    }
+
+    #[test]
+    fn a_redis_that_hangs_delays_nobody_and_is_counted() {
+        let redis = Redis::start();
+        let a = redis.node("a", "--queue 100");
+        let mut ann = Client::joined(a.addr, ROOM);
+        until("a connection", || metric(a.addr, r#"bus_connected{side="publisher"}"#) == 1);
+        redis.set(Mode::Hang);
+        for n in 0..1000 {
+            let payload = json!({ "n": n });
+            ann.event("say", &payload.to_string());
+            expect_event(&mut ann, "say", &payload);
+            assert!(metric_of_queue(n, a.addr) <= 100);
+        }
+        // What was on its way when Redis was given up; until then it is in no column.
+        until("Redis is given up", || metric(a.addr, "bus_unconfirmed_total") > 0);
+        redis.set(Mode::Serve);
+        until("the ledger", || {
+            let page = websocket::get(a.addr, "/metrics");
+            let dropped = metric_of(&page, r#"bus_dropped_total{reason="oldest"}"#);
+            let others = ["bus_published_total", "bus_unconfirmed_total"];
+            let sum = dropped + others.iter().map(|name| metric_of(&page, name)).sum::<u64>();
+            dropped >= 300 && sum == metric_of(&page, "bus_offered_total")
+        });
+    }
+
+    /// Now and then: it takes longer than a message.
+    fn metric_of_queue(n: usize, server: SocketAddr) -> u64 {
+        if n.is_multiple_of(100) { metric(server, "bus_queued") } else { 0 }
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused() {
+        let node = parse("--redis localhost").unwrap().node.unwrap();
+        let runtime = Runtime::new().unwrap();
+        let _runtime = runtime.enter();
+        let error = Node::start(&node).err().expect("no node");
+        assert!(error.starts_with("Invalid Redis URL"), "{error}");
+    }
+}
