@@ -210,12 +210,13 @@ impl Channel {
         state.seats.contains_key(user).then(|| Member { channel: self, user, state })
     }
 
-    /// Ends the membership of a user, as only another node can want it, and tells it so if there is a reason.
+    /// Ends the membership of a user, as only another node can want it, and tells it so if there is
+    /// a reason.
     #[cfg(feature = "redis")]
     pub(crate) fn expel(&self, user: &str, reason: Option<&str>) {
         let outbox = self.state.lock().remove(self, user);
         if let (Some(outbox), Some(reason)) = (outbox, reason) {
-            outbox.push(Frame::evicted(&self.name, &uuid(), reason));
+            answer(&outbox, Frame::evicted(&self.name, &uuid(), reason));
         }
     }
 }

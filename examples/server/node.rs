@@ -14,9 +14,9 @@ use std::time::{Duration, Instant, SystemTime};
 use ahash::HashMap;
 use bytestring::ByteString;
 use parking_lot::Mutex;
+use pondwire::ServerMessage;
 use pondwire::distributed::redis::{BusEvent, RedisBus, RedisOptions, RedisReceiver};
 use pondwire::distributed::{self, Cluster, ClusterOptions, Effect, Topics};
-use pondwire::{Frame, ServerMessage};
 use tokio::time::sleep_until;
 
 use super::Server;
@@ -57,17 +57,19 @@ type Todo = Vec<(Arc<Channel>, Effect)>;
 impl Node {
     /// A node that nobody has heard of. Returns at once, Redis or not.
     pub(crate) fn start(node: &NodeOptions) -> Result<Arc<Self>, String> {
-        let mut options = RedisOptions::default();
-        options.publish.max_messages = node.queue;
-        let opened = RedisBus::open(&node.redis, options);
-        let (bus, receiver) = opened.map_err(|error| error.to_string())?;
-        let options = ClusterOptions {
+        let cluster = ClusterOptions {
             topics: Topics::new("pondsocket", &node.namespace),
             heartbeat_every: node.heartbeat,
             expire_after: 3 * node.heartbeat,
             ..ClusterOptions::default()
         };
-        let cluster = Cluster::new(&node.node_id, options, Instant::now(), unix_ms());
+        // Lists of users may be larger than what users say.
+        let max_payload = cluster.message_limits.max_bytes;
+        let mut options = RedisOptions { max_payload, ..RedisOptions::default() };
+        options.publish.max_messages = node.queue;
+        let opened = RedisBus::open(&node.redis, options);
+        let (bus, receiver) = opened.map_err(|error| error.to_string())?;
+        let cluster = Cluster::new(&node.node_id, cluster, Instant::now(), unix_ms());
         bus.subscribe(cluster.heartbeat_topic());
         let state = State { cluster, channels: HashMap::default(), unpublished: 0 };
         Ok(Arc::new(Self {
@@ -231,19 +233,21 @@ fn carry_out(todo: Todo, server: &Server) {
     for (here, effect) in todo {
         match effect {
             Effect::Deliver { frame, receivers, from_user_id, .. } => {
-                here.deliver(&from_user_id, &event_of(&frame), &frame, &receivers);
+                let message = ServerMessage::parse(frame.json());
+                let event = message.as_ref().map_or("", |message| message.event());
+                here.deliver(&from_user_id, event, &frame, &receivers);
             }
-            Effect::Evict { user_id, reason, .. } => here.expel(&user_id, Some(&reason)),
-            Effect::Remove { user_id, .. } => here.expel(&user_id, None),
-            _ => continue,
+            Effect::Evict { user_id, reason, .. } => {
+                here.expel(&user_id, Some(&reason));
+                server.channels.close_if_empty(&here);
+            }
+            Effect::Remove { user_id, .. } => {
+                here.expel(&user_id, None);
+                server.channels.close_if_empty(&here);
+            }
+            _ => {}
         }
-        server.channels.close_if_empty(&here);
     }
-}
-
-fn event_of(frame: &Frame) -> String {
-    let message = ServerMessage::parse(frame.json());
-    message.map_or_else(|_| String::new(), |message| message.event().to_owned())
 }
 
 /// Milliseconds since 1970.

@@ -38,6 +38,7 @@ async def main() -> int:
         for scenario in rooms.SCENARIOS:
             name = f"{' and '.join(pair)}: {scenario.__doc__}"
             tests.append((name, partial(scenario, given.redis, *kinds)))
+    tests.append((f"pondwire and pondwire: {outage.absence.__doc__}", outage.absence))
     for pair in PAIRS[:2]:
         name = f"{' and '.join(pair)}: {outage.stream.__doc__}"
         tests.append((name, partial(outage.stream, *(KINDS[kind] for kind in pair))))
