@@ -102,10 +102,13 @@ fn who_is_not_known_or_does_not_say_is_not_found() {
         let upper = format!("x-connection-id: {}\r\n", events.id.to_uppercase());
         assert_eq!(requests.send(method, &upper, join.as_bytes()), 404, "ids are exact");
     }
-    // The id of a WebSocket is no stream's.
+    // A user's id is known to others: it opens nothing.
     let peer = Client::connect(server.addr);
-    let id = format!("X-Connection-ID: {}\r\n", peer.id);
-    assert_eq!(requests.send("POST", &id, join.as_bytes()), 404);
+    for id in [&peer.id, &events.user_id] {
+        let id = format!("X-Connection-ID: {id}\r\n");
+        assert_eq!(requests.send("POST", &id, join.as_bytes()), 404);
+        assert_eq!(requests.send("DELETE", &id, b""), 404);
+    }
 }
 
 #[test]

@@ -451,6 +451,24 @@ fn a_slow_consumer_gets_what_the_policy_says() {
     }
 }
 
+/// One frame of a longer list would be too much for everybody's outbox.
+#[test]
+fn the_list_of_who_is_present_has_its_bound() {
+    let server = Server::start_as(Options { presence_bytes: 100, ..Options::default() });
+    let presence = format!(r#"{{"text":"{}"}}"#, "x".repeat(29));
+    assert_eq!(presence.len(), 40);
+    let mut clients: Vec<_> = (0..3).map(|_| Client::joined(server.addr, ROOM)).collect();
+    for client in &mut clients[..2] {
+        client.event("track", &presence);
+        assert_eq!(client.next()["event"], "JOIN");
+    }
+    let request = clients[2].event("track", &presence);
+    let refusal = clients[2].expect_invalid(400);
+    assert_eq!(refusal["requestId"], request);
+    clients[2].event("track", r#"{"a":1}"#);
+    assert_eq!(clients[2].next()["event"], "JOIN");
+}
+
 #[test]
 fn pages_of_other_origins_are_refused() {
     let origins = vec!["https://pond.example".to_owned(), "http://localhost:8080".to_owned()];

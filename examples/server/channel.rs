@@ -42,6 +42,8 @@ pub(crate) struct Channel {
 }
 
 struct State {
+    /// Another channel of its name may have been opened since.
+    is_closed: bool,
     seats: HashMap<UserId, Occupied>,
     /// Without a link, who is present.
     roster: PresenceRoster,
@@ -91,7 +93,8 @@ impl Seat {
 
 impl Channel {
     pub(crate) fn new(name: &str, link: Option<Link>) -> Self {
-        let state = State { seats: HashMap::default(), roster: PresenceRoster::new(name) };
+        let roster = PresenceRoster::new(name);
+        let state = State { is_closed: false, seats: HashMap::default(), roster };
         let (members, tracked) = (Room::new(), Room::new());
         let (name, last, events) = (name.to_owned(), LastValue::new(), RandomState::new());
         Self { name, members, tracked, last, events, link, state: Mutex::new(state) }
@@ -101,23 +104,34 @@ impl Channel {
         &self.name
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.members.is_empty()
+    /// Lets nobody in any more if nobody is left; whether that is so.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        // Who acts in the channel is in it, so that nobody is waited for here as a rule.
+        if !self.members.is_empty() {
+            return false;
+        }
+        let mut state = self.state.lock();
+        state.is_closed = self.members.is_empty();
+        state.is_closed
     }
 
-    /// Makes the user a member and acknowledges it, again if it was one. The acknowledgement is
-    /// the channel's first frame in the outbox: a client drops what comes before.
+    /// Makes the user a member and acknowledges it, again if it was one; `None` when the channel is
+    /// closed. The acknowledgement is the channel's first frame in the outbox: a client drops what
+    /// comes before.
     pub(crate) fn join(
         self: &Arc<Self>,
         user: &UserId,
         outbox: &Outbox,
         request_id: &str,
         assigns: Payload<'_>,
-    ) -> Seat {
+    ) -> Option<Seat> {
         let mut state = self.state.lock();
+        if state.is_closed {
+            return None;
+        }
         answer(outbox, Frame::acknowledge(&self.name, request_id));
         if let Some(occupied) = state.seats.get(user) {
-            return occupied.seat.clone();
+            return Some(occupied.seat.clone());
         }
         let seat = Seat { is_taken: Arc::new(AtomicBool::new(true)) };
         let occupied = Occupied {
@@ -131,7 +145,7 @@ impl Channel {
         if let Some(link) = &self.link {
             link.join(self, user, assigns);
         }
-        seat
+        Some(seat)
     }
 
     /// Sends an event of a user to those whom it is for, here and then on other nodes, without a
@@ -171,8 +185,8 @@ impl Channel {
 
     /// Lets somebody hear what members hear who is no member: it has no presence, and cannot be
     /// evicted.
-    pub(crate) fn watch(&self, outbox: &Outbox) -> Membership {
-        join(&self.members, "", outbox)
+    pub(crate) fn watch(&self, name: &str, outbox: &Outbox) -> Membership {
+        join(&self.members, name, outbox)
     }
 
     /// Gives a new member the channel's last broadcast, if there was one.
@@ -244,6 +258,11 @@ pub(crate) struct Member<'a> {
 }
 
 impl Member<'_> {
+    /// Whether the list of all who are present here may have this one too, within so many bytes.
+    pub(crate) fn has_room_for(&self, presence: Payload<'_>, bytes: usize) -> bool {
+        self.state.roster.list_len() + presence.as_str().len() <= bytes
+    }
+
     pub(crate) fn is_present(&self) -> bool {
         self.state.seats.get(self.user).is_some_and(|occupied| occupied.tracked.is_some())
     }
@@ -251,7 +270,7 @@ impl Member<'_> {
     /// The member's presence from now on: tells all who are tracked that it joined them, or that its
     /// presence changed.
     pub(crate) fn track(&mut self, presence: Payload<'_>) {
-        let State { seats, roster } = &mut *self.state;
+        let State { seats, roster, .. } = &mut *self.state;
         let occupied = seats.get_mut(self.user).expect("a member has a seat");
         occupied
             .tracked

@@ -25,7 +25,8 @@ impl Channels {
     }
 
     /// Makes the user a member of the channel, which is opened when it is not there; see
-    /// [`Channel::join`]. The table stays locked meanwhile, or the channel might be closed under it.
+    /// [`Channel::join`]. The table is not locked meanwhile: one busy channel keeps nobody from
+    /// another.
     pub(crate) fn join(
         &self,
         channel: &str,
@@ -34,18 +35,24 @@ impl Channels {
         request_id: &str,
         assigns: Payload<'_>,
     ) -> (Arc<Channel>, Seat) {
-        let mut table = self.table.lock();
-        let channel = match table.get(channel) {
-            Some(channel) => Arc::clone(channel),
-            None => {
-                let link = self.node.as_ref().map(|node| node.link(channel));
-                let opened = Arc::new(Channel::new(channel, link));
-                table.insert(channel.to_owned(), Arc::clone(&opened));
-                opened
+        loop {
+            let found = self.find_or_open(channel);
+            // It may have been closed since: then there is room for another.
+            if let Some(seat) = found.join(user, outbox, request_id, assigns) {
+                return (found, seat);
             }
-        };
-        let seat = channel.join(user, outbox, request_id, assigns);
-        (channel, seat)
+        }
+    }
+
+    fn find_or_open(&self, name: &str) -> Arc<Channel> {
+        let mut table = self.table.lock();
+        if let Some(channel) = table.get(name) {
+            return Arc::clone(channel);
+        }
+        let link = self.node.as_ref().map(|node| node.link(name));
+        let opened = Arc::new(Channel::new(name, link));
+        table.insert(name.to_owned(), Arc::clone(&opened));
+        opened
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -56,7 +63,7 @@ impl Channels {
     pub(crate) fn close_if_empty(&self, channel: &Arc<Channel>) {
         let mut table = self.table.lock();
         let is_this = table.get(channel.name()).is_some_and(|found| Arc::ptr_eq(found, channel));
-        if is_this && channel.is_empty() {
+        if is_this && channel.close_if_empty() {
             table.remove(channel.name());
         }
     }

@@ -16,7 +16,6 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::Server;
-use super::channel::UserId;
 use super::connection::{NOT_FOUND, linger};
 use super::http::Status;
 use super::metrics::Metrics;
@@ -25,7 +24,7 @@ use super::user::{Failure, User};
 /// The streams there are, by connection id.
 #[derive(Default)]
 pub(crate) struct EventStreams {
-    table: Mutex<HashMap<UserId, Arc<Open>>>,
+    table: Mutex<HashMap<Arc<str>, Arc<Open>>>,
 }
 
 /// What requests know of a stream.
@@ -37,7 +36,7 @@ struct Open {
 
 impl EventStreams {
     fn open(&self, user: User) -> Arc<Open> {
-        let id = Arc::clone(user.id());
+        let id = Arc::clone(user.connection_id());
         let open = Arc::new(Open { user: Mutex::new(Some(user)), closed: Notify::new() });
         self.table.lock().insert(id, Arc::clone(&open));
         open
@@ -89,8 +88,8 @@ pub(crate) async fn run(
 ) {
     let (user, mut queue) = User::connect(Arc::clone(&server));
     user.greet();
-    let _counted = Metrics::count(&server, user.outbox());
-    let (id, pulse) = (Arc::clone(user.id()), Arc::clone(user.pulse()));
+    let _counted = Metrics::count(&server, &user);
+    let (id, pulse) = (Arc::clone(user.connection_id()), Arc::clone(user.pulse()));
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
          cache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\

@@ -96,7 +96,8 @@ impl Http {
 
     /// Answers the request with a page, which may load nothing from elsewhere.
     pub(crate) async fn page(&mut self, html: &str) {
-        let headers = "content-security-policy: default-src 'self' 'unsafe-inline' data:\r\n\
+        let headers = "content-security-policy: default-src 'self' 'unsafe-inline' data:; \
+                       frame-ancestors 'none'\r\n\
                        cache-control: no-cache\r\n";
         self.end("200 OK", headers, "text/html", html).await;
     }
@@ -110,6 +111,7 @@ impl Http {
         let length = text.len();
         let response = format!(
             "HTTP/1.1 {status}\r\n{headers}content-type: {kind}; charset=utf-8\r\n\
+             x-content-type-options: nosniff\r\n\
              content-length: {length}\r\nconnection: close\r\n\r\n{text}"
         );
         // There is nobody to tell when it fails.

@@ -12,6 +12,7 @@ use pondwire::outbox::OutboxStats;
 use pondwire::{ErrorKind, Membership, Outbox, Room, ValidationError};
 
 use super::Server;
+use super::user::User;
 
 const KINDS: [ErrorKind; 5] =
     [ErrorKind::Utf8, ErrorKind::Json, ErrorKind::Schema, ErrorKind::Limit, ErrorKind::Unicode];
@@ -82,11 +83,11 @@ impl Totals {
 
 impl Metrics {
     /// Counts a connection by what its outbox counts.
-    pub(crate) fn count(server: &Arc<Server>, outbox: &Outbox) -> Counted {
-        let membership = server.metrics.connections.join("", outbox.clone());
+    pub(crate) fn count(server: &Arc<Server>, user: &User) -> Counted {
+        let membership = server.metrics.connections.join(user.id(), user.outbox().clone());
         Counted {
             server: Arc::clone(server),
-            outbox: outbox.clone(),
+            outbox: user.outbox().clone(),
             membership: Some(membership.expect("the room is never closed")),
         }
     }

@@ -26,6 +26,9 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     /// How long a channel's name may be, in bytes: it is kept for as long as the channel.
     pub(crate) name_bytes: usize,
+    /// How large the list of all who are present in a channel may be, in bytes: a frame of it must
+    /// fit into everybody's outbox, with others. A node counts its own users only.
+    pub(crate) presence_bytes: usize,
     /// What may wait for a connection, and what happens when it would be more.
     pub(crate) waiting: OutboxOptions,
     pub(crate) times: Times,
@@ -108,6 +111,7 @@ impl Default for Options {
             channels: 128,
             limits: Limits::default(),
             name_bytes: 256,
+            presence_bytes: 1 << 20,
             // Whoever publishes never waits for a slow reader, and a reader never gets a stream with
             // a hole in it.
             waiting: OutboxOptions {
@@ -161,6 +165,7 @@ impl Options {
             "--channels" => self.channels = count(&value)?,
             "--message-bytes" => self.limits.max_bytes = count(&value)?,
             "--name-bytes" => self.name_bytes = count(&value)?,
+            "--presence-bytes" => self.presence_bytes = count(&value)?,
             "--slow" => self.waiting.policy = policy(&value)?,
             "--waiting-frames" => self.waiting.max_frames = count(&value)?,
             "--waiting-bytes" => self.waiting.max_bytes = count(&value)?,
@@ -198,8 +203,17 @@ impl NodeOptions {
 
 /// What `--help` prints.
 pub(crate) fn help() -> String {
-    let Options { addr, connections, channels, limits, name_bytes, waiting, times, .. } =
-        Options::default();
+    let Options {
+        addr,
+        connections,
+        channels,
+        limits,
+        name_bytes,
+        presence_bytes,
+        waiting,
+        times,
+        ..
+    } = Options::default();
     let seconds = |time: Duration| time.as_secs().to_string();
     let mut text = "usage: server [OPTION VALUE]...\n\n".to_owned();
     for (option, default, what) in [
@@ -219,6 +233,7 @@ pub(crate) fn help() -> String {
         ("--channels", channels.to_string(), "that a client may be in"),
         ("--message-bytes", limits.max_bytes.to_string(), "the largest message"),
         ("--name-bytes", name_bytes.to_string(), "the longest name of a channel"),
+        ("--presence-bytes", presence_bytes.to_string(), "the list of all who are present"),
         (
             "--slow",
             "disconnect".to_owned(),

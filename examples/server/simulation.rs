@@ -112,7 +112,10 @@ impl Simulation {
             let mut ticks = interval(REPORTED);
             while seat.is_taken() && told.closed().is_none() {
                 ticks.tick().await;
-                told.push(crowd.report(came));
+                // It may have been left meanwhile, and nothing of the channel may come after that.
+                if seat.is_taken() {
+                    told.push(crowd.report(came));
+                }
             }
         });
         Some(Self { _tasks: tasks })
@@ -134,7 +137,9 @@ impl Crowd {
     }
 
     fn join(&mut self, outbox: &Outbox) {
-        self.members.push(self.channel.watch(outbox));
+        // No user has such a name; one of its own, as a room looks its members up by it.
+        let name = format!("viewer {}", self.members.len());
+        self.members.push(self.channel.watch(&name, outbox));
     }
 
     fn report(&self, came: Instant) -> Frame {

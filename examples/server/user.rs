@@ -34,6 +34,7 @@ pub(crate) enum Failure {
 /// waits there can still be taken.
 pub(crate) struct User {
     id: UserId,
+    connection_id: Arc<str>,
     outbox: Outbox,
     server: Arc<Server>,
     /// The channels it joined, by name. It may have been evicted since: the seat knows.
@@ -49,19 +50,27 @@ impl User {
         let options = &server.options;
         let allowance = Allowance::new(options.message_rate, options.byte_rate, Instant::now());
         let (outbox, queue) = Outbox::new(options.waiting);
-        let id = UserId::from(&*uuid());
+        let (id, connection_id) = (UserId::from(&*uuid()), Arc::from(&*uuid()));
         let (joined, pulse) = (HashMap::default(), Arc::default());
-        (Self { id, outbox, server, joined, simulation: None, allowance, pulse }, queue)
+        let simulation = None;
+        let user = Self { id, connection_id, outbox, server, joined, simulation, allowance, pulse };
+        (user, queue)
     }
 
     /// Sends `CONNECT`: some clients send nothing before it.
     pub(crate) fn greet(&self) {
-        self.outbox.reply(Frame::connect(&uuid(), &self.id, &self.id));
+        self.outbox.reply(Frame::connect(&uuid(), &self.id, &self.connection_id));
     }
 
-    /// Which nobody can guess: it has 122 random bits.
+    /// Which others may know.
     pub(crate) fn id(&self) -> &UserId {
         &self.id
+    }
+
+    /// By which its requests are known to be its own. Nobody is told but the client, and nobody can
+    /// guess it: it has 122 random bits.
+    pub(crate) fn connection_id(&self) -> &Arc<str> {
+        &self.connection_id
     }
 
     pub(crate) fn outbox(&self) -> &Outbox {
@@ -241,12 +250,19 @@ impl User {
                 self.refuse(message, "payload: Expected a smaller object");
             }
             "assign" => member.assign(message.payload()),
+            "track" | "update" if !self.has_room(&member, message) => {
+                self.refuse(message, "Too many are present");
+            }
             // A second `track` is an `update`.
             "track" => member.track(message.payload()),
             _ if !member.is_present() => self.refuse(message, "Not tracked"),
             "update" => member.track(message.payload()),
             _ => member.untrack(),
         }
+    }
+
+    fn has_room(&self, member: &Member<'_>, message: &ClientMessage<'_>) -> bool {
+        member.has_room_for(message.payload(), self.server.options.presence_bytes)
     }
 
     /// Evicts the user with the payload's `id`, or the sender when there is none.

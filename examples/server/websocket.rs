@@ -80,7 +80,7 @@ impl WebSocket {
         if self.echo.is_none() {
             user.greet();
         }
-        let _counted = Metrics::count(&server, user.outbox());
+        let _counted = Metrics::count(&server, &user);
         let aborted = queue.aborted();
         let pulse = Arc::clone(user.pulse());
         let times = &server.options.times;

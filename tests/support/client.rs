@@ -32,7 +32,7 @@ impl Client {
         assert_eq!(greeting["action"], "CONNECT");
         assert_eq!(greeting["event"], "CONNECTION");
         assert_eq!(greeting["channelName"], "GATEWAY");
-        assert_eq!(greeting["payload"]["id"], greeting["payload"]["connectionId"]);
+        assert_ne!(greeting["payload"]["id"], greeting["payload"]["connectionId"]);
         client.id = greeting["payload"]["id"].as_str().unwrap().to_owned();
         client
     }

@@ -15,7 +15,9 @@ pub(crate) struct EventStream {
     server: SocketAddr,
     reader: BufReader<TcpStream>,
     pub(crate) head: String,
+    /// The connection's.
     pub(crate) id: String,
+    pub(crate) user_id: String,
     requests: u32,
 }
 
@@ -28,13 +30,15 @@ impl EventStream {
             .unwrap();
         let head = read_head(&mut stream).to_ascii_lowercase();
         let id = head.split("x-connection-id: ").nth(1).unwrap().lines().next().unwrap().to_owned();
-        let mut events = Self { server, reader: BufReader::new(stream), head, id, requests: 0 };
+        let (reader, user_id) = (BufReader::new(stream), String::new());
+        let mut events = Self { server, reader, head, id, user_id, requests: 0 };
         let greeting = events.next();
         assert_eq!(
             (&greeting["action"], &greeting["event"]),
             (&"CONNECT".into(), &"CONNECTION".into())
         );
         assert_eq!(greeting["payload"]["connectionId"], events.id.as_str());
+        events.user_id = greeting["payload"]["id"].as_str().unwrap().to_owned();
         events
     }
 
