@@ -130,6 +130,46 @@ async def absence() -> None:
                 assert metrics["bus_failed_attempts_total"] > 0, metrics
 
 
+async def loss(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
+    """what is lost on its way to Redis is told again"""
+    space = namespace()
+    async with (
+        Redis() as redis,
+        Tap(redis, space) as tap,
+        kind_a(redis.url, "a", space) as a,
+        kind_b(redis.url, "b", space) as b,
+        Client(a) as ann,
+        Client(b) as bob,
+        Client(a) as new,
+        RedisClient.from_url(redis.socket_url) as control,
+    ):
+        for member in (ann, bob):
+            await member.join()
+        for member in (ann, bob):
+            await member.knows(ann.id, bob.id)
+        # Redis takes no messages, and the connections by which some are on their way break.
+        await control.client_pause(20_000, all=False)
+        await new.join()
+
+        async def on_its_way() -> bool:
+            return (await a.metrics())["bus_queued"] == 0
+
+        await until("what was queued, on its way", on_its_way)
+        for each in await control.client_list():
+            if each["cmd"] == "publish":
+                await control.client_kill_filter(_id=each["id"])
+
+        async def unconfirmed() -> bool:
+            return (await a.metrics())["bus_unconfirmed_total"] > 0
+
+        await until("what was on its way, unconfirmed", unconfirmed)
+        await control.client_unpause()
+        for member in (new, bob):
+            await member.knows(ann.id, bob.id, new.id)
+        told = [each for each in tap.by(a) if each.get("userId") == new.id]
+        assert not told, "by its list of users alone"
+
+
 async def stream(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
     """Redis is killed and restarted in the midst of a stream"""
     space = namespace()

@@ -40,8 +40,10 @@ async def main() -> int:
             tests.append((name, partial(scenario, given.redis, *kinds)))
     tests.append((f"pondwire and pondwire: {outage.absence.__doc__}", outage.absence))
     for pair in PAIRS[:2]:
-        name = f"{' and '.join(pair)}: {outage.stream.__doc__}"
-        tests.append((name, partial(outage.stream, *(KINDS[kind] for kind in pair))))
+        kinds = [KINDS[kind] for kind in pair]
+        for scenario in (outage.loss, outage.stream):
+            name = f"{' and '.join(pair)}: {scenario.__doc__}"
+            tests.append((name, partial(scenario, *kinds)))
 
     passed = failed = 0
     for name, test in tests:
