@@ -119,9 +119,10 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
     Some(match (path, request.method) {
         (ENDPOINT, "GET") if handshake::is_upgrade(&request) => match handshake::accept(&request) {
             Ok(accepted) => {
-                let answer = http.stream.write_all(accepted.response.as_bytes());
+                let response = accepted.response();
+                let answer = http.stream.write_all(response.as_bytes());
                 in_time(server, answer).await?.ok()?;
-                Next::WebSocket { deflates: accepted.deflates, echoes }
+                Next::WebSocket { deflates: accepted.deflates(), echoes }
             }
             Err(status) => Next::Refuse(status),
         },

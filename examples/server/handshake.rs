@@ -12,10 +12,28 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A handshake that can be answered.
 pub(crate) struct Accepted {
+    /// What proves that the key was read.
+    pub(crate) accept: String,
+    /// What was agreed on: that messages may be compressed, or nothing.
+    pub(crate) extensions: Option<&'static str>,
+}
+
+impl Accepted {
+    pub(crate) fn deflates(&self) -> bool {
+        self.extensions.is_some()
+    }
+
     /// The answer: all of it.
-    pub(crate) response: String,
-    /// Whether messages may be compressed.
-    pub(crate) deflates: bool,
+    pub(crate) fn response(&self) -> String {
+        let Self { accept, extensions } = self;
+        let extensions = extensions.map_or_else(String::new, |extensions| {
+            format!("sec-websocket-extensions: {extensions}\r\n")
+        });
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-accept: {accept}\r\n{extensions}\r\n"
+        )
+    }
 }
 
 /// Whether the request asks for an upgrade to WebSocket, well or badly.
@@ -44,13 +62,6 @@ pub(crate) fn accept(request: &Request<'_>) -> Result<Accepted, Status> {
     let agreed = PermessageDeflate::negotiate(offers).map_err(|_| "400 Bad Request")?;
 
     let digest = sha1_smol::Sha1::from([key, GUID.as_bytes()].concat()).digest().bytes();
-    let accept = STANDARD.encode(digest);
-    let extensions = agreed.map_or_else(String::new, |agreed| {
-        format!("sec-websocket-extensions: {}\r\n", agreed.response())
-    });
-    let response = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-accept: {accept}\r\n{extensions}\r\n"
-    );
-    Ok(Accepted { response, deflates: agreed.is_some() })
+    let extensions = agreed.map(|agreed| agreed.response());
+    Ok(Accepted { accept: STANDARD.encode(digest), extensions })
 }

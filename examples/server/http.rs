@@ -138,15 +138,18 @@ impl<'a> Request<'a> {
         let mut parsed = httparse::Request::new(&mut slots);
         parsed.parse(head).ok().filter(httparse::Status::is_complete)?;
         let headers = parsed.headers.iter().map(|header| (header.name.as_bytes(), header.value));
-        let target = parsed.path?;
+        Some(Self::new(parsed.method?, parsed.path?, parsed.version? == 1, headers.collect()))
+    }
+
+    /// A view of a head that somebody else has taken apart; `target` is the path with the query.
+    pub(crate) fn new(
+        method: &'a str,
+        target: &'a str,
+        is_current: bool,
+        headers: Vec<(&'a [u8], &'a [u8])>,
+    ) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Some(Self {
-            method: parsed.method?,
-            path,
-            query,
-            is_current: parsed.version? == 1,
-            headers: headers.collect(),
-        })
+        Self { method, path, query, is_current, headers }
     }
 
     pub(crate) fn headers(&self) -> Headers<'_> {

@@ -53,15 +53,15 @@ use admission::Admission;
 pub(crate) use options::Options;
 
 pub(crate) mod access;
-mod admission;
+pub(crate) mod admission;
 pub(crate) mod allowance;
 mod channel;
 mod channels;
 mod connection;
 mod event_stream;
-mod handshake;
-mod http;
-mod metrics;
+pub(crate) mod handshake;
+pub(crate) mod http;
+pub(crate) mod metrics;
 #[cfg(feature = "redis")]
 pub(crate) mod node;
 #[cfg(not(feature = "redis"))]
@@ -71,7 +71,7 @@ pub(crate) mod options;
 mod pulse;
 mod simulation;
 mod user;
-mod websocket;
+pub(crate) mod websocket;
 mod websocket_echo;
 mod websocket_reader;
 
@@ -87,7 +87,21 @@ pub(crate) struct Server {
     /// How many viewers are simulated, in all channels.
     simulated: AtomicUsize,
     admission: Admission,
-    options: Options,
+    pub(crate) options: Options,
+}
+
+impl Server {
+    pub(crate) fn new(options: Options, node: Option<Arc<Node>>) -> Arc<Self> {
+        Arc::new(Self {
+            channels: channels::Channels::new(node.clone()),
+            event_streams: event_stream::EventStreams::default(),
+            metrics: metrics::Metrics::default(),
+            node,
+            simulated: AtomicUsize::new(0),
+            admission: Admission::new(&options),
+            options,
+        })
+    }
 }
 
 #[tokio::main]
@@ -156,15 +170,7 @@ pub(crate) async fn serve(
     node: Option<Arc<Node>>,
     stop: impl Future<Output = ()>,
 ) {
-    let server = Arc::new(Server {
-        channels: channels::Channels::new(node.clone()),
-        event_streams: event_stream::EventStreams::default(),
-        metrics: metrics::Metrics::default(),
-        node: node.clone(),
-        simulated: AtomicUsize::new(0),
-        admission: Admission::new(&options),
-        options,
-    });
+    let server = Server::new(options, node.clone());
     // A little more than each connection takes for it.
     let grace = server.options.times.closing + Duration::from_secs(1);
     let hearing = node.as_ref().map(|node| {

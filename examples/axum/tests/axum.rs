@@ -1,0 +1,105 @@
+//! The application as a process: its route beside the socket, and the socket as in the plain server.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+#[path = "../../../tests/support/client.rs"]
+mod client;
+#[path = "../../../tests/support/inflate.rs"]
+mod inflate;
+#[path = "../../../tests/support/websocket.rs"]
+mod websocket;
+
+use client::{Client, ROOM, message_of};
+use websocket::{Opcode, Received, WebSocket};
+
+struct App {
+    process: Child,
+    addr: SocketAddr,
+}
+
+impl App {
+    fn start(options: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_pondwire-axum-example"))
+            .args(["--addr", "127.0.0.1:0"])
+            .args(options)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let addr = line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
+        Self { process, addr }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn frames_go_as_in_the_plain_server() {
+    let app = App::start(&[]);
+    let mut one = Client::joined(app.addr, ROOM);
+    let mut two = Client::joined(app.addr, ROOM);
+    one.event("say", r#"{"text":"hi"}"#);
+    assert_eq!(one.next_text(), two.next_text());
+    // What comes right behind the handshake is not lost, nor what is large.
+    one.socket.text(&message_of(1 << 20));
+    assert_eq!(one.next()["event"], "echo");
+    one.socket.send(Opcode::Ping, true, b"?");
+    assert_eq!(one.socket.receive(), Received::Pong(b"?".to_vec()));
+    one.socket.send(Opcode::Close, true, &[0x0F, 0xA0]);
+    one.expect_closed(4000);
+
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    let (socket, head) = WebSocket::open_with(app.addr, "/api/socket", offer).unwrap();
+    assert!(head.contains("permessage-deflate"), "{head}");
+    let mut compressed = Client::greeted(socket);
+    compressed.join(ROOM);
+    two.event("say", &format!(r#"{{"text":"{}"}}"#, "x".repeat(5000)));
+    assert_eq!(compressed.next_text(), two.next_text());
+}
+
+/// The application's other routes answer, and keep the connection: only the head is of interest.
+fn status(app: &App, path: &str) -> u16 {
+    let refused = WebSocket::open(app.addr, path).err().expect("no upgrade");
+    refused["http/1.1 ".len()..][..3].parse().unwrap()
+}
+
+#[test]
+fn routes_and_limits_hold_beside_it() {
+    let app = App::start(&["--token", "abc", "--origin", "https://pond.example"]);
+    assert_eq!(status(&app, "/"), 200);
+    assert_eq!(status(&app, "/metrics"), 200);
+    assert_eq!(status(&app, "/nowhere"), 404);
+    assert_eq!(status(&app, "/api/socket"), 401);
+    assert_eq!(status(&app, "/api/socket?token=abd"), 403);
+    let evil = WebSocket::open_with(app.addr, "/api/socket?token=abc", "origin: https://evil\r\n");
+    assert!(evil.err().unwrap().starts_with("http/1.1 403 "));
+    assert!(WebSocket::open(app.addr, "/api/socket?token=abc").is_ok());
+
+    let app = App::start(&["--connections", "1"]);
+    let one = Client::joined(app.addr, ROOM);
+    assert_eq!(status(&app, "/api/socket"), 503);
+    assert_eq!(status(&app, "/"), 200, "it counts sockets");
+    drop(one);
+}
+
+#[test]
+#[cfg(unix)]
+fn its_end_closes_sockets() {
+    let mut app = App::start(&[]);
+    let mut client = Client::joined(app.addr, ROOM);
+    let process = app.process.id().to_string();
+    Command::new("kill").args(["-INT", &process]).status().unwrap();
+    assert_eq!(client.socket.receive(), Received::Close(1001));
+    client.socket.send(Opcode::Close, true, &[0x03, 0xE9]);
+    assert_eq!(client.socket.receive(), Received::End);
+    drop(client);
+    assert!(app.process.wait().unwrap().success());
+}
