@@ -115,6 +115,24 @@ impl Node {
         self.cluster.tick(self.now);
     }
 
+    /// Hears what it publishes itself, as a bus has it; the types of that.
+    fn loop_back(&mut self) -> Vec<Type> {
+        let mut types = Vec::new();
+        for effect in self.effects() {
+            if let Effect::Publish { topic, bytes } = effect {
+                types.push(Envelope::parse(&bytes).unwrap().message().unwrap().kind());
+                self.cluster.receive(&topic, &bytes, self.now).unwrap();
+            }
+        }
+        types
+    }
+
+    /// Loses messages, and does what that asks for.
+    fn resync(&mut self) {
+        self.cluster.resync(self.now);
+        self.wait(Duration::ZERO);
+    }
+
     /// Who is there: node and user.
     fn users(&self) -> BTreeSet<(String, String)> {
         let users = self.cluster.users(&self.chat);
@@ -320,10 +338,10 @@ fn a_node_that_is_silent_for_90_seconds_dies_and_any_message_is_life() {
     let stats = node.cluster.stats();
     assert_eq!((stats.nodes, stats.users, stats.bytes, stats.expired), (0, 0, 0, 2));
 
-    // It comes back, and is asked whom it has.
+    // It comes back, and is asked whom it has, with our next heartbeat.
     node.hear_heartbeat("b");
-    assert!(node.cluster.due() <= node.now);
-    node.wait(Duration::ZERO);
+    node.hear_heartbeat("c");
+    node.wait(seconds(30));
     assert_eq!(node.published().0, [Type::NodeHeartbeat, Type::StateRequest]);
 }
 
@@ -374,9 +392,17 @@ fn whom_a_node_only_listed_goes_with_the_user_and_is_asked_for() {
     assert_eq!(node.presence(), [r#"{"j":1}"#]);
     node.effects();
     node.wait(seconds(30));
-    assert_eq!(node.published().0, [Type::NodeHeartbeat, Type::StateRequest], "once");
+    assert_eq!(node.loop_back(), [Type::NodeHeartbeat, Type::StateRequest], "once");
     node.wait(seconds(30));
-    assert_eq!(node.published().0, [Type::NodeHeartbeat]);
+    assert_eq!(node.loop_back(), [Type::NodeHeartbeat]);
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        node.hear_heartbeat("b");
+        node.hear_heartbeat("js");
+        node.wait(seconds(30));
+        asked.extend(node.loop_back());
+    }
+    assert_eq!(asked.iter().filter(|kind| **kind == Type::StateRequest).count(), 1, "and late");
 
     // Two nodes that tell of the same user themselves both have it.
     node.hear_joined("b", "two", r#"{"s":1}"#);
@@ -395,7 +421,7 @@ fn after_a_loss_who_is_not_confirmed_is_forgotten() {
     node.hear_joined("c", "cid", r#"{"s":1}"#);
     node.wait(Duration::ZERO);
     node.effects();
-    node.cluster.resync(node.now);
+    node.resync();
     let effects = node.effects();
     let published: Vec<_> = effects
         .iter()
@@ -406,7 +432,7 @@ fn after_a_loss_who_is_not_confirmed_is_forgotten() {
         .collect();
     let kind = |bytes: &[u8]| Envelope::parse(bytes).unwrap().message().unwrap().kind();
     let kinds: Vec<_> = published.iter().map(|(_, bytes)| kind(bytes)).collect();
-    assert_eq!(kinds, [Type::StateResponse, Type::StateRequest, Type::NodeHeartbeat]);
+    assert_eq!(kinds, [Type::NodeHeartbeat, Type::StateResponse, Type::StateRequest]);
     // What comes before the question may be older than the loss.
     node.hear_joined("c", "cid", r#"{"s":1}"#);
     node.wait(seconds(1));
@@ -427,13 +453,175 @@ fn after_a_loss_who_is_not_confirmed_is_forgotten() {
     node.effects();
     node.wait(seconds(20));
     node.effects();
-    node.cluster.resync(node.now);
+    node.resync();
     assert_eq!(node.published().0, [Type::StateResponse, Type::NodeHeartbeat]);
     node.wait(seconds(160));
     node.effects();
-    node.cluster.resync(node.now);
+    node.resync();
     assert_eq!(node.published().0, [Type::NodeHeartbeat], "the others know by now");
     assert_eq!(node.cluster.stats().users, 0);
+}
+
+/// Two losses one soon after the other: the second question has its time too.
+#[test]
+fn doubts_that_overlap_forget_nobody_who_is_named_in_time() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.hear_joined("b", "bob", r#"{"s":1}"#);
+    node.wait(Duration::ZERO);
+    node.resync();
+    node.loop_back();
+    node.hear_state("b", &[("bob", r#"{"s":1}"#)]);
+    node.wait(Duration::from_millis(4900));
+    node.resync();
+    node.loop_back();
+    node.wait(Duration::from_millis(100));
+    assert_eq!(node.users().len(), 2, "the first question was answered");
+    node.wait(Duration::from_millis(1250));
+    assert!(node.loop_back().contains(&Type::StateRequest), "the second is asked after the first");
+    node.wait(Duration::from_millis(4900));
+    assert_eq!(node.users().len(), 2);
+    node.hear_state("b", &[("bob", r#"{"s":1}"#)]);
+    node.wait(seconds(5));
+    assert_eq!(node.users().len(), 2);
+    // By a topic that is subscribed to anew what was known is in doubt, too.
+    node.cluster.subscribed(&node.chat.topic().clone(), node.now);
+    node.loop_back();
+    node.wait(Duration::from_millis(4999));
+    assert_eq!(node.users().len(), 2);
+    node.wait(Duration::from_millis(1));
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+}
+
+#[test]
+fn a_question_that_was_lost_is_asked_again_less_and_less_often() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.resync();
+    node.effects();
+    let (start, mut asked) = (node.now, Vec::new());
+    for _ in 0..300 {
+        node.wait(seconds(1));
+        let (types, _) = node.published();
+        assert!(!types.contains(&Type::StateResponse), "that was told once");
+        if types.contains(&Type::StateRequest) {
+            asked.push((node.now - start).as_secs());
+        }
+    }
+    assert_eq!(asked, [5, 15, 35, 75, 155, 245]);
+    node.wait(seconds(90));
+    assert!(node.loop_back().contains(&Type::StateRequest));
+    for _ in 0..300 {
+        node.wait(seconds(1));
+        assert!(!node.loop_back().contains(&Type::StateRequest), "it came back");
+    }
+}
+
+/// However often the bus says that something was lost, or nodes come back.
+#[test]
+fn losses_without_end_make_few_questions() {
+    let mut node = Node::new("a");
+    let channels = (0..1000).map(|n| node.cluster.channel("/api/socket", &format!("/chat/{n}")));
+    for channel in channels.collect::<Vec<_>>() {
+        node.cluster.join(&channel, "ann", Payload::EMPTY, node.now);
+    }
+    node.wait(Duration::ZERO);
+    node.effects();
+    let mut published = Vec::new();
+    for _ in 0..200 {
+        node.cluster.resync(node.now);
+        if node.cluster.due() <= node.now {
+            node.wait(Duration::ZERO);
+        }
+        let types = node.loop_back();
+        assert!(types.len() <= 2 * 256 + 1, "a portion");
+        published.extend(types);
+        node.now += Duration::from_millis(1);
+    }
+    assert_eq!(published.len(), 2 * 1000 + 1, "each channel once");
+
+    let others: Vec<String> = (0..100).map(|n| format!("n{n}")).collect();
+    others.iter().for_each(|other| node.hear_heartbeat(other));
+    for _ in 0..100 {
+        node.wait(seconds(1));
+        node.loop_back();
+    }
+    assert_eq!(node.cluster.nodes().count(), 0);
+    let mut questions = 0;
+    for _ in 0..10 {
+        for other in &others {
+            node.hear_heartbeat(other);
+            node.wait(Duration::from_millis(30));
+            questions += node.loop_back().iter().filter(|t| **t == Type::StateRequest).count();
+        }
+    }
+    assert_eq!(questions, 1000, "each channel once in 30 s");
+}
+
+#[test]
+fn many_who_ask_at_once_get_one_answer_and_late_ones_another() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.wait(Duration::ZERO);
+    node.effects();
+    for other in ["b", "c", "d"] {
+        node.hear(other, &Message::StateRequest { from_node: "x".into() });
+    }
+    assert_eq!(node.published().0, [Type::StateResponse]);
+    node.wait(Duration::from_millis(99));
+    assert_eq!(node.effects(), []);
+    node.wait(Duration::from_millis(1));
+    assert_eq!(node.published().0, [Type::StateResponse], "after the later questions");
+    node.wait(seconds(1));
+    assert_eq!(node.effects(), []);
+}
+
+#[test]
+fn two_channels_of_one_topic_are_not_one() {
+    let mut node = Node::new("a");
+    let (one, two) = (node.cluster.channel("/api", "b:/c"), node.cluster.channel("/api:b", "/c"));
+    assert_eq!(one.topic(), two.topic());
+    assert_ne!(one, two);
+    assert!(node.cluster.join(&one, "ann", Payload::EMPTY, node.now));
+    assert!(!node.cluster.join(&two, "eve", Payload::EMPTY, node.now), "the topic is taken");
+    assert!(!node.cluster.leave(&two, "ann", node.now));
+    assert_eq!((node.cluster.users(&one).count(), node.cluster.users(&two).count()), (1, 0));
+    let message = Message::EvictUser { user_id: "ann".into(), reason: "".into() };
+    node.effects();
+    let origin = Origin { node_id: "b", endpoint_name: "api:b", channel_name: "b:/c" };
+    node.cluster.receive(one.topic(), &origin.encode("m", 1, &message), node.now).unwrap();
+    assert_eq!(node.effects(), [], "another endpoint's");
+    assert!(node.cluster.leave(&one, "ann", node.now));
+    assert!(node.cluster.join(&two, "eve", Payload::EMPTY, node.now));
+}
+
+/// Who was refused is asked for once there may be room.
+#[test]
+fn who_was_refused_is_asked_later() {
+    let limits = ClusterLimits { nodes: 1, users_per_node: 1, ..ClusterLimits::default() };
+    let mut node = Node::with("a", ClusterOptions { limits, ..ClusterOptions::default() });
+    node.cluster.join(&node.chat, "ann", Payload::EMPTY, node.now);
+    node.hear_heartbeat("x");
+    node.hear_joined("b", "bob", "{}");
+    let mut asked = Vec::new();
+    for second in 1..200 {
+        node.hear_heartbeat("b");
+        node.wait(seconds(1));
+        if node.loop_back().contains(&Type::StateRequest) {
+            node.hear_state("b", &[("bob", "{}")]);
+            asked.push(second);
+        }
+    }
+    assert_eq!((asked, node.users()), (vec![91], set(&[("own", "ann"), ("b", "bob")])));
+    node.hear_joined("b", "ben", "{}");
+    node.hear_left("b", "bob");
+    let mut asked = 0;
+    for _ in 0..200 {
+        node.hear_heartbeat("b");
+        node.wait(seconds(1));
+        if node.loop_back().contains(&Type::StateRequest) {
+            node.hear_state("b", &[("ben", "{}")]);
+            asked += 1;
+        }
+    }
+    assert_eq!((asked, node.users()), (1, set(&[("own", "ann"), ("b", "ben")])));
 }
 
 #[test]
@@ -716,8 +904,8 @@ impl World {
     /// Time for the dead to be found dead, and for what is in doubt to be asked for.
     fn settle(&mut self) {
         self.deliver_all();
-        for _ in 0..5 {
-            self.wait(seconds(30));
+        for _ in 0..300 {
+            self.wait(Duration::from_millis(800));
             self.deliver_all();
         }
     }

@@ -8,10 +8,12 @@ use crate::distributed::{Topics, endpoint_name};
 use crate::frame::Frame;
 use crate::protocol::ChannelReceivers;
 
-/// A channel of an endpoint, and the topic that its nodes share. Cheap to clone; equal by topic.
-#[derive(Clone)]
+/// A channel of an endpoint, and the topic that its nodes share. Cheap to clone; equal by endpoint,
+/// name and topic.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Channel(Arc<Names>);
 
+#[derive(PartialEq, Eq)]
 struct Names {
     endpoint_name: Box<str>,
     name: Box<str>,
@@ -46,24 +48,10 @@ impl Channel {
     }
 }
 
-impl PartialEq for Channel {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.topic == other.0.topic
-    }
-}
-
-impl Eq for Channel {}
-
 impl Hash for Channel {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // As the topic by which a channel is looked up.
-        (*self.0.topic).hash(state);
-    }
-}
-
-impl std::borrow::Borrow<str> for Channel {
-    fn borrow(&self) -> &str {
-        &self.0.topic
+        // Two of one topic are rare.
+        self.0.topic.hash(state);
     }
 }
 

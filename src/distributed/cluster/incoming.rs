@@ -7,7 +7,7 @@ use super::effect::{Channel, Effect, RemoteUser};
 use super::kept::Kept;
 use super::nodes::{Heard, NodeIndex};
 use super::state::News;
-use crate::distributed::{AssignsChange, Envelope, Message, Users};
+use crate::distributed::{AssignsChange, Envelope, Message, Users, endpoint_name};
 use crate::error::ValidationError;
 use crate::payload::Payload;
 
@@ -34,23 +34,27 @@ impl Cluster {
                 return Err(error);
             }
         };
+        let channel = self.channels.by_topic(topic).cloned();
         if envelope.source_node_id() == self.outgoing.node_id() {
-            self.heard_own(topic, envelope.message_id(), now);
+            if let Some(channel) = channel {
+                self.heard_own(&channel, envelope.message_id(), now);
+            }
             return Ok(());
         }
         let node = match self.nodes.heard(envelope.source_node_id(), now) {
             Heard::Known(node) => Some(node),
             Heard::Returned(node) => {
-                // Whom it has was dropped, and it may not know.
-                self.channels.values_mut().for_each(|state| state.ask = true);
-                self.next_heartbeat = self.next_heartbeat.min(now);
+                // Whom it has was not kept, and it may not know.
+                self.ask_everywhere = true;
                 Some(node)
             }
             Heard::Refused => None,
         };
         // A heartbeat has said all by its envelope; its topic is no channel's.
-        let Some((channel, _)) = self.channels.get_key_value(topic) else { return Ok(()) };
-        let channel = channel.clone();
+        let Some(channel) = channel else { return Ok(()) };
+        if endpoint_name(envelope.endpoint_name()) != channel.endpoint_name() {
+            return Ok(());
+        }
         if let Ok(message) = envelope.accept(self.outgoing.node_id(), channel.name()) {
             self.apply(&channel, node, message, now);
         }
@@ -72,7 +76,7 @@ impl Cluster {
                 receivers: message.recipients.to_receivers().into_owned(),
                 from_user_id: (&*message.from_user_id).into(),
             }),
-            Message::StateRequest { .. } => self.answer(channel, now),
+            Message::StateRequest { .. } => self.was_asked(channel, now),
             Message::EvictUser { user_id, reason } if self.has(channel, user_id) => {
                 let (user_id, reason) = ((&**user_id).into(), (&**reason).into());
                 self.outgoing.push(Effect::Evict { channel: channel.clone(), user_id, reason });

@@ -1,11 +1,11 @@
 //! What happens on this node, and what the others are told of it.
 
-use std::collections::hash_map::Entry as Place;
 use std::time::Instant;
 
+use super::asking::Wish;
 use super::effect::{Channel, Effect, GetId};
 use super::nodes::NodeIndex;
-use super::state::{News, State};
+use super::state::News;
 use super::{Cluster, Get};
 use crate::distributed::{AssignsChange, Message};
 use crate::payload::Payload;
@@ -18,7 +18,8 @@ const MAX_LEFT: usize = 4096;
 
 impl Cluster {
     /// A user joined a channel on this node: the others are told. False, and nothing happens, when it
-    /// is there already.
+    /// is there already, or another channel of the same topic has users here (`a` of an endpoint `x:y`
+    /// and `y:a` of one `x`).
     pub fn join(
         &mut self,
         channel: &Channel,
@@ -26,14 +27,11 @@ impl Cluster {
         assigns: Payload<'_>,
         now: Instant,
     ) -> bool {
-        let state = match self.channels.entry(channel.clone()) {
-            Place::Occupied(place) => place.into_mut(),
-            Place::Vacant(place) => {
-                self.outgoing.push(Effect::Subscribe(channel.clone()));
-                self.left.retain(|(left, _)| left != channel);
-                place.insert(State::new(channel.name()))
-            }
-        };
+        if self.channels.by_topic(channel.topic()).is_none() {
+            self.outgoing.push(Effect::Subscribe(channel.clone()));
+            self.channels.open(channel);
+        }
+        let Some(state) = self.channels.get_mut(channel) else { return false };
         if state.entry(NodeIndex::OWN, user_id).is_some() {
             return false;
         }
@@ -48,16 +46,21 @@ impl Cluster {
     /// The bus delivers a channel's topic from now on: asks the other nodes whom they have there.
     /// Nothing happens when this node has nobody there any more.
     pub fn subscribed(&mut self, topic: &str, now: Instant) {
-        if let Some((channel, _)) = self.channels.get_key_value(topic) {
+        if let Some(channel) = self.channels.by_topic(topic) {
             let channel = channel.clone();
-            self.ask(&channel, now);
+            self.ask(&channel, Wish::Doubt, now);
         }
     }
 
-    /// Asks the other nodes whom they have. Returns the question's id.
-    pub(super) fn ask(&mut self, channel: &Channel, now: Instant) -> String {
+    /// Asks the other nodes whom they have.
+    pub(super) fn ask(&mut self, channel: &Channel, wish: Wish, now: Instant) {
         let from_node = self.outgoing.node_id().to_owned().into();
-        self.outgoing.publish(channel, now, &Message::StateRequest { from_node })
+        let id = self.outgoing.publish(channel, now, &Message::StateRequest { from_node });
+        let pace = self.pace();
+        if let Some(state) = self.channels.get_mut(channel) {
+            state.asking.asked(id, wish, now, pace);
+            self.channels.schedule(channel);
+        }
     }
 
     /// A user left a channel on this node, evicted or not: the others are told. False when it was not
@@ -93,7 +96,7 @@ impl Cluster {
     }
 
     /// Nodes that heard nothing for so long have dropped our users anyway, some a little late.
-    fn forget_left(&mut self, now: Instant) {
+    pub(super) fn forget_left(&mut self, now: Instant) {
         let kept = 2 * self.options.expire_after;
         self.left.retain(|(_, when)| now.saturating_duration_since(*when) < kept);
     }
@@ -195,40 +198,39 @@ impl Cluster {
         Some(id)
     }
 
-    /// Messages were lost, ours or theirs: tells the others whom this node has and asks whom they
-    /// have, in every channel. Whom none has named [in time](super::ClusterOptions::answer_within)
-    /// is forgotten then: counted from when the question itself comes back by its topic, as all
-    /// before it may be older than the loss. (A bus that does not bring a node its own messages lets
-    /// nobody be forgotten so.) Call it when the bus says that it has its subscription again, or that
-    /// it dropped anything.
+    /// Messages were lost, ours or theirs: [`tick`](Self::tick), due soon, tells the others whom this
+    /// node has and asks whom they have, in every channel. Whom none has named [in
+    /// time](super::ClusterOptions::answer_within) is forgotten then: counted from when the question
+    /// itself comes back by its topic, as all before it may be older than the loss. A question that
+    /// does not come back is asked again, after twice the time each time, up to
+    /// [`expire_after`](super::ClusterOptions::expire_after). (So a bus must bring a node its own
+    /// messages.)
+    ///
+    /// Call it whenever the bus says that it has its subscription again, or that it dropped anything,
+    /// either way: it costs nothing. However often it is called, all this is done once in
+    /// `answer_within` and up to a quarter more, in portions of 256 channels.
     pub fn resync(&mut self, now: Instant) {
-        let channels: Vec<Channel> = self.channels.keys().cloned().collect();
-        for channel in &channels {
-            self.answer(channel, now);
-            let question = self.ask(channel, now);
-            if let Some(state) = self.channels.get_mut(channel) {
-                state.ask = false;
-                state.question = Some(question);
-            }
-        }
-        self.forget_left(now);
-        for (channel, _) in &self.left {
-            let message = Message::StateResponse { users: (&[][..]).into() };
-            self.outgoing.publish(channel, now, &message);
-        }
-        self.outgoing.publish_heartbeat(now);
+        self.resync_wanted = true;
+        self.next_resync = self.next_resync.max(now);
     }
 
     /// A message of this very node came back.
-    pub(super) fn heard_own(&mut self, topic: &str, message_id: &str, now: Instant) {
-        let Some((channel, _)) = self.channels.get_key_value(topic) else { return };
-        let channel = channel.clone();
-        let Some(state) = self.channels.get_mut(topic) else { return };
-        if state.question.as_deref() == Some(message_id) {
-            state.question = None;
+    pub(super) fn heard_own(&mut self, channel: &Channel, message_id: &str, now: Instant) {
+        let pace = self.pace();
+        let Some(state) = self.channels.get_mut(channel) else { return };
+        if state.asking.came_back(message_id, now, pace) {
             state.doubt();
-            self.doubts.push_back((channel, now + self.options.answer_within));
         }
+        self.channels.schedule(channel);
+    }
+
+    /// Somebody asks whom this node has: is told at once, or 0.1 s after the last time.
+    pub(super) fn was_asked(&mut self, channel: &Channel, now: Instant) {
+        let Some(state) = self.channels.get_mut(channel) else { return };
+        if state.asking.was_asked(now) {
+            self.answer(channel, now);
+        }
+        self.channels.schedule(channel);
     }
 
     /// Tells whom this node has in a channel.

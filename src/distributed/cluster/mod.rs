@@ -1,5 +1,7 @@
 //! The state of a node in a cluster: who is in its channels on other nodes, and which nodes live.
 
+mod asking;
+mod channels;
 mod effect;
 mod incoming;
 mod kept;
@@ -19,6 +21,8 @@ pub use nodes::{ClusterLimits, ClusterStats};
 use super::{Topics, UserState};
 use crate::limits::Limits;
 use crate::payload::Payload;
+use asking::Pace;
+use channels::Channels;
 use nodes::Nodes;
 use outgoing::Outgoing;
 use state::{Entry, State};
@@ -41,7 +45,7 @@ pub struct ClusterOptions {
     /// How long [`Cluster::get_user`] waits. By default 0.5 s.
     pub get_timeout: Duration,
     /// How long nodes have to answer after a [`resync`](Cluster::resync), before whom they have not
-    /// named is forgotten. By default 5 s.
+    /// named is forgotten, and how long a channel rests after each question. By default 5 s.
     pub answer_within: Duration,
     /// What other nodes may make this one keep.
     pub limits: ClusterLimits,
@@ -74,7 +78,8 @@ impl Default for ClusterOptions {
 /// [`Origin::encode`](super::Origin::encode) and never wait for a lock.
 ///
 /// - A node is known by the id in its envelopes, `sourceNodeId`, alone. Any message of it is a sign
-///   of life; after 90 s without one its users are dropped. If it comes back, it is asked for them.
+///   of life; after 90 s without one its users are dropped. If it comes back, it is asked for them
+///   with our next heartbeat.
 /// - A list of users (`STATE_RESPONSE`) is the truth about the node that sent it: who is not in it
 ///   is dropped. JavaScript nodes list those of others too; whom a node has only listed is dropped
 ///   with the user that another node had by that id, and the others are asked again.
@@ -121,15 +126,20 @@ impl Default for ClusterOptions {
 pub struct Cluster {
     options: ClusterOptions,
     nodes: Nodes,
-    channels: HashMap<Channel, State, ahash::RandomState>,
+    channels: Channels,
     outgoing: Outgoing,
     next_heartbeat: Instant,
+    /// To be asked with the next heartbeat, in every channel.
+    ask_everywhere: bool,
+    resync_wanted: bool,
+    /// No resync before.
+    next_resync: Instant,
+    /// No channel is looked at before.
+    next_portion: Instant,
     gets: HashMap<String, Get, ahash::RandomState>,
     next_get: u64,
     /// Channels that the last user left, and when: nobody would say so again if that got lost.
     left: VecDeque<(Channel, Instant)>,
-    /// Where to forget whom nobody has confirmed, and when, the first first.
-    doubts: VecDeque<(Channel, Instant)>,
 }
 
 /// A question that waits for its answer.
@@ -149,7 +159,7 @@ impl Cluster {
             heartbeat_every: options.heartbeat_every.clamp(SHORTEST, LONGEST),
             expire_after: options.expire_after.min(LONGEST),
             get_timeout: options.get_timeout.min(LONGEST),
-            answer_within: options.answer_within.min(LONGEST),
+            answer_within: options.answer_within.clamp(SHORTEST, LONGEST),
             ..options
         };
         let heartbeat_topic = options.topics.heartbeat().into();
@@ -157,13 +167,21 @@ impl Cluster {
             nodes: Nodes::new(options.limits, options.expire_after),
             outgoing: Outgoing::new(node_id, heartbeat_topic, now, unix_ms),
             options,
-            channels: HashMap::default(),
+            channels: Channels::default(),
             next_heartbeat: now,
+            ask_everywhere: false,
+            resync_wanted: false,
+            next_resync: now,
+            next_portion: now,
             gets: HashMap::default(),
             next_get: 0,
             left: VecDeque::new(),
-            doubts: VecDeque::new(),
         }
+    }
+
+    fn pace(&self) -> Pace {
+        let answer_within = self.options.answer_within;
+        Pace { answer_within, longest: self.options.expire_after.max(answer_within) }
     }
 
     /// A channel of an endpoint, to be named to the other methods. Two allocations or three.

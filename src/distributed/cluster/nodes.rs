@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// A node's place among those known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeIndex(u32);
 
 impl NodeIndex {
@@ -64,13 +64,15 @@ pub(super) struct Nodes {
     nodes: Vec<Node>,
     limits: ClusterLimits,
     expire_after: Duration,
+    /// A node was, since the last one was let in.
+    refused: bool,
     pub(super) stats: ClusterStats,
 }
 
 /// What hearing from a node means.
 pub(super) enum Heard {
     Known(NodeIndex),
-    /// It was taken for dead, and its users were dropped.
+    /// It was taken for dead and its users were dropped, or there was no room for it.
     Returned(NodeIndex),
     /// There are too many.
     Refused,
@@ -83,6 +85,7 @@ impl Nodes {
             nodes: Vec::new(),
             limits,
             expire_after,
+            refused: false,
             stats: ClusterStats::default(),
         }
     }
@@ -101,6 +104,7 @@ impl Nodes {
         }
         let Some(index) = self.free_place() else {
             self.stats.refused_nodes += 1;
+            self.refused = true;
             return Heard::Refused;
         };
         let node = Node { id: id.into(), heard: now, alive: true, users: 0 };
@@ -113,6 +117,10 @@ impl Nodes {
         }
         self.by_id.insert(id.into(), index);
         self.stats.nodes += 1;
+        if std::mem::take(&mut self.refused) {
+            // It may be one of those.
+            return Heard::Returned(index);
+        }
         Heard::Known(index)
     }
 
@@ -139,18 +147,22 @@ impl Nodes {
         heard.map(|heard| heard + self.expire_after)
     }
 
-    /// Takes those for dead that were not heard for too long. Whoever calls drops their users.
+    /// Takes those for dead that were not heard for too long. Returns those of them that have users,
+    /// in order: whoever calls drops these.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<NodeIndex> {
-        let mut expired = Vec::new();
+        let (mut expired, mut with_users) = (0, Vec::new());
         for (index, node) in self.nodes.iter_mut().enumerate() {
             if node.alive && now.saturating_duration_since(node.heard) >= self.expire_after {
                 node.alive = false;
-                expired.push(NodeIndex(index as u32));
+                expired += 1;
+                if node.users > 0 {
+                    with_users.push(NodeIndex(index as u32));
+                }
             }
         }
-        self.stats.nodes -= expired.len();
-        self.stats.expired += expired.len() as u64;
-        expired
+        self.stats.nodes -= expired;
+        self.stats.expired += expired as u64;
+        with_users
     }
 
     /// Makes room for a user of `bytes`, or a change from `old` to `bytes` of one that is there.

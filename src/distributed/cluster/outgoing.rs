@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::effect::{Channel, Effect};
 use crate::distributed::{Message, Origin};
@@ -49,6 +49,12 @@ impl Outgoing {
     pub(super) fn fresh_id(&mut self) -> String {
         self.ids += 1;
         format!("{}-{:x}-{:x}", self.node_id, self.started_ms, self.ids)
+    }
+
+    /// Any time up to `longest`, another one on each node and each time.
+    pub(super) fn up_to(&self, longest: Duration) -> Duration {
+        let random = ahash::RandomState::with_seeds(1, 2, 3, self.ids).hash_one(&self.node_id);
+        longest.mul_f64(f64::from(random as u32) / f64::from(u32::MAX))
     }
 
     fn timestamp(&self, now: Instant) -> u64 {

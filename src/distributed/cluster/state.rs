@@ -1,9 +1,12 @@
 //! Who is in a channel, on which node, and the presence list that is made of it.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::asking::Asking;
+use super::effect::Channel;
 use super::kept::Kept;
 use super::nodes::{NodeIndex, Nodes};
 use crate::cache::PresenceRoster;
@@ -33,15 +36,18 @@ pub(super) struct News<'a> {
 }
 
 pub(super) struct State {
+    pub(super) channel: Channel,
     /// One entry for every node that has the user.
     users: HashMap<Box<str>, SmallVec<[Entry; 1]>, ahash::RandomState>,
     /// How many users this node has.
     pub(super) local: usize,
     pub(super) roster: PresenceRoster,
-    /// What is known may be wrong: the others are to be asked.
+    /// What is known may be wrong: the others are to be asked with the next heartbeat.
     pub(super) ask: bool,
-    /// The question after a loss, until it comes back: what is older comes before it.
-    pub(super) question: Option<String>,
+    /// Once more when a node that is silent by then is dead, or there may be room.
+    pub(super) ask_again: bool,
+    pub(super) ask_late: Option<Instant>,
+    pub(super) asking: Asking,
     changes: u64,
 }
 
@@ -56,13 +62,16 @@ impl Entry {
 }
 
 impl State {
-    pub(super) fn new(channel_name: &str) -> Self {
+    pub(super) fn new(channel: &Channel) -> Self {
         Self {
+            channel: channel.clone(),
             users: HashMap::default(),
             local: 0,
-            roster: PresenceRoster::new(channel_name),
+            roster: PresenceRoster::new(channel.name()),
             ask: false,
-            question: None,
+            ask_again: false,
+            ask_late: None,
+            asking: Asking::new(),
             changes: 0,
         }
     }
@@ -112,6 +121,7 @@ impl State {
         };
         let old = known.map(|entry| entry.size(user_id));
         let admitted = nodes.admit(node, old, bytes);
+        self.ask_again |= !admitted;
         if old.is_none() {
             if !admitted {
                 return false;
@@ -161,6 +171,8 @@ impl State {
         let forgotten = self.forget(nodes, node, user_id);
         let doubtful = self.forget_where(nodes, user_id, |entry| entry.hearsay);
         self.ask |= doubtful > 0;
+        // A node that died unheard may be among those that still list it.
+        self.ask_again |= doubtful > 0;
         forgotten
     }
 
@@ -195,6 +207,15 @@ impl State {
         let of_node = |entry: &Entry| entry.node == node && which(entry);
         let users = self.users.iter().filter(|(_, entries)| entries.iter().any(of_node));
         users.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whom the nodes that `which` takes have, each with its node.
+    pub(super) fn users_of_nodes(
+        &self,
+        which: impl Fn(NodeIndex) -> bool,
+    ) -> Vec<(NodeIndex, Box<str>)> {
+        let users = self.entries().filter(|(_, entry)| which(entry.node));
+        users.map(|(id, entry)| (entry.node, id.into())).collect()
     }
 
     /// The number of the last change: what was told after it has a higher one.

@@ -1,18 +1,25 @@
-//! What time brings: heartbeats, nodes that die, questions that nobody answers.
+//! What time brings: heartbeats, nodes that die, questions to be asked and those that nobody answers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Cluster;
+use super::asking::Wish;
 use super::effect::{Channel, Effect};
 use super::nodes::NodeIndex;
+use crate::distributed::Message;
+
+/// How many channels are looked at in one go, and how long the others have to wait then.
+const PORTION: usize = 256;
+const PAUSE: Duration = Duration::from_millis(10);
 
 impl Cluster {
     /// When [`tick`](Self::tick) has something to do next. Looks at every node and open question.
     #[must_use]
     pub fn due(&self) -> Instant {
         let gets = self.gets.values().map(|get| get.deadline).min();
-        let doubt = self.doubts.front().map(|(_, until)| *until);
-        let others = [self.nodes.next_expiry(), doubt, gets];
+        let resync = self.resync_wanted.then_some(self.next_resync);
+        let asking = self.channels.next().map(|at| at.max(self.next_portion));
+        let others = [self.nodes.next_expiry(), resync, asking, gets];
         others.into_iter().flatten().fold(self.next_heartbeat, Instant::min)
     }
 
@@ -22,14 +29,23 @@ impl Cluster {
         if self.next_heartbeat <= now {
             self.outgoing.publish_heartbeat(now);
             self.next_heartbeat = now + self.options.heartbeat_every;
-            self.ask_in_doubt(now);
+            self.ask_where_marked(now);
         }
-        for node in self.nodes.expire(now) {
-            self.bury(node);
+        let dead = self.nodes.expire(now);
+        if !dead.is_empty() {
+            self.bury(&dead);
         }
-        while self.doubts.front().is_some_and(|(_, until)| *until <= now) {
-            let Some((channel, _)) = self.doubts.pop_front() else { break };
-            self.end_doubt(&channel);
+        if self.resync_wanted && self.next_resync <= now {
+            self.begin_resync(now);
+        }
+        if self.next_portion <= now {
+            let due = self.channels.due(now, PORTION);
+            if due.len() == PORTION {
+                self.next_portion = now + PAUSE;
+            }
+            for channel in &due {
+                self.look_at(channel, now);
+            }
         }
         let overdue = self.gets.extract_if(|_, get| get.deadline <= now).map(|(_, get)| get.id);
         let mut overdue: Vec<_> = overdue.collect();
@@ -39,37 +55,66 @@ impl Cluster {
         }
     }
 
-    /// At most once between two heartbeats, however much is in doubt.
-    fn ask_in_doubt(&mut self, now: Instant) {
-        let asked = self.channels.iter_mut().filter(|(_, state)| state.ask);
-        let asked: Vec<Channel> = asked
-            .map(|(channel, state)| {
-                state.ask = false;
-                channel.clone()
-            })
-            .collect();
-        for channel in &asked {
-            self.ask(channel, now);
+    /// At most once between two heartbeats, however often it was marked.
+    fn ask_where_marked(&mut self, now: Instant) {
+        let everywhere = std::mem::take(&mut self.ask_everywhere);
+        for state in self.channels.iter_mut() {
+            let is_late = state.ask_late.take_if(|at| *at <= now).is_some();
+            if std::mem::take(&mut state.ask) | is_late | everywhere {
+                state.asking.wish(Wish::Ask, now);
+            }
+            if std::mem::take(&mut state.ask_again) {
+                state.ask_late.get_or_insert(now + self.options.expire_after);
+            }
+        }
+        self.channels.schedule_all();
+    }
+
+    /// Wishes for what [`resync`](Self::resync) promises, and says what no channel is left to say.
+    fn begin_resync(&mut self, now: Instant) {
+        self.resync_wanted = false;
+        let within = self.options.answer_within;
+        self.next_resync = now + within + self.outgoing.up_to(within / 4);
+        for state in self.channels.iter_mut() {
+            state.asking.wish(Wish::Resync, now);
+        }
+        self.channels.schedule_all();
+        self.forget_left(now);
+        for (channel, _) in &self.left {
+            if self.channels.get(channel).is_none() {
+                let message = Message::StateResponse { users: (&[][..]).into() };
+                self.outgoing.publish(channel, now, &message);
+            }
+        }
+        self.outgoing.publish_heartbeat(now);
+    }
+
+    fn look_at(&mut self, channel: &Channel, now: Instant) {
+        let pace = self.pace();
+        let Some(state) = self.channels.get_mut(channel) else { return };
+        let due = state.asking.take_due(now, pace);
+        if due.forget && state.drop_unconfirmed(&mut self.nodes) {
+            self.send_presence(channel);
+        }
+        if due.answer {
+            self.answer(channel, now);
+        }
+        match due.ask {
+            Some(wish) => self.ask(channel, wish, now),
+            None => self.channels.schedule(channel),
         }
     }
 
-    /// Drops the users of a dead node.
-    fn bury(&mut self, node: NodeIndex) {
-        let channels: Vec<Channel> = self.channels.keys().cloned().collect();
+    /// Drops the users of dead nodes, looking at every user once.
+    fn bury(&mut self, dead: &[NodeIndex]) {
+        let channels: Vec<Channel> = self.channels.iter().map(|s| s.channel.clone()).collect();
         for channel in &channels {
             let Some(state) = self.channels.get_mut(channel) else { continue };
-            let users = state.users_of(node, |_| true);
-            for user_id in &users {
-                state.gone(&mut self.nodes, node, user_id);
+            let users = state.users_of_nodes(|node| dead.binary_search(&node).is_ok());
+            for (node, user_id) in &users {
+                state.gone(&mut self.nodes, *node, user_id);
             }
-            self.show(channel, users.iter().map(|id| &**id));
-        }
-    }
-
-    fn end_doubt(&mut self, channel: &Channel) {
-        let Some(state) = self.channels.get_mut(channel) else { return };
-        if state.drop_unconfirmed(&mut self.nodes) {
-            self.send_presence(channel);
+            self.show(channel, users.iter().map(|(_, id)| &**id));
         }
     }
 }
