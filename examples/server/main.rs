@@ -28,6 +28,7 @@
 //! | `connection` | what a client asks for by HTTP |
 //! | `websocket`, `websocket_reader` | one WebSocket, and how it ends; its frames read |
 //! | `websocket_echo` | messages that come back, for conformance suites |
+//! | `writers` | what writes to all WebSockets |
 //! | `event_stream` | one event stream, and the messages that come beside it |
 //! | `pulse` | whether a client is there still |
 //! | `user` | what a client's messages mean, however they came |
@@ -74,6 +75,7 @@ mod user;
 pub(crate) mod websocket;
 mod websocket_echo;
 mod websocket_reader;
+mod writers;
 
 use node::Node;
 
@@ -82,6 +84,7 @@ pub(crate) struct Server {
     channels: channels::Channels,
     event_streams: event_stream::EventStreams,
     metrics: metrics::Metrics,
+    writers: writers::Writers,
     /// What makes it a part of a cluster.
     node: Option<Arc<Node>>,
     /// How many viewers are simulated, in all channels.
@@ -91,11 +94,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// A server on the runtime that this is called in.
     pub(crate) fn new(options: Options, node: Option<Arc<Node>>) -> Arc<Self> {
         Arc::new(Self {
             channels: channels::Channels::new(node.clone()),
             event_streams: event_stream::EventStreams::default(),
             metrics: metrics::Metrics::default(),
+            writers: writers::Writers::start(),
             node,
             simulated: AtomicUsize::new(0),
             admission: Admission::new(&options),

@@ -6,13 +6,14 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
+use pondwire::Control;
 use pondwire::deflate::Inflater;
-use pondwire::outbox::Batch;
-use pondwire::{Control, OutboxReader};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::Server;
@@ -24,6 +25,7 @@ use super::pulse::Pulse;
 use super::user::{Failure, User};
 use super::websocket_echo::Echo;
 use super::websocket_reader::{Event, Fault, Kind, MaxPayload, MessageReader};
+use super::writers::{Halt, Job, Writing};
 
 thread_local! {
     /// No message depends on one before it, so one for all connections of the thread.
@@ -74,10 +76,10 @@ impl WebSocket {
     }
 
     /// Serves the connection to its end.
-    pub(crate) async fn run(mut self, stopped: impl Future<Output = ()>) {
-        let server = Arc::clone(&self.server);
-        let (mut user, mut queue) = User::connect(Arc::clone(&server));
-        if self.echo.is_none() {
+    pub(crate) async fn run(self, stopped: impl Future<Output = ()>) {
+        let Self { stream, reader, deflates, echo, server } = self;
+        let (mut user, queue) = User::connect(Arc::clone(&server));
+        if echo.is_none() {
             user.greet();
         }
         let _counted = Metrics::count(&server, &user);
@@ -93,31 +95,41 @@ impl WebSocket {
                 () = pulse.idle(times.idle) => End::Idle,
             }
         });
-        let end = self.relay(&mut user, &mut queue, &pulse, &mut ending).await;
+        let (stream, writer) = stream.into_split();
+        let writing = server.writers.take(Job { stream: writer, queue, deflates });
+        let mut incoming = Incoming { stream, reader, echo, server: Arc::clone(&server) };
+        let end = incoming.relay(&mut user, &writing, &pulse, &mut ending).await;
         drop(user);
+        let Some((job, halt)) = writing.end() else { return };
         // The connection is over either way, and there is nobody left to tell.
-        let _ = timeout(times.closing, self.close(queue, end)).await;
+        let _ = timeout(times.closing, incoming.close(job, halt, end)).await;
     }
+}
 
-    /// Receives and sends until one of them ends, or `ending` says so.
+/// A connection without its writing half, which a writer has.
+struct Incoming {
+    stream: OwnedReadHalf,
+    reader: MessageReader,
+    echo: Option<Echo>,
+    server: Arc<Server>,
+}
+
+impl Incoming {
+    /// Receives until the connection ends, or `ending` says so.
     ///
-    /// What is being sent is written before the next message is received. So a client that does
-    /// not read its answers is not read from either.
+    /// While the client does not read what it is sent, it is not read from either.
     async fn relay(
         &mut self,
         user: &mut User,
-        queue: &mut OutboxReader,
+        writing: &Writing,
         pulse: &Pulse,
         ending: &mut (impl Future<Output = End> + Unpin),
     ) -> End {
         loop {
+            let mut halted = None;
             let is_ping = tokio::select! {
-                batch = queue.next_batch() => {
-                    // Without a batch it was aborted, as `ending` knows.
-                    let Some(batch) = batch else { return ending.await };
-                    if let Some(end) = self.send(batch, pulse, ending).await {
-                        return end;
-                    }
+                taken = writing.halted() => {
+                    halted = Some(taken);
                     false
                 }
                 received = self.receive(pulse) => match received {
@@ -138,29 +150,69 @@ impl WebSocket {
                 },
                 end = &mut *ending => return end,
             };
-            if let Some(mut echoed) = self.echo.as_mut().and_then(Echo::take)
-                && let Some(end) = self.write(&mut echoed, pulse, ending).await
-            {
-                return end;
-            }
-            // Of pongs only the last waits, and each ping is to have one.
-            if is_ping
-                && let Some(batch) = queue.try_batch()
-                && let Some(end) = self.send(batch, pulse, ending).await
-            {
-                return end;
+            let echoed = self.echo.as_mut().and_then(Echo::take);
+            let taken = match halted {
+                Some((job, halt)) => Some((job, Some(halt))),
+                // Of pongs only the last waits, and each ping is to have one.
+                None if is_ping || echoed.is_some() => writing.end(),
+                None => None,
+            };
+            if let Some((mut job, halt)) = taken {
+                if let Some(end) = self.write(&mut job, halt, echoed, pulse, ending).await {
+                    writing.keep(job);
+                    return end;
+                }
+                writing.resume(job);
             }
         }
     }
 
-    /// What comes next; `None` when nothing will. Cancel-safe: it is waited for bytes only.
+    /// Writes what a writer could not, what is echoed, and what waits now.
+    async fn write(
+        &self,
+        job: &mut Job,
+        halt: Option<Halt>,
+        echoed: Option<impl Buf>,
+        pulse: &Pulse,
+        ending: &mut (impl Future<Output = End> + Unpin),
+    ) -> Option<End> {
+        let closing = self.server.options.times.closing;
+        let rest = match halt {
+            None => None,
+            Some(Halt::Full(rest)) => Some(rest),
+            Some(Halt::Over) => return Some(End::TooSlow),
+            Some(Halt::Gone) => return Some(End::Gone),
+        };
+        if let Some(mut rest) = rest
+            && let Some(end) = send(&mut job.stream, &mut rest, pulse, ending, closing).await
+        {
+            return Some(end);
+        }
+        if let Some(mut echoed) = echoed
+            && let Some(end) = send(&mut job.stream, &mut echoed, pulse, ending, closing).await
+        {
+            return Some(end);
+        }
+        let batch = job.queue.try_batch()?;
+        let mut batch = if job.deflates { batch.into_deflated() } else { batch };
+        send(&mut job.stream, &mut batch, pulse, ending, closing).await
+    }
+
+    /// What comes next; `None` when nothing will. Cancel-safe: it is waited for bytes only, and
+    /// without memory for them.
     async fn receive(&mut self, pulse: &Pulse) -> Result<Option<Event>, Fault> {
         loop {
             if let Some(event) = self.reader.next()? {
                 return Ok(Some(event));
             }
-            let Ok(1..) = self.stream.read_buf(self.reader.space()).await else { return Ok(None) };
-            pulse.heard();
+            if self.stream.readable().await.is_err() {
+                return Ok(None);
+            }
+            match self.stream.try_read_buf(self.reader.space()) {
+                Ok(1..) => pulse.heard(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return Ok(None),
+            }
         }
     }
 
@@ -199,44 +251,8 @@ impl WebSocket {
         }
     }
 
-    /// Writes whole WebSocket frames, many at a time, from the memory that all members'
-    /// connections share.
-    async fn send(
-        &mut self,
-        batch: Batch<'_>,
-        pulse: &Pulse,
-        ending: &mut (impl Future<Output = End> + Unpin),
-    ) -> Option<End> {
-        let mut batch = self.in_form(batch);
-        self.write(&mut batch, pulse, ending).await
-    }
-
-    /// Writes whole frames. When it is told to end meanwhile it writes the rest of them first, or
-    /// else a close frame would come within another.
-    async fn write(
-        &mut self,
-        frames: &mut impl Buf,
-        pulse: &Pulse,
-        ending: &mut (impl Future<Output = End> + Unpin),
-    ) -> Option<End> {
-        tokio::select! {
-            written = write(&mut self.stream, frames, pulse) => {
-                written.is_err().then_some(End::Gone)
-            }
-            end = ending => {
-                let rest = self.stream.write_all_buf(frames);
-                let written = timeout(self.server.options.times.closing, rest).await;
-                Some(if matches!(written, Ok(Ok(()))) { end } else { End::Stuck })
-            }
-        }
-    }
-
-    fn in_form<'a>(&self, batch: Batch<'a>) -> Batch<'a> {
-        if self.deflates { batch.into_deflated() } else { batch }
-    }
-
     /// Sends what is left and closes.
-    async fn close(mut self, mut queue: OutboxReader, end: End) -> io::Result<()> {
+    async fn close(mut self, mut job: Job, halt: Option<Halt>, end: End) -> io::Result<()> {
         let code = match end {
             End::Gone | End::Stuck => return Ok(()),
             End::Closed(code) | End::Refused(code) => code,
@@ -246,30 +262,53 @@ impl WebSocket {
             End::Idle => 1000,
             End::Stopping => 1001,
         };
-        while let Some(batch) = queue.try_batch() {
-            let mut batch = self.in_form(batch);
-            self.stream.write_all_buf(&mut batch).await?;
+        if let Some(Halt::Full(rest)) = halt {
+            job.stream.write_all(&rest).await?;
+        }
+        while let Some(batch) = job.queue.try_batch() {
+            let mut batch = if job.deflates { batch.into_deflated() } else { batch };
+            job.stream.write_all_buf(&mut batch).await?;
         }
         let close = Control::close(code, "").expect("a code that may be sent");
-        self.stream.write_all(close.wire()).await?;
-        match end {
-            End::Closed(_) => linger(self.stream).await,
-            End::Refused(_) => discard(self.stream).await,
-            _ => {
-                let pulse = Pulse::default();
-                while !matches!(
-                    self.receive(&pulse).await,
-                    Ok(None | Some(Event::Close(_))) | Err(_)
-                ) {}
-                linger(self.stream).await
+        job.stream.write_all(close.wire()).await?;
+        if !matches!(end, End::Closed(_) | End::Refused(_)) {
+            let pulse = Pulse::default();
+            while !matches!(self.receive(&pulse).await, Ok(None | Some(Event::Close(_))) | Err(_)) {
             }
+        }
+        let stream = self.stream.reunite(job.stream).expect("two halves of one stream");
+        match end {
+            End::Refused(_) => discard(stream).await,
+            _ => linger(stream).await,
+        }
+    }
+}
+
+/// Writes whole frames, or the rest of some. When it is told to end meanwhile it writes them first,
+/// or else a close frame would come within another.
+async fn send(
+    stream: &mut OwnedWriteHalf,
+    frames: &mut impl Buf,
+    pulse: &Pulse,
+    ending: &mut (impl Future<Output = End> + Unpin),
+    closing: Duration,
+) -> Option<End> {
+    tokio::select! {
+        written = write(stream, frames, pulse) => written.is_err().then_some(End::Gone),
+        end = ending => {
+            let written = timeout(closing, stream.write_all_buf(frames)).await;
+            Some(if matches!(written, Ok(Ok(()))) { end } else { End::Stuck })
         }
     }
 }
 
 /// Writes all of the frames. It is a sign of life when there is space where there was none: somebody
 /// reads, though nothing is read from them meanwhile.
-async fn write(stream: &mut TcpStream, frames: &mut impl Buf, pulse: &Pulse) -> io::Result<()> {
+async fn write(
+    stream: &mut OwnedWriteHalf,
+    frames: &mut impl Buf,
+    pulse: &Pulse,
+) -> io::Result<()> {
     while frames.has_remaining() {
         let mut was_full = false;
         let mut write = pin!(stream.write_buf(frames));

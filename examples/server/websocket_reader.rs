@@ -138,6 +138,10 @@ impl MessageReader {
             }
             self.forget();
         }
+        if self.received.is_empty() {
+            // Most connections are silent most of the time.
+            self.received = BytesMut::new();
+        }
         Ok(None)
     }
 
