@@ -111,23 +111,9 @@ impl Server {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if std::env::args().any(|argument| argument == "--help") {
-        print!("{}", options::help());
-        return ExitCode::SUCCESS;
-    }
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("{error}\n`--help` shows the options");
-            return ExitCode::from(2);
-        }
-    };
-    let node = match options.node.as_ref().map(Node::start).transpose() {
-        Ok(node) => node,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
-        }
+    let (options, node) = match configured() {
+        Ok(configured) => configured,
+        Err(code) => return code,
     };
     let addr = options.addr.clone();
     match run(options, node).await {
@@ -137,6 +123,25 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What the command line asks for.
+///
+/// # Errors
+/// It asks for help, or for what cannot be: that has been told, and the process is to end.
+pub(crate) fn configured() -> Result<(Options, Option<Arc<Node>>), ExitCode> {
+    if std::env::args().any(|argument| argument == "--help") {
+        print!("{}", options::help());
+        return Err(ExitCode::SUCCESS);
+    }
+    let refuse = |error: String| {
+        eprintln!("{error}\n`--help` shows the options");
+        ExitCode::from(2)
+    };
+    let options = Options::parse(std::env::args().skip(1)).map_err(refuse)?;
+    let node = options.node.as_ref().map(Node::start).transpose();
+    let node = node.map_err(refuse)?;
+    Ok((options, node))
 }
 
 async fn run(options: Options, node: Option<Arc<Node>>) -> io::Result<()> {

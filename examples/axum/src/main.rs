@@ -11,12 +11,12 @@
 //!
 //! What it costs beside the plain server: until the upgrade, what a request costs in axum (its routing,
 //! its buffers, a task); at the upgrade, one more task, which lives as long as the connection; after it,
-//! nothing for a message. What is not here: event streams, which would be a body of a response. The
-//! bounds for a request's head and its time are hyper's, not those of `--request-time`; all else that
-//! `--help` shows holds here too.
+//! nothing for a message: `profiles/records/axum-2026-11-26.md` has it in figures.
 //!
-//! It goes wrong in one case: TLS, or anything else that wraps the stream, makes it another type. Then
-//! name that in `hand_over`, and let the connection code be generic over what reads and writes.
+//! What is not here: event streams, which would be a body of a response. `--connections` counts sockets,
+//! not requests, and the bounds of a request's head and its time are hyper's; all else that `--help`
+//! shows for sockets holds. TLS, or anything else that wraps the stream, makes it another type: then
+//! `hand_over` has to name that, and the connection code to be generic over what reads and writes.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -48,7 +48,7 @@ use server::handshake;
 use server::http::{self, Http};
 use server::metrics::Metrics;
 use server::node::Node;
-use server::options::{self, Options};
+use server::options::Options;
 use server::websocket::WebSocket;
 
 /// What the handlers share: the application's own state goes here, too.
@@ -60,23 +60,9 @@ struct App {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if std::env::args().any(|argument| argument == "--help") {
-        print!("{}", options::help());
-        return ExitCode::SUCCESS;
-    }
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
-        }
-    };
-    let node = match options.node.as_ref().map(Node::start).transpose() {
-        Ok(node) => node,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
-        }
+    let (options, node) = match server::configured() {
+        Ok(configured) => configured,
+        Err(code) => return code,
     };
     match run(options, node).await {
         Ok(()) => ExitCode::SUCCESS,
