@@ -754,6 +754,8 @@ struct Outage {
     node: String,
     mute: bool,
     deaf: bool,
+    /// It could not say something.
+    unpublished: bool,
 }
 
 /// What a user has: assigns and presence.
@@ -796,10 +798,13 @@ impl World {
             match effect {
                 Effect::Publish { topic, bytes } => {
                     let bytes: Arc<[u8]> = bytes.into();
-                    let outage = self.outage.as_ref();
-                    if outage.is_some_and(|o| o.mute && o.node == self.nodes[at].id) {
+                    let mute =
+                        self.outage.as_mut().filter(|o| o.mute && o.node == self.nodes[at].id);
+                    if let Some(outage) = mute {
+                        outage.unpublished = true;
                         continue;
                     }
+                    let outage = self.outage.as_ref();
                     for node in &mut self.nodes {
                         let deaf = outage.is_some_and(|o| o.deaf && o.node == node.id);
                         if deaf || !node.topics.contains(&topic) {
@@ -889,12 +894,17 @@ impl World {
     fn begin_outage(&mut self) {
         let at = self.random.below(self.nodes.len());
         let (mute, deaf) = *self.random.pick(&[(true, false), (false, true), (true, true)]);
-        self.outage = Some(Outage { node: self.nodes[at].id.clone(), mute, deaf });
+        let node = self.nodes[at].id.clone();
+        self.outage = Some(Outage { node, mute, deaf, unpublished: false });
     }
 
-    /// The node whose bus is back knows that it was away, though older messages may wait.
+    /// A bus that is back says what it knows: that it heard nothing for a while (`Recovered`), though
+    /// older messages may wait, or that something was not published (`Unpublished`).
     fn end_outage(&mut self) {
         let Some(outage) = self.outage.take() else { return };
+        if !outage.deaf && !outage.unpublished {
+            return;
+        }
         if let Some(at) = self.nodes.iter().position(|node| node.id == outage.node) {
             self.nodes[at].cluster.resync(self.now);
             self.serve(at);

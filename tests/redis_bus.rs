@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pondwire::distributed::redis::{
-    BusEvent, Overflow, Publish, QueueBounds, RedisBus, RedisOptions, RedisReceiver, RedisStats,
+    BusEvent, BusMessage, Overflow, Publish, QueueBounds, RedisBus, RedisOptions, RedisReceiver,
+    RedisStats,
 };
 use tokio::time::{sleep, timeout};
 
@@ -148,7 +149,11 @@ async fn publishing_while_redis_is_away_is_bounded_and_told() {
         assert!(bus.last_error().is_some());
 
         let server = FakeRedis::start_at(addr).await;
-        assert_eq!(next(&mut receiver).await, BusEvent::Subscribed(TOPIC.into()));
+        let mut news = [next(&mut receiver).await, next(&mut receiver).await];
+        // Of two connections.
+        news.sort_by_key(|event| matches!(event, BusEvent::Unpublished(_)));
+        let expected = [BusEvent::Subscribed(TOPIC.into()), BusEvent::Unpublished(150)];
+        assert_eq!(news, expected);
         let stats = until_stats(&bus, |stats| stats.published == 100).await;
         assert_eq!(stats.unpublished(), 150);
         assert_eq!(stats.dropped_oldest, if overflow == Overflow::DropOldest { 150 } else { 0 });
@@ -179,6 +184,52 @@ async fn a_broken_connection_is_told_and_everything_is_subscribed_to_again() {
     }
     let stats = until_stats(&bus, |stats| stats.reconnects >= 6).await;
     assert_eq!((stats.published, stats.unpublished()), (3, 0));
+}
+
+/// What was handed to a connection that broke may be lost: the receiver is told once there is another.
+#[tokio::test]
+async fn losses_of_the_publishing_side_are_told() {
+    let server = FakeRedis::start().await;
+    let (bus, mut receiver) = subscribed(&server).await;
+    server.set(Mode::Hang);
+    for _ in 0..7 {
+        bus.publish("elsewhere", "into the void");
+    }
+    until_stats(&bus, |stats| stats.unconfirmed > 0 && !stats.publisher_connected).await;
+    let mut told = 0;
+    while let Some(event) = receiver.try_next() {
+        assert!(!matches!(event, BusEvent::Unpublished(_)), "nothing could be mended yet");
+    }
+    server.set(Mode::Serve);
+    server.kill();
+    let stats = until_stats(&bus, |stats| stats.published + stats.unconfirmed == 7).await;
+    while told < stats.unconfirmed {
+        if let BusEvent::Unpublished(count) = next(&mut receiver).await {
+            told += count;
+        }
+    }
+    assert_eq!(told, stats.unpublished());
+}
+
+/// No `Lost` and no `Recovered` tell of a first connection that breaks before all is subscribed to.
+#[tokio::test]
+async fn topics_of_a_first_connection_that_breaks_are_announced_again() {
+    let server = FakeRedis::start().await;
+    let (bus, mut receiver) = open(&server);
+    let topics: Vec<String> = (0..5000).map(|n| format!("topic-{n}")).collect();
+    for topic in &topics {
+        bus.subscribe(&**topic);
+    }
+    assert!(matches!(next(&mut receiver).await, BusEvent::Subscribed(_)));
+    server.kill();
+    until_stats(&bus, |stats| stats.subscriber_connected).await;
+    let mut announced = std::collections::HashMap::<String, u32>::new();
+    while let Some(event) = receiver.try_next() {
+        let BusEvent::Subscribed(topic) = event else { panic!("{event:?}") };
+        *announced.entry(topic.to_string()).or_default() += 1;
+    }
+    assert_eq!(announced.len(), topics.len());
+    assert!(announced.values().all(|times| *times == 1), "what was not told yet was taken back");
 }
 
 #[tokio::test]
@@ -235,7 +286,8 @@ async fn a_server_that_hangs_is_given_up() {
         server.kill();
         until(&mut receiver, &BusEvent::Recovered).await;
         bus.publish(TOPIC, "back");
-        while next_payload(&mut receiver).await != "back" {}
+        let back = BusMessage { topic: TOPIC.into(), payload: "back".into() };
+        until(&mut receiver, &BusEvent::Message(back)).await;
         let stats = until_stats(&bus, |stats| stats.published + stats.unconfirmed == 11).await;
         assert_eq!(stats.unpublished(), stats.unconfirmed);
     }
@@ -397,8 +449,9 @@ async fn what_redis_refuses_is_counted() {
     bus.subscribe("secret:topic");
     bus.publish("secret:topic", "x");
     bus.publish(TOPIC, "y");
+    let stats = until_stats(&bus, |stats| stats.published == 1 && stats.received == 1).await;
+    assert_eq!(next(&mut receiver).await, BusEvent::Unpublished(1));
     assert_eq!(next_payload(&mut receiver).await, "y");
-    let stats = until_stats(&bus, |stats| stats.published == 1).await;
     assert_eq!((stats.refused, stats.reconnects), (1, 0));
     assert!(bus.last_error().unwrap().contains("no access"), "{:?}", bus.last_error());
 }

@@ -47,8 +47,6 @@ struct State {
     cluster: Cluster,
     /// Those in which this node has users.
     channels: HashMap<distributed::Channel, Arc<Channel>>,
-    /// What the bus had not published when the others were last told everything.
-    unpublished: u64,
 }
 
 /// What is to be done to a channel here, which may lock it.
@@ -71,7 +69,7 @@ impl Node {
         let (bus, receiver) = opened.map_err(|error| error.to_string())?;
         let cluster = Cluster::new(&node.node_id, cluster, Instant::now(), unix_ms());
         bus.subscribe(cluster.heartbeat_topic());
-        let state = State { cluster, channels: HashMap::default(), unpublished: 0 };
+        let state = State { cluster, channels: HashMap::default() };
         Ok(Arc::new(Self {
             id: (&*node.node_id).into(),
             bus,
@@ -109,14 +107,7 @@ impl Node {
     }
 
     fn tick(&self, server: &Server) {
-        let stats = self.bus.stats();
-        let todo = self.change(|state, now| {
-            state.cluster.tick(now);
-            if stats.publisher_connected && stats.unpublished() != state.unpublished {
-                state.unpublished = stats.unpublished();
-                state.cluster.resync(now);
-            }
-        });
+        let todo = self.change(|state, now| state.cluster.tick(now));
         carry_out(todo, server);
     }
 
@@ -127,7 +118,9 @@ impl Node {
                 let _ = state.cluster.receive(&message.topic, &message.payload, now);
             }
             BusEvent::Subscribed(topic) => state.cluster.subscribed(&topic, now),
-            BusEvent::Recovered | BusEvent::Lagged(_) => state.cluster.resync(now),
+            BusEvent::Recovered | BusEvent::Lagged(_) | BusEvent::Unpublished(_) => {
+                state.cluster.resync(now);
+            }
             _ => {}
         });
         carry_out(todo, server);

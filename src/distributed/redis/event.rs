@@ -19,7 +19,8 @@ impl BusMessage {
     }
 }
 
-/// What happened on the subscribing side. All but messages overtake the messages that wait.
+/// What happened on the subscribing side, and what the publishing side lost. All but messages overtake
+/// the messages that wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BusEvent {
@@ -33,6 +34,12 @@ pub enum BusEvent {
     /// There is a connection again, and all topics are subscribed to. State that may have changed
     /// meanwhile should be asked for again.
     Recovered,
-    /// So many messages were dropped since the last time, as the receiver's queue was full.
+    /// So many messages were dropped since the last time, as the receiver's queue was full. A slow
+    /// receiver is told about once for each 64 messages that it takes.
     Lagged(u64),
+    /// So many messages of ours were lost since the last time, or may have been, for which there was
+    /// no place in the queue, no answer, or no leave: told once there is a connection to publish by.
+    /// State should be told to the others again. What was too large is not among them: to repeat it
+    /// would mend nothing.
+    Unpublished(u64),
 }

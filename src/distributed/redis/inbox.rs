@@ -35,6 +35,7 @@ struct State {
     /// At most one `Lost`, one `Recovered` and a `Subscribed` a topic.
     news: VecDeque<BusEvent>,
     lagged: u64,
+    unpublished: u64,
     epoch: Epoch,
     /// Nothing comes any more.
     ended: bool,
@@ -58,6 +59,7 @@ impl Inbox {
             messages: Queue::new(options.receive),
             news: VecDeque::new(),
             lagged: 0,
+            unpublished: 0,
             epoch: 0,
             ended: false,
             abandoned: false,
@@ -111,10 +113,16 @@ impl Inbox {
         state.epoch
     }
 
-    /// The connection is no more; `told` when the receiver has known it to work.
-    pub(super) fn lost(&self, told: bool) {
+    /// The connection is no more; `told` when the receiver has known it to work, `ever` when it has
+    /// known any to.
+    pub(super) fn lost(&self, told: bool, ever: bool) {
         let mut state = self.state.lock();
         state.epoch += 1;
+        if !ever {
+            // Nothing will tell that these were not in force for a while.
+            state.topics.forget_announced();
+            state.news.clear();
+        }
         if told {
             // What it has not heard of the connection is true no longer.
             state.news.retain(|event| matches!(event, BusEvent::Subscribed(_)));
@@ -122,6 +130,12 @@ impl Inbox {
             drop(state);
             self.ready.notify_one();
         }
+    }
+
+    /// So many of our own messages were lost.
+    pub(super) fn unpublished(&self, count: u64) {
+        self.state.lock().unpublished += count;
+        self.ready.notify_one();
     }
 
     pub(super) fn recovered(&self) {
@@ -182,6 +196,9 @@ impl Inbox {
         }
         if state.lagged > 0 {
             return Taken::Event(BusEvent::Lagged(std::mem::take(&mut state.lagged)));
+        }
+        if state.unpublished > 0 {
+            return Taken::Event(BusEvent::Unpublished(std::mem::take(&mut state.unpublished)));
         }
         if state.messages.is_empty() {
             return if state.ended { Taken::End } else { Taken::Nothing };

@@ -14,6 +14,7 @@
 //!         BusEvent::Lost => println!("messages pass us by"),
 //!         BusEvent::Recovered => println!("ask for the state of every topic again"),
 //!         BusEvent::Lagged(count) => println!("this node is too slow: {count} messages dropped"),
+//!         BusEvent::Unpublished(count) => println!("{count} messages lost: tell our state again"),
 //!         _ => {}
 //!     }
 //! }
@@ -47,7 +48,9 @@
 //!             let _ = cluster.receive(&message.topic, &message.payload, now); // counts what is none
 //!         }
 //!         Some(BusEvent::Subscribed(topic)) => cluster.subscribed(&topic, now),
-//!         Some(BusEvent::Recovered | BusEvent::Lagged(_)) => cluster.resync(now),
+//!         Some(BusEvent::Recovered | BusEvent::Lagged(_) | BusEvent::Unpublished(_)) => {
+//!             cluster.resync(now); // which `tick` carries out
+//!         }
 //!         _ => cluster.tick(now),
 //!     }
 //!     while let Some(effect) = cluster.poll() {
@@ -77,7 +80,8 @@
 //! - **Both connections come back by themselves**, after pauses that double from
 //!   [`min_backoff`](RedisOptions::min_backoff) to [`max_backoff`](RedisOptions::max_backoff) and
 //!   are never quite the same on two nodes. All topics are subscribed to again before
-//!   [`BusEvent::Recovered`]; what was published meanwhile is gone, nobody can count it.
+//!   [`BusEvent::Recovered`]; what others published meanwhile is gone, nobody can count it. What we
+//!   could not publish is counted, and [`BusEvent::Unpublished`] tells.
 //! - **Order**: messages of one bus reach another in the order in which they were published.
 //! - **Topics are plain names**: channel names may hold `*`, `?` and `[`, which mean nothing here.
 //! - **A bus hears itself**: Redis sends a message to every subscriber of its topic.

@@ -12,10 +12,11 @@ use super::stats::Counters;
 /// Publishes until the queue is closed and empty.
 pub(super) async fn run(shared: &Shared) {
     let mut link = Link::new(shared, &shared.counters.publisher_connected);
+    let mut told = 0;
     loop {
         let connection = link.connect(|| |_| {}).await;
         link.set_connected(true);
-        let ended = publish(shared, connection).await;
+        let ended = publish(shared, connection, &mut told).await;
         link.set_connected(false);
         if ended {
             return;
@@ -23,10 +24,16 @@ pub(super) async fn run(shared: &Shared) {
     }
 }
 
-/// Over one connection, until it breaks or, which is `true`, there is nothing more to come.
-async fn publish(shared: &Shared, mut connection: Connection) -> bool {
+/// Over one connection, until it breaks or, which is `true`, there is nothing more to come. The
+/// receiver is told of losses beyond those it was `told` of: what it says then can be published.
+async fn publish(shared: &Shared, mut connection: Connection, told: &mut u64) -> bool {
     let mut batch = Vec::new();
     loop {
+        let lost = shared.counters.unpublished();
+        if lost > *told {
+            shared.inbox.unpublished(lost - *told);
+            *told = lost;
+        }
         match shared.outgoing.take(&mut batch, &shared.counters) {
             Batch::End => return true,
             Batch::Messages => {

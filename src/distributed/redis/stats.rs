@@ -94,6 +94,12 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    /// Messages that were lost on the way to Redis, or may have been, so far.
+    pub(super) fn unpublished(&self) -> u64 {
+        let dropped = self.dropped_oldest.get() + self.dropped_newest.get();
+        self.refused.get() + self.unconfirmed.get() + dropped
+    }
+
     pub(super) fn stats(&self) -> RedisStats {
         RedisStats {
             queued_messages: self.queued.messages.load(Ordering::Relaxed),

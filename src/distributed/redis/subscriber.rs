@@ -21,8 +21,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let connection = link.connect(|| on_push(&shared, shared.inbox.begin())).await;
         let worked = serve(&shared, &link, connection, worked_before).await;
         link.set_connected(false);
-        shared.inbox.lost(worked);
         worked_before |= worked;
+        shared.inbox.lost(worked, worked_before);
     }
 }
 

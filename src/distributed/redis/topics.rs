@@ -82,6 +82,11 @@ impl Topics {
         self.changed = self.entries.keys().cloned().collect();
     }
 
+    /// What was announced is to be announced again, once it is confirmed again.
+    pub(super) fn forget_announced(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.announced = false);
+    }
+
     /// Up to `max` changes, which are taken as asked for.
     pub(super) fn take_changes(&mut self, max: usize) -> Vec<Change> {
         let topics: Vec<ByteString> = self.changed.iter().take(max).cloned().collect();
@@ -129,6 +134,11 @@ mod tests {
         topics.forget_asked();
         assert_eq!(topics.take_changes(9), [Change::Subscribe(TOPIC)]);
         assert_eq!(topics.confirm(&TOPIC), None, "only what is new is announced");
+
+        topics.forget_asked();
+        topics.forget_announced();
+        topics.take_changes(9);
+        assert_eq!(topics.confirm(&TOPIC), Some(TOPIC));
     }
 
     #[test]
