@@ -238,7 +238,7 @@ fn an_event_of_another_node_becomes_a_frame() {
     let recipients = [
         (Recipients::AllUsers, ChannelReceivers::AllUsers),
         (Recipients::AllExceptSender, ChannelReceivers::AllExceptSender),
-        (Recipients::Users(ids[..].into()), ChannelReceivers::users(["ann", "eve"])),
+        (Recipients::Users(ids[..].into()), ChannelReceivers::users(["ann"])),
         (Recipients::Users([][..].into()), ChannelReceivers::Users(vec![])),
     ];
     for (recipients, expected) in recipients {
@@ -293,6 +293,9 @@ fn a_user_is_asked_for_and_answered_or_given_up() {
         answers.extend(b.effects());
     }
     let [Effect::Publish { topic, bytes }] = &answers[..] else { panic!("{answers:?}") };
+    let other = String::from_utf8(bytes.clone()).unwrap().replace("bob", "bib");
+    a.cluster.receive(topic, other.as_bytes(), a.now).unwrap();
+    assert_eq!(a.effects(), [], "an answer about somebody else");
     for _ in 0..2 {
         a.cluster.receive(topic, bytes, a.now).unwrap();
     }
@@ -300,7 +303,8 @@ fn a_user_is_asked_for_and_answered_or_given_up() {
     let [Effect::User { get: answered, user: Some(user) }] = &effects[..] else {
         panic!("{effects:?}: once")
     };
-    assert_eq!((*answered, &*user.node_id, &*user.presence), (get, "b", r#"{"s":1}"#));
+    let expected = (get, b.cluster.node_id(), r#"{"s":1}"#);
+    assert_eq!((*answered, &*user.node_id, &*user.presence), expected);
     a.cluster.tick(a.now);
     a.effects();
     assert_eq!(a.cluster.due(), a.now + Duration::from_millis(500));
@@ -626,7 +630,8 @@ fn who_was_refused_is_asked_later() {
 
 #[test]
 fn what_others_make_a_node_keep_is_bounded() {
-    let limits = ClusterLimits { nodes: 2, users_per_node: 3, bytes: 1500 };
+    let limits =
+        ClusterLimits { nodes: 2, users_per_node: 3, bytes: 1500, ..ClusterLimits::default() };
     let mut node = Node::with("a", ClusterOptions { limits, ..ClusterOptions::default() });
     node.cluster.join(&node.chat, "ann", Payload::EMPTY, node.now);
     for user in ["1", "2", "3", "4"] {
@@ -664,11 +669,121 @@ fn what_others_make_a_node_keep_is_bounded() {
 }
 
 #[test]
+fn a_user_a_change_and_an_id_have_a_largest_size() {
+    let mut node = Node::joined("a", &["ann"]);
+    let most = 64 << 10;
+    let large = |n| format!(r#"{{"s":"{}"}}"#, "x".repeat(n));
+    node.hear_joined("b", "bob", &large(most));
+    assert_eq!((node.users().len(), node.cluster.stats().refused_bytes), (1, 1));
+    node.hear_joined("b", "bob", &large(most - 1000));
+    assert_eq!((node.users().len(), node.cluster.stats().refused_bytes), (2, 1));
+    let bytes = node.cluster.stats().bytes;
+    let value = large(most);
+    let value = payload(&value);
+    for value in [value.get("s").unwrap(), payload(&large(2000)).get("s").unwrap()] {
+        use pondwire::distributed::AssignsChange::One;
+        let change = One { key: "k".into(), value };
+        node.hear("b", &Message::AssignsUpdate { user_id: "bob".into(), change });
+    }
+    let stats = node.cluster.stats();
+    assert_eq!((stats.refused_bytes, stats.bytes), (3, bytes));
+    for second in 1..200 {
+        node.wait(seconds(1));
+        node.hear_heartbeat("b");
+        assert!(!node.loop_back().contains(&Type::StateRequest), "{second}: it fits never");
+    }
+
+    node.hear_heartbeat(&"i".repeat(256));
+    node.hear_heartbeat(&"i".repeat(257));
+    let stats = node.cluster.stats();
+    assert_eq!((stats.nodes, stats.refused_nodes), (2, 1));
+    assert!(Cluster::new("x", ClusterOptions::default(), node.now, u64::MAX).node_id().len() < 50);
+}
+
+/// Killed and started again under its name, before anybody finds it dead.
+#[test]
+fn a_node_that_starts_again_is_another_one() {
+    let (mut a, mut b) = (Node::joined("a", &["ann"]), Node::new("b"));
+    b.cluster.join(&b.chat, "bob", Payload::EMPTY, b.now);
+    let tell = |a: &mut Node, b: &mut Node| {
+        for effect in b.effects() {
+            if let Effect::Publish { topic, bytes } = effect {
+                a.cluster.receive(&topic, &bytes, a.now).unwrap();
+            }
+        }
+    };
+    tell(&mut a, &mut b);
+    assert_eq!(a.users().len(), 2);
+    let first = b.cluster.node_id().to_owned();
+    let mut b = Node::new("b");
+    assert!(first.starts_with("b-") && b.cluster.node_id() != first, "even at the same moment");
+    for _ in 0..90 {
+        a.wait(seconds(1));
+        b.wait(seconds(1));
+        tell(&mut a, &mut b);
+    }
+    assert_eq!(a.users(), set(&[("own", "ann")]));
+    assert_eq!(a.cluster.nodes().collect::<Vec<_>>(), [b.cluster.node_id()]);
+}
+
+#[test]
+fn the_presence_of_nobody_ends_without_a_trace() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.hear_joined("b", "bob", "{}");
+    node.hear_left("b", "bob");
+    node.hear("b", &Message::PresenceRemoved { user_id: "bob".into() });
+    assert_eq!((node.users(), node.effects()), (set(&[("own", "ann")]), vec![]));
+}
+
+/// A list that nobody would take is told one by one, which confirms the users too.
+#[test]
+fn users_of_a_channel_too_large_for_a_list_are_told_all_the_same() {
+    let message_limits = pondwire::Limits { max_bytes: 600, ..Default::default() };
+    let mut many = Node::with("many", ClusterOptions { message_limits, ..Default::default() });
+    let mut node = Node::joined("a", &["ann"]);
+    let ids: Vec<String> = (0..20).map(|n| format!("u{n}")).collect();
+    for id in &ids {
+        many.cluster.join(&many.chat, id, payload(r#"{"a":1}"#), many.now);
+    }
+    many.cluster.set_presence(&many.chat, "u3", payload(r#"{"p":1}"#), many.now);
+    let tell = |node: &mut Node, many: &mut Node| {
+        let mut largest = 0;
+        for effect in many.effects() {
+            if let Effect::Publish { topic, bytes } = effect {
+                largest = largest.max(bytes.len());
+                node.cluster.receive(&topic, &bytes, node.now).unwrap();
+            }
+        }
+        largest
+    };
+    tell(&mut node, &mut many);
+    assert_eq!(node.users().len(), 21);
+    node.resync();
+    node.loop_back();
+    many.resync();
+    assert!(tell(&mut node, &mut many) <= 600);
+    node.wait(seconds(5));
+    assert_eq!((node.users().len(), node.presence()), (21, vec![r#"{"p":1}"#]));
+    let u3 = node.cluster.user(&node.chat, "u3").unwrap();
+    assert_eq!(u3.assigns.as_str(), r#"{"a":1}"#);
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn a_bus_takes_what_a_node_takes() {
+    let bus = pondwire::distributed::redis::RedisOptions::default();
+    let largest = ClusterOptions::default().message_limits.max_bytes;
+    assert_eq!(bus.max_payload, largest);
+    assert!(bus.publish.max_bytes >= 2 * largest && bus.receive.max_bytes >= 2 * largest);
+}
+
+#[test]
 fn what_is_none_of_its_business_changes_nothing() {
     let mut node = Node::joined("a", &["ann"]);
     node.wait(Duration::ZERO);
     node.effects();
-    node.hear_joined("a", "own", "{}");
+    let own = node.cluster.node_id().to_owned();
+    node.hear_joined(&own, "own", "{}");
     let other = node.cluster.channel("/api/socket", "/chat/4");
     let left = Message::UserJoined {
         user_id: "u".into(),
@@ -698,7 +813,8 @@ fn nothing_received_breaks_the_bounds() {
     let recorded = records.filter(|record| record["kind"] == "envelope");
     let recorded: Vec<&str> = recorded.map(|record| record["bytes"].as_str().unwrap()).collect();
     for _ in 0..cases(100) {
-        let limits = ClusterLimits { nodes: 3, users_per_node: 4, bytes: 2000 };
+        let limits =
+            ClusterLimits { nodes: 3, users_per_node: 4, bytes: 2000, ..ClusterLimits::default() };
         let mut node = Node::with("own", ClusterOptions { limits, ..ClusterOptions::default() });
         let other = node.cluster.channel("/e", "/c");
         for channel in [&node.chat, &other] {
@@ -784,9 +900,10 @@ impl World {
     }
 
     fn birth(&mut self) {
-        let id = format!("node-{}", self.next_id);
+        let name = format!("node-{}", self.next_id);
         self.next_id += 1;
-        let cluster = Cluster::new(&id, ClusterOptions::default(), self.now, STARTED_MS);
+        let cluster = Cluster::new(&name, ClusterOptions::default(), self.now, STARTED_MS);
+        let id = cluster.node_id().to_owned();
         let topics = HashSet::from([Arc::from(cluster.heartbeat_topic())]);
         let (arrived, users) = (VecDeque::new(), BTreeMap::new());
         self.nodes.push(Simulated { id, cluster, topics, arrived, users });

@@ -68,10 +68,11 @@ impl Node {
         let opened = RedisBus::open(&node.redis, options);
         let (bus, receiver) = opened.map_err(|error| error.to_string())?;
         let cluster = Cluster::new(&node.node_id, cluster, Instant::now(), unix_ms());
+        let id = cluster.node_id().into();
         bus.subscribe(cluster.heartbeat_topic());
         let state = State { cluster, channels: HashMap::default() };
         Ok(Arc::new(Self {
-            id: (&*node.node_id).into(),
+            id,
             bus,
             offered: AtomicU64::new(0),
             receiver: Mutex::new(Some(receiver)),

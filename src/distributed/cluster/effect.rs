@@ -97,13 +97,16 @@ pub enum Effect {
         channel: Channel,
         /// The frame for them.
         frame: Frame,
-        /// For whom of them it is.
+        /// For whom of them it is: of a list, those whom this node has.
         receivers: ChannelReceivers<'static>,
         /// Who sent it, for all but the sender.
         from_user_id: Box<str>,
     },
     /// The presence list of the channel, of all nodes, changed: send this frame to the users of this
     /// node that see presence.
+    ///
+    /// Each message that changes it makes one, and each holds the whole list: a server with large
+    /// channels that others change often may keep the last of a moment and send only that.
     Presence {
         /// Where.
         channel: Channel,

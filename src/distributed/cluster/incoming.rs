@@ -1,5 +1,6 @@
 //! What other nodes say.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::Cluster;
@@ -7,9 +8,10 @@ use super::effect::{Channel, Effect, RemoteUser};
 use super::kept::Kept;
 use super::nodes::{Heard, NodeIndex};
 use super::state::News;
-use crate::distributed::{AssignsChange, Envelope, Message, Users, endpoint_name};
+use crate::distributed::{AssignsChange, Envelope, Message, UserState, Users, endpoint_name};
 use crate::error::ValidationError;
 use crate::payload::Payload;
+use crate::protocol::ChannelReceivers;
 
 impl Cluster {
     /// A message came by a topic of the bus. What is not for this node is passed over: its own, one
@@ -70,12 +72,21 @@ impl Cluster {
     ) {
         // What needs nothing to be kept goes for any node.
         match message {
-            Message::UserMessage(message) => self.outgoing.push(Effect::Deliver {
-                channel: channel.clone(),
-                frame: message.frame(channel.name()),
-                receivers: message.recipients.to_receivers().into_owned(),
-                from_user_id: (&*message.from_user_id).into(),
-            }),
+            Message::UserMessage(message) => {
+                let receivers = match message.recipients.to_receivers() {
+                    // Of a long list few are here.
+                    ChannelReceivers::Users(ids) => ChannelReceivers::users(
+                        ids.into_iter().filter(|id| self.has(channel, id)).map(Cow::into_owned),
+                    ),
+                    all => all.into_owned(),
+                };
+                self.outgoing.push(Effect::Deliver {
+                    channel: channel.clone(),
+                    frame: message.frame(channel.name()),
+                    receivers,
+                    from_user_id: (&*message.from_user_id).into(),
+                });
+            }
             Message::StateRequest { .. } => self.was_asked(channel, now),
             Message::EvictUser { user_id, reason } if self.has(channel, user_id) => {
                 let (user_id, reason) = ((&**user_id).into(), (&**reason).into());
@@ -109,14 +120,21 @@ impl Cluster {
                 self.tell(channel, node, user_id, &news);
             }
             Message::PresenceRemoved { user_id } => {
+                let state = self.channels.get(channel);
+                if state.is_none_or(|state| state.entry(node, user_id).is_none()) {
+                    // Nobody who is there: some tell it after their user has left.
+                    return;
+                }
                 let news = News { assigns: None, presence: Some(None), hearsay: false };
                 self.tell(channel, node, user_id, &news);
             }
             Message::AssignsUpdate { user_id, change } => {
                 self.change_assigns(channel, node, user_id, change);
             }
-            Message::UserGetResponse { request_id, assigns, presence, .. } => {
-                self.got(channel, node, request_id, *assigns, *presence);
+            Message::UserGetResponse { user_id, request_id, assigns, presence } => {
+                let user =
+                    UserState { id: (&**user_id).into(), assigns: *assigns, presence: *presence };
+                self.got(channel, node, request_id, &user);
             }
             _ => {}
         }
@@ -172,6 +190,9 @@ impl Cluster {
         let assigns = match change {
             AssignsChange::All(assigns) => *assigns,
             AssignsChange::One { key, value } => {
+                if !self.nodes.fits(node, key.len() + value.raw().len()) {
+                    return;
+                }
                 let known = state.entry(node, user_id).map(|entry| &entry.assigns);
                 merged = match known {
                     Some(assigns) => assigns.with(key, *value),
@@ -197,22 +218,16 @@ impl Cluster {
         self.outgoing.publish(channel, now, &message);
     }
 
-    fn got(
-        &mut self,
-        channel: &Channel,
-        node: NodeIndex,
-        request_id: &str,
-        assigns: Payload<'_>,
-        presence: Payload<'_>,
-    ) {
-        if self.gets.get(request_id).is_none_or(|get| get.channel != *channel) {
+    fn got(&mut self, channel: &Channel, node: NodeIndex, request_id: &str, user: &UserState<'_>) {
+        let asked = |get: &super::Get| get.channel == *channel && *get.user_id == *user.id;
+        if !self.gets.get(request_id).is_some_and(asked) {
             return;
         }
         let Some(get) = self.gets.remove(request_id) else { return };
         let user = RemoteUser {
             node_id: self.nodes.id(node).unwrap_or_default().into(),
-            assigns: assigns.as_str().into(),
-            presence: presence.as_str().into(),
+            assigns: user.assigns.as_str().into(),
+            presence: user.presence.as_str().into(),
         };
         self.outgoing.push(Effect::User { get: get.id, user: Some(user) });
     }

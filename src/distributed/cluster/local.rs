@@ -177,7 +177,9 @@ impl Cluster {
     }
 
     /// Asks the node that has a user what it knows of it; [`Effect::User`] has the answer, or none
-    /// after 0.5 s. The answer comes by the channel's topic: to a node that has users there.
+    /// after [`get_timeout`](super::ClusterOptions::get_timeout). The answer comes by the channel's
+    /// topic: to a node that has users there. This node does not answer itself: whom it has,
+    /// [`user`](Self::user) tells.
     ///
     /// `None` when 4,096 questions wait already.
     pub fn get_user(&mut self, channel: &Channel, user_id: &str, now: Instant) -> Option<GetId> {
@@ -194,7 +196,8 @@ impl Cluster {
         };
         self.outgoing.publish(channel, now, &message);
         let deadline = now + self.options.get_timeout;
-        self.gets.insert(request_id, Get { id, channel: channel.clone(), deadline });
+        let get = Get { id, user_id: user_id.into(), channel: channel.clone(), deadline };
+        self.gets.insert(request_id, get);
         Some(id)
     }
 
@@ -233,13 +236,27 @@ impl Cluster {
         self.channels.schedule(channel);
     }
 
-    /// Tells whom this node has in a channel.
+    /// Tells whom this node has in a channel: as a list, or one by one where that would be larger than
+    /// what a node takes.
     pub(super) fn answer(&mut self, channel: &Channel, now: Instant) {
         let Some(state) = self.channels.get(channel) else { return };
         let own = state.entries().filter(|(_, entry)| entry.node == NodeIndex::OWN);
         let users: Vec<_> = own.map(|(id, entry)| super::user_state(id, entry)).collect();
-        let message = Message::StateResponse { users: users[..].into() };
-        self.outgoing.publish(channel, now, &message);
+        let list = Message::StateResponse { users: users[..].into() };
+        let max = self.options.message_limits.max_bytes;
+        if self.outgoing.publish_within(max, channel, now, &list) {
+            return;
+        }
+        for user in &users {
+            let (presence, assigns) = (user.presence, user.assigns);
+            let joined = Message::UserJoined { user_id: (&*user.id).into(), presence, assigns };
+            self.outgoing.publish(channel, now, &joined);
+            if presence.as_str() != Payload::EMPTY.as_str() {
+                // Some nodes read no presence in the other.
+                let update = Message::PresenceUpdate { user_id: (&*user.id).into(), presence };
+                self.outgoing.publish(channel, now, &update);
+            }
+        }
     }
 
     /// Brings the presence list of a channel up to date with these users, and sends it if it changed.
@@ -260,7 +277,7 @@ impl Cluster {
         if state.local == 0 {
             return;
         }
-        if let Some(frame) = state.roster.frame(&self.outgoing.fresh_id()) {
+        if let Some(frame) = state.roster.frame(&self.outgoing.fresh_uuid()) {
             self.outgoing.push(Effect::Presence { channel: channel.clone(), frame });
         }
     }

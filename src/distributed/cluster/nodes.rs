@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+/// No server makes longer ids of nodes.
+const MAX_ID: usize = 256;
+
 /// A node's place among those known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeIndex(u32);
@@ -19,6 +22,8 @@ pub struct ClusterLimits {
     pub nodes: usize,
     /// How many users of one node are known, in all channels together. By default 200,000.
     pub users_per_node: usize,
+    /// How much is kept of one user of one node, in one channel, counted as below. By default 64 KiB.
+    pub user_bytes: usize,
     /// How much is kept of the users of all nodes: their ids, assigns and presence, and 160 bytes
     /// each. By default 256 MiB. The presence list of a channel takes up to twice its presence on top.
     pub bytes: usize,
@@ -26,7 +31,7 @@ pub struct ClusterLimits {
 
 impl Default for ClusterLimits {
     fn default() -> Self {
-        Self { nodes: 1024, users_per_node: 200_000, bytes: 256 << 20 }
+        Self { nodes: 1024, users_per_node: 200_000, user_bytes: 64 << 10, bytes: 256 << 20 }
     }
 }
 
@@ -40,11 +45,11 @@ pub struct ClusterStats {
     pub users: usize,
     /// What is kept of them; see [`ClusterLimits::bytes`].
     pub bytes: usize,
-    /// Messages of nodes beyond [`ClusterLimits::nodes`].
+    /// Messages of nodes beyond [`ClusterLimits::nodes`], or whose id is longer than 256 bytes.
     pub refused_nodes: u64,
     /// Users beyond [`ClusterLimits::users_per_node`].
     pub refused_users: u64,
-    /// Users and changes beyond [`ClusterLimits::bytes`].
+    /// Users and changes beyond [`ClusterLimits::user_bytes`] or [`ClusterLimits::bytes`].
     pub refused_bytes: u64,
     /// Messages that are no envelope within the limits.
     pub malformed: u64,
@@ -101,6 +106,10 @@ impl Nodes {
             node.alive = true;
             self.stats.nodes += 1;
             return Heard::Returned(index);
+        }
+        if id.len() > MAX_ID {
+            self.stats.refused_nodes += 1;
+            return Heard::Refused;
         }
         let Some(index) = self.free_place() else {
             self.stats.refused_nodes += 1;
@@ -163,6 +172,13 @@ impl Nodes {
         self.stats.nodes -= expired;
         self.stats.expired += expired as u64;
         with_users
+    }
+
+    /// Whether a user of `bytes` may be kept at all.
+    pub(super) fn fits(&mut self, index: NodeIndex, bytes: usize) -> bool {
+        let fits = index == NodeIndex::OWN || bytes <= self.limits.user_bytes;
+        self.stats.refused_bytes += u64::from(!fits);
+        fits
     }
 
     /// Makes room for a user of `bytes`, or a change from `old` to `bytes` of one that is there.

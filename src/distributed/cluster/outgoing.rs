@@ -1,6 +1,7 @@
 //! What is to be done, in order, and the ids and times that messages carry.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,18 +16,22 @@ pub(super) struct Outgoing {
     started_ms: u64,
     /// Ids so far.
     ids: u64,
+    random: RandomState,
     effects: VecDeque<Effect>,
 }
 
 impl Outgoing {
     pub(super) fn new(
-        node_id: &str,
+        name: &str,
         heartbeat_topic: Arc<str>,
         started: Instant,
         started_ms: u64,
     ) -> Self {
-        let node_id = node_id.into();
-        Self { node_id, heartbeat_topic, started, started_ms, ids: 0, effects: VecDeque::new() }
+        let random = RandomState::new();
+        // Two nodes of one name may start at the same moment.
+        let node_id = format!("{name}-{started_ms:x}-{:08x}", random.hash_one(name) as u32);
+        let (node_id, effects) = (node_id.into(), VecDeque::new());
+        Self { node_id, heartbeat_topic, started, started_ms, ids: 0, random, effects }
     }
 
     pub(super) fn node_id(&self) -> &str {
@@ -45,15 +50,27 @@ impl Outgoing {
         self.effects.push_back(effect);
     }
 
-    /// An id that no other message of any node has: its node, when that started, and a number.
+    /// An id that no other message of any node has: its node, as it was started, and a number.
     pub(super) fn fresh_id(&mut self) -> String {
         self.ids += 1;
-        format!("{}-{:x}-{:x}", self.node_id, self.started_ms, self.ids)
+        format!("{}-{:x}", self.node_id, self.ids)
+    }
+
+    /// An id for the eyes of users: of the form of a UUID, and tells nothing of nodes.
+    pub(super) fn fresh_uuid(&mut self) -> String {
+        self.ids += 1;
+        let (high, low) = (self.random.hash_one(self.ids), self.random.hash_one(!self.ids));
+        let (time, variant) = (high >> 32, 0x8000 | low >> 50);
+        let (middle, version) = (high >> 16 & 0xffff, 0x4000 | high & 0x0fff);
+        format!(
+            "{time:08x}-{middle:04x}-{version:04x}-{variant:04x}-{:012x}",
+            low & 0xffff_ffff_ffff
+        )
     }
 
     /// Any time up to `longest`, another one on each node and each time.
     pub(super) fn up_to(&self, longest: Duration) -> Duration {
-        let random = ahash::RandomState::with_seeds(1, 2, 3, self.ids).hash_one(&self.node_id);
+        let random = self.random.hash_one(self.ids);
         longest.mul_f64(f64::from(random as u32) / f64::from(u32::MAX))
     }
 
@@ -69,6 +86,33 @@ impl Outgoing {
         now: Instant,
         message: &Message<'_>,
     ) -> String {
+        let (id, bytes) = self.encode(channel, now, message);
+        self.push(Effect::Publish { topic: Arc::clone(channel.topic()), bytes });
+        id
+    }
+
+    /// The same where that makes no more than `max` bytes; else nothing, and `false`.
+    pub(super) fn publish_within(
+        &mut self,
+        max: usize,
+        channel: &Channel,
+        now: Instant,
+        message: &Message<'_>,
+    ) -> bool {
+        let (_, bytes) = self.encode(channel, now, message);
+        let fits = bytes.len() <= max;
+        if fits {
+            self.push(Effect::Publish { topic: Arc::clone(channel.topic()), bytes });
+        }
+        fits
+    }
+
+    fn encode(
+        &mut self,
+        channel: &Channel,
+        now: Instant,
+        message: &Message<'_>,
+    ) -> (String, Vec<u8>) {
         let (id, timestamp) = (self.fresh_id(), self.timestamp(now));
         let origin = Origin {
             node_id: &self.node_id,
@@ -76,8 +120,7 @@ impl Outgoing {
             channel_name: channel.name(),
         };
         let bytes = origin.encode(&id, timestamp, message);
-        self.push(Effect::Publish { topic: Arc::clone(channel.topic()), bytes });
-        id
+        (id, bytes)
     }
 
     pub(super) fn publish_heartbeat(&mut self, now: Instant) {

@@ -120,8 +120,10 @@ impl State {
             ),
         };
         let old = known.map(|entry| entry.size(user_id));
-        let admitted = nodes.admit(node, old, bytes);
-        self.ask_again |= !admitted;
+        let fits = nodes.fits(node, bytes);
+        let admitted = fits && nodes.admit(node, old, bytes);
+        // There may be room later.
+        self.ask_again |= fits && !admitted;
         if old.is_none() {
             if !admitted {
                 return false;

@@ -39,7 +39,8 @@ pub struct RedisOptions {
     /// What may wait to be taken from the receiver. By default as above.
     pub receive: QueueBounds,
     /// How large a payload may be, in bytes, either way; a larger one is dropped and counted. By
-    /// default 4 MiB.
+    /// default 16 MiB, as much as a node takes; see
+    /// [`ClusterOptions::message_limits`](crate::distributed::ClusterOptions::message_limits).
     pub max_payload: usize,
     /// How long Redis may take to connect and greet, or to answer. By default 5 s.
     pub timeout: Duration,
@@ -63,7 +64,7 @@ impl Default for RedisOptions {
         Self {
             publish: bounds,
             receive: bounds,
-            max_payload: 4 << 20,
+            max_payload: 16 << 20,
             timeout: Duration::from_secs(5),
             ping_interval: Duration::from_secs(10),
             min_backoff: Duration::from_millis(100),
