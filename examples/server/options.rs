@@ -250,7 +250,7 @@ pub(crate) fn help() -> String {
         ("--origin", "all".to_owned(), "https://of.a.page that may connect; may be repeated"),
         ("--token", "none".to_owned(), "that clients must show: ?token=, a cookie, or Bearer"),
         ("--redis", "none".to_owned(), "redis://host:port of a cluster to be a node of"),
-        ("--node-id", "random".to_owned(), "this node's, another one on every node"),
+        ("--node-id", "random".to_owned(), "how this node's id begins"),
         ("--namespace", "default".to_owned(), "nodes of another one are another cluster"),
         ("--heartbeat", "30".to_owned(), "seconds; three times that without one is death"),
         ("--queue", "65536".to_owned(), "messages that may wait for Redis"),
