@@ -496,6 +496,30 @@ fn doubts_that_overlap_forget_nobody_who_is_named_in_time() {
     assert_eq!(node.users(), set(&[("own", "ann")]));
 }
 
+/// A node may publish before it is subscribed, and hear no question then.
+#[test]
+fn a_node_that_hears_late_is_asked_again() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.hear_joined("b", "bob", "{}");
+    node.cluster.subscribed(&node.chat.topic().clone(), node.now);
+    node.loop_back();
+    node.wait(seconds(5));
+    assert_eq!(node.users().len(), 1, "b did not answer");
+    node.wait(Duration::ZERO);
+    assert!(node.loop_back().contains(&Type::StateRequest), "b lives, and may hear by now");
+    node.wait(seconds(10));
+    assert!(!node.loop_back().contains(&Type::StateRequest));
+    node.hear("b", &Message::StateRequest { from_node: "b".into() });
+    node.wait(seconds(30));
+    let types = node.loop_back();
+    assert!(types.contains(&Type::StateRequest), "b has users here");
+    node.hear_state("b", &[("bob", "{}")]);
+    node.hear("b", &Message::StateRequest { from_node: "b".into() });
+    node.wait(seconds(30));
+    assert!(!node.loop_back().contains(&Type::StateRequest), "who are known");
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob")]));
+}
+
 #[test]
 fn a_question_that_was_lost_is_asked_again_less_and_less_often() {
     let mut node = Node::joined("a", &["ann"]);

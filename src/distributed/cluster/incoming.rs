@@ -103,6 +103,13 @@ impl Cluster {
         }
         let Some(node) = node else { return };
         match message {
+            Message::StateRequest { .. } => {
+                // Who asks has somebody here: we may have heard that too early, or not at all.
+                let state = self.channels.get_mut(channel);
+                if let Some(state) = state.filter(|state| !state.ask && !state.has_users_of(node)) {
+                    state.ask = true;
+                }
+            }
             Message::StateResponse { users } => self.learn(channel, node, *users),
             Message::UserJoined { user_id, presence, assigns } => {
                 let presence = Some(tracked(*presence));

@@ -81,6 +81,11 @@ impl State {
         self.users.get(user_id)?.iter().find(|entry| entry.node == node)
     }
 
+    /// Whether `node` has anybody.
+    pub(super) fn has_users_of(&self, node: NodeIndex) -> bool {
+        self.users.values().flatten().any(|entry| entry.node == node)
+    }
+
     /// Every user of every node.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.users.iter().flat_map(|(id, entries)| entries.iter().map(move |entry| (&**id, entry)))
@@ -232,9 +237,9 @@ impl State {
         }
     }
 
-    /// Forgets the users of other nodes that nobody has confirmed. Returns whether the presence list
-    /// changed.
-    pub(super) fn drop_unconfirmed(&mut self, nodes: &mut Nodes) -> bool {
+    /// Forgets the users of other nodes that nobody has confirmed. Returns whether there were any, and
+    /// whether the presence list changed.
+    pub(super) fn drop_unconfirmed(&mut self, nodes: &mut Nodes) -> (bool, bool) {
         let doubted = self.users.iter_mut().filter_map(|(id, entries)| {
             let before = entries.len();
             entries.retain(|entry| {
@@ -247,7 +252,8 @@ impl State {
         });
         let doubted: Vec<Box<str>> = doubted.collect();
         self.users.retain(|_, entries| !entries.is_empty());
-        doubted.iter().fold(false, |changed, user_id| self.show(user_id) | changed)
+        let is_shown = doubted.iter().fold(false, |changed, user_id| self.show(user_id) | changed);
+        (!doubted.is_empty(), is_shown)
     }
 
     /// Forgets all, for good.

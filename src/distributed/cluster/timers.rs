@@ -93,8 +93,15 @@ impl Cluster {
         let pace = self.pace();
         let Some(state) = self.channels.get_mut(channel) else { return };
         let due = state.asking.take_due(now, pace);
-        if due.forget && state.drop_unconfirmed(&mut self.nodes) {
-            self.send_presence(channel);
+        if due.forget {
+            let (forgotten, is_shown) = state.drop_unconfirmed(&mut self.nodes);
+            if forgotten {
+                // By nodes that live: one may have heard the question too late.
+                state.asking.wish(Wish::Ask, now);
+            }
+            if is_shown {
+                self.send_presence(channel);
+            }
         }
         if due.answer {
             self.answer(channel, now);

@@ -59,7 +59,8 @@ class Tap:
                         self.carried.append(json.loads(message["data"]))
 
     def by(self, node: Node) -> list[dict[str, Any]]:
-        return [each for each in self.carried if each["sourceNodeId"] == node.name]
+        """Its id begins with its name."""
+        return [each for each in self.carried if each["sourceNodeId"].startswith(node.name)]
 
 
 class Stream:
