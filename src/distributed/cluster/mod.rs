@@ -81,8 +81,10 @@ impl Default for ClusterOptions {
 ///   of life; after 90 s without one its users are dropped. If it comes back, it is asked for them
 ///   with our next heartbeat.
 /// - A list of users (`STATE_RESPONSE`) is the truth about the node that sent it: who is not in it
-///   is dropped. JavaScript nodes list those of others too; whom a node has only listed is dropped
-///   with the user that another node had by that id, and the others are asked again.
+///   is dropped. JavaScript nodes list those of others too, which is hearsay: whom a node has only
+///   listed is dropped with the user that another node had by that id, and the others are asked again,
+///   with the next heartbeat and after 90 s, when the node that listed a dead one's users has dropped
+///   them itself. Until then they may come back as that node's.
 /// - When messages were lost, [`resync`](Self::resync).
 /// - Presence lists show a user once, as the node has it that told of it last.
 ///

@@ -89,8 +89,9 @@
 //! # Bounds
 //!
 //! In memory at most: what the two queues may hold, a batch of 512 messages or 256 KiB (or one
-//! message) on its way to Redis, 64 messages in the receiver, and four times
-//! [`max_payload`](RedisOptions::max_payload) of a reply that is not whole yet; a server that sends
+//! message), twice, on its way to Redis, as large a batch in the receiver, of 64 messages, the names of
+//! the topics, and four times [`max_payload`](RedisOptions::max_payload) (64 MiB by default) and 64 KiB
+//! of a reply that is not whole yet; a server that sends
 //! more loses the connection. A connection over TLS is read by the `redis` crate alone, without
 //! that last bound. A server that accepts and is silent is given up after
 //! [`timeout`](RedisOptions::timeout): handshakes, answers and a `PING` on an idle connection all
