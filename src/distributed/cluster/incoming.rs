@@ -104,10 +104,9 @@ impl Cluster {
         let Some(node) = node else { return };
         match message {
             Message::StateRequest { .. } => {
-                // Who asks has somebody here: we may have heard that too early, or not at all.
-                let state = self.channels.get_mut(channel);
-                if let Some(state) = state.filter(|state| !state.ask && !state.has_users_of(node)) {
-                    state.ask = true;
+                // Whom it has may have been told too early, or got lost.
+                if let Some(state) = self.channels.get_mut(channel) {
+                    state.askers.insert(node);
                 }
             }
             Message::StateResponse { users } => self.learn(channel, node, *users),

@@ -1,6 +1,6 @@
 //! Who is in a channel, on which node, and the presence list that is made of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -47,6 +47,8 @@ pub(super) struct State {
     /// Once more when a node that is silent by then is dead, or there may be room.
     pub(super) ask_again: bool,
     pub(super) ask_late: Option<Instant>,
+    /// Nodes that asked: who does has somebody here.
+    pub(super) askers: BTreeSet<NodeIndex>,
     pub(super) asking: Asking,
     changes: u64,
 }
@@ -71,6 +73,7 @@ impl State {
             ask: false,
             ask_again: false,
             ask_late: None,
+            askers: BTreeSet::new(),
             asking: Asking::new(),
             changes: 0,
         }
@@ -81,9 +84,17 @@ impl State {
         self.users.get(user_id)?.iter().find(|entry| entry.node == node)
     }
 
-    /// Whether `node` has anybody.
-    pub(super) fn has_users_of(&self, node: NodeIndex) -> bool {
-        self.users.values().flatten().any(|entry| entry.node == node)
+    /// Whether a node that asked since the last time has nobody here, as far as is known. Looks at
+    /// every user, if any node asked.
+    pub(super) fn take_unknown_askers(&mut self) -> bool {
+        let mut askers = std::mem::take(&mut self.askers);
+        for entry in self.users.values().flatten() {
+            if askers.is_empty() {
+                break;
+            }
+            askers.remove(&entry.node);
+        }
+        !askers.is_empty()
     }
 
     /// Every user of every node.

@@ -60,7 +60,8 @@ impl Cluster {
         let everywhere = std::mem::take(&mut self.ask_everywhere);
         for state in self.channels.iter_mut() {
             let is_late = state.ask_late.take_if(|at| *at <= now).is_some();
-            if std::mem::take(&mut state.ask) | is_late | everywhere {
+            let is_marked = std::mem::take(&mut state.ask) | state.take_unknown_askers();
+            if is_marked | is_late | everywhere {
                 state.asking.wish(Wish::Ask, now);
             }
             if std::mem::take(&mut state.ask_again) {
