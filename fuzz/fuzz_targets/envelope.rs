@@ -41,7 +41,8 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// A node takes it twice, within bounds, and keeps nothing once its own user has left.
 fn acted_upon(bytes: &[u8], envelope: &Envelope<'_>) {
-    let limits = ClusterLimits { nodes: 1, users_per_node: 2, bytes: 600, ..ClusterLimits::default() };
+    let limits =
+        ClusterLimits { nodes: 1, users_per_node: 2, bytes: 600, ..ClusterLimits::default() };
     let options = ClusterOptions { limits, ..ClusterOptions::default() };
     let now = Instant::now();
     let mut cluster = Cluster::new("own", options, now, 0);
