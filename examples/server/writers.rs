@@ -185,7 +185,7 @@ async fn write(list: Arc<List>) {
             // A panic is the end of this connection only.
             let written = catch_unwind(AssertUnwindSafe(|| line.write(&mut together)));
             if written.is_err() {
-                line.halt(Halt::Gone);
+                line.halted.notify_one();
             }
             // Lets other tasks work now and then.
             consume_budget().await;
@@ -194,39 +194,51 @@ async fn write(list: Arc<List>) {
 }
 
 impl Line {
-    fn halt(&self, why: Halt) {
-        self.held.lock().halt = Some(why);
-        self.halted.notify_one();
-    }
-
     /// Writes what waits, unless the connection's task is to look first.
     fn write(self: &Arc<Self>, together: &mut Vec<u8>) {
         // Before the look at the queue: what comes after it lists the line again.
         self.is_listed.swap(false, Ordering::AcqRel);
         let mut held = self.held.lock();
-        let Held { job: Some(job), halt: None } = &mut *held else { return };
+        let Held { job: Some(job), halt: halt @ None } = &mut *held else { return };
+        // Under the lock to the end: who takes the connection takes with it why, and what is left of
+        // a frame. This is what they find if the write panics.
+        *halt = Some(Halt::Gone);
         let waker = Waker::from(Arc::clone(self));
-        let mut cx = Context::from_waker(&waker);
-        for _ in 0..BATCHES {
-            let halted = match job.queue.poll_batch(&mut cx) {
-                Poll::Pending => return,
-                Poll::Ready(None) => Halt::Over,
-                Poll::Ready(Some(batch)) => {
-                    let mut batch = if job.deflates { batch.into_deflated() } else { batch };
-                    match write_batch(&job.stream, &mut batch, together) {
-                        Ok(()) => continue,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            Halt::Full(batch.copy_to_bytes(batch.remaining()))
-                        }
-                        Err(_) => Halt::Gone,
-                    }
+        match job.write(&mut Context::from_waker(&waker), together) {
+            Ok(waits) => {
+                *halt = None;
+                drop(held);
+                if waits {
+                    self.wake_by_ref();
                 }
-            };
-            drop(held);
-            return self.halt(halted);
+            }
+            Err(why) => {
+                *halt = Some(why);
+                self.halted.notify_one();
+            }
         }
-        drop(held);
-        self.wake_by_ref();
+    }
+}
+
+impl Job {
+    /// Writes what waits, [`BATCHES`] at most; whether more may wait.
+    fn write(&mut self, cx: &mut Context<'_>, together: &mut Vec<u8>) -> Result<bool, Halt> {
+        for _ in 0..BATCHES {
+            let batch = match self.queue.poll_batch(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(None) => return Err(Halt::Over),
+                Poll::Ready(Some(batch)) => batch,
+            };
+            let mut batch = if self.deflates { batch.into_deflated() } else { batch };
+            match write_batch(&self.stream, &mut batch, together) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(Halt::Full(batch.copy_to_bytes(batch.remaining())));
+                }
+                Err(_) => return Err(Halt::Gone),
+            }
+        }
+        Ok(true)
     }
 }
 
