@@ -29,6 +29,7 @@
 //! | `websocket`, `websocket_reader` | one WebSocket, and how it ends; its frames read |
 //! | `websocket_echo` | messages that come back, for conformance suites |
 //! | `writers` | what writes to all WebSockets |
+//! | `writers/sends`, `writers/ring` | sends on many sockets; by io_uring, the only unsafe code |
 //! | `event_stream` | one event stream, and the messages that come beside it |
 //! | `pulse` | whether a client is there still |
 //! | `user` | what a client's messages mean, however they came |
@@ -75,7 +76,7 @@ mod user;
 pub(crate) mod websocket;
 mod websocket_echo;
 mod websocket_reader;
-mod writers;
+pub(crate) mod writers;
 
 use node::Node;
 
@@ -100,7 +101,7 @@ impl Server {
             channels: channels::Channels::new(node.clone()),
             event_streams: event_stream::EventStreams::default(),
             metrics: metrics::Metrics::default(),
-            writers: writers::Writers::start(),
+            writers: writers::Writers::start(options.io_uring),
             node,
             simulated: AtomicUsize::new(0),
             admission: Admission::new(&options),

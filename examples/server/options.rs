@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) authorize: Option<Authorize>,
     /// Whether a WebSocket at `/echo` gets back what it sends.
     pub(crate) echo: bool,
+    /// Whether WebSockets are written to through io_uring, where there is one.
+    pub(crate) io_uring: bool,
     /// What kind of node to be, in a cluster.
     pub(crate) node: Option<NodeOptions>,
 }
@@ -125,6 +127,7 @@ impl Default for Options {
             origins: Vec::new(),
             authorize: None,
             echo: false,
+            io_uring: true,
             node: None,
         }
     }
@@ -138,6 +141,10 @@ impl Options {
         while let Some(name) = arguments.next() {
             if name == "--echo" {
                 options.echo = true;
+                continue;
+            }
+            if name == "--no-io-uring" {
+                options.io_uring = false;
                 continue;
             }
             let value = arguments.next().ok_or_else(|| format!("{name}: unknown, or no value"))?;
@@ -258,7 +265,8 @@ pub(crate) fn help() -> String {
         let _ = writeln!(text, "  {option:<26}{default:<16}{what}");
     }
     text.push_str(
-        "  --echo                    no value        /echo sends back, for conformance tests\n",
+        "  --echo                    no value        /echo sends back, for conformance tests\n  \
+           --no-io-uring             no value        one system call for each write\n",
     );
     text
 }

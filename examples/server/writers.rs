@@ -2,11 +2,19 @@
 //!
 //! A broadcast makes every member's outbox wake its writer. As a task for each connection that is
 //! a task to schedule and to poll for one short write. Here it is an entry in a list, and a writer
-//! goes through the list. A connection whose socket is full is given back to its own task.
+//! goes through the list, a few connections at a time: it takes what waits for each of them, then
+//! sends it all. A connection whose socket is full is given back to its own task.
+
+#[cfg(not(target_os = "linux"))]
+mod no_ring;
+#[cfg(target_os = "linux")]
+mod ring;
+mod sends;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,22 +22,27 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use atomic_waker::AtomicWaker;
 use bytes::{Buf, Bytes};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use pondwire::OutboxReader;
-use pondwire::outbox::Batch;
+use smallvec::SmallVec;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, consume_budget};
 
+use sends::{Send, Sends, Sent};
+
+/// Connections that are sent to together.
+const LINES: usize = 16;
+
 /// Batches of one connection before others have their turn.
 const BATCHES: usize = 4;
 
-/// Frames that one write takes.
-const FRAMES: usize = 64;
-
-/// Frames of at most so many bytes together are copied before they are written: that costs less
-/// than the kernel asks for a list of them.
+/// Frames of at most so many bytes together are copied before they are sent: that costs less than
+/// the kernel asks for a list of them.
 const COPIED: usize = 8 << 10;
+
+/// Frames that one write of more than that takes.
+const FRAMES: usize = 64;
 
 /// What is written, and where to.
 pub(crate) struct Job {
@@ -42,7 +55,7 @@ pub(crate) struct Job {
 /// Why a writer does not write any more.
 pub(crate) enum Halt {
     /// The socket is full. This is to be written first when it is not: a copy of what was left of
-    /// a batch, 256 KiB at most or one frame.
+    /// a batch, 256 KiB at most or one frame, and of [`COPIED`] bytes before it.
     Full(Bytes),
     /// The outbox has ended.
     Over,
@@ -64,10 +77,12 @@ struct List {
     writer: AtomicWaker,
 }
 
-/// One connection, as its writer and its own task see it, and its outbox's waker.
+/// One connection, as its writer and its own task see it, and its outbox's waker. In this order:
+/// what a wake touches lies in one line of the cache.
+#[repr(C)]
 struct Line {
-    list: Arc<List>,
     is_listed: AtomicBool,
+    list: Arc<List>,
     held: Mutex<Held>,
     /// The connection's task is to look.
     halted: Notify,
@@ -85,12 +100,12 @@ pub(crate) struct Writing(Arc<Line>);
 
 impl Writers {
     /// One writer for each worker of the runtime that this is called in.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(io_uring: bool) -> Self {
         let count = tokio::runtime::Handle::current().metrics().num_workers();
         let lists: Vec<Arc<List>> = (0..count).map(|_| Arc::default()).collect();
         let mut tasks = JoinSet::new();
         for list in &lists {
-            tasks.spawn(write(Arc::clone(list)));
+            tasks.spawn(write(Arc::clone(list), Sends::new(io_uring)));
         }
         Self { lists, next: AtomicUsize::new(0), _tasks: tasks }
     }
@@ -172,7 +187,7 @@ impl Wake for Line {
 }
 
 /// One writer.
-async fn write(list: Arc<List>) {
+async fn write(list: Arc<List>, mut sends: Sends) {
     let (mut ready, mut together) = (Vec::new(), Vec::new());
     loop {
         poll_fn(|cx| {
@@ -181,92 +196,159 @@ async fn write(list: Arc<List>) {
             if ready.is_empty() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
-        for line in ready.drain(..) {
-            // A panic is the end of this connection only.
-            let written = catch_unwind(AssertUnwindSafe(|| line.write(&mut together)));
-            if written.is_err() {
-                line.halted.notify_one();
+        for lines in ready.chunks(LINES) {
+            write_lines(lines, &mut together, &mut sends);
+            for _ in lines {
+                // Lets other tasks work now and then.
+                consume_budget().await;
             }
-            // Lets other tasks work now and then.
-            consume_budget().await;
         }
+        ready.clear();
+    }
+}
+
+/// Writes what waits for some connections, of which none is there twice.
+fn write_lines(lines: &[Arc<Line>], together: &mut Vec<u8>, sends: &mut Sends) {
+    // One after the other in each step, since each waits for memory that the CPU does not have near
+    // by then, and waits less if it does so for several at a time.
+    let mut turns: SmallVec<[Turn<'_>; LINES]> = lines.iter().map(Line::hold).collect();
+    turns.retain(|turn| turn.is_due());
+    together.clear();
+    for turn in &mut turns {
+        turn.take(together);
+    }
+    let mut sent = {
+        let due = turns.iter().filter_map(|turn| Some((turn.stream()?, turn.bytes(together)?)));
+        sends.send(&due.collect::<SmallVec<[Send<'_>; LINES]>>())
+    };
+    for turn in turns {
+        let sent = if turn.bytes.is_empty() { None } else { sent.next() };
+        turn.end(sent, together);
     }
 }
 
 impl Line {
-    /// Writes what waits, unless the connection's task is to look first.
-    fn write(self: &Arc<Self>, together: &mut Vec<u8>) {
+    /// Begins a connection's turn. Who takes the connection after it takes with it why it is not
+    /// written to any more, and what is left of a frame.
+    fn hold(self: &Arc<Self>) -> Turn<'_> {
         // Before the look at the queue: what comes after it lists the line again.
         self.is_listed.swap(false, Ordering::AcqRel);
-        let mut held = self.held.lock();
-        let Held { job: Some(job), halt: halt @ None } = &mut *held else { return };
-        // Under the lock to the end: who takes the connection takes with it why, and what is left of
-        // a frame. This is what they find if the write panics.
-        *halt = Some(Halt::Gone);
-        let waker = Waker::from(Arc::clone(self));
-        match job.write(&mut Context::from_waker(&waker), together) {
-            Ok(waits) => {
-                *halt = None;
-                drop(held);
-                if waits {
-                    self.wake_by_ref();
-                }
-            }
+        Turn { line: self, held: self.held.lock(), bytes: 0..0, waits: false }
+    }
+}
+
+/// One connection's turn to be written to.
+struct Turn<'a> {
+    line: &'a Arc<Line>,
+    held: MutexGuard<'a, Held>,
+    /// Where what is to be sent lies among what is sent together.
+    bytes: Range<usize>,
+    /// Whether more may wait.
+    waits: bool,
+}
+
+impl Turn<'_> {
+    /// Unless the connection's task has it, or is to look first.
+    fn is_due(&self) -> bool {
+        matches!(&*self.held, Held { job: Some(_), halt: None })
+    }
+
+    /// Takes what waits.
+    fn take(&mut self, together: &mut Vec<u8>) {
+        let Held { job: Some(job), halt } = &mut *self.held else { return };
+        let start = together.len();
+        let waker = Waker::from(Arc::clone(self.line));
+        let mut cx = Context::from_waker(&waker);
+        // A panic is the end of this connection only.
+        let taken = catch_unwind(AssertUnwindSafe(|| job.take(&mut cx, together)));
+        match taken.unwrap_or(Err(Halt::Gone)) {
+            Ok(waits) => self.waits = waits,
             Err(why) => {
+                if !matches!(why, Halt::Over) {
+                    together.truncate(start);
+                }
                 *halt = Some(why);
-                self.halted.notify_one();
             }
+        }
+        self.bytes = start..together.len();
+    }
+
+    fn stream(&self) -> Option<&OwnedWriteHalf> {
+        Some(&self.held.job.as_ref()?.stream)
+    }
+
+    /// What is to be sent, if anything is.
+    fn bytes<'a>(&self, together: &'a [u8]) -> Option<&'a [u8]> {
+        Some(&together[self.bytes.clone()]).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Ends it, what was to be sent having been sent or not.
+    fn end(mut self, sent: Option<Sent>, together: &[u8]) {
+        let rest = match sent {
+            None => Ok(&[][..]),
+            Some(Ok(sent)) => Ok(&together[self.bytes.start + sent..self.bytes.end]),
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(&together[self.bytes.clone()])
+            }
+            Some(Err(error)) => Err(error),
+        };
+        match rest {
+            Ok([]) => {}
+            // Even where the outbox has ended: it will be found so once more.
+            Ok(rest) => self.held.halt = Some(Halt::Full(Bytes::copy_from_slice(rest))),
+            Err(_) => self.held.halt = Some(Halt::Gone),
+        }
+        let is_halted = self.held.halt.is_some();
+        drop(self.held);
+        if is_halted {
+            self.line.halted.notify_one();
+        } else if self.waits {
+            self.line.wake_by_ref();
         }
     }
 }
 
 impl Job {
-    /// Writes what waits, [`BATCHES`] at most; whether more may wait.
-    fn write(&mut self, cx: &mut Context<'_>, together: &mut Vec<u8>) -> Result<bool, Halt> {
+    /// Takes what waits, [`BATCHES`] at most: appends it to `together`, or writes it if it is much,
+    /// with what it had appended. Whether more may wait.
+    fn take(&mut self, cx: &mut Context<'_>, together: &mut Vec<u8>) -> Result<bool, Halt> {
+        let start = together.len();
         for _ in 0..BATCHES {
             let batch = match self.queue.poll_batch(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(None) => return Err(Halt::Over),
                 Poll::Ready(Some(batch)) => batch,
             };
-            let mut batch = if self.deflates { batch.into_deflated() } else { batch };
-            match write_batch(&self.stream, &mut batch, together) {
+            let batch = if self.deflates { batch.into_deflated() } else { batch };
+            if together.len() - start + batch.remaining() <= COPIED {
+                batch.iter().for_each(|frame| together.extend_from_slice(frame));
+                continue;
+            }
+            let mut much = together[start..].chain(batch);
+            match write_much(&self.stream, &mut much) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(Halt::Full(batch.copy_to_bytes(batch.remaining())));
+                    return Err(Halt::Full(much.copy_to_bytes(much.remaining())));
                 }
                 Err(_) => return Err(Halt::Gone),
             }
+            drop(much);
+            together.truncate(start);
         }
         Ok(true)
     }
 }
 
 /// Writes all of it, or as much as the socket takes: then it fails with `WouldBlock`.
-fn write_batch(
-    stream: &OwnedWriteHalf,
-    batch: &mut Batch<'_>,
-    together: &mut Vec<u8>,
-) -> io::Result<()> {
-    while batch.has_remaining() {
-        let (frame, remaining) = (batch.chunk(), batch.remaining());
-        let written = if frame.len() == remaining {
-            stream.try_write(frame)?
-        } else {
-            let mut frames = [IoSlice::new(&[]); FRAMES];
-            let count = batch.chunks_vectored(&mut frames);
-            if remaining > COPIED {
-                stream.try_write_vectored(&frames[..count])?
-            } else {
-                together.clear();
-                frames[..count].iter().for_each(|frame| together.extend_from_slice(frame));
-                stream.try_write(together)?
-            }
-        };
+fn write_much(stream: &OwnedWriteHalf, much: &mut impl Buf) -> io::Result<()> {
+    while much.has_remaining() {
+        let mut frames = [IoSlice::new(&[]); FRAMES];
+        let count = much.chunks_vectored(&mut frames);
+        let written = stream.try_write_vectored(&frames[..count])?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        batch.advance(written);
+        much.advance(written);
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ pub(crate) use server::{
     Options, access, allowance,
     node::Node,
     options::{NodeOptions, Times, help},
+    writers,
 };
 
 /// The example, serving until it is dropped.
