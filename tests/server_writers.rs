@@ -1,8 +1,8 @@
 //! The example's writers under load, for `PONDWIRE_STRESS_SECONDS` (1) each way: sockets that are full
-//! most of the time, clients that leave, and connections that are taken from the writers over and
-//! over. Each client gets whole frames, all of them, in their order.
+//! most of the time, compressed ones, clients that leave, and connections that are taken from the
+//! writers over and over. Each client gets whole frames, all of them, in their order.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +14,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 #[path = "support/example.rs"]
 mod example;
+#[path = "support/inflate.rs"]
+mod inflate;
 mod support;
 
 use example::writers::{Halt, Job, Writers};
@@ -57,12 +60,13 @@ async fn serve(
     writers: &Writers,
     stream: tokio::net::TcpStream,
     queue: OutboxReader,
+    deflates: bool,
     shared: bool,
     mut random: Random,
     seen: &Seen,
 ) -> Option<u64> {
     let (_reader, stream) = stream.into_split();
-    let writing = writers.take(Job { stream, queue, deflates: false });
+    let writing = writers.take(Job { stream, queue, deflates });
     let mut own = 0;
     loop {
         let turns = random.below(100);
@@ -155,25 +159,32 @@ fn read(
 
 /// Source and number of the first frame, and how long it is.
 fn first(bytes: &[u8]) -> Option<(usize, u64, usize)> {
-    assert_eq!(*bytes.first()?, 0x81, "a text frame begins");
     let (head, len) = match *bytes.get(1)? {
         126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()))),
         len @ ..126 => (2, usize::from(len)),
         127.. => panic!("none of so many bytes was sent"),
     };
-    let text = std::str::from_utf8(bytes.get(head..head + len)?).unwrap();
+    let payload = bytes.get(head..head + len)?;
+    let text = match bytes[0] {
+        0x81 => payload.to_vec(),
+        0xC1 => inflate::message(payload, 1 << 16).expect("a compressed message"),
+        other => panic!("{other:#X} begins no message"),
+    };
+    let text = String::from_utf8(text).unwrap();
     let event = text.split("\"event\":\"").nth(1).unwrap().split('"').next().unwrap();
     let (source, number) = event.split_once(':').unwrap();
     Some((source.parse().unwrap(), number.parse().unwrap(), head + len))
 }
 
-/// Whether this process has a ring.
-fn has_ring() -> bool {
-    let Ok(files) = std::fs::read_dir("/proc/self/fd") else { return false };
-    files.flatten().any(|file| {
-        std::fs::read_link(file.path())
-            .is_ok_and(|target| target.to_string_lossy().contains("io_uring"))
-    })
+/// How many completions the rings of this process have had, as Linux tells; `None` where no ring is.
+fn completions() -> Option<u64> {
+    let files = std::fs::read_dir("/proc/self/fdinfo").ok()?;
+    let infos = files.flatten().filter_map(|file| std::fs::read_to_string(file.path()).ok());
+    let tails = infos.filter_map(|info| {
+        let tail = info.lines().find_map(|line| line.strip_prefix("CqTail:"))?;
+        tail.trim().parse::<u64>().ok()
+    });
+    tails.reduce(|a, b| a + b)
 }
 
 fn seconds() -> Duration {
@@ -213,7 +224,7 @@ fn run(io_uring: bool) {
         for n in 0..CONNECTIONS {
             // Half of them nobody but the writer touches, and much goes through: that one forgets
             // nobody is not made good by the others.
-            let shared = n % 2 == 0;
+            let (shared, deflates) = (n % 2 == 0, n % 5 == 0);
             let (stream, client) = pair(shared).await;
             let policy = Policy::DropNewest;
             let options = OutboxOptions { policy, ..OutboxOptions::default() };
@@ -225,13 +236,10 @@ fn run(io_uring: bool) {
             let (writers, seen) = (Arc::clone(&writers), Arc::clone(&seen));
             let seed = Random::seeded(random.next());
             servers.push(tokio::spawn(async move {
-                let own = serve(&writers, stream, queue, shared, seed, &seen).await;
+                let own = serve(&writers, stream, queue, deflates, shared, seed, &seen).await;
                 seen.gone.fetch_add(u64::from(own.is_none()), Ordering::Relaxed);
                 own
             }));
-        }
-        if io_uring {
-            println!("io_uring is {}", if has_ring() { "there" } else { "not there" });
         }
         let end = Instant::now() + seconds();
         let outboxes = Arc::new(outboxes);
@@ -244,6 +252,12 @@ fn run(io_uring: bool) {
         let mut pushed = Vec::new();
         for pusher in pushers {
             pushed.push(pusher.await.unwrap());
+        }
+        if io_uring {
+            match completions() {
+                Some(count) => assert!(count > 0, "nothing went through io_uring"),
+                None => println!("no io_uring here: sent one by one"),
+            }
         }
         drop(outboxes);
         for (n, (server, client)) in servers.into_iter().zip(clients).enumerate() {
@@ -269,4 +283,54 @@ fn every_client_gets_whole_frames_in_order_through_io_uring_where_it_is_there() 
 #[test]
 fn every_client_gets_whole_frames_in_order_one_by_one() {
     run(false);
+}
+
+/// Two sockets of which each is full: what an outbox held that has ended is not lost.
+fn over_while_full(io_uring: bool) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let last = frame(0, 1);
+    runtime.block_on(async {
+        let mut full = Vec::new();
+        for _ in 0..2 {
+            let (stream, client) = pair(true).await;
+            let mut stream = stream.into_std().unwrap();
+            // Until nothing goes in for a while: the client's side still took some from this one.
+            let mut since = Instant::now();
+            while since.elapsed() < Duration::from_millis(50) {
+                match stream.write(&[0; 64]) {
+                    Ok(1..) => since = Instant::now(),
+                    _ => sleep(Duration::from_millis(1)).await,
+                }
+            }
+            full.push((stream, client));
+        }
+        // Both are listed before a writer looks: this runs on the only worker, and does not wait.
+        let writers = tokio::spawn(async move {
+            let writers = Writers::start(io_uring);
+            let mut writing = Vec::new();
+            for (stream, client) in full {
+                let (_reader, stream) =
+                    tokio::net::TcpStream::from_std(stream).unwrap().into_split();
+                let (outbox, queue) = Outbox::new(OutboxOptions::default());
+                outbox.push(last.clone());
+                drop(outbox);
+                let line = writers.take(Job { stream, queue, deflates: false });
+                writing.push((line, _reader, client));
+            }
+            for (line, _reader, _client) in writing {
+                let (mut job, halt) = line.halted().await;
+                let Halt::Full(rest) = halt else { panic!("not told that the socket was full") };
+                assert_eq!(rest, last.wire());
+                assert!(job.queue.try_batch().is_none() && job.queue.closed().is_some());
+                assert!(job.stream.try_write(b"x").is_err(), "the socket is full still");
+            }
+        });
+        writers.await.unwrap();
+    });
+}
+
+#[test]
+fn what_waits_at_the_end_is_not_lost_where_a_socket_is_full() {
+    over_while_full(true);
+    over_while_full(false);
 }

@@ -262,8 +262,11 @@ impl Incoming {
             End::Idle => 1000,
             End::Stopping => 1001,
         };
-        if let Some(Halt::Full(rest)) = halt {
-            job.stream.write_all(&rest).await?;
+        match halt {
+            Some(Halt::Full(rest)) => job.stream.write_all(&rest).await?,
+            // Perhaps within a frame.
+            Some(Halt::Gone) => return Ok(()),
+            Some(Halt::Over) | None => {}
         }
         while let Some(batch) = job.queue.try_batch() {
             let mut batch = if job.deflates { batch.into_deflated() } else { batch };

@@ -3,11 +3,17 @@
 //! A broadcast makes every member's outbox wake its writer. As a task for each connection that is
 //! a task to schedule and to poll for one short write. Here it is an entry in a list, and a writer
 //! goes through the list, a few connections at a time: it takes what waits for each of them, then
-//! sends it all. A connection whose socket is full is given back to its own task.
+//! sends it all; only what is much it writes at once. A connection whose socket is full is given back
+//! to its own task.
 
-#[cfg(not(target_os = "linux"))]
-mod no_ring;
-#[cfg(target_os = "linux")]
+#[cfg_attr(
+    all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")),
+    path = "writers/ring.rs"
+)]
+#[cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    path = "writers/no_ring.rs"
+)]
 mod ring;
 mod sends;
 
@@ -16,9 +22,11 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 
 use atomic_waker::AtomicWaker;
 use bytes::{Buf, Bytes};
@@ -196,9 +204,14 @@ async fn write(list: Arc<List>, mut sends: Sends) {
             if ready.is_empty() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
-        for lines in ready.chunks(LINES) {
-            write_lines(lines, &mut together, &mut sends);
-            for _ in lines {
+        let mut left = ready.iter();
+        while left.len() > 0 {
+            let before = left.len();
+            // A panic is the end of the connections whose turn it is.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                write_lines(&mut left, &mut together, &mut sends);
+            }));
+            for _ in left.len()..before {
                 // Lets other tasks work now and then.
                 consume_budget().await;
             }
@@ -207,37 +220,44 @@ async fn write(list: Arc<List>, mut sends: Sends) {
     }
 }
 
-/// Writes what waits for some connections, of which none is there twice.
-fn write_lines(lines: &[Arc<Line>], together: &mut Vec<u8>, sends: &mut Sends) {
-    // One after the other in each step, since each waits for memory that the CPU does not have near
-    // by then, and waits less if it does so for several at a time.
-    let mut turns: SmallVec<[Turn<'_>; LINES]> = lines.iter().map(Line::hold).collect();
-    turns.retain(|turn| turn.is_due());
+/// Writes what waits for some of the connections, of which none is there twice.
+fn write_lines(lines: &mut slice::Iter<'_, Arc<Line>>, together: &mut Vec<u8>, sends: &mut Sends) {
+    let mut turns = SmallVec::<[Turn<'_>; LINES]>::new();
     together.clear();
-    for turn in &mut turns {
-        turn.take(together);
+    for line in lines.take(LINES) {
+        let Some(turn) = line.begin() else { continue };
+        turns.push(turn);
+        // Those before it have waited long enough, and those after it would wait for these.
+        if turns.last_mut().is_some_and(|turn| turn.take(together)) {
+            break;
+        }
     }
     let mut sent = {
         let due = turns.iter().filter_map(|turn| Some((turn.stream()?, turn.bytes(together)?)));
         sends.send(&due.collect::<SmallVec<[Send<'_>; LINES]>>())
     };
-    for turn in turns {
-        let sent = if turn.bytes.is_empty() { None } else { sent.next() };
-        turn.end(sent, together);
+    for turn in &mut turns {
+        if turn.bytes(together).is_some()
+            && let Some(sent) = sent.next()
+        {
+            turn.end(sent, together);
+        }
     }
 }
 
 impl Line {
-    /// Begins a connection's turn. Who takes the connection after it takes with it why it is not
-    /// written to any more, and what is left of a frame.
-    fn hold(self: &Arc<Self>) -> Turn<'_> {
+    /// Begins a connection's turn, unless its task has it, or is to look first.
+    fn begin(self: &Arc<Self>) -> Option<Turn<'_>> {
         // Before the look at the queue: what comes after it lists the line again.
         self.is_listed.swap(false, Ordering::AcqRel);
-        Turn { line: self, held: self.held.lock(), bytes: 0..0, waits: false }
+        let held = self.held.lock();
+        let is_due = matches!(&*held, Held { job: Some(_), halt: None });
+        is_due.then_some(Turn { line: self, held, bytes: 0..0, waits: false })
     }
 }
 
-/// One connection's turn to be written to.
+/// One connection's turn to be written to. Who takes the connection after it takes with it why it is
+/// not written to any more, and what is left of a frame.
 struct Turn<'a> {
     line: &'a Arc<Line>,
     held: MutexGuard<'a, Held>,
@@ -248,20 +268,12 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Unless the connection's task has it, or is to look first.
-    fn is_due(&self) -> bool {
-        matches!(&*self.held, Held { job: Some(_), halt: None })
-    }
-
-    /// Takes what waits.
-    fn take(&mut self, together: &mut Vec<u8>) {
-        let Held { job: Some(job), halt } = &mut *self.held else { return };
-        let start = together.len();
+    /// Takes what waits; whether it was much, which took its time.
+    fn take(&mut self, together: &mut Vec<u8>) -> bool {
+        let Held { job: Some(job), halt } = &mut *self.held else { return false };
+        let (start, mut was_much) = (together.len(), false);
         let waker = Waker::from(Arc::clone(self.line));
-        let mut cx = Context::from_waker(&waker);
-        // A panic is the end of this connection only.
-        let taken = catch_unwind(AssertUnwindSafe(|| job.take(&mut cx, together)));
-        match taken.unwrap_or(Err(Halt::Gone)) {
+        match job.take(&mut Context::from_waker(&waker), together, &mut was_much) {
             Ok(waits) => self.waits = waits,
             Err(why) => {
                 if !matches!(why, Halt::Over) {
@@ -271,6 +283,7 @@ impl Turn<'_> {
             }
         }
         self.bytes = start..together.len();
+        was_much
     }
 
     fn stream(&self) -> Option<&OwnedWriteHalf> {
@@ -282,25 +295,28 @@ impl Turn<'_> {
         Some(&together[self.bytes.clone()]).filter(|bytes| !bytes.is_empty())
     }
 
-    /// Ends it, what was to be sent having been sent or not.
-    fn end(mut self, sent: Option<Sent>, together: &[u8]) {
-        let rest = match sent {
-            None => Ok(&[][..]),
-            Some(Ok(sent)) => Ok(&together[self.bytes.start + sent..self.bytes.end]),
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                Ok(&together[self.bytes.clone()])
-            }
-            Some(Err(error)) => Err(error),
+    /// Learns how much of it was sent.
+    fn end(&mut self, sent: Sent, together: &[u8]) {
+        let sent = match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            sent => sent,
         };
-        match rest {
+        match sent.map(|sent| &together[self.bytes.start + sent..self.bytes.end]) {
             Ok([]) => {}
             // Even where the outbox has ended: it will be found so once more.
             Ok(rest) => self.held.halt = Some(Halt::Full(Bytes::copy_from_slice(rest))),
             Err(_) => self.held.halt = Some(Halt::Gone),
         }
-        let is_halted = self.held.halt.is_some();
-        drop(self.held);
-        if is_halted {
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // Nobody knows what the socket was given.
+            self.held.halt = Some(Halt::Gone);
+        }
+        if self.held.halt.is_some() {
             self.line.halted.notify_one();
         } else if self.waits {
             self.line.wake_by_ref();
@@ -311,7 +327,12 @@ impl Turn<'_> {
 impl Job {
     /// Takes what waits, [`BATCHES`] at most: appends it to `together`, or writes it if it is much,
     /// with what it had appended. Whether more may wait.
-    fn take(&mut self, cx: &mut Context<'_>, together: &mut Vec<u8>) -> Result<bool, Halt> {
+    fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        together: &mut Vec<u8>,
+        was_much: &mut bool,
+    ) -> Result<bool, Halt> {
         let start = together.len();
         for _ in 0..BATCHES {
             let batch = match self.queue.poll_batch(cx) {
@@ -319,6 +340,8 @@ impl Job {
                 Poll::Ready(None) => return Err(Halt::Over),
                 Poll::Ready(Some(batch)) => batch,
             };
+            // Compressing takes its time, too.
+            *was_much |= batch.remaining() > COPIED;
             let batch = if self.deflates { batch.into_deflated() } else { batch };
             if together.len() - start + batch.remaining() <= COPIED {
                 batch.iter().for_each(|frame| together.extend_from_slice(frame));

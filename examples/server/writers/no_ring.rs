@@ -12,7 +12,7 @@ impl Ring {
         None
     }
 
-    pub(super) const fn send(&mut self, _: &[Send<'_>], _: &mut [Sent]) -> io::Result<()> {
+    pub(super) const fn send(&mut self, _: &[Send<'_>], _: &mut [Option<Sent>]) -> io::Result<()> {
         match self.0 {}
     }
 }

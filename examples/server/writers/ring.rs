@@ -29,15 +29,14 @@ impl Ring {
         probe.is_supported(SendCode::CODE).then_some(Self(Some(ring)))
     }
 
-    /// Sends to each socket as much as it takes at once, and puts it where the send was.
+    /// Sends to each socket as much as it takes at once, and says how much that was.
     ///
     /// # Errors
-    /// The kernel's, which should not happen. Some were not sent, and their places in `sent` are as
-    /// they were. The ring is of no use any more.
-    pub(super) fn send(&mut self, sends: &[Send<'_>], sent: &mut [Sent]) -> io::Result<()> {
+    /// The kernel's. What it did not take has nothing said of it, and the ring is of no use any more.
+    pub(super) fn send(&mut self, sends: &[Send<'_>], sent: &mut [Option<Sent>]) -> io::Result<()> {
         let mut ring = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
         for (sends, sent) in sends.chunks(MOST as usize).zip(sent.chunks_mut(MOST as usize)) {
-            // An error drops the ring here, while all is borrowed still.
+            // An error, like a panic, drops the ring here, while all is borrowed still.
             send(&mut ring, sends, sent)?;
         }
         self.0 = Some(ring);
@@ -46,7 +45,7 @@ impl Ring {
 }
 
 /// As many as the ring has place for.
-fn send(ring: &mut IoUring, sends: &[Send<'_>], sent: &mut [Sent]) -> io::Result<()> {
+fn send(ring: &mut IoUring, sends: &[Send<'_>], sent: &mut [Option<Sent>]) -> io::Result<()> {
     for (place, (stream, bytes)) in sends.iter().enumerate() {
         let socket = Fd(stream.as_ref().as_raw_fd());
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -62,16 +61,17 @@ fn send(ring: &mut IoUring, sends: &[Send<'_>], sent: &mut [Sent]) -> io::Result
     }
     let mut left = sends.len();
     while left > 0 {
-        match ring.submit_and_wait(left) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+        // With an error it has taken none, but what it took before may be complete.
+        let submitted = ring.submit_and_wait(left);
         for completion in ring.completion() {
             let result = completion.result();
             let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
-            sent[completion.user_data() as usize] = result;
+            sent[completion.user_data() as usize] = Some(result);
             left -= 1;
+        }
+        match submitted {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
         }
     }
     Ok(())

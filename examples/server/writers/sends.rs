@@ -1,14 +1,10 @@
 //! Sends on many sockets: with one system call where there is io_uring, else with one for each.
 
 use std::io;
-use std::vec::Drain;
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-#[cfg(not(target_os = "linux"))]
-use super::no_ring as ring;
-#[cfg(target_os = "linux")]
-use super::ring;
+use super::ring::Ring;
 
 /// What one socket is sent.
 pub(super) type Send<'a> = (&'a OwnedWriteHalf, &'a [u8]);
@@ -17,29 +13,33 @@ pub(super) type Send<'a> = (&'a OwnedWriteHalf, &'a [u8]);
 pub(super) type Sent = io::Result<usize>;
 
 pub(super) struct Sends {
-    ring: Option<ring::Ring>,
-    sent: Vec<Sent>,
+    ring: Option<Ring>,
+    sent: Vec<Option<Sent>>,
 }
 
 impl Sends {
     /// With io_uring if that is `allowed`, and can be had.
     pub(super) fn new(allowed: bool) -> Self {
-        Self { ring: if allowed { ring::Ring::new() } else { None }, sent: Vec::new() }
+        Self { ring: if allowed { Ring::new() } else { None }, sent: Vec::new() }
     }
 
     /// Sends to each socket as much as it takes at once; how much that was.
-    pub(super) fn send(&mut self, sends: &[Send<'_>]) -> Drain<'_, Sent> {
+    pub(super) fn send<'a>(
+        &'a mut self,
+        sends: &[Send<'_>],
+    ) -> impl Iterator<Item = Sent> + use<'a> {
         self.sent.clear();
+        self.sent.resize_with(sends.len(), || None);
         // A single one gains nothing.
-        if let Some(ring) = self.ring.as_mut().filter(|_| sends.len() > 1) {
-            self.sent.extend(sends.iter().map(|_| Err(io::ErrorKind::Other.into())));
-            if ring.send(sends, &mut self.sent).is_err() {
-                // What it has not sent is lost, and with it these connections.
-                self.ring = None;
-            }
-        } else {
-            self.sent.extend(sends.iter().map(|(stream, bytes)| stream.try_write(bytes)));
+        if let Some(ring) = self.ring.as_mut().filter(|_| sends.len() > 1)
+            && let Err(error) = ring.send(sends, &mut self.sent)
+        {
+            eprintln!("io_uring: {error}; from now on there is a system call for each write");
+            self.ring = None;
         }
-        self.sent.drain(..)
+        for (sent, (stream, bytes)) in self.sent.iter_mut().zip(sends) {
+            sent.get_or_insert_with(|| stream.try_write(bytes));
+        }
+        self.sent.drain(..).flatten()
     }
 }
