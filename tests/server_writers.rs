@@ -2,6 +2,8 @@
 //! most of the time, compressed ones, clients that leave, and connections that are taken from the
 //! writers over and over. Each client gets whole frames, all of them, in their order.
 
+#![cfg(feature = "uuid")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
