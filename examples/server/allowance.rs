@@ -74,6 +74,14 @@ impl Allowance {
         self.refused += 1;
         if self.refused > FORGIVEN { Verdict::Exhausted } else { Verdict::Refused }
     }
+
+    /// Takes bytes that a message has cost beside its own, known only when it has been obeyed: the
+    /// next ones wait until they are paid for.
+    pub(crate) fn charge(&mut self, bytes: usize) {
+        if let Some(bucket) = &mut self.bytes {
+            bucket.left -= bytes as f64;
+        }
+    }
 }
 
 struct Bucket {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
@@ -18,10 +18,14 @@ use pondwire::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::budget;
 use super::node::Link;
 
 /// The most users that are listed when one asks for them.
 const MOST_LISTED: usize = 1000;
+
+/// Listing ends with the user whose assigns and presence make it so many bytes.
+const MOST_LISTED_BYTES: usize = 1 << 20;
 
 /// A user, and the connection it has: they are the same here.
 pub(crate) type UserId = Arc<str>;
@@ -36,6 +40,8 @@ pub(crate) struct Channel {
     last: LastValue,
     /// What events are told apart by, where only the last of each waits.
     events: RandomState,
+    /// The bytes of the last presence frame.
+    presence_len: AtomicUsize,
     /// The same channel on other nodes.
     link: Option<Link>,
     state: Mutex<State>,
@@ -64,13 +70,16 @@ struct Users {
     assigns: BTreeMap<String, Box<RawValue>>,
     /// Of those that are present.
     presence: BTreeMap<String, Box<RawValue>>,
+    #[serde(skip)]
+    bytes: usize,
 }
 
 impl Users {
     fn add(&mut self, id: &str, assigns: &str, presence: Option<&str>) {
-        if self.assigns.len() == MOST_LISTED {
+        if self.assigns.len() == MOST_LISTED || self.bytes >= MOST_LISTED_BYTES {
             return;
         }
+        self.bytes += assigns.len() + presence.map_or(0, str::len);
         let raw = |json: &str| RawValue::from_string(json.to_owned()).ok();
         self.assigns.extend(raw(assigns).map(|assigns| (id.to_owned(), assigns)));
         self.presence.extend(presence.and_then(raw).map(|presence| (id.to_owned(), presence)));
@@ -96,8 +105,16 @@ impl Channel {
         let roster = PresenceRoster::new(name);
         let state = State { is_closed: false, seats: HashMap::default(), roster };
         let (members, tracked) = (Room::new(), Room::new());
-        let (name, last, events) = (name.to_owned(), LastValue::new(), RandomState::new());
-        Self { name, members, tracked, last, events, link, state: Mutex::new(state) }
+        Self {
+            name: name.to_owned(),
+            members,
+            tracked,
+            last: LastValue::new(),
+            events: RandomState::new(),
+            presence_len: AtomicUsize::new(0),
+            link,
+            state: Mutex::new(state),
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -149,19 +166,23 @@ impl Channel {
     }
 
     /// Sends an event of a user to those whom it is for, here and then on other nodes, without a
-    /// lock and without waiting for them.
+    /// lock and without waiting for them. Returns how many outboxes it looked for.
     pub(crate) fn send(
         &self,
         sender: &UserId,
         event: &str,
         payload: Payload<'_>,
         receivers: &ChannelReceivers<'_>,
-    ) {
+    ) -> usize {
         let request_id = uuid();
         let frame = Frame::broadcast(&self.name, event, &request_id, payload);
         self.deliver(sender, event, &frame, receivers);
         if let Some(link) = &self.link {
             link.send(sender, event, payload, &request_id, receivers);
+        }
+        match receivers {
+            ChannelReceivers::Users(ids) => ids.len(),
+            _ => self.members.len(),
         }
     }
 
@@ -215,7 +236,14 @@ impl Channel {
 
     /// Tells all who are tracked of who is present.
     pub(crate) fn show(&self, presence: &Frame) {
+        // Relaxed: a measure of work, nothing depends on it.
+        self.presence_len.store(presence.json().len(), Ordering::Relaxed);
         self.tracked.publish(presence);
+    }
+
+    /// What it takes to tell all who are tracked of a change, in the units of [`budget`].
+    pub(crate) fn presence_work(&self) -> usize {
+        self.presence_len.load(Ordering::Relaxed) + self.tracked.len() * budget::PUSH
     }
 
     /// The channel as this user may change it; `None` when it is no member (any more).

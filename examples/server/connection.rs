@@ -137,7 +137,7 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
             };
             let id = request.headers().get_str("x-connection-id").unwrap_or_default();
             let status = match request.method {
-                "POST" => server.event_streams.receive(id, &body),
+                "POST" => server.event_streams.receive(id, &body, &mut http.budget),
                 _ if server.event_streams.close(id) => "204 No Content",
                 _ => NOT_FOUND,
             };

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::Server;
+use super::budget::Budget;
 use super::connection::{NOT_FOUND, linger};
 use super::http::Status;
 use super::metrics::Metrics;
@@ -43,13 +44,16 @@ impl EventStreams {
     }
 
     /// Does what a message of this client asks for, all of it before this returns; one after
-    /// another. The answer to the request that brought it; some are the end of the stream.
-    pub(crate) fn receive(&self, id: &str, message: &[u8]) -> Status {
+    /// another. The answer to the request that brought it; some are the end of the stream. It is
+    /// charged to the `budget` of the request's connection.
+    pub(crate) fn receive(&self, id: &str, message: &[u8], budget: &mut Budget) -> Status {
         let Some(open) = self.table.lock().get(id).map(Arc::clone) else { return NOT_FOUND };
         let failure = {
             let mut user = open.user.lock();
             let Some(user) = &mut *user else { return NOT_FOUND };
-            match user.receive(message) {
+            let received = user.receive(message);
+            budget.charge(message.len() + user.take_work());
+            match received {
                 Ok(()) => return "204 No Content",
                 Err(Failure::Malformed(error)) => {
                     user.refuse_malformed(&error);

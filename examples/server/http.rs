@@ -7,6 +7,8 @@ use pondwire::protocol::Headers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::budget::{self, Budget};
+
 /// The largest request head in bytes.
 const MAX_HEAD: usize = 8 * 1024;
 
@@ -21,11 +23,12 @@ pub(crate) struct Http {
     pub(crate) stream: TcpStream,
     /// What has been received and not been looked at.
     pub(crate) received: BytesMut,
+    pub(crate) budget: Budget,
 }
 
 impl Http {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, received: BytesMut::new() }
+        Self { stream, received: BytesMut::new(), budget: Budget::new(budget::CONNECTION) }
     }
 
     /// The head of the next request; `None` when there are no more.
@@ -34,6 +37,9 @@ impl Http {
     /// It is none, or too large.
     pub(crate) async fn head(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
+            // What is looked at here, each time from its beginning.
+            self.budget.charge(budget::FRAME + self.received.len().min(MAX_HEAD));
+            self.budget.yield_if_spent().await;
             let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
             match httparse::Request::new(&mut slots).parse(&self.received) {
                 Ok(Complete(len)) if len <= MAX_HEAD => {

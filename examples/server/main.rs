@@ -32,9 +32,10 @@
 //! | `writers/sends`, `writers/ring` | sends on many sockets; by io_uring, the only unsafe code |
 //! | `event_stream` | one event stream, and the messages that come beside it |
 //! | `pulse` | whether a client is there still |
+//! | `budget` | how much one connection may do before the others run |
 //! | `user` | what a client's messages mean, however they came |
 //! | `page.html`, `simulation` | the page at `/`; the crowd that it asks for |
-//! | `metrics` | counters of all connections |
+//! | `metrics`, `log` | counters of all connections; lines for the operator |
 //! | `channel`, `channels` | the members of a channel and their presence; the channels there are |
 //! | `node`, `node/link` | this server as a node of a cluster; a channel's tie to the other nodes |
 //! | `alone` | in their place without the feature `redis` |
@@ -45,6 +46,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
+use std::{panic, thread};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -57,12 +59,14 @@ pub(crate) use options::Options;
 pub(crate) mod access;
 pub(crate) mod admission;
 pub(crate) mod allowance;
+mod budget;
 mod channel;
 mod channels;
 mod connection;
 mod event_stream;
 pub(crate) mod handshake;
 pub(crate) mod http;
+pub(crate) mod log;
 pub(crate) mod metrics;
 #[cfg(feature = "redis")]
 pub(crate) mod node;
@@ -72,6 +76,7 @@ pub(crate) mod node;
 pub(crate) mod options;
 mod pulse;
 mod simulation;
+
 mod user;
 pub(crate) mod websocket;
 mod websocket_echo;
@@ -112,6 +117,12 @@ impl Server {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    panic::set_hook(Box::new(|info| {
+        log::line(info);
+        if thread::current().name() == Some("main") {
+            log::flush();
+        }
+    }));
     let (options, node) = match configured() {
         Ok(configured) => configured,
         Err(code) => return code,
@@ -120,7 +131,8 @@ async fn main() -> ExitCode {
     match run(options, node).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{addr}: {error}");
+            log::line(format_args!("{addr}: {error}"));
+            log::flush();
             ExitCode::FAILURE
         }
     }
@@ -132,11 +144,12 @@ async fn main() -> ExitCode {
 /// It asks for help, or for what cannot be: that has been told, and the process is to end.
 pub(crate) fn configured() -> Result<(Options, Option<Arc<Node>>), ExitCode> {
     if std::env::args().any(|argument| argument == "--help") {
-        print!("{}", options::help());
+        // Whoever reads it may have seen enough.
+        let _ = io::stdout().write_all(options::help().as_bytes());
         return Err(ExitCode::SUCCESS);
     }
     let refuse = |error: String| {
-        eprintln!("{error}\n`--help` shows the options");
+        let _ = writeln!(io::stderr(), "{error}\n`--help` shows the options");
         ExitCode::from(2)
     };
     let options = Options::parse(std::env::args().skip(1)).map_err(refuse)?;
@@ -149,16 +162,20 @@ async fn run(options: Options, node: Option<Arc<Node>>) -> io::Result<()> {
     let listener = TcpListener::bind(&options.addr).await?;
     // Before the line that tells a parent process that it may send one.
     let stop = stop_signal()?;
-    let mut stdout = io::stdout();
-    writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
-    stdout.flush()?;
+    let addr = listener.local_addr()?;
+    // On a thread of its own: a server serves, even if nobody takes this line.
+    thread::spawn(move || {
+        let mut stdout = io::stdout();
+        let _ = writeln!(stdout, "listening on http://{addr}").and_then(|()| stdout.flush());
+    });
     serve(listener, options, node, stop).await;
+    log::flush();
     Ok(())
 }
 
 /// Ends with the first SIGINT or SIGTERM from now on.
 #[cfg(unix)]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -169,7 +186,7 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 }
 
 #[cfg(windows)]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = tokio::signal::windows::ctrl_c()?;
     Ok(async move { drop(interrupt.recv().await) })
 }
@@ -210,7 +227,7 @@ pub(crate) async fn serve(
                 }
                 // Out of file descriptors, most likely: serve on whom we have.
                 Err(error) => {
-                    eprintln!("accept: {error}");
+                    log::line(format_args!("accept: {error}"));
                     sleep(Duration::from_millis(100)).await;
                 }
             },
@@ -222,7 +239,7 @@ pub(crate) async fn serve(
     stopping.send_replace(true);
     let closed = async { while connections.join_next().await.is_some() {} };
     if timeout(grace, closed).await.is_err() {
-        eprintln!("some connections did not close in time");
+        log::line("some connections did not close in time");
         connections.shutdown().await;
     }
     if let Some(node) = node {

@@ -22,6 +22,7 @@ use tokio::time::sleep_until;
 use super::Server;
 use super::channel::Channel;
 use super::connection::ENDPOINT;
+use super::log;
 use super::metrics::Page;
 use super::options::NodeOptions;
 pub(crate) use link::Link;
@@ -170,7 +171,7 @@ impl Node {
     pub(crate) async fn end(&self) {
         let stats = self.bus.shutdown(GOODBYE).await;
         if stats.discarded > 0 {
-            eprintln!("Redis was not told {} messages", stats.discarded);
+            log::line(format_args!("Redis was not told {} messages", stats.discarded));
         }
     }
 

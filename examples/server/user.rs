@@ -13,12 +13,16 @@ use pondwire::{
 
 use super::Server;
 use super::allowance::{Allowance, Verdict};
+use super::budget;
 use super::channel::{Channel, Member, Seat, UserId, answer};
 use super::pulse::Pulse;
 use super::simulation::{MOST, Simulation};
 
 /// How large a presence and assigns may be, in bytes: everybody's presence is sent to everybody.
 const MAX_PRESENCE: usize = 4096;
+
+/// The most ids that one event may be for: each is looked up on its own.
+const MAX_RECIPIENTS: usize = 1024;
 
 /// Why a message was not obeyed.
 pub(crate) enum Failure {
@@ -41,6 +45,8 @@ pub(crate) struct User {
     joined: HashMap<String, (Arc<Channel>, Seat)>,
     simulation: Option<Simulation>,
     allowance: Allowance,
+    /// What its messages have made the server do since that was [taken](Self::take_work).
+    work: usize,
     pulse: Arc<Pulse>,
 }
 
@@ -52,8 +58,17 @@ impl User {
         let (outbox, queue) = Outbox::new(options.waiting);
         let (id, connection_id) = (UserId::from(&*uuid()), Arc::from(&*uuid()));
         let (joined, pulse) = (HashMap::default(), Arc::default());
-        let simulation = None;
-        let user = Self { id, connection_id, outbox, server, joined, simulation, allowance, pulse };
+        let user = Self {
+            id,
+            connection_id,
+            outbox,
+            server,
+            joined,
+            simulation: None,
+            allowance,
+            work: 0,
+            pulse,
+        };
         (user, queue)
     }
 
@@ -107,9 +122,22 @@ impl User {
         obeyed.map_err(|_| Failure::Panicked)
     }
 
-    /// Takes a message or a ping of so many bytes from what the client may send.
+    /// Takes a message or a control frame of so many bytes from what the client may send.
     pub(crate) fn spend(&mut self, bytes: usize) -> Verdict {
         self.allowance.spend(bytes, Instant::now)
+    }
+
+    /// What its messages have made the server do since the last call, in the units of
+    /// [`Budget`](budget::Budget), beside being received.
+    pub(crate) fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
+    }
+
+    /// The client's message makes the server read or write so many bytes beside its own: they count
+    /// as if it had sent them.
+    fn charge(&mut self, bytes: usize) {
+        self.allowance.charge(bytes);
+        self.work += bytes;
     }
 
     /// Answers what was no message.
@@ -119,6 +147,7 @@ impl User {
     }
 
     fn obey(&mut self, message: &ClientMessage<'_>) {
+        self.work += budget::MESSAGE;
         // The codec lets empty names pass, as all implementations do; a server has no use for them.
         if message.request_id().is_empty() {
             return self.reply(Frame::refuse(
@@ -185,8 +214,11 @@ impl User {
         self.reply(Frame::exit_acknowledge(channel, request_id));
     }
 
-    fn leave_channel(&self, channel: &Arc<Channel>) {
+    fn leave_channel(&mut self, channel: &Arc<Channel>) {
         if let Some(member) = channel.member(&self.id) {
+            if member.is_present() {
+                self.work += channel.presence_work();
+            }
             member.leave();
             self.server.channels.close_if_empty(channel);
         }
@@ -203,8 +235,10 @@ impl User {
                 self.reply(Frame::reply(name, "echo", request_id, message.payload()));
             }
             "track" | "update" | "untrack" | "assign" | "users" | "evict" => {
-                match channel.member(&self.id) {
-                    Some(member) => self.change(channel, member, message),
+                let channel = Arc::clone(channel);
+                let id = Arc::clone(&self.id);
+                match channel.member(&id) {
+                    Some(member) => self.change(&channel, member, message),
                     None => self.not_joined(message),
                 }
             }
@@ -215,8 +249,12 @@ impl User {
             #[cfg(test)]
             "panic" => panic!("as was asked for"),
             event => {
-                let receivers = receivers(event, message.payload());
-                channel.send(&self.id, event, message.payload(), &receivers);
+                let Some(receivers) = receivers(event, message.payload()) else {
+                    let text = format!("payload.ids: Expected at most {MAX_RECIPIENTS} ids");
+                    return self.refuse(message, &text);
+                };
+                let recipients = channel.send(&self.id, event, message.payload(), &receivers);
+                self.work += message.payload().as_str().len() + recipients * budget::PUSH;
             }
         }
     }
@@ -227,6 +265,7 @@ impl User {
         let viewers = viewers.map_or(0, |viewers| viewers.min(MOST as u64) as usize);
         let slow = is_set(message, "slow");
         let told = self.outbox.clone();
+        self.charge(viewers * budget::MESSAGE);
         // The old one goes in any case.
         self.simulation = None;
         let started = Simulation::start(&self.server, channel, seat, viewers, slow, told);
@@ -242,23 +281,34 @@ impl User {
     }
 
     /// An event that asks for the state of the channel, or changes it.
-    fn change(&self, channel: &Arc<Channel>, mut member: Member<'_>, message: &ClientMessage<'_>) {
+    fn change(
+        &mut self,
+        channel: &Arc<Channel>,
+        mut member: Member<'_>,
+        message: &ClientMessage<'_>,
+    ) {
         match message.event() {
-            "evict" => self.evict(channel, member, message),
-            "users" => self.reply(member.users(message.request_id())),
-            "track" | "update" | "assign" if !is_small(&message.payload()) => {
-                self.refuse(message, "payload: Expected a smaller object");
+            "evict" => return self.evict(channel, member, message),
+            "users" => {
+                let users = member.users(message.request_id());
+                drop(member);
+                self.charge(users.json().len());
+                return self.reply(users);
             }
-            "assign" => member.assign(message.payload()),
+            "track" | "update" | "assign" if !is_small(&message.payload()) => {
+                return self.refuse(message, "payload: Expected a smaller object");
+            }
+            "assign" => return member.assign(message.payload()),
             "track" | "update" if !self.has_room(&member, message) => {
-                self.refuse(message, "Too many are present");
+                return self.refuse(message, "Too many are present");
             }
             // A second `track` is an `update`.
             "track" => member.track(message.payload()),
-            _ if !member.is_present() => self.refuse(message, "Not tracked"),
+            _ if !member.is_present() => return self.refuse(message, "Not tracked"),
             "update" => member.track(message.payload()),
             _ => member.untrack(),
         }
+        self.work += channel.presence_work();
     }
 
     fn has_room(&self, member: &Member<'_>, message: &ClientMessage<'_>) -> bool {
@@ -266,7 +316,12 @@ impl User {
     }
 
     /// Evicts the user with the payload's `id`, or the sender when there is none.
-    fn evict(&self, channel: &Arc<Channel>, mut member: Member<'_>, message: &ClientMessage<'_>) {
+    fn evict(
+        &mut self,
+        channel: &Arc<Channel>,
+        mut member: Member<'_>,
+        message: &ClientMessage<'_>,
+    ) {
         let payload = message.payload();
         let reason = payload.get("reason").and_then(|reason| reason.as_str()).unwrap_or_default();
         let evicted = match payload.get("id") {
@@ -275,6 +330,7 @@ impl User {
         };
         // Releases the channel, which must not be locked when the table of channels is.
         drop(member);
+        self.work += channel.presence_work();
         if evicted {
             self.server.channels.close_if_empty(channel);
         } else {
@@ -303,15 +359,19 @@ fn is_small(object: &Payload<'_>) -> bool {
     object.as_str().len() <= MAX_PRESENCE
 }
 
-/// For whom an event is that the server knows nothing else of.
-fn receivers<'a>(event: &str, payload: Payload<'a>) -> ChannelReceivers<'a> {
+/// The recipients of an event that the server knows nothing else of; `None` when there are more than
+/// [`MAX_RECIPIENTS`], of which it looks at no more.
+fn receivers<'a>(event: &str, payload: Payload<'a>) -> Option<ChannelReceivers<'a>> {
     match event {
-        "to-others" => ChannelReceivers::AllExceptSender,
+        "to-others" => Some(ChannelReceivers::AllExceptSender),
         "to-some" => {
             let ids = payload.get("ids").into_iter().flat_map(|ids| ids.elements());
-            ChannelReceivers::users(ids.filter_map(|id| id.as_str()))
+            if ids.clone().nth(MAX_RECIPIENTS).is_some() {
+                return None;
+            }
+            Some(ChannelReceivers::users(ids.filter_map(|id| id.as_str())))
         }
-        _ => ChannelReceivers::AllUsers,
+        _ => Some(ChannelReceivers::AllUsers),
     }
 }
 

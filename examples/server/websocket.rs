@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::Server;
 use super::allowance::Verdict;
+use super::budget::{self, Budget};
 use super::connection::{discard, linger};
 use super::http::Http;
 use super::metrics::Metrics;
@@ -97,7 +98,8 @@ impl WebSocket {
         });
         let (stream, writer) = stream.into_split();
         let writing = server.writers.take(Job { stream: writer, queue, deflates });
-        let mut incoming = Incoming { stream, reader, echo, server: Arc::clone(&server) };
+        let (server, budget) = (Arc::clone(&server), Budget::new(budget::CONNECTION));
+        let mut incoming = Incoming { stream, reader, echo, server, budget };
         let end = incoming.relay(&mut user, &writing, &pulse, &mut ending).await;
         drop(user);
         let Some((job, halt)) = writing.end() else { return };
@@ -112,6 +114,7 @@ struct Incoming {
     reader: MessageReader,
     echo: Option<Echo>,
     server: Arc<Server>,
+    budget: Budget,
 }
 
 impl Incoming {
@@ -198,18 +201,23 @@ impl Incoming {
         send(&mut job.stream, &mut batch, pulse, ending, closing).await
     }
 
-    /// What comes next; `None` when nothing will. Cancel-safe: it is waited for bytes only, and
-    /// without memory for them.
+    /// The next frame, in this connection's turn; `None` when none will come. Cancel-safe: it waits
+    /// for its turn and for bytes only, and without memory for them.
     async fn receive(&mut self, pulse: &Pulse) -> Result<Option<Event>, Fault> {
         loop {
+            self.budget.yield_if_spent().await;
             if let Some(event) = self.reader.next()? {
+                self.budget.charge(budget::FRAME);
                 return Ok(Some(event));
             }
             if self.stream.readable().await.is_err() {
                 return Ok(None);
             }
             match self.stream.try_read_buf(self.reader.space()) {
-                Ok(1..) => pulse.heard(),
+                Ok(read @ 1..) => {
+                    self.budget.charge(read);
+                    pulse.heard();
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(0) | Err(_) => return Ok(None),
             }
@@ -217,7 +225,7 @@ impl Incoming {
     }
 
     fn handle(&mut self, event: Event, user: &mut User) -> Option<End> {
-        let Self { reader, echo, server, .. } = self;
+        let Self { reader, echo, server, budget, .. } = self;
         let payload = reader.payload();
         let limits = server.options.limits;
         let mut take = |message: &[u8], kind, user: &mut User| match echo {
@@ -226,12 +234,16 @@ impl Incoming {
             }
             None => take(message, kind, user),
         };
-        match event {
+        let end = match event {
             Event::Message(kind) if kind.is_compressed => INFLATER.with_borrow_mut(|inflater| {
                 match inflater.inflate(payload, limits.max_bytes) {
-                    Ok(message) => take(message, kind, user),
+                    Ok(message) => {
+                        budget.charge(message.len() * (1 + budget::INFLATED));
+                        take(message, kind, user)
+                    }
                     Err(error) => {
                         if error.is_too_large() {
+                            budget.charge(limits.max_bytes * budget::INFLATED);
                             user.refuse_malformed(&limits.too_large());
                         }
                         Some(End::Refused(error.close_code()))
@@ -239,7 +251,12 @@ impl Incoming {
                 }
             }),
             Event::Message(kind) => take(payload, kind, user),
-            Event::Ping if user.spend(payload.len()) == Verdict::Exhausted => {
+            // A fragment's bytes count as its message's. Without any it is a message of its own
+            // kind, or it would be free.
+            Event::Fragment if !payload.is_empty() => None,
+            Event::Ping | Event::Pong | Event::Fragment
+                if user.spend(payload.len()) == Verdict::Exhausted =>
+            {
                 Some(End::Refused(TOO_MANY))
             }
             Event::Ping => {
@@ -247,8 +264,11 @@ impl Incoming {
                 user.outbox().control(pong);
                 None
             }
+            Event::Pong | Event::Fragment => None,
             Event::Close(code) => Some(End::Closed(code.unwrap_or(1000))),
-        }
+        };
+        budget.charge(user.take_work());
+        end
     }
 
     /// Sends what is left and closes.

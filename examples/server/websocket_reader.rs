@@ -22,7 +22,10 @@ const PONG: u8 = 0xA;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Message(Kind),
+    /// A frame of a message of which more is to come.
+    Fragment,
     Ping,
+    Pong,
     /// With the code, if there is one. Nothing comes after it.
     Close(Option<u16>),
 }
@@ -125,18 +128,16 @@ impl MessageReader {
         }
     }
 
-    /// The next message, ping or close frame; `None` when more bytes are needed, and for ever
-    /// after a close frame or a fault.
+    /// What the next frame means; `None` when more bytes are needed, and for ever after a close
+    /// frame or a fault. Reads one frame, so that the caller can count them.
     pub(crate) fn next(&mut self) -> Result<Option<Event>, Fault> {
         self.forget();
-        while !self.is_over {
-            let Some(frame) = self.frame().inspect_err(|_| self.is_over = true)? else { break };
+        if !self.is_over
+            && let Some(frame) = self.frame().inspect_err(|_| self.is_over = true)?
+        {
             unmask(&mut self.received[frame.payload.clone()], frame.mask);
             let event = self.take(frame).inspect_err(|_| self.is_over = true)?;
-            if event.is_some() {
-                return Ok(event);
-            }
-            self.forget();
+            return Ok(Some(event));
         }
         if self.received.is_empty() {
             // Most connections are silent most of the time.
@@ -210,33 +211,33 @@ impl MessageReader {
         Ok(is_whole.then_some(Frame { is_last, opcode, is_compressed, mask, payload }))
     }
 
-    /// What the frame means, if it means something on its own.
-    fn take(&mut self, frame: Frame) -> Result<Option<Event>, Fault> {
+    /// What the frame means.
+    fn take(&mut self, frame: Frame) -> Result<Event, Fault> {
         let payload = frame.payload.clone();
         self.payload = Place::Received(frame.payload);
         match frame.opcode {
-            PING => Ok(Some(Event::Ping)),
-            PONG => Ok(None),
+            PING => Ok(Event::Ping),
+            PONG => Ok(Event::Pong),
             CLOSE => {
                 self.is_over = true;
-                close_code(&self.received[payload]).map(|code| Some(Event::Close(code)))
+                close_code(&self.received[payload]).map(Event::Close)
             }
             opcode => {
                 let is_compressed = frame.is_compressed;
                 let first = Kind { is_text: opcode == TEXT, is_compressed };
                 let kind = self.unfinished.take();
                 if kind.is_none() && frame.is_last {
-                    return Ok(Some(Event::Message(first)));
+                    return Ok(Event::Message(first));
                 }
                 let kind = kind.unwrap_or(first);
                 self.fragments.extend_from_slice(&self.received[payload]);
                 if frame.is_last {
                     self.forget();
                     self.payload = Place::Fragments;
-                    return Ok(Some(Event::Message(kind)));
+                    return Ok(Event::Message(kind));
                 }
                 self.unfinished = Some(kind);
-                Ok(None)
+                Ok(Event::Fragment)
             }
         }
     }

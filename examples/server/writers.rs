@@ -35,8 +35,9 @@ use pondwire::OutboxReader;
 use smallvec::SmallVec;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
-use tokio::task::{JoinSet, consume_budget};
+use tokio::task::JoinSet;
 
+use super::budget::Budget;
 use sends::{Send, Sends, Sent};
 
 /// Connections that are sent to together.
@@ -48,6 +49,15 @@ const BATCHES: usize = 4;
 /// Frames of at most so many bytes together are copied before they are sent: that costs less than
 /// the kernel asks for a list of them.
 const COPIED: usize = 8 << 10;
+
+/// What a writer does between two yields, in bytes: some 100 µs.
+const BUDGET: usize = 256 << 10;
+
+/// A connection's turn, beside its bytes: a system call, or a part of one.
+const TURN: usize = 1 << 10;
+
+/// A byte that goes to a client that deflates, as it may have to be compressed.
+const DEFLATED: usize = 8;
 
 /// Frames that one write of more than that takes.
 const FRAMES: usize = 64;
@@ -197,6 +207,7 @@ impl Wake for Line {
 /// One writer.
 async fn write(list: Arc<List>, mut sends: Sends) {
     let (mut ready, mut together) = (Vec::new(), Vec::new());
+    let mut budget = Budget::new(BUDGET);
     loop {
         poll_fn(|cx| {
             list.writer.register(cx.waker());
@@ -206,29 +217,31 @@ async fn write(list: Arc<List>, mut sends: Sends) {
         .await;
         let mut left = ready.iter();
         while left.len() > 0 {
-            let before = left.len();
             // A panic is the end of the connections whose turn it is.
             let _ = catch_unwind(AssertUnwindSafe(|| {
-                write_lines(&mut left, &mut together, &mut sends);
+                write_lines(&mut left, &mut together, &mut sends, &mut budget);
             }));
-            for _ in left.len()..before {
-                // Lets other tasks work now and then.
-                consume_budget().await;
-            }
+            budget.yield_if_spent().await;
         }
         ready.clear();
     }
 }
 
 /// Writes what waits for some of the connections, of which none is there twice.
-fn write_lines(lines: &mut slice::Iter<'_, Arc<Line>>, together: &mut Vec<u8>, sends: &mut Sends) {
+fn write_lines(
+    lines: &mut slice::Iter<'_, Arc<Line>>,
+    together: &mut Vec<u8>,
+    sends: &mut Sends,
+    budget: &mut Budget,
+) {
     let mut turns = SmallVec::<[Turn<'_>; LINES]>::new();
     together.clear();
     for line in lines.take(LINES) {
+        budget.charge(TURN);
         let Some(turn) = line.begin() else { continue };
         turns.push(turn);
         // Those before it have waited long enough, and those after it would wait for these.
-        if turns.last_mut().is_some_and(|turn| turn.take(together)) {
+        if turns.last_mut().is_some_and(|turn| turn.take(together, budget)) {
             break;
         }
     }
@@ -269,11 +282,11 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     /// Takes what waits; whether it was much, which took its time.
-    fn take(&mut self, together: &mut Vec<u8>) -> bool {
+    fn take(&mut self, together: &mut Vec<u8>, budget: &mut Budget) -> bool {
         let Held { job: Some(job), halt } = &mut *self.held else { return false };
         let (start, mut was_much) = (together.len(), false);
         let waker = Waker::from(Arc::clone(self.line));
-        match job.take(&mut Context::from_waker(&waker), together, &mut was_much) {
+        match job.take(&mut Context::from_waker(&waker), together, budget, &mut was_much) {
             Ok(waits) => self.waits = waits,
             Err(why) => {
                 if !matches!(why, Halt::Over) {
@@ -331,6 +344,7 @@ impl Job {
         &mut self,
         cx: &mut Context<'_>,
         together: &mut Vec<u8>,
+        budget: &mut Budget,
         was_much: &mut bool,
     ) -> Result<bool, Halt> {
         let start = together.len();
@@ -342,6 +356,7 @@ impl Job {
             };
             // Compressing takes its time, too.
             *was_much |= batch.remaining() > COPIED;
+            budget.charge(batch.remaining() * if self.deflates { DEFLATED } else { 1 });
             let batch = if self.deflates { batch.into_deflated() } else { batch };
             if together.len() - start + batch.remaining() <= COPIED {
                 batch.iter().for_each(|frame| together.extend_from_slice(frame));

@@ -59,6 +59,12 @@ impl EventStream {
         (len > 0).then(|| line.strip_suffix('\n').expect("a whole line").to_owned())
     }
 
+    /// Whether there is another line; what it says is not looked at.
+    pub(crate) fn next_text_if_any(&mut self) -> Option<()> {
+        let mut line = Vec::new();
+        matches!(self.reader.read_until(b'\n', &mut line), Ok(1..)).then_some(())
+    }
+
     /// The next line, or what there is of it when the stream breaks off.
     pub(crate) fn line_or_less(&mut self) -> String {
         let mut line = Vec::new();

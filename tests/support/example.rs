@@ -16,7 +16,7 @@ pub(crate) use server::{
     Options, access, allowance,
     node::Node,
     options::{NodeOptions, Times, help},
-    writers,
+    serve, stop_signal, writers,
 };
 
 /// The example, serving until it is dropped.
@@ -36,16 +36,27 @@ impl Server {
     }
 
     pub(crate) fn start_as(options: Options) -> Self {
+        Self::start_in(tokio::runtime::Builder::new_multi_thread(), options)
+    }
+
+    /// Serving with so many workers.
+    pub(crate) fn start_on(workers: usize, options: Options) -> Self {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.worker_threads(workers);
+        Self::start_in(runtime, options)
+    }
+
+    fn start_in(mut runtime: tokio::runtime::Builder, options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let runtime = runtime.enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let node = options.node.as_ref().map(|node| Node::start(node).expect("a node"));
-                server::serve(listener, options, node, async { drop(stopped.await) }).await;
+                serve(listener, options, node, async { drop(stopped.await) }).await;
             });
         });
         Self { addr, stop: Some(stop), thread: Some(thread) }

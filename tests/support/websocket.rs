@@ -88,6 +88,11 @@ impl WebSocket {
         Ok((Self { stream }, head))
     }
 
+    /// The connection, to be used without any rules.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     pub(crate) fn text(&mut self, text: &str) {
         self.send(Opcode::Text, true, text.as_bytes());
     }
@@ -160,7 +165,7 @@ pub(crate) fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// A client's masked frame.
-fn frame(opcode: Opcode, last: bool, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(opcode: Opcode, last: bool, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
     let mut frame = head(opcode, last, payload.len() as u64);
     frame.extend_from_slice(&MASK);

@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::super::log;
 use super::ring::Ring;
 
 /// What one socket is sent.
@@ -34,7 +35,9 @@ impl Sends {
         if let Some(ring) = self.ring.as_mut().filter(|_| sends.len() > 1)
             && let Err(error) = ring.send(sends, &mut self.sent)
         {
-            eprintln!("io_uring: {error}; from now on there is a system call for each write");
+            log::line(format_args!(
+                "io_uring: {error}; from now on there is a system call for each write"
+            ));
             self.ring = None;
         }
         for (sent, (stream, bytes)) in self.sent.iter_mut().zip(sends) {
