@@ -122,7 +122,8 @@ fn random_frames_come_back_at_every_length_and_level() {
             text.push(*random.pick(&['"', '\\', '\n', 'é', '😀', '\0']));
         }
         let frame = text_frame(&text);
-        let options = DeflateOptions { level: random.below(12) as u8, min_bytes: 0 };
+        let options =
+            DeflateOptions { level: random.below(12) as u8, min_bytes: 0, max_bytes: usize::MAX };
         let Some(bytes) = frame.deflated_with(options) else {
             assert!(options.level == 0 || frame.json().len() < 200);
             continue;
@@ -168,13 +169,28 @@ fn what_does_not_pay_is_sent_plain() {
 
     let long = "the same again ".repeat(100);
     assert!(text_frame(&long).deflated().is_some());
-    let nothing = DeflateOptions { level: 0, min_bytes: 0 };
+    let nothing = DeflateOptions { level: 0, min_bytes: 0, max_bytes: usize::MAX };
     assert_eq!(text_frame(&long).deflated_with(nothing), None);
 
     // Two-byte characters, each once: the fixed code of level 1 has nine bits for most bytes.
     let distinct: String = (0x80..0x800).filter_map(char::from_u32).collect();
-    let fastest = DeflateOptions { level: 1, min_bytes: 0 };
+    let fastest = DeflateOptions { level: 1, min_bytes: 0, max_bytes: usize::MAX };
     assert_eq!(text_frame(&distinct).deflated_with(fastest), None);
+}
+
+#[test]
+fn what_takes_too_long_is_sent_plain() {
+    let frame_of = |len: usize| {
+        let empty = text_frame("").json().len();
+        text_frame(&"again ".repeat(len)[..len - empty])
+    };
+    let DeflateOptions { max_bytes, .. } = DeflateOptions::default();
+    let (largest, larger) = (frame_of(max_bytes), frame_of(max_bytes + 1));
+    assert_eq!((largest.json().len(), larger.json().len()), (max_bytes, max_bytes + 1));
+    assert!(largest.deflated().is_some());
+    assert_eq!(larger.deflated(), None);
+    let any = DeflateOptions { max_bytes: usize::MAX, ..DeflateOptions::default() };
+    assert!(frame_of(max_bytes + 1).deflated_with(any).is_some());
 }
 
 #[test]
@@ -243,7 +259,9 @@ fn every_prefix_of_a_compressed_frame() {
     {
         for level in [1, 6, 9] {
             let frame = text_frame(text);
-            let bytes = frame.deflated_with(DeflateOptions { level, min_bytes: 0 }).unwrap();
+            let bytes = frame
+                .deflated_with(DeflateOptions { level, min_bytes: 0, max_bytes: usize::MAX })
+                .unwrap();
             let payload = unframe(bytes);
             for end in 0..payload.len() {
                 let expected = inflate::message(&payload[..end], LIMIT);
@@ -270,7 +288,8 @@ fn any_bytes_give_a_message_or_an_error() {
     let seeds: Vec<Vec<u8>> = (0..40)
         .filter_map(|i| {
             let frame = text_frame(&noise(&mut random, 20 + i * 10).repeat(1 + i % 3));
-            let options = DeflateOptions { level: (i % 10) as u8, min_bytes: 0 };
+            let options =
+                DeflateOptions { level: (i % 10) as u8, min_bytes: 0, max_bytes: usize::MAX };
             frame.deflated_with(options).map(|bytes| unframe(bytes).to_vec())
         })
         .collect();

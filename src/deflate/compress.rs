@@ -24,12 +24,15 @@ pub struct DeflateOptions {
     pub level: u8,
     /// Documents of fewer bytes are sent as they are. By default 256: shorter ones hardly shrink.
     pub min_bytes: usize,
+    /// Documents of more bytes are sent as they are. By default 128 KiB, which take some
+    /// milliseconds to compress; meanwhile the thread serves no other connection.
+    pub max_bytes: usize,
 }
 
 impl Default for DeflateOptions {
     #[inline]
     fn default() -> Self {
-        Self { level: 6, min_bytes: 256 }
+        Self { level: 6, min_bytes: 256, max_bytes: 128 << 10 }
     }
 }
 
@@ -77,7 +80,7 @@ pub(crate) static COMPRESSIONS: AtomicUsize = AtomicUsize::new(0);
 /// The final text frame, unmasked and compressed, of a document for which that pays. Allocates the
 /// result alone, but for a thread's first time and for documents above 256 KB.
 pub(crate) fn deflated_text(document: &[u8], options: DeflateOptions) -> Option<Box<[u8]>> {
-    if document.len() < options.min_bytes {
+    if !(options.min_bytes..=options.max_bytes).contains(&document.len()) {
         return None;
     }
     #[cfg(test)]

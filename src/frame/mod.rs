@@ -104,8 +104,9 @@ impl Frame {
 
     /// The whole unmasked WebSocket frame, compressed as permessage-deflate has it (RFC 7692,
     /// section 7.2.1; RSV1 is set), for every connection that has agreed on
-    /// [`PermessageDeflate`](crate::deflate::PermessageDeflate). `None` when that does not pay:
-    /// send [`wire`](Self::wire) then, which such a connection may be sent at any time.
+    /// [`PermessageDeflate`](crate::deflate::PermessageDeflate). `None` when that does not pay,
+    /// or the document is too large for it: send [`wire`](Self::wire) then, which such a connection
+    /// may be sent at any time.
     ///
     /// Made by the first call with the default [`DeflateOptions`], shared by all, and remembered
     /// if it is `None` too. Those who ask meanwhile wait for it. It costs one allocation of its
