@@ -31,7 +31,7 @@ pub use names::{
     SystemSender,
 };
 pub use node_names::{DistributedMessageType, InternalAction, InternalEvent, PubSubEventKind};
-pub use pattern::{PathMatch, Pattern, PatternError};
+pub use pattern::{BuildError, PathMatch, Pattern, PatternError, match_topic};
 pub use receivers::ChannelReceivers;
 pub use schema::{PondEvent, PondSchema, decode_object, encode_object};
 pub use state_names::{ChannelState, ConnectionState, LeaveReason};

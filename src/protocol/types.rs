@@ -72,7 +72,7 @@ pub struct PresencePayload<P = Object> {
 /// };
 /// assert_eq!(connection.cookie("theme"), Some("dark"));
 /// assert_eq!(connection.route.param("version"), Some("v2"));
-/// assert_eq!(connection.route.query("token"), Some("xyz"));
+/// assert_eq!(connection.route.query("token").as_deref(), Some("xyz"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct IncomingConnection<'a> {

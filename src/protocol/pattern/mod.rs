@@ -1,8 +1,17 @@
-//! Patterns of paths and channel names: `/chat/:id`, `/room-:id`, `/files/*`.
+//! Patterns of paths and channel names: `/chat/:id`, `/room-:id`, `/files/*/raw`.
 
+mod build;
+mod percent;
+mod topic;
+
+use std::borrow::Cow;
 use std::fmt;
 
 use smallvec::SmallVec;
+
+pub use build::BuildError;
+use percent::{decode, decode_strict};
+pub use topic::match_topic;
 
 /// A compiled pattern that paths and channel names are matched with.
 ///
@@ -12,36 +21,44 @@ use smallvec::SmallVec;
 /// | segment | matches | example |
 /// |---|---|---|
 /// | `text` | the same text, case-sensitive | `/chat` |
-/// | `:name` | a segment that is not empty | `/chat/:id` |
-/// | `prefix:name` | a segment that begins with the prefix and goes on | `/room-:id` |
-/// | `*`, at the end only | all that is left, with its slashes; it may be empty | `/files/*` |
+/// | `:name` | one segment | `/chat/:id` |
+/// | `prefix:name` | one segment that begins with the prefix and goes on | `/room-:id` |
+/// | `*`, once | any number of segments, none included | `/files/*`, `/files/*/raw` |
 ///
-/// A leading and a trailing slash count: `/chat/` and `/chat` differ, and `/files/*` matches
-/// `/files/` but not `/files`. A name consists of ASCII letters, digits and `_`.
+/// **Slashes are folded**: segments are never empty, so `/chat/7`, `chat/7`, `/chat/7/` and
+/// `//chat//7` are the same path, and the same pattern. `/files/*` matches `/files`. A name
+/// consists of ASCII letters, digits and `_`.
 ///
-/// What follows the first `?` of a path is its query and takes no part in matching. Nothing is
-/// percent-decoded, neither before matching nor in what a match returns: a pattern compares what
-/// was sent, `%2F` never becomes a slash, and who wants decoded values decodes them.
+/// **Segments are percent-decoded** after the path was split: `/ch%61t/a%2Fb` matches `/chat/:id`
+/// with the value `a/b`. As in the WHATWG URL standard, a `%` that two hexadecimal digits do not
+/// follow stands for itself, and bytes that are not UTF-8 become U+FFFD; `+` is a plus. A value
+/// may therefore hold any character, slashes, `..` and NUL included: check it before it names a
+/// file. The text of a pattern is decoded too (malformed escapes are an error there), which is how
+/// to write a colon (`%3A`), an asterisk (`%2A`) or a question mark (`%3F`) that stands for itself.
+///
+/// **The query** is what follows the first `?` of a path. It takes no part in matching; names and
+/// values are decoded when they are asked for, with `+` for a space.
 ///
 /// ```
 /// use pondwire::protocol::Pattern;
 ///
 /// let pattern = Pattern::new("/chat/room-:id/*")?;
-/// let found = pattern.matches("/chat/room-7/a/b?token=x&v=2").unwrap();
+/// let found = pattern.matches("/chat/room-7/a/b%20c?token=x%3D&v=2").unwrap();
 /// assert_eq!(found.param("id"), Some("7"));
-/// assert_eq!(found.wildcard(), Some("a/b"));
-/// assert_eq!(found.query("v"), Some("2"));
+/// assert_eq!(found.wildcard(), Some("a/b c"));
+/// assert_eq!(found.query("token").as_deref(), Some("x="));
 /// assert!(pattern.matches("/chat/room-/a").is_none());
 /// # Ok::<(), pondwire::protocol::PatternError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: Box<str>,
-    segments: Box<[Segment]>,
-    /// Whether `*` follows the segments.
-    wildcard: bool,
+    head: Box<[Segment]>,
+    /// The segments behind `*`; `None` in a pattern without one.
+    tail: Option<Box<[Segment]>>,
 }
 
+/// One segment; literals and prefixes are decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Literal(Box<str>),
@@ -52,7 +69,7 @@ enum Segment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PatternError {
-    /// A `*` that is not the whole of the last segment.
+    /// A `*` that is not the whole of a segment, or a second one.
     Wildcard,
     /// What follows a `:` is not a name of ASCII letters, digits and `_`.
     ParamName,
@@ -60,15 +77,18 @@ pub enum PatternError {
     DuplicateParam,
     /// A `?`: a query takes no part in matching.
     Query,
+    /// A `%` that two hexadecimal digits do not follow, or bytes that are not UTF-8.
+    Encoding,
 }
 
 impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Wildcard => "`*` must be the whole of the last segment",
+            Self::Wildcard => "`*` must be the whole of a segment, and the only one",
             Self::ParamName => "`:` must be followed by a name of letters, digits and `_`",
             Self::DuplicateParam => "two parameters have the same name",
             Self::Query => "a pattern has no query",
+            Self::Encoding => "`%` must be followed by two hexadecimal digits, of UTF-8",
         })
     }
 }
@@ -85,19 +105,21 @@ impl Pattern {
         if pattern.contains('?') {
             return Err(PatternError::Query);
         }
-        let (fixed, wildcard) = match pattern.rsplit_once('/') {
-            Some((fixed, "*")) => (Some(fixed), true),
-            None if pattern == "*" => (None, true),
-            _ => (Some(pattern), false),
-        };
-        let segments = fixed.map(|fixed| fixed.split('/').map(Segment::new));
-        let segments: Box<[_]> = segments.into_iter().flatten().collect::<Result<_, _>>()?;
-        let mut names: Vec<_> = segments.iter().filter_map(Segment::name).collect();
+        let (mut head, mut tail) = (Vec::new(), None);
+        for text in pattern.split('/').filter(|text| !text.is_empty()) {
+            if text == "*" && tail.is_none() {
+                tail = Some(Vec::new());
+            } else {
+                tail.as_mut().unwrap_or(&mut head).push(Segment::new(text)?);
+            }
+        }
+        let pattern = Self { text: pattern.into(), head: head.into(), tail: tail.map(Into::into) };
+        let mut names: Vec<_> = pattern.names().collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(PatternError::DuplicateParam);
         }
-        Ok(Self { text: pattern.into(), segments, wildcard })
+        Ok(pattern)
     }
 
     /// The pattern as it was written.
@@ -106,64 +128,107 @@ impl Pattern {
         &self.text
     }
 
+    /// The names of the parameters, in order, without the wildcard.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let tail = self.tail.as_deref().unwrap_or_default();
+        self.head.iter().chain(tail).filter_map(Segment::name)
+    }
+
     /// Matches a path, with or without a query, or a channel name.
     ///
-    /// What it returns borrows from the path, and its parameters' names from the pattern. It reads
-    /// each byte of the path a bounded number of times, and allocates only for more than four
-    /// parameters.
+    /// The result borrows from the path, and its parameters' names from the pattern. Time is
+    /// linear in the length of the path, whatever the pattern: each byte is read a bounded number
+    /// of times, nothing is tried twice, nothing recurses. Allocates for each segment that has a
+    /// `%` at most that segment's length, and for more than four parameters.
     #[must_use]
     pub fn matches<'a>(&'a self, path: &'a str) -> Option<PathMatch<'a>> {
         let (path, query) = match path.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (path, None),
         };
-        let mut rest = Some(path);
+        let mut rest = Segments(path);
         let mut params = SmallVec::new();
-        for segment in &self.segments {
-            let left = rest?;
-            let (text, behind) = match left.split_once('/') {
-                Some((text, behind)) => (text, Some(behind)),
-                None => (left, None),
-            };
-            rest = behind;
-            match segment {
-                Segment::Literal(literal) if text == &**literal => {}
-                Segment::Literal(_) => return None,
-                Segment::Param { prefix, name } => {
-                    let value = text.strip_prefix(&**prefix).filter(|value| !value.is_empty())?;
-                    params.push((&**name, value));
-                }
-            }
+        for segment in &self.head {
+            segment.accept(rest.next()?, &mut params)?;
         }
-        // What is left must be for the wildcard, and a wildcard takes it.
-        (rest.is_some() == self.wildcard).then_some(PathMatch {
-            path,
-            params,
-            wildcard: rest,
-            query,
-        })
+        let wildcard = match &self.tail {
+            None if rest.next().is_some() => return None,
+            None => None,
+            Some(tail) => {
+                let behind = params.len();
+                for segment in tail.iter().rev() {
+                    segment.accept(rest.next_back()?, &mut params)?;
+                }
+                params[behind..].reverse();
+                Some(decode(rest.0.trim_matches('/'), false))
+            }
+        };
+        Some(PathMatch { path, params, wildcard, query })
     }
 }
+
+/// The segments of a path that are not taken yet.
+struct Segments<'a>(&'a str);
+
+impl<'a> Segments<'a> {
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.0.trim_start_matches('/');
+        let (segment, behind) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        self.0 = behind;
+        (!segment.is_empty()).then_some(segment)
+    }
+
+    fn next_back(&mut self) -> Option<&'a str> {
+        let rest = self.0.trim_end_matches('/');
+        let (before, segment) = rest.split_at(rest.rfind('/').map_or(0, |slash| slash + 1));
+        self.0 = before;
+        (!segment.is_empty()).then_some(segment)
+    }
+}
+
+type Params<'a> = SmallVec<[(&'a str, Cow<'a, str>); 4]>;
 
 impl Segment {
     fn new(segment: &str) -> Result<Self, PatternError> {
         if segment.contains('*') {
             return Err(PatternError::Wildcard);
         }
+        let decoded = |text| decode_strict(text).ok_or(PatternError::Encoding);
         let Some((prefix, name)) = segment.split_once(':') else {
-            return Ok(Self::Literal(segment.into()));
+            return Ok(Self::Literal(decoded(segment)?));
         };
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         {
             return Err(PatternError::ParamName);
         }
-        Ok(Self::Param { prefix: prefix.into(), name: name.into() })
+        Ok(Self::Param { prefix: decoded(prefix)?, name: name.into() })
     }
 
     fn name(&self) -> Option<&str> {
         match self {
             Self::Literal(_) => None,
             Self::Param { name, .. } => Some(name),
+        }
+    }
+
+    /// Adds the parameter, if it is one; `None` when the path's segment does not match.
+    fn accept<'a>(&'a self, segment: &'a str, params: &mut Params<'a>) -> Option<()> {
+        let text = decode(segment, false);
+        match self {
+            Self::Literal(literal) => (text == **literal).then_some(()),
+            Self::Param { prefix, name } => {
+                let value = match text {
+                    Cow::Borrowed(text) => Cow::Borrowed(text.strip_prefix(&**prefix)?),
+                    Cow::Owned(mut text) => {
+                        if !text.starts_with(&**prefix) {
+                            return None;
+                        }
+                        text.drain(..prefix.len());
+                        Cow::Owned(text)
+                    }
+                };
+                (!value.is_empty()).then(|| params.push((name, value)))
+            }
         }
     }
 }
@@ -182,17 +247,17 @@ impl std::str::FromStr for Pattern {
     }
 }
 
-/// What a [`Pattern`] found in a path: parameters, wildcard and query, as they were sent.
+/// What a [`Pattern`] found in a path: parameters, wildcard and query, percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathMatch<'a> {
     path: &'a str,
-    params: SmallVec<[(&'a str, &'a str); 4]>,
-    wildcard: Option<&'a str>,
+    params: Params<'a>,
+    wildcard: Option<Cow<'a, str>>,
     query: Option<&'a str>,
 }
 
 impl<'a> PathMatch<'a> {
-    /// The path without its query.
+    /// The path without its query, as it was sent.
     #[must_use]
     pub const fn path(&self) -> &'a str {
         self.path
@@ -200,34 +265,43 @@ impl<'a> PathMatch<'a> {
 
     /// The value of a parameter, never empty; `None` when the pattern has none of that name.
     #[must_use]
-    pub fn param(&self, name: &str) -> Option<&'a str> {
+    pub fn param(&self, name: &str) -> Option<&str> {
         self.params().find_map(|(n, value)| (n == name).then_some(value))
     }
 
     /// Every parameter's name and value, in the pattern's order.
-    pub fn params(&self) -> impl ExactSizeIterator<Item = (&'a str, &'a str)> {
-        self.params.iter().copied()
+    pub fn params(&self) -> impl ExactSizeIterator<Item = (&'a str, &str)> {
+        self.params.iter().map(|(name, value)| (*name, &**value))
     }
 
-    /// What `*` matched, perhaps nothing; `None` when the pattern has no wildcard.
+    /// The segments that `*` matched, with the slashes between them but none around them; empty
+    /// when there are none. `None` when the pattern has no wildcard.
+    ///
+    /// A slash in it may have been sent as `%2F`: [`path`](Self::path) tells.
     #[must_use]
-    pub const fn wildcard(&self) -> Option<&'a str> {
-        self.wildcard
+    pub fn wildcard(&self) -> Option<&str> {
+        self.wildcard.as_deref()
     }
 
-    /// The first value of a query parameter; empty for one without `=`.
+    /// The first value of a query parameter, decoded; empty for one without `=`. Reads the query
+    /// each time; allocates only for names and values that have a `%` or `+`.
     #[must_use]
-    pub fn query(&self, name: &str) -> Option<&'a str> {
-        self.query_pairs().find_map(|(n, value)| (n == name).then_some(value))
+    pub fn query(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.raw_pairs()
+            .find_map(|(n, value)| (decode(n, true) == name).then(|| decode(value, true)))
     }
 
-    /// Every name and value of the query, repeated and empty values included, in order.
-    pub fn query_pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+    /// Every name and value of the query, decoded, repeated and empty values included, in order.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+        self.raw_pairs().map(|(name, value)| (decode(name, true), decode(value, true)))
+    }
+
+    fn raw_pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let pairs = self.query.unwrap_or("").split('&').filter(|pair| !pair.is_empty());
         pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     }
 
-    /// All that follows the first `?`; `None` without one.
+    /// All that follows the first `?`, as it was sent; `None` without one.
     #[must_use]
     pub const fn query_string(&self) -> Option<&'a str> {
         self.query

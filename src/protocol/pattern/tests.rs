@@ -1,19 +1,18 @@
-use super::{Pattern, PatternError};
+use std::borrow::Cow;
 
-fn params<'a>(pattern: &'a Pattern, path: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
-    pattern.matches(path).map(|found| found.params().collect())
+use super::{BuildError, PathMatch, Pattern, PatternError};
+
+type Params = &'static [(&'static str, &'static str)];
+
+fn params<'a>(found: &'a PathMatch<'_>) -> Vec<(&'a str, &'a str)> {
+    found.params().collect()
 }
 
 #[test]
 fn paths_match_segment_by_segment() {
     // (pattern, path, parameters when it matches)
-    type Case = (&'static str, &'static str, Option<&'static [(&'static str, &'static str)]>);
-    let cases: &[Case] = &[
+    let cases: &[(&str, &str, Option<Params>)] = &[
         ("/chat", "/chat", Some(&[])),
-        ("/chat", "/chat/", None),
-        ("/chat/", "/chat/", Some(&[])),
-        ("/chat/", "/chat", None),
-        ("/chat", "chat", None),
         ("/chat", "/Chat", None),
         ("/chat", "/chats", None),
         ("/chat", "/cha", None),
@@ -21,8 +20,7 @@ fn paths_match_segment_by_segment() {
         ("/chat/:id", "/chat/7", Some(&[("id", "7")])),
         ("/chat/:id", "/chat/", None),
         ("/chat/:id", "/chat", None),
-        ("/chat/:id", "/chat/7/", None),
-        ("/chat/:id", "/chat/a%2Fb", Some(&[("id", "a%2Fb")])),
+        ("/chat/:id", "/chat/7/8", None),
         ("/chat/:id", "/chat/日本", Some(&[("id", "日本")])),
         ("/chat/:id", "/chat/:id", Some(&[("id", ":id")])),
         (":a/:b", "x/y", Some(&[("a", "x"), ("b", "y")])),
@@ -34,11 +32,6 @@ fn paths_match_segment_by_segment() {
         ("/room-:id", "/Room-7", None),
         ("room:id", "room7", Some(&[("id", "7")])),
         ("/日-:id", "/日-本", Some(&[("id", "本")])),
-        ("", "", Some(&[])),
-        ("", "/", None),
-        ("/", "/", Some(&[])),
-        ("/", "//", None),
-        ("//", "//", Some(&[])),
         (
             "/:a/:b/:c/:d/:e",
             "/1/2/3/4/5",
@@ -47,48 +40,128 @@ fn paths_match_segment_by_segment() {
     ];
     for &(text, path, expected) in cases {
         let pattern = Pattern::new(text).unwrap();
-        assert_eq!(params(&pattern, path).as_deref(), expected, "{text} with {path}");
+        let found = pattern.matches(path);
+        assert_eq!(found.as_ref().map(params).as_deref(), expected, "{text} with {path}");
     }
 }
 
 #[test]
-fn a_wildcard_takes_all_that_is_left() {
-    let cases = [
-        ("*", "", Some("")),
-        ("*", "a/b", Some("a/b")),
-        ("*", "/", Some("/")),
-        ("/*", "/a/b", Some("a/b")),
-        ("/*", "/", Some("")),
-        ("/*", "", None),
-        ("/*", "a", None),
-        ("/files/*", "/files/a//b/", Some("a//b/")),
-        ("/files/*", "/files/", Some("")),
-        ("/files/*", "/files", None),
-        ("/files/*", "/filesx/a", None),
-        ("/:user/*", "/7/a?b/c", Some("a")),
-        ("/:user/*", "//a", None),
-    ];
-    for (text, path, expected) in cases {
+fn slashes_are_folded_in_patterns_and_paths() {
+    for text in ["chat/:id", "/chat/:id", "chat/:id/", "//chat///:id//"] {
         let pattern = Pattern::new(text).unwrap();
-        let found = pattern.matches(path).map(|found| found.wildcard());
-        assert_eq!(found, expected.map(Some), "{text} with {path}");
+        for path in ["chat/7", "/chat/7", "/chat/7/", "//chat///7//", "/chat/7/?q=/"] {
+            let found = pattern.matches(path);
+            let found = found.unwrap_or_else(|| panic!("{text} with {path}"));
+            assert_eq!(params(&found), [("id", "7")]);
+        }
+        assert!(pattern.matches("/cha//t/7").is_none());
+        assert!(pattern.matches("chat7").is_none());
+    }
+    for text in ["", "/", "//"] {
+        let pattern = Pattern::new(text).unwrap();
+        for path in ["", "/", "///"] {
+            assert!(pattern.matches(path).is_some(), "{text} with {path}");
+        }
+        assert!(pattern.matches("/a").is_none());
+    }
+}
+
+#[test]
+fn a_wildcard_takes_the_segments_that_are_left() {
+    // (pattern, path, what the wildcard matched and the parameters when it matches)
+    let cases: &[(&str, &str, Option<(&str, Params)>)] = &[
+        ("*", "", Some(("", &[]))),
+        ("*", "a/b", Some(("a/b", &[]))),
+        ("*", "/", Some(("", &[]))),
+        ("/*", "/a/b", Some(("a/b", &[]))),
+        ("/*", "a", Some(("a", &[]))),
+        ("/files/*", "/files/a//b/", Some(("a//b", &[]))),
+        ("/files/*", "/files/", Some(("", &[]))),
+        ("/files/*", "/files", Some(("", &[]))),
+        ("/files/*", "/filesx/a", None),
+        ("/files/*", "/", None),
+        ("/:user/*", "/7/a?b/c", Some(("a", &[("user", "7")]))),
+        ("/a/*/b", "/a/b", Some(("", &[]))),
+        ("/a/*/b", "/a/x/b", Some(("x", &[]))),
+        ("/a/*/b", "/a/x/b/y/b/", Some(("x/b/y", &[]))),
+        ("/a/*/b", "/a/x", None),
+        ("/a/*/b", "/a", None),
+        ("/a/*/a", "/a", None),
+        ("/a/*/a", "/a/a", Some(("", &[]))),
+        ("*/:x", "a", Some(("", &[("x", "a")]))),
+        ("*/:x", "", None),
+        ("/:a/*/p-:b/:c", "/1/2/3/p-4/5", Some(("2/3", &[("a", "1"), ("b", "4"), ("c", "5")]))),
+        ("/:a/*/:b/:c", "/1/2", None),
+    ];
+    for &(text, path, expected) in cases {
+        let pattern = Pattern::new(text).unwrap();
+        let found = pattern.matches(path);
+        let found = found.as_ref().map(|found| (found.wildcard().unwrap(), params(found)));
+        let expected = expected.map(|(wildcard, params)| (wildcard, params.to_vec()));
+        assert_eq!(found, expected, "{text} with {path}");
     }
     assert_eq!(Pattern::new("/a").unwrap().matches("/a").unwrap().wildcard(), None);
 }
 
 #[test]
-fn a_query_is_split_off_and_looked_up_as_sent() {
+fn segments_are_decoded_after_the_path_is_split() {
+    let cases: &[(&str, &str, Option<Params>)] = &[
+        ("/chat/:id", "/chat/a%2Fb", Some(&[("id", "a/b")])),
+        ("/chat/:id", "/chat%2F7", None),
+        ("/chat/:id", "/%63h%61t/7", Some(&[("id", "7")])),
+        ("/chat/:id", "/chat/a+b%20c%2b", Some(&[("id", "a+b c+")])),
+        ("/chat/:id", "/chat/%e6%97%a5%E6%9C%AC", Some(&[("id", "日本")])),
+        ("/chat/:id", "/chat/%2541", Some(&[("id", "%41")])),
+        ("/chat/:id", "/chat/%3F?x", Some(&[("id", "?")])),
+        ("/chat/:id", "/chat/%00%2e%2e", Some(&[("id", "\0..")])),
+        // Malformed escapes stand for themselves, bytes that are not UTF-8 become U+FFFD.
+        ("/chat/:id", "/chat/100%", Some(&[("id", "100%")])),
+        ("/chat/:id", "/chat/%4", Some(&[("id", "%4")])),
+        ("/chat/:id", "/chat/%zz%4g%+1%%41", Some(&[("id", "%zz%4g%+1%A")])),
+        ("/chat/:id", "/chat/%F", Some(&[("id", "%F")])),
+        ("/chat/:id", "/chat/a%FFb%C3", Some(&[("id", "a\u{FFFD}b\u{FFFD}")])),
+        ("/chat/:id", "/chat/%é", Some(&[("id", "%é")])),
+        ("/room-:id", "/room%2D7", Some(&[("id", "7")])),
+        ("/room-:id", "/r%6Fom-", None),
+        ("/room-:id", "/r%6Fam-7", None),
+        // A pattern is written like a path.
+        ("/caf%C3%A9", "/café", Some(&[])),
+        ("/café", "/caf%C3%A9", Some(&[])),
+        ("/100%25", "/100%", Some(&[])),
+        ("/a%3Aid", "/a:id", Some(&[])),
+        ("/%2A", "/*", Some(&[])),
+        ("/%2A", "/a", None),
+        ("/%3A:id", "/:7", Some(&[("id", "7")])),
+        ("/a%2Fb", "/a/b", None),
+        ("/a%2Fb", "/a%2fb", Some(&[])),
+    ];
+    for &(text, path, expected) in cases {
+        let pattern = Pattern::new(text).unwrap();
+        let found = pattern.matches(path);
+        assert_eq!(found.as_ref().map(params).as_deref(), expected, "{text} with {path}");
+    }
+    let pattern = Pattern::new("/f/*/raw").unwrap();
+    assert_eq!(pattern.matches("/f/a%20b/c%2Fd/r%61w").unwrap().wildcard(), Some("a b/c/d"));
+}
+
+#[test]
+fn a_query_is_split_off_and_decoded_when_looked_up() {
     let pattern = Pattern::new("/chat/:id").unwrap();
-    let found = pattern.matches("/chat/7?a=1&b&a=2&&c==%20+?&=x").unwrap();
+    let found = pattern.matches("/chat/7?a=1&b&a=2&&c==%20+%2B?&=x&d+%64=%26%3D&%=%zz").unwrap();
     assert_eq!((found.path(), found.param("id")), ("/chat/7", Some("7")));
-    assert_eq!(found.query_string(), Some("a=1&b&a=2&&c==%20+?&=x"));
-    assert_eq!(found.query("a"), Some("1"));
-    assert_eq!(found.query("b"), Some(""));
-    assert_eq!(found.query("c"), Some("=%20+?"));
-    assert_eq!(found.query(""), Some("x"));
-    assert_eq!((found.query("d"), found.query("A")), (None, None));
-    let pairs = [("a", "1"), ("b", ""), ("a", "2"), ("c", "=%20+?"), ("", "x")];
-    assert_eq!(found.query_pairs().collect::<Vec<_>>(), pairs);
+    assert_eq!(found.query_string(), Some("a=1&b&a=2&&c==%20+%2B?&=x&d+%64=%26%3D&%=%zz"));
+    let query = |name| found.query(name);
+    assert_eq!(query("a").as_deref(), Some("1"));
+    assert_eq!(query("b").as_deref(), Some(""));
+    assert_eq!(query("c").as_deref(), Some("=  +?"));
+    assert_eq!(query("").as_deref(), Some("x"));
+    assert_eq!(query("d d").as_deref(), Some("&="));
+    assert_eq!(query("%").as_deref(), Some("%zz"));
+    assert_eq!((query("d"), query("A"), query("d+%64")), (None, None, None));
+    let pairs =
+        [("a", "1"), ("b", ""), ("a", "2"), ("c", "=  +?"), ("", "x"), ("d d", "&="), ("%", "%zz")];
+    let found: Vec<_> = found.query_pairs().collect();
+    assert_eq!(found, pairs.map(|(name, value)| (name.into(), value.into())));
     assert_eq!(pattern.matches("/chat/7?").unwrap().query_string(), Some(""));
     let without = pattern.matches("/chat/7").unwrap();
     assert_eq!((without.query_string(), without.query_pairs().count()), (None, 0));
@@ -98,19 +171,25 @@ fn a_query_is_split_off_and_looked_up_as_sent() {
 #[test]
 fn what_is_no_pattern_says_why() {
     let cases = [
-        ("/a/*/b", PatternError::Wildcard),
+        ("/a/*/b/*", PatternError::Wildcard),
+        ("*/*", PatternError::Wildcard),
         ("/a*", PatternError::Wildcard),
         ("/**", PatternError::Wildcard),
-        ("*/", PatternError::Wildcard),
         ("/:a*", PatternError::Wildcard),
         ("/:", PatternError::ParamName),
         ("/a:/b", PatternError::ParamName),
         ("/:a:b", PatternError::ParamName),
         ("/:a-b", PatternError::ParamName),
+        ("/:a%41", PatternError::ParamName),
         ("/:id.json", PatternError::ParamName),
         ("/:ü", PatternError::ParamName),
         ("/:a/x-:a", PatternError::DuplicateParam),
+        ("/:a/*/:b/:a", PatternError::DuplicateParam),
         ("/a?b", PatternError::Query),
+        ("/100%", PatternError::Encoding),
+        ("/%4", PatternError::Encoding),
+        ("/%zz-:id", PatternError::Encoding),
+        ("/%FF", PatternError::Encoding),
     ];
     for (text, error) in cases {
         assert_eq!(Pattern::new(text), Err(error), "{text}");
@@ -119,15 +198,145 @@ fn what_is_no_pattern_says_why() {
 }
 
 #[test]
-fn values_borrow_from_the_path() {
-    let pattern = Pattern::new("/chat/:id/*").unwrap();
-    let path = String::from("/chat/42/rest?q=1");
+fn values_borrow_from_the_path_unless_they_are_encoded() {
+    let pattern = Pattern::new("/chat/:id/*/:last").unwrap();
+    let path = String::from("/chat/42/rest/of/it?q=1&r=%31");
     let found = pattern.matches(&path).unwrap();
     let inside = path.as_bytes().as_ptr_range();
-    for part in [found.param("id"), found.wildcard(), found.query("q"), Some(found.path())] {
+    for part in [found.param("id"), found.wildcard(), found.param("last"), Some(found.path())] {
         assert!(inside.contains(&part.unwrap().as_ptr()));
     }
+    assert!(matches!(found.query("q"), Some(Cow::Borrowed("1"))));
+    assert!(matches!(found.query("r"), Some(Cow::Owned(value)) if value == "1"));
     assert!(!found.params.spilled());
+    assert!(found.params.iter().all(|(_, value)| matches!(value, Cow::Borrowed(_))));
+}
+
+#[test]
+fn a_path_that_cannot_be_built_names_the_parameter() {
+    let pattern = Pattern::new("/:a/*/.:b").unwrap();
+    let cases: &[(&[(&str, &str)], BuildError)] = &[
+        (&[("*", ""), ("b", "1")], BuildError::Missing("a".into())),
+        (&[("a", "1"), ("b", "1")], BuildError::Missing("*".into())),
+        (&[("a", "1"), ("*", "")], BuildError::Missing("b".into())),
+        (&[("a", ""), ("*", ""), ("b", "1")], BuildError::Empty("a".into())),
+        (&[("a", "1"), ("*", "/"), ("b", "1")], BuildError::Empty("*".into())),
+        (&[("a", "1"), ("*", "x//y"), ("b", "1")], BuildError::Empty("*".into())),
+        (&[("a", "1"), ("*", "x/"), ("b", "1")], BuildError::Empty("*".into())),
+        (&[("a", "1"), ("*", ""), ("b", "")], BuildError::Empty("b".into())),
+        (&[("a", "."), ("*", ""), ("b", "1")], BuildError::DotSegment("a".into())),
+        (&[("a", ".."), ("*", ""), ("b", "1")], BuildError::DotSegment("a".into())),
+        (&[("a", "1"), ("*", "x/../y"), ("b", "1")], BuildError::DotSegment("*".into())),
+        (&[("a", "1"), ("*", ""), ("b", ".")], BuildError::DotSegment("b".into())),
+    ];
+    for (params, error) in cases {
+        assert_eq!(pattern.build(params).as_ref(), Err(error), "{params:?}");
+        let (BuildError::Missing(name) | BuildError::Empty(name) | BuildError::DotSegment(name)) =
+            error;
+        assert!(error.to_string().contains(&format!("`{name}`")));
+    }
+    assert_eq!(pattern.build(&[("a", "..."), ("*", ".x"), ("b", "..")]).unwrap(), "/.../.x/...");
+}
+
+#[test]
+fn a_built_path_has_the_patterns_slashes_and_one_of_each() {
+    let cases: &[(&str, Params, &str)] = &[
+        ("", &[], ""),
+        ("/", &[], "/"),
+        ("//a///b//", &[], "/a/b"),
+        ("a/:x/", &[("x", "1")], "a/1"),
+        ("*", &[("*", "")], ""),
+        ("/*", &[("*", "")], "/"),
+        ("*", &[("*", "a/b")], "a/b"),
+        ("/f/*/raw", &[("*", "")], "/f/raw"),
+        ("/:x", &[("x", "1"), ("x", "2"), ("y", "3")], "/1"),
+    ];
+    for &(text, params, expected) in cases {
+        let pattern = Pattern::new(text).unwrap();
+        assert_eq!(pattern.build(params).unwrap(), expected, "{text}");
+    }
+    let pattern = Pattern::new("/é @+%2F%25%3F%3A/-:x").unwrap();
+    let path = pattern.build(&[("x", "é /?#%+:@!*")]).unwrap();
+    assert_eq!(path, "/%C3%A9%20@+%2F%25%3F:/-%C3%A9%20%2F%3F%23%25%2B%3A%40!*");
+}
+
+/// Numbers without a pattern, the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+
+    fn text(&mut self, most: usize) -> String {
+        const CHARACTERS: [&str; 20] = [
+            "a", "Z", "0", "-", ".", "_", "~", "%", "+", "?", "#", "&", "=", ":", "*", " ", "\0",
+            "é", "日", "%41",
+        ];
+        let length = 1 + self.below(most);
+        (0..length).map(|_| CHARACTERS[self.below(CHARACTERS.len())]).collect()
+    }
+}
+
+#[test]
+fn what_is_built_matches_with_the_same_values() {
+    let mut random = Random(7);
+    let (mut built, mut refused, mut wildcards) = (0, 0, 0);
+    for _ in 0..20_000 {
+        let (mut text, mut params) = (String::new(), Vec::new());
+        let segments = 1 + random.below(7);
+        let wildcard = random.below(segments + 2);
+        for at in 0..segments {
+            text.push_str(["/", "/", "//"][random.below(3)]);
+            let mut literal = String::new();
+            super::percent::encode(
+                &random.text(3),
+                |byte| byte.is_ascii_alphanumeric(),
+                &mut literal,
+            );
+            match random.below(3) {
+                _ if at == wildcard => {
+                    let parts = random.below(4);
+                    let value: Vec<_> = (0..parts).map(|_| random.text(4)).collect();
+                    params.push(("*".to_owned(), value.join("/")));
+                    text.push('*');
+                }
+                0 => text.push_str(&literal),
+                prefixed => {
+                    let prefix = if prefixed == 1 { "" } else { &literal };
+                    text.push_str(&format!("{prefix}:p{at}"));
+                    params.push((format!("p{at}"), random.text(5).replace("%41", "/")));
+                }
+            }
+        }
+        let pattern = Pattern::new(&text).unwrap();
+        let given: Vec<_> = params.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let path = match pattern.build(&given) {
+            Ok(path) => path,
+            Err(error) => {
+                assert!(matches!(error, BuildError::DotSegment(_)), "{text} of {given:?}: {error}");
+                refused += 1;
+                continue;
+            }
+        };
+        assert!(path.is_ascii() && !path.contains(['?', '#', ' ', '\0']), "{path}");
+        let found = pattern.matches(&path).unwrap_or_else(|| panic!("{text} with {path}"));
+        let value = |name| match name {
+            "*" => found.wildcard(),
+            name => found.param(name),
+        };
+        for (name, expected) in &given {
+            assert_eq!(value(*name), Some(*expected), "{text} with {path}");
+        }
+        let expected = given.iter().filter(|(name, _)| *name != "*").copied();
+        assert!(found.params().eq(expected), "{text} with {path}");
+        assert_eq!(pattern.build(&given).as_deref(), Ok(&*path));
+        wildcards += usize::from(found.wildcard().is_some());
+        built += 1;
+    }
+    assert!(built > 15_000 && refused > 100 && wildcards > 5_000, "{built} {refused} {wildcards}");
 }
 
 #[test]
@@ -136,7 +345,28 @@ fn a_path_of_many_megabytes_is_matched_without_recursion_or_copies() {
     let pattern = Pattern::new("/:a/:b/:c").unwrap();
     assert!(pattern.matches(&slashes).is_none());
     let all = Pattern::new("/*").unwrap();
-    assert_eq!(all.matches(&slashes).unwrap().wildcard().unwrap().len(), slashes.len() - 1);
+    assert_eq!(all.matches(&slashes).unwrap().wildcard(), Some(""));
+    let segments = "/a".repeat(4 << 20);
+    assert_eq!(all.matches(&segments).unwrap().wildcard().unwrap().len(), segments.len() - 1);
+    let middle = Pattern::new("/a/*/a").unwrap();
+    assert_eq!(middle.matches(&segments).unwrap().wildcard().unwrap().len(), segments.len() - 5);
+    assert!(Pattern::new("/a/*/b").unwrap().matches(&segments).is_none());
     let query = format!("/?{}x=1", "&".repeat(8 << 20));
-    assert_eq!(all.matches(&query).unwrap().query("x"), Some("1"));
+    assert_eq!(all.matches(&query).unwrap().query("x").as_deref(), Some("1"));
+    let encoded = format!("/{}", "%FF".repeat(3 << 20));
+    assert_eq!(all.matches(&encoded).unwrap().wildcard().unwrap().len(), 9 << 20);
+}
+
+/// A pattern of as many segments as the path: were anything tried twice, this would not end.
+#[test]
+fn a_long_pattern_reads_a_long_path_once() {
+    let count = 100_000;
+    let params: String = (0..count).map(|i| format!("/:p{i}")).collect();
+    let pattern = Pattern::new(&format!("{params}/*/x-:x{}", "/y".repeat(count))).unwrap();
+    let path = format!("{}/x-/x-1{}", "/a".repeat(2 * count), "/y".repeat(count));
+    let found = pattern.matches(&path).unwrap();
+    assert_eq!((found.params().len(), found.param("x")), (count + 1, Some("1")));
+    assert_eq!(found.wildcard().unwrap().len(), 2 * count + 2);
+    assert!(pattern.matches(&path.replace("x-1", "x-")).is_none());
+    assert!(pattern.matches(&path[..path.len() - 1]).is_none());
 }
