@@ -34,7 +34,8 @@
 //!
 //! - **Inbound**: [`ClientMessage`], [`ServerMessage`], [`PresenceMessage`] and [`ChannelEvent`]
 //!   view a frame; [`OwnedMessage`] keeps it. Their [`Payload`] is navigated lazily or decoded.
-//!   A frame that is no message gives a [`ValidationError`]: kind, path and byte offset.
+//!   A frame that is no message gives a [`ValidationError`]: kind, path and byte offset. The types
+//!   of [`message`] own what they hold, to be built and changed.
 //! - **Outbound**: a [`Frame`] is one shared, ready-to-send message. [`cache`] keeps those that are
 //!   needed again, and who is in a channel, serialized already.
 //! - **Fan-out**: a [`Room`] sends a frame to the [`Outbox`]es of all members of a channel, or of
@@ -76,6 +77,7 @@ pub mod cache;
 pub mod distributed;
 pub mod docs;
 pub mod fanout;
+pub mod message;
 pub mod outbox;
 pub mod protocol;
 
@@ -88,13 +90,16 @@ pub use fanout::{BehaviorSubject, Subject, Subscription};
 pub use frame::{Control, Frame, FrameRefs};
 pub use limits::{Limits, ParseOptions};
 pub use outbox::{CloseReason, Outbox, OutboxOptions, OutboxReader, Policy, Push};
-pub use payload::{Elements, Members, Payload, Value};
+pub use payload::{Elements, Members, OwnedPayload, Payload, Value};
 #[cfg(feature = "uuid")]
 pub use protocol::uuid;
 pub use protocol::{ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent};
 pub use room::{Delivery, Member, Membership, Room};
 pub use scan::{JsonType, Tier, UnknownTier};
 pub use view::{ChannelEvent, ClientMessage, OwnedMessage, PresenceMessage, ServerMessage};
+
+/// The version of this crate, for a server that tells what it is made of.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The README's code runs as a test too.
 #[cfg(all(doctest, feature = "uuid"))]

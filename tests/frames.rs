@@ -4,8 +4,8 @@ mod support;
 
 use bytes::Bytes;
 use pondwire::{
-    ChannelEvent, ClientAction, ClientMessage, Frame, Limits, Payload, PresenceEvent, ServerAction,
-    Tier, ValidationError,
+    ChannelEvent, ClientAction, ClientMessage, Frame, Limits, Payload, PondError, PresenceEvent,
+    ServerAction, Tier, ValidationError,
 };
 use support::{Random, cases, nearly_equal, workload_frames};
 
@@ -29,6 +29,28 @@ fn the_named_frames_byte_for_byte() {
         (
             Frame::unauthorized("/chat/42", "d", 403, "go away"),
             r#"{"action":"SYSTEM","event":"UNAUTHORIZED","channelName":"/chat/42","requestId":"d","payload":{"code":403,"message":"go away"}}"#,
+        ),
+        (
+            Frame::error(&PondError::internal("/chat/42", "kaboom"), "d-3"),
+            r#"{"action":"SYSTEM","event":"INTERNAL_ERROR","channelName":"/chat/42","requestId":"d-3","payload":{"code":500,"message":"kaboom","temporary":false,"details":null}}"#,
+        ),
+        (
+            Frame::error(
+                &PondError::new("a\nb", 1 << 40)
+                    .unwrap()
+                    .temporary()
+                    .with_details(serde_json::json!({"in": ["x\r\n"]}))
+                    .with_cause("password=1"),
+                "\"",
+            ),
+            r#"{"action":"SYSTEM","event":"INTERNAL_ERROR","channelName":"GATEWAY","requestId":"\"","payload":{"code":1099511627776,"message":"a\nb","temporary":true,"details":{"in":["x\r\n"]}}}"#,
+        ),
+        (
+            Frame::invalid_message_as(
+                "r",
+                &ValidationError::of_item("payload.tags", 2, "Expected string"),
+            ),
+            r#"{"action":"ERROR","event":"INVALID_MESSAGE","channelName":"GATEWAY","requestId":"r","payload":{"error":"payload.tags.2: Expected string","code":"INVALID_MESSAGE","message":"payload.tags.2: Expected string","status":400}}"#,
         ),
         (
             Frame::not_found("/x", "n", "no such channel"),

@@ -5,7 +5,9 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use pondwire::{ChannelEvent, ClientMessage, ErrorKind, Frame, PresenceEvent, ValidationError};
+use pondwire::{
+    ChannelEvent, ClientMessage, ErrorKind, Frame, PondError, PresenceEvent, ValidationError,
+};
 use serde_json::Value;
 use support::from_hex;
 
@@ -155,4 +157,16 @@ fn every_recorded_server_sent_event_holds_a_message() {
     }
     println!("every_recorded_server_sent_event: {events} events");
     assert!(events >= 4);
+}
+
+/// The Go server's frame of a handler that failed, with all that it says; ours adds `details`.
+#[test]
+fn a_failure_is_told_as_the_go_server_tells_it() {
+    let records = records();
+    let record = records.iter().find(|record| record["id"] == "frames/go/11").unwrap();
+    let recorded: Value = serde_json::from_str(received(record)[0]).unwrap();
+    let frame = Frame::error(&PondError::internal("/chat/42", "kaboom"), "d-3");
+    let mut ours: Value = serde_json::from_str(frame.as_str()).unwrap();
+    assert_eq!(ours["payload"].as_object_mut().unwrap().remove("details"), Some(Value::Null));
+    assert_eq!(ours, recorded);
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up: a module may use those before it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "sync",
     "error",
     "limits",
@@ -12,6 +12,7 @@ const ORDER: [&str; 16] = [
     "scan",
     "payload",
     "view",
+    "message",
     "encode",
     "deflate",
     "frame",

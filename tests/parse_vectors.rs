@@ -1,13 +1,17 @@
 //! Every recorded case of the real implementations, judged by the rules of the protocol:
 //! accepted exactly when JavaScript accepts, except for the rules that `Exception` names; refused
-//! at the schema stage with Python's path, and its message but for the enum texts.
+//! at the schema stage with Python's path, and its message but for the enum texts. The owned messages
+//! deserialize from exactly what the views are parsed from.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use pondwire::{
-    ChannelEvent, ClientMessage, ErrorKind, PresenceMessage, ServerMessage, ValidationError,
+    ChannelEvent, ClientMessage, ErrorKind, Frame, PresenceMessage, ServerMessage, ValidationError,
+    message,
 };
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -31,6 +35,64 @@ fn parse(kind: &str, frame: &[u8]) -> Result<String, ValidationError> {
         other => panic!("unknown parse {other}"),
     };
     Ok(json.unwrap())
+}
+
+/// The owned message as JSON, and its frame.
+fn deserialize(kind: &str, frame: &[u8]) -> serde_json::Result<(String, Frame)> {
+    fn both<T>(frame: &[u8]) -> serde_json::Result<(String, Frame)>
+    where
+        T: Serialize + DeserializeOwned + PartialEq + Debug,
+        Frame: for<'a> From<&'a T>,
+    {
+        let owned: T = serde_json::from_slice(frame)?;
+        let json = serde_json::to_string(&owned)?;
+        assert_eq!(serde_json::from_str::<T>(&json)?, owned);
+        // The ways that do not lend text; `from_value` only of what a tree of values can hold.
+        assert_eq!(serde_json::from_reader::<_, T>(frame)?, owned);
+        if let Ok(value) = serde_json::from_slice::<Value>(frame) {
+            serde_json::from_value::<T>(value)?;
+        }
+        Ok((json, Frame::from(&owned)))
+    }
+    match kind {
+        "client" => both::<message::Client>(frame),
+        "server" => both::<message::Server>(frame),
+        "presence" => both::<message::Presence>(frame),
+        "channelEvent" => both::<message::ChannelEvent>(frame),
+        other => panic!("unknown parse {other}"),
+    }
+}
+
+/// The owned message is accepted exactly when the view is, with the same fields, or the same error.
+fn check_owned(id: &str, kind: &str, frame: &[u8], view: &Result<String, ValidationError>) {
+    match (view, deserialize(kind, frame)) {
+        (Ok(view), Ok((owned, sent))) => {
+            // A frame has no raw newlines; those of a view are within its payload.
+            assert_eq!(sent.as_str(), owned.replace(['\n', '\r'], " "), "{id}");
+            if view.contains("\"action\":\"PRESENCE\"") {
+                assert_eq!(presence_fields(&owned), presence_fields(view), "{id}");
+            } else {
+                assert_eq!(owned, *view, "{id}");
+            }
+        }
+        (Err(error), Err(refused)) => match error.kind() {
+            // `serde_json` reads one value, has it parsed, and then looks for what follows.
+            ErrorKind::Utf8 | ErrorKind::Json => {}
+            ErrorKind::Limit if !refused.is_data() => {}
+            _ => assert!(refused.to_string().starts_with(&error.to_string()), "{id}: {refused}"),
+        },
+        (view, owned) => panic!("{id}: the view is {view:?}, the owned message {owned:?}"),
+    }
+}
+
+/// What an owned presence message keeps, as text: the last of duplicate keys, no others.
+fn presence_fields(message: &str) -> [String; 5] {
+    let fields: Fields = serde_json::from_str(message).unwrap();
+    let payload: BTreeMap<String, &RawValue> = serde_json::from_str(fields.payload.get()).unwrap();
+    let presence: Vec<&RawValue> = serde_json::from_str(payload["presence"].get()).unwrap();
+    let presence: Vec<_> = presence.into_iter().map(RawValue::get).collect();
+    let changed = payload["changed"].get().to_owned();
+    [fields.event, fields.channel_name, fields.request_id, presence.join("\n, "), changed]
 }
 
 fn input(record: &Value) -> Vec<u8> {
@@ -63,7 +125,9 @@ fn depth(frame: &[u8]) -> usize {
 fn check(record: &Value) -> Option<Exception> {
     let id = record["id"].as_str().unwrap();
     let frame = input(record);
-    let verdict = parse(record["parse"].as_str().unwrap(), &frame);
+    let kind = record["parse"].as_str().unwrap();
+    let verdict = parse(kind, &frame);
+    check_owned(id, kind, &frame, &verdict);
     let js_accepts = record["js"]["ok"] == true;
     let mut exception = None;
     match &verdict {

@@ -64,7 +64,7 @@ impl<'a, 'f> Fields<'a, 'f> {
             return Ok(Self { text, root: root.start, found });
         }
         let field = Field::Named("distributedMessage");
-        Err(ValidationError::new(field, Detail::ExpectedObject, root.start))
+        Err(ValidationError::at(field, Detail::ExpectedObject, root.start))
     }
 
     #[inline(always)]
@@ -249,7 +249,7 @@ impl<'a, 'f> Fields<'a, 'f> {
 
 #[cold]
 const fn error(key: Key, detail: Detail, at: usize) -> ValidationError {
-    ValidationError::new(Field::Named(key.name()), detail, at)
+    ValidationError::at(Field::Named(key.name()), detail, at)
 }
 
 /// Whether the inside of a string is one that Rust can hold.
@@ -265,7 +265,7 @@ fn check_ids(list: &str, at: usize) -> Result<(), ValidationError> {
             b'"' => Detail::ExpectedUnicode,
             _ => Detail::ExpectedString,
         };
-        return Err(ValidationError::new(Field::Recipient(index), detail, at + start));
+        return Err(ValidationError::at(Field::Recipient(index), detail, at + start));
     }
     Ok(())
 }
@@ -274,7 +274,7 @@ fn check_ids(list: &str, at: usize) -> Result<(), ValidationError> {
 /// where it starts.
 fn check_user(item: &str, index: usize, at: usize) -> Result<(), ValidationError> {
     let error = |part, detail, start| {
-        Err(ValidationError::new(Field::User(index, part), detail, at + start))
+        Err(ValidationError::at(Field::User(index, part), detail, at + start))
     };
     if !item.starts_with('{') {
         return error(UserPart::Whole, Detail::ExpectedObject, 0);

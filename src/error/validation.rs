@@ -10,7 +10,7 @@ pub enum ErrorKind {
     Utf8,
     /// The text is not one JSON document.
     Json,
-    /// A field is missing or of the wrong type.
+    /// A field is missing or of the wrong type, or a server's own check refused it.
     Schema,
     /// The frame is larger or deeper than [`Limits`](crate::Limits) allow.
     Limit,
@@ -38,8 +38,12 @@ impl ErrorKind {
 pub(crate) enum Detail {
     Utf8,
     Json(&'static str),
-    TooDeep { limit: usize },
-    TooLarge { limit: usize },
+    TooDeep {
+        limit: usize,
+    },
+    TooLarge {
+        limit: usize,
+    },
     Missing,
     ExpectedString,
     ExpectedObject,
@@ -47,6 +51,8 @@ pub(crate) enum Detail {
     ExpectedUnsigned,
     ExpectedOneOf(&'static [&'static str]),
     ExpectedUnicode,
+    /// What a server's own check says.
+    Other(&'static str),
 }
 
 /// Which part of the message an error is about.
@@ -54,8 +60,8 @@ pub(crate) enum Detail {
 pub(crate) enum Field {
     /// A field, or a root by its name (`clientMessage`, `wireMessage`).
     Named(&'static str),
-    /// One item of `payload.presence`.
-    PresenceItem(usize),
+    /// One item of a list by its name.
+    Item(&'static str, usize),
     /// One item of `recipientDescriptor`.
     Recipient(usize),
     /// One item of `users`.
@@ -75,7 +81,7 @@ impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(name) => f.write_str(name),
-            Self::PresenceItem(index) => write!(f, "payload.presence.{index}"),
+            Self::Item(list, index) => write!(f, "{list}.{index}"),
             Self::Recipient(index) => write!(f, "recipientDescriptor.{index}"),
             Self::User(index, part) => {
                 let part = match part {
@@ -92,8 +98,9 @@ impl fmt::Display for Field {
 
 /// A refused frame: what is wrong, in which field, at which byte.
 ///
-/// Its text is `path: message`, the form of the Python package. Making, copying and dropping
-/// one allocates nothing, so that a malformed frame costs no more than a good one.
+/// Its text is `path: message`, the form of the Python package, or the message alone if the path
+/// is empty. Making, copying and dropping one allocates nothing, so that a malformed frame costs
+/// no more than a good one.
 ///
 /// ```
 /// use pondwire::{ClientMessage, ErrorKind};
@@ -110,13 +117,61 @@ pub struct ValidationError {
 }
 
 impl ValidationError {
-    pub(crate) const fn new(field: Field, detail: Detail, offset: usize) -> Self {
+    /// The error of a server's own check, of kind [`Schema`](ErrorKind::Schema) and at offset 0:
+    /// `path` names the field as the parsers do (`payload.text`), or is empty for the message
+    /// itself. [`Frame::invalid_message_as`](crate::Frame::invalid_message_as) answers with it, and
+    /// with the request id of the message.
+    ///
+    /// Both are static, since an error is `Copy` and allocates nothing. For text that is made at
+    /// run time there are [`Frame::refuse`](crate::Frame::refuse), and
+    /// [`PondError`](crate::PondError) with [`Frame::error`](crate::Frame::error).
+    ///
+    /// ```
+    /// use pondwire::{ClientMessage, Frame, ValidationError};
+    ///
+    /// fn check(message: &ClientMessage<'_>) -> Result<(), ValidationError> {
+    ///     let text = message.payload().get("text").and_then(|text| text.as_str());
+    ///     let text = text.ok_or(ValidationError::new("payload.text", "Expected string"))?;
+    ///     if text.len() > 500 {
+    ///         return Err(ValidationError::new("payload.text", "Expected at most 500 bytes"));
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let frame = br#"{"action":"BROADCAST","channelName":"/chat/42","requestId":"r-1","event":"say","payload":{"text":7}}"#;
+    /// let message = ClientMessage::parse(frame)?;
+    /// let error = check(&message).unwrap_err();
+    /// assert_eq!(error.to_string(), "payload.text: Expected string");
+    /// let answer = Frame::invalid_message_as(message.request_id(), &error);
+    /// assert!(answer.as_str().contains(r#""requestId":"r-1""#));
+    /// # Ok::<(), ValidationError>(())
+    /// ```
+    #[must_use]
+    pub const fn new(path: &'static str, message: &'static str) -> Self {
+        Self::at(Field::Named(path), Detail::Other(message), 0)
+    }
+
+    /// [`new`](Self::new) for one item of the list that `path` names, counted from 0: the error's
+    /// path is `path.index`.
+    ///
+    /// ```
+    /// use pondwire::ValidationError;
+    ///
+    /// let error = ValidationError::of_item("payload.tags", 2, "Expected string");
+    /// assert_eq!(error.to_string(), "payload.tags.2: Expected string");
+    /// ```
+    #[must_use]
+    pub const fn of_item(path: &'static str, index: usize, message: &'static str) -> Self {
+        Self::at(Field::Item(path, index), Detail::Other(message), 0)
+    }
+
+    pub(crate) const fn at(field: Field, detail: Detail, offset: usize) -> Self {
         Self { detail, field, offset }
     }
 
     /// An error about the bytes rather than a field.
     pub(crate) const fn wire(detail: Detail, offset: usize) -> Self {
-        Self::new(Field::Named("wireMessage"), detail, offset)
+        Self::at(Field::Named("wireMessage"), detail, offset)
     }
 
     /// The class of the error.
@@ -132,7 +187,8 @@ impl ValidationError {
             | Detail::ExpectedObject
             | Detail::ExpectedArray
             | Detail::ExpectedUnsigned
-            | Detail::ExpectedOneOf(_) => ErrorKind::Schema,
+            | Detail::ExpectedOneOf(_)
+            | Detail::Other(_) => ErrorKind::Schema,
         }
     }
 
@@ -144,6 +200,7 @@ impl ValidationError {
 
     /// Where in the message: a field (`event`, `payload.presence.0`, `users.0.id`), the message itself
     /// (`clientMessage`), or `wireMessage` when the bytes are no JSON document within the limits.
+    /// Empty only if [`new`](Self::new) was told so.
     #[must_use]
     pub fn path(&self) -> impl fmt::Display + use<> {
         self.field
@@ -158,7 +215,8 @@ impl ValidationError {
     /// Where in the frame, in bytes from its start; at most the length of the frame.
     ///
     /// For a missing field it is the start of the object that lacks it, for a field of the wrong
-    /// type the start of its value, for malformed JSON the first byte that cannot be right.
+    /// type the start of its value, for malformed JSON the first byte that cannot be right. It is 0
+    /// for the error of a server's own check.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
@@ -178,6 +236,7 @@ impl fmt::Display for Message {
             }
             Detail::TooLarge { limit } => write!(f, "Message exceeds {limit} bytes"),
             Detail::Missing => f.write_str("Missing required field"),
+            Detail::Other(message) => f.write_str(message),
             Detail::ExpectedString => f.write_str("Expected string"),
             Detail::ExpectedObject => f.write_str("Expected object"),
             Detail::ExpectedArray => f.write_str("Expected array"),
@@ -197,8 +256,38 @@ impl fmt::Display for Message {
 
 impl fmt::Display for ValidationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path(), self.message())
+        match self.field {
+            Field::Named("") => write!(f, "{}", self.message()),
+            field => write!(f, "{field}: {}", self.message()),
+        }
     }
 }
 
 impl std::error::Error for ValidationError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_ones_own_is_told_as_the_parsers_are() {
+        const ERROR: ValidationError = ValidationError::new("payload.text", "Too long");
+        let copy = ERROR;
+        assert_eq!((copy, copy.to_string()), (ERROR, "payload.text: Too long".to_owned()));
+        assert_eq!(ERROR.path().to_string(), "payload.text");
+        assert_eq!(ERROR.message().to_string(), "Too long");
+        assert_eq!((ERROR.kind(), ERROR.offset()), (ErrorKind::Schema, 0));
+        assert!(!ERROR.is_too_large());
+        assert_ne!(ERROR, ValidationError::new("payload.text", "Too short"));
+        let item = ValidationError::of_item("payload.tags", 17, "Too long");
+        assert_eq!(item.to_string(), "payload.tags.17: Too long");
+        assert_eq!(item.path().to_string(), "payload.tags.17");
+    }
+
+    #[test]
+    fn without_a_path_there_is_the_message_alone() {
+        let error = ValidationError::new("", "Not now");
+        assert_eq!((error.to_string(), error.path().to_string()), ("Not now".into(), "".into()));
+        assert_eq!(ValidationError::new("event", "").to_string(), "event: ");
+    }
+}

@@ -8,8 +8,9 @@ use super::shared::{Builder, Shared};
 use crate::encode::{
     Envelope, Output, presence_len, presence_list_len, put_payload, put_presence, put_presence_list,
 };
-use crate::error::ValidationError;
-use crate::payload::Payload;
+use crate::error::{PondError, ValidationError};
+use crate::message::{ChannelEvent, Client, Presence, Server};
+use crate::payload::{OwnedPayload, Payload};
 use crate::protocol::{ClientAction, PresenceEvent, ServerAction};
 
 /// The channel of frames that are about the connection itself.
@@ -157,10 +158,11 @@ impl Frame {
         Self::reply(channel_name, "ACKNOWLEDGE", request_id, Payload::EMPTY)
     }
 
-    /// A join is declined: `SYSTEM` / `UNAUTHORIZED` with an HTTP-like code. For an unknown
-    /// channel too (404): it is the only form that every client understands.
+    /// A join is declined: `SYSTEM` / `UNAUTHORIZED` with an HTTP-like code, such as those of
+    /// [`status`](crate::status). For an unknown channel too (404): it is the only form that every
+    /// client understands.
     #[must_use]
-    pub fn unauthorized(channel_name: &str, request_id: &str, code: u16, message: &str) -> Self {
+    pub fn unauthorized(channel_name: &str, request_id: &str, code: i64, message: &str) -> Self {
         let payload = Refusal { code, message };
         Self::infallible(ServerAction::System, channel_name, "UNAUTHORIZED", request_id, &payload)
     }
@@ -206,16 +208,57 @@ impl Frame {
     /// As [`invalid_message_as`](Self::invalid_message_as) for a refusal that is not the codec's:
     /// an empty channel name, a channel not joined.
     #[must_use]
-    pub fn refuse(request_id: &str, status: u16, message: &str) -> Self {
+    pub fn refuse(request_id: &str, status: i64, message: &str) -> Self {
         #[derive(Serialize)]
         struct Invalid<'a> {
             error: &'a str,
             code: &'static str,
             message: &'a str,
-            status: u16,
+            status: i64,
         }
         let payload = Invalid { error: message, code: "INVALID_MESSAGE", message, status };
         Self::infallible(ServerAction::Error, GATEWAY, "INVALID_MESSAGE", request_id, &payload)
+    }
+
+    /// A request failed: `SYSTEM` / `INTERNAL_ERROR` with the code, the message, whether trying
+    /// again may help, and the details (`null` without any), in the error's channel or `GATEWAY`
+    /// when it is about none; the form of the Python server, and but for `details` of the Go one.
+    /// `request_id` is that of the request.
+    ///
+    /// The error's causes are not told: they may name what is no client's business. (The Python
+    /// server sends the text of the cause in place of the message.)
+    ///
+    /// Clients do not take it for the answer to a join: decline with
+    /// [`unauthorized`](Self::unauthorized), whatever the code.
+    ///
+    /// ```
+    /// use pondwire::{Frame, PondError};
+    ///
+    /// let error = PondError::too_many_requests("/chat/42", "slow down").with_details(250);
+    /// assert_eq!(
+    ///     Frame::error(&error, "r-1").as_str(),
+    ///     r#"{"action":"SYSTEM","event":"INTERNAL_ERROR","channelName":"/chat/42","requestId":"r-1","payload":{"code":429,"message":"slow down","temporary":true,"details":250}}"#,
+    /// );
+    /// let declined = Frame::unauthorized(error.channel_name(), "r-1", error.code(), error.message());
+    /// assert!(declined.as_str().ends_with(r#""payload":{"code":429,"message":"slow down"}}"#));
+    /// ```
+    #[must_use]
+    pub fn error(error: &PondError, request_id: &str) -> Self {
+        #[derive(Serialize)]
+        struct Failure<'a> {
+            code: i64,
+            message: &'a str,
+            temporary: bool,
+            details: Option<&'a serde_json::Value>,
+        }
+        let payload = Failure {
+            code: error.code(),
+            message: error.message(),
+            temporary: error.is_temporary(),
+            details: error.details(),
+        };
+        let channel = if error.channel_name().is_empty() { GATEWAY } else { error.channel_name() };
+        Self::infallible(ServerAction::System, channel, "INTERNAL_ERROR", request_id, &payload)
     }
 
     fn splice(
@@ -229,7 +272,7 @@ impl Frame {
         Self::build(&envelope, payload.as_str().len(), |output| put_payload(output, payload))
     }
 
-    /// For payloads of strings and numbers, which always serialize.
+    /// For payloads of strings, numbers and JSON values, which always serialize.
     fn infallible<T: Serialize>(
         action: ServerAction,
         channel_name: &str,
@@ -238,7 +281,7 @@ impl Frame {
         payload: &T,
     ) -> Self {
         Self::serialize(action, channel_name, event, request_id, payload)
-            .expect("a struct of strings and numbers is a JSON object")
+            .expect("a struct of strings, numbers and JSON is a JSON object")
     }
 
     /// Measures, allocates, writes.
@@ -253,9 +296,43 @@ impl Frame {
     }
 }
 
+impl From<&Client> for Frame {
+    /// As [`Frame::client`].
+    fn from(message: &Client) -> Self {
+        let Client { action, event, channel_name, request_id, payload } = message;
+        Self::client(*action, channel_name, event, request_id, payload.view())
+    }
+}
+
+impl From<&Server> for Frame {
+    /// As [`Frame::new`].
+    fn from(message: &Server) -> Self {
+        let Server { action, event, channel_name, request_id, payload } = message;
+        Self::new(*action, channel_name, event, request_id, payload.view())
+    }
+}
+
+impl From<&Presence> for Frame {
+    /// As [`Frame::presence`].
+    fn from(message: &Presence) -> Self {
+        let Presence { event, channel_name, request_id, payload } = message;
+        let presence = payload.presence.iter().map(OwnedPayload::view);
+        Self::presence(channel_name, *event, request_id, presence, payload.changed.view())
+    }
+}
+
+impl From<&ChannelEvent> for Frame {
+    fn from(event: &ChannelEvent) -> Self {
+        match event {
+            ChannelEvent::Server(message) => message.into(),
+            ChannelEvent::Presence(message) => message.into(),
+        }
+    }
+}
+
 /// Why something was refused, for a client to read.
 #[derive(Serialize)]
 struct Refusal<'a> {
-    code: u16,
+    code: i64,
     message: &'a str,
 }

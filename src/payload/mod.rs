@@ -2,6 +2,7 @@
 
 mod decode;
 mod iter;
+mod owned;
 mod value;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::limits::Limits;
 use crate::scan::{self, RECURSION_LIMIT, Span};
 
 pub use iter::{Elements, Members};
+pub use owned::OwnedPayload;
 pub use value::Value;
 
 /// The payload of a message: one validated JSON object, still text.
@@ -67,7 +69,7 @@ impl<'a> Payload<'a> {
         if json.as_bytes()[root.start] == b'{' {
             Ok(Self::from_span(json, root))
         } else {
-            Err(ValidationError::new(Field::Named("payload"), Detail::ExpectedObject, root.start))
+            Err(ValidationError::at(Field::Named("payload"), Detail::ExpectedObject, root.start))
         }
     }
 

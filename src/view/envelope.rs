@@ -77,12 +77,12 @@ impl<'a> Document<'a> {
         if self.json_type(self.root) == JsonType::Object {
             return Ok(());
         }
-        Err(ValidationError::new(Field::Named(name), Detail::ExpectedObject, self.root.start))
+        Err(ValidationError::at(Field::Named(name), Detail::ExpectedObject, self.root.start))
     }
 
     fn require(&self, key: Key) -> Result<Span, ValidationError> {
         self.value(key).ok_or_else(|| {
-            ValidationError::new(Field::Named(key.name()), Detail::Missing, self.root.start)
+            ValidationError::at(Field::Named(key.name()), Detail::Missing, self.root.start)
         })
     }
 
@@ -91,7 +91,7 @@ impl<'a> Document<'a> {
     fn string(&self, key: Key) -> Result<Text, ValidationError> {
         let value = self.require(key)?;
         let field = Field::Named(key.name());
-        let error = |detail| Err(ValidationError::new(field, detail, value.start));
+        let error = |detail| Err(ValidationError::at(field, detail, value.start));
         if self.json_type(value) != JsonType::String {
             return error(Detail::ExpectedString);
         }
@@ -134,7 +134,7 @@ impl<'a> Document<'a> {
             return Ok(value);
         }
         let field = Field::Named(Key::Payload.name());
-        Err(ValidationError::new(field, Detail::ExpectedObject, value.start))
+        Err(ValidationError::at(field, Detail::ExpectedObject, value.start))
     }
 
     /// `action` must be a word that `read` knows; `names` are those.
@@ -171,7 +171,7 @@ impl<'a> Document<'a> {
         };
         word.ok_or_else(|| {
             let detail = Detail::ExpectedOneOf(names);
-            ValidationError::new(Field::Named(key.name()), detail, value.start)
+            ValidationError::at(Field::Named(key.name()), detail, value.start)
         })
     }
 

@@ -17,7 +17,8 @@ use crate::scan::{Span, Text, text};
 ///
 /// It shares the memory of the [`Bytes`] it was parsed from, which may be a much larger read
 /// buffer; [`detach`](Self::detach) lets that go. Made by `parse_owned` of the views; `A` is the
-/// action, [`ClientAction`] or [`ServerAction`](crate::ServerAction).
+/// action, [`ClientAction`] or [`ServerAction`](crate::ServerAction). Nothing in it can be changed:
+/// for that there is [`message`](crate::message).
 ///
 /// ```
 /// use bytes::Bytes;

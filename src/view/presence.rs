@@ -157,11 +157,11 @@ fn payload_shape(frame: &str, span: Span) -> Result<(Range<usize>, Range<usize>)
     }
     let require = |path, found: Option<Range<usize>>, wanted, detail| {
         let field = Field::Named(path);
-        let missing = || ValidationError::new(field, Detail::Missing, span.start);
+        let missing = || ValidationError::at(field, Detail::Missing, span.start);
         let found = found.ok_or_else(missing)?;
         match JsonType::of(json[found.start]) == wanted {
             true => Ok(found),
-            false => Err(ValidationError::new(field, detail, span.start + found.start)),
+            false => Err(ValidationError::at(field, detail, span.start + found.start)),
         }
     };
     let presence = require("payload.presence", presence, JsonType::Array, Detail::ExpectedArray)?;
@@ -170,9 +170,9 @@ fn payload_shape(frame: &str, span: Span) -> Result<(Range<usize>, Range<usize>)
     for (index, (_, start, _)) in Items::new(unsure).enumerate() {
         let start = presence.start + start;
         if json[start] != b'{' {
-            let field = Field::PresenceItem(index);
+            let field = Field::Item("payload.presence", index);
             let offset = span.start + start;
-            return Err(ValidationError::new(field, Detail::ExpectedObject, offset));
+            return Err(ValidationError::at(field, Detail::ExpectedObject, offset));
         }
     }
     let changed = require("payload.changed", changed, JsonType::Object, Detail::ExpectedObject)?;
