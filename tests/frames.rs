@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
+use pondwire::protocol::PresencePayload;
 use pondwire::{
-    ChannelEvent, ClientAction, ClientMessage, Frame, Limits, Payload, PondError, PresenceEvent,
-    ServerAction, Tier, ValidationError,
+    ChannelEvent, ClientAction, ClientMessage, Frame, Limits, OwnedPayload, Payload, PondError,
+    PresenceEvent, ServerAction, Tier, ValidationError, message,
 };
 use support::{Random, cases, nearly_equal, workload_frames};
 
@@ -186,6 +189,54 @@ fn whatever_is_sent_reads_back_the_same() {
         assert!(nearly_equal(&back.payload().decode().unwrap(), &typed), "{typed}");
         // A view serializes to the very bytes of a frame.
         assert_eq!(serde_json::to_string(&back).unwrap(), again.as_str());
+    }
+}
+
+#[test]
+fn messages_that_were_built_read_back_the_same() {
+    let mut random = Random::from_env("built_messages");
+    for _ in 0..cases(3000) {
+        let mut text = || text(&mut random);
+        let object = |text: String| OwnedPayload::encode(&BTreeMap::from([(text, 1)])).unwrap();
+        let mut client = message::Client {
+            action: ClientAction::Broadcast,
+            event: text(),
+            channel_name: text(),
+            request_id: text(),
+            payload: object(text()),
+        };
+        client.channel_name.push('7');
+        let frame = Frame::from(&client);
+        assert_eq!(message::Client::from(&ClientMessage::parse(frame.json()).unwrap()), client);
+        let kept = ClientMessage::parse_owned(frame.json_bytes(), Limits::default()).unwrap();
+        assert_eq!(message::Client::from(&kept), client);
+        let server = message::Server {
+            action: ServerAction::System,
+            event: text(),
+            channel_name: text(),
+            request_id: text(),
+            payload: OwnedPayload::default(),
+        };
+        let presence = message::Presence {
+            event: PresenceEvent::Update,
+            channel_name: text(),
+            request_id: text(),
+            payload: PresencePayload {
+                presence: vec![object(text()), OwnedPayload::default()],
+                changed: object(text()),
+            },
+        };
+        for event in [server.into(), presence.into()] {
+            let event: message::ChannelEvent = event;
+            let frame = Frame::from(&event);
+            let back = ChannelEvent::parse(frame.json()).unwrap();
+            assert_eq!(message::ChannelEvent::from(&back), event);
+            assert_eq!(serde_json::to_string(&event).unwrap(), frame.as_str());
+            assert_eq!(
+                serde_json::from_str::<message::ChannelEvent>(frame.as_str()).unwrap(),
+                event
+            );
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::thread;
 
-use pondwire::{ChannelEvent, ClientMessage, Limits, Payload, PresenceMessage, ValidationError};
+use pondwire::protocol::Pattern;
+use pondwire::{
+    ChannelEvent, ClientMessage, Limits, Payload, PresenceMessage, ValidationError, message,
+};
 
 const STACK: usize = 64 * 1024;
 
@@ -51,6 +54,25 @@ fn nesting_is_refused_at_the_limit_and_costs_no_stack_above_it() {
         assert!(message.payload().decode_owned::<serde_json::Value>().is_err());
         assert!(serde_json::to_string(&message).is_ok());
         assert!(format!("{message:?}").len() < 1000);
+    });
+}
+
+#[test]
+fn owned_messages_and_patterns_cost_no_stack() {
+    let deep = with_payload(&format!("{}1{}", r#"{"a":"#.repeat(1_000_000), "}".repeat(1_000_000)));
+    let open = r#"{"payload":"#.repeat(1_000_000);
+    let (slashes, encoded) = ("/a".repeat(1 << 20), "/%2F".repeat(1 << 20));
+    on_small_stack(|| {
+        let error = serde_json::from_str::<message::Client>(&deep).unwrap_err();
+        assert!(error.to_string().starts_with("wireMessage: Message exceeds 1048576 bytes"));
+        assert!(serde_json::from_str::<message::ChannelEvent>(&open).is_err());
+        let pattern = Pattern::new(&slashes).unwrap();
+        assert!(pattern.matches(&slashes).is_some() && pattern.matches(&encoded).is_none());
+        let pattern = Pattern::new("/:a/*/:b").unwrap();
+        let found = pattern.matches(&encoded).unwrap();
+        assert_eq!((found.param("a"), found.param("b")), (Some("/"), Some("/")));
+        let wildcard = found.wildcard().unwrap();
+        assert!(wildcard.len() == 2 * (1 << 20) - 5 && wildcard.bytes().all(|byte| byte == b'/'));
     });
 }
 

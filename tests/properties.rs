@@ -5,7 +5,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use pondwire::{
-    ChannelEvent, ClientMessage, ErrorKind, PresenceMessage, ServerMessage, ValidationError,
+    ChannelEvent, ClientMessage, ErrorKind, Frame, PresenceMessage, ServerMessage, ValidationError,
+    message,
 };
 use serde_json::value::RawValue;
 use support::{Random, cases, mutate, vector_inputs, workload_frames};
@@ -82,6 +83,55 @@ fn parses_or_says_where(frame: &[u8]) {
             assert!(error.offset() <= frame.len(), "{error}");
         }
     }
+}
+
+/// The owned message deserializes exactly when the view is parsed, and is the view's.
+macro_rules! owned_agrees {
+    ($owned:ty, $view:ty, $frame:expr) => {
+        match (serde_json::from_slice::<$owned>($frame), <$view>::parse($frame)) {
+            (Ok(owned), Ok(view)) => {
+                assert_eq!(owned, <$owned>::from(&view));
+                let sent = Frame::from(&owned);
+                let back: $owned = serde_json::from_str(sent.as_str()).unwrap();
+                assert_eq!(Frame::from(&back), sent);
+                true
+            }
+            (Err(refused), Err(error)) => {
+                if matches!(error.kind(), ErrorKind::Schema | ErrorKind::Unicode) {
+                    assert!(refused.to_string().starts_with(&error.to_string()), "{refused}");
+                }
+                false
+            }
+            (owned, view) => panic!("{owned:?}, {view:?}: {}", String::from_utf8_lossy($frame)),
+        }
+    };
+}
+
+#[test]
+fn mutated_frames_deserialize_exactly_when_they_parse() {
+    let mut frames = workload_frames(1000);
+    frames.extend(vector_inputs().into_iter().filter(|frame| frame.len() < 1000));
+    // As many of them as of all others: they are rare, and have rules of their own.
+    let presence: Vec<_> =
+        frames.iter().filter(|frame| PresenceMessage::parse(frame).is_ok()).cloned().collect();
+    let mut random = Random::from_env("mutated_owned");
+    let (mut valid, cases) = ([0; 4], cases(40_000));
+    for _ in 0..cases {
+        let frames = [&frames, &presence][random.below(2)];
+        let frame = &frames[random.below(frames.len())];
+        let frame = mutate(&mut random, frame);
+        let accepted = [
+            owned_agrees!(message::Client, ClientMessage<'_>, &frame),
+            owned_agrees!(message::Server, ServerMessage<'_>, &frame),
+            owned_agrees!(message::Presence, PresenceMessage<'_>, &frame),
+            owned_agrees!(message::ChannelEvent, ChannelEvent<'_>, &frame),
+        ];
+        for (valid, accepted) in valid.iter_mut().zip(accepted) {
+            *valid += usize::from(accepted);
+        }
+    }
+    println!("mutated_owned: {cases} cases, {valid:?} still messages");
+    assert!(valid.iter().all(|valid| *valid > cases / 50), "mutations of both kinds occur");
 }
 
 #[test]

@@ -339,6 +339,90 @@ fn what_is_built_matches_with_the_same_values() {
     assert!(built > 15_000 && refused > 100 && wildcards > 5_000, "{built} {refused} {wildcards}");
 }
 
+/// What a segment stands for, byte by byte.
+fn plainly_decoded(segment: &str) -> String {
+    let bytes = segment.as_bytes();
+    let (mut decoded, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        let digits = segment.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        let digits = digits.filter(|digits| !digits.starts_with('+'));
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => (decoded.push(byte), at += 3),
+            None => (decoded.push(bytes[at]), at += 1),
+        };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// The values of the parameters, and of the wildcard as `*`, found by trying every length of it.
+fn plainly_matched(pattern: &[&str], path: &[&str]) -> Option<Vec<(String, String)>> {
+    let Some((&first, behind)) = pattern.split_first() else {
+        return path.is_empty().then(Vec::new);
+    };
+    if first == "*" {
+        return (0..=path.len()).find_map(|taken| {
+            let mut found = plainly_matched(behind, &path[taken..])?;
+            found.push(("*".into(), path[..taken].join("/")));
+            Some(found)
+        });
+    }
+    let text = plainly_decoded(path.first()?);
+    let mut found = plainly_matched(behind, &path[1..])?;
+    match first.split_once(':') {
+        None => (text == plainly_decoded(first)).then_some(found),
+        Some((prefix, name)) => {
+            let value = text.strip_prefix(&plainly_decoded(prefix))?;
+            (!value.is_empty()).then(|| found.push((name.into(), value.into())))?;
+            Some(found)
+        }
+    }
+}
+
+#[test]
+fn matching_agrees_with_trying_everything() {
+    const PATTERNS: [&str; 8] = ["a", "b", "%61", "", ":x", "a:y", "%C3%A9:z", "*"];
+    const PATHS: [&str; 12] =
+        ["a", "b", "ab", "%61", "%61b", "", "é", "%c3%a9a", "%C3", "%", "%6", "+"];
+    let mut random = Random(11);
+    let segments = |text: &'static [&'static str], random: &mut Random| -> Vec<&'static str> {
+        (0..random.below(6)).map(|_| text[random.below(text.len())]).collect()
+    };
+    let (mut patterns, mut matched) = (0, 0);
+    for _ in 0..100_000 {
+        let (of_pattern, of_path) =
+            (segments(&PATTERNS, &mut random), segments(&PATHS, &mut random));
+        let Ok(pattern) = Pattern::new(&of_pattern.join("/")) else {
+            let twice =
+                |text| of_pattern.iter().filter(|segment| segment.ends_with(text)).count() > 1;
+            assert!(["*", ":x", "a:y", ":z"].into_iter().any(twice), "{of_pattern:?}");
+            continue;
+        };
+        patterns += 1;
+        let path = of_path.join("/");
+        let folded = |segments: &[&'static str]| -> Vec<&'static str> {
+            segments.iter().filter(|segment| !segment.is_empty()).copied().collect()
+        };
+        let expected = plainly_matched(&folded(&of_pattern), &folded(&of_path));
+        let found = pattern.matches(&path);
+        assert_eq!(found.is_some(), expected.is_some(), "{pattern} with {path}");
+        let (Some(found), Some(expected)) = (found, expected) else { continue };
+        matched += 1;
+        let values = found.params().count() + usize::from(found.wildcard().is_some());
+        assert_eq!(values, expected.len());
+        for (name, value) in &expected {
+            match (&**name, found.wildcard()) {
+                ("*", Some(wildcard)) => {
+                    let parts: Vec<_> =
+                        wildcard.split('/').filter(|part| !part.is_empty()).collect();
+                    assert_eq!(parts.join("/"), plainly_decoded(value), "{pattern} with {path}");
+                }
+                (name, _) => assert_eq!(found.param(name), Some(&**value), "{pattern} with {path}"),
+            }
+        }
+    }
+    assert!(patterns > 50_000 && matched > 3_000, "{patterns} {matched}");
+}
+
 #[test]
 fn a_path_of_many_megabytes_is_matched_without_recursion_or_copies() {
     let slashes = "/".repeat(8 << 20);
