@@ -5,10 +5,12 @@ use std::hint::black_box;
 use bytes::Bytes;
 use pondwire::cache::LocalFrames;
 use pondwire::distributed::{Envelope, Message};
+use pondwire::message::Client;
+use pondwire::protocol::Pattern;
 use pondwire::{
     BehaviorSubject, ChannelEvent, ClientMessage, Frame, FrameCache, FrameKey, LastValue, Limits,
     Outbox, OutboxOptions, Payload, Policy, PresenceEvent, PresenceRoster, Room, ServerAction,
-    ServerMessage, Subject, Tier,
+    ServerMessage, Subject, Tier, ValidationError,
 };
 
 #[path = "support/counting.rs"]
@@ -224,6 +226,31 @@ fn an_owned_message_clones_for_nothing_and_detaches_in_one() {
     assert_eq!(allocations(|| owned.payload().get("text")), 0);
     assert_eq!(allocations(|| owned.clone()), 0);
     assert!(allocations(|| owned.detach()) <= 2, "the bytes, and their count");
+}
+
+#[test]
+fn a_message_of_ones_own_is_four_allocations_and_a_frame_of_it_one() {
+    let view = ClientMessage::parse(FRAME).unwrap();
+    let message = Client::from(&view);
+    assert_eq!(allocations(|| Client::from(&view)), 4);
+    assert_eq!(allocations(|| Frame::from(&message)), 1);
+    // The text of the whole message besides, and what `serde_json` tracks brackets in.
+    let deserialized = allocations(|| serde_json::from_slice::<Client>(FRAME).unwrap());
+    assert!(deserialized <= 6, "{deserialized}");
+    let error = || ValidationError::of_item("payload.list", 7, "Expected string");
+    assert_eq!(allocations(error), 0);
+}
+
+#[test]
+fn a_path_allocates_for_what_is_encoded_in_it() {
+    let pattern = Pattern::new("/chat/:id/*/x-:last").unwrap();
+    let matched = |path: &str| allocations(|| pattern.matches(path).unwrap());
+    assert_eq!(matched("//chat/7/a/b/x-1/?q=%41"), 0);
+    assert_eq!(matched("/chat/%37/a/%62/x-%31"), 3);
+    assert_eq!(allocations(|| pattern.matches("/%63hat/%37/%62/x-")), 2, "refused at its end");
+    let found = pattern.matches("/chat/7/x-1?q=1&r=%41&s+=2").unwrap();
+    assert_eq!(allocations(|| found.query("q").unwrap()), 0);
+    assert_eq!(allocations(|| found.query("r").unwrap()), 1);
 }
 
 #[test]

@@ -200,7 +200,7 @@ impl ValidationError {
 
     /// Where in the message: a field (`event`, `payload.presence.0`, `users.0.id`), the message itself
     /// (`clientMessage`), or `wireMessage` when the bytes are no JSON document within the limits.
-    /// Empty only if [`new`](Self::new) was told so.
+    /// Empty only for an error that [`new`](Self::new) was given an empty path for.
     #[must_use]
     pub fn path(&self) -> impl fmt::Display + use<> {
         self.field

@@ -1,17 +1,18 @@
 //! Messages that own what they hold: to be built, changed, stored and sent.
 //!
-//! The views ([`ClientMessage`](crate::ClientMessage) and its siblings) borrow a received frame and
-//! only parsers make them; an [`OwnedMessage`](crate::OwnedMessage) keeps such a frame. The types
-//! here are plain structs. They are made
+//! The views ([`ClientMessage`] and its siblings) borrow a received frame and
+//! only parsers make them; an [`OwnedMessage`] keeps such a frame. The types
+//! here are plain structs. There are three ways to make one:
 //!
-//! - field by field,
-//! - from a view, by `From`: an allocation for each string and for the payload's text, for presence
-//!   one for each entry of the list (so 40 bytes for an entry `{}`, which takes 3 in a frame),
-//! - by `serde_json`, by the very parser of the view: the same keys, types, words and limits
-//!   ([`Limits::default`](crate::Limits)), and its error's text in that of `serde_json`.
+//! - field by field;
+//! - from a view, by `From`: one allocation for each string and for the payload's text, for presence
+//!   one for each entry of the list (some 40 bytes for an entry `{}`, which takes 3 in a frame);
+//! - with `serde_json`. The parser of the view does the work, so the same keys, types, words and
+//!   limits ([`Limits::default`](crate::Limits)) hold, and the error begins with the text of its
+//!   [`ValidationError`](crate::ValidationError). It costs a copy of the text and a second pass.
 //!
-//! and sent as [`Frame::from`](crate::Frame) a reference. They serialize as the views do, in the
-//! order of keys in which this crate writes.
+//! A [`Frame`](crate::Frame) is made `From` a reference to any of them, in one allocation. They
+//! serialize as the views do, with the keys in the order in which this crate writes them.
 //!
 //! ```
 //! use pondwire::message::Client;
@@ -36,8 +37,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Deserializing goes through the JSON text of the message and so works with `serde_json` alone
-//! (text, readers, [`serde_json::Value`]), and not within `#[serde(flatten)]` or an untagged enum.
+//! Limitations: deserializing needs the JSON text of the message, so it works with `serde_json`
+//! alone (text, readers, [`serde_json::Value`]), and not within `#[serde(flatten)]` or an untagged
+//! enum. A message that was parsed with other [`Limits`](crate::Limits) may be larger or deeper than
+//! what deserializes.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -47,7 +50,7 @@ use crate::payload::OwnedPayload;
 use crate::protocol::{ClientAction, PresenceEvent, PresencePayload, ServerAction};
 use crate::view::{self, ClientMessage, OwnedMessage, PresenceMessage, ServerMessage};
 
-/// What a client sends; see [`ClientMessage`].
+/// A client's message; [`ClientMessage`] is its view.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
@@ -63,7 +66,7 @@ pub struct Client {
     pub payload: OwnedPayload,
 }
 
-/// What a server sends, presence aside; see [`ServerMessage`].
+/// A server's message, presence aside; [`ServerMessage`] is its view.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Server {
@@ -80,7 +83,7 @@ pub struct Server {
     pub payload: OwnedPayload,
 }
 
-/// A change of a channel's presence; see [`PresenceMessage`]. Its action is
+/// A change of a channel's presence; [`PresenceMessage`] is its view. Its action is
 /// [`ServerAction::Presence`].
 ///
 /// ```
@@ -114,8 +117,8 @@ pub struct Presence {
     pub payload: PresencePayload<OwnedPayload>,
 }
 
-/// Any frame that a server sends, told apart by its action; see
-/// [`ChannelEvent`](crate::ChannelEvent).
+/// Any message of a server, told apart by its action;
+/// [`ChannelEvent`](crate::ChannelEvent) is its view.
 ///
 /// ```
 /// use pondwire::message::ChannelEvent;

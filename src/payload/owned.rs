@@ -17,8 +17,8 @@ use crate::limits::Limits;
 /// surrogates survive, which a tree of values would lose. To change something inside, decode it,
 /// change that, and [`encode`](Self::encode) it.
 ///
-/// It deserializes from `serde_json` alone (text, readers, [`serde_json::Value`]) and not within
-/// `#[serde(flatten)]` or an untagged enum: other formats have no JSON text.
+/// Limitations: it deserializes with `serde_json` alone (text, readers, [`serde_json::Value`]), and
+/// not within `#[serde(flatten)]` or an untagged enum, where there is no JSON text.
 ///
 /// ```
 /// use pondwire::OwnedPayload;

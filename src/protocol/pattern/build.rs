@@ -5,16 +5,15 @@ use std::fmt;
 use super::percent::{encode, kept_in_segments, kept_in_values};
 use super::{Pattern, Segment};
 
-/// Why a [`Pattern`] and values make no path; each names the parameter, `*` for the wildcard.
+/// The reason that [`Pattern::build`] has no path; each names the parameter, `*` for the wildcard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// There is no value of that name.
+    /// No value has this name.
     Missing(String),
     /// The value is empty, or a segment of the wildcard's is: the path would not match.
     Empty(String),
-    /// The value makes a segment `.` or `..`, which URL parsers take for the same and the parent
-    /// folder, however it is encoded.
+    /// The value makes a segment `.` or `..`, which URL parsers resolve, however it is encoded.
     DotSegment(String),
 }
 

@@ -26,8 +26,8 @@ pub use topic::match_topic;
 /// | `*`, once | any number of segments, none included | `/files/*`, `/files/*/raw` |
 ///
 /// **Slashes are folded**: segments are never empty, so `/chat/7`, `chat/7`, `/chat/7/` and
-/// `//chat//7` are the same path, and the same pattern. `/files/*` matches `/files`. A name
-/// consists of ASCII letters, digits and `_`.
+/// `//chat//7` match alike, as paths and as patterns. `/files/*` matches `/files`. The name of a
+/// parameter consists of ASCII letters, digits and `_`.
 ///
 /// **Segments are percent-decoded** after the path was split: `/ch%61t/a%2Fb` matches `/chat/:id`
 /// with the value `a/b`. As in the WHATWG URL standard, a `%` that two hexadecimal digits do not
@@ -35,6 +35,10 @@ pub use topic::match_topic;
 /// may therefore hold any character, slashes, `..` and NUL included: check it before it names a
 /// file. The text of a pattern is decoded too (malformed escapes are an error there), which is how
 /// to write a colon (`%3A`), an asterisk (`%2A`) or a question mark (`%3F`) that stands for itself.
+///
+/// Channels are known by their names as they were sent. Two names that differ in their slashes or
+/// escapes alone match alike and are two channels, unless a server goes by the path that
+/// [`build`](Self::build) makes of the values, one for all of them.
 ///
 /// **The query** is what follows the first `?` of a path. It takes no part in matching; names and
 /// values are decoded when they are asked for, with `+` for a space.
@@ -247,7 +251,7 @@ impl std::str::FromStr for Pattern {
     }
 }
 
-/// What a [`Pattern`] found in a path: parameters, wildcard and query, percent-decoded.
+/// The result of a match: parameters, wildcard and query, percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathMatch<'a> {
     path: &'a str,

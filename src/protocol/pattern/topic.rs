@@ -1,9 +1,10 @@
 //! Patterns of pub/sub topics.
 
-/// Whether a topic is meant by a subscription of the other PondSocket packages: the very same
-/// text, or a pattern that ends in `.*` whose text before that the topic starts with.
+/// Matches a pub/sub topic as the other PondSocket packages do: the topic equals the pattern, or
+/// starts with what precedes a final `.*` of the pattern.
 ///
-/// `*` means nothing elsewhere. Compares each byte once.
+/// `*` stands for itself elsewhere. Compares each byte at most twice. This crate's own buses
+/// subscribe to topics by their exact names.
 ///
 /// ```
 /// use pondwire::protocol::match_topic;
