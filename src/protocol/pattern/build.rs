@@ -37,7 +37,7 @@ impl Pattern {
     /// segments between slashes, or empty. The first value of a name counts, others that the
     /// pattern does not have are ignored. Values are encoded as by JavaScript's
     /// `encodeURIComponent`. The path begins with a slash if the pattern does, and has one slash
-    /// between segments and none at the end.
+    /// between segments and none at the end. Each name is looked for from the start of `params`.
     ///
     /// ```
     /// use pondwire::protocol::{BuildError, Pattern};

@@ -69,7 +69,8 @@ fn slashes_are_folded_in_patterns_and_paths() {
 #[test]
 fn a_wildcard_takes_the_segments_that_are_left() {
     // (pattern, path, what the wildcard matched and the parameters when it matches)
-    let cases: &[(&str, &str, Option<(&str, Params)>)] = &[
+    type Case = (&'static str, &'static str, Option<(&'static str, Params)>);
+    let cases: &[Case] = &[
         ("*", "", Some(("", &[]))),
         ("*", "a/b", Some(("a/b", &[]))),
         ("*", "/", Some(("", &[]))),
