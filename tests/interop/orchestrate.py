@@ -1,6 +1,6 @@
-"""Runs the scenarios, then the differential run, and closes with `N passed, N failed`.
+"""Runs the scenarios, the page of patterns and the differential run, and closes with `N passed, N failed`.
 
-Called by run.sh, which installs the clients and builds the two examples.
+Called by run.sh, which installs the clients and builds what they talk to.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE / "differential"))
 
 import browser  # noqa: E402
 import compare  # noqa: E402
+import patterns  # noqa: E402
 import scenarios  # noqa: E402
 from peers import Driver  # noqa: E402
 from report import Report  # noqa: E402
@@ -53,11 +54,26 @@ async def run_scenarios(report: Report, binary: Path) -> None:
         report.fail("scenarios", repr(error))
 
 
+async def run_patterns(report: Report, binary: Path) -> None:
+    server = Server(binary, WORK / "server.pid", WORK / "patterns.log")
+
+    def driver(name: str, *argv: str) -> Driver:
+        return Driver(name, list(argv), WORK / f"patterns-{name}.log")
+
+    npm, second = (driver(name, "node", str(HERE / "clients/npm.mjs")) for name in ("npm", "npm-2"))
+    pypi = driver("pypi", sys.executable, str(HERE / "clients/pypi.py"))
+    try:
+        await asyncio.wait_for(patterns.run(report, server, npm, second, pypi), 300)
+    except Exception as error:
+        report.fail("patterns", repr(error))
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--server", type=Path, required=True, help="the example `server`")
     arguments.add_argument("--inspect", type=Path, required=True, help="the example `inspect`")
-    arguments.add_argument("--only", choices=["scenarios", "browser", "differential"])
+    arguments.add_argument("--patterns", type=Path, required=True, help="the server of patterns/")
+    arguments.add_argument("--only", choices=["scenarios", "patterns", "browser", "differential"])
     arguments.add_argument("--chromium", type=Path, default=Path("/usr/bin/chromium"))
     compare.add_arguments(arguments)
     options = arguments.parse_args()
@@ -68,6 +84,9 @@ def main() -> int:
     if options.only in (None, "scenarios"):
         print("== scenarios", flush=True)
         asyncio.run(run_scenarios(report, options.server))
+    if options.only in (None, "patterns"):
+        print("== patterns", flush=True)
+        asyncio.run(run_patterns(report, options.patterns))
     if options.only in (None, "browser"):
         print("== browser", flush=True)
         asyncio.run(run_browser(report, options.server, options.chromium))

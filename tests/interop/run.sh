@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs the pinned clients, builds the examples, runs everything against them.
 #
-#   tests/interop/run.sh [--only scenarios|browser|differential] [--seed N] [--count N]
+#   tests/interop/run.sh [--only scenarios|patterns|browser|differential] [--seed N] [--count N]
 #
 # PONDWIRE_SERVER, PONDWIRE_INSPECT: prebuilt examples to use instead of building them.
+# PONDWIRE_PATTERNS: a prebuilt patterns/, likewise.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -55,4 +56,12 @@ if [[ -z $server || -z $inspect ]]; then
     inspect=${inspect:-$examples/inspect}
 fi
 
-"$work/venv/bin/python" "$here/orchestrate.py" --server "$server" --inspect "$inspect" "$@"
+patterns=${PONDWIRE_PATTERNS:-}
+if [[ -z $patterns ]]; then
+    # Its build cuts the programs out of the page.
+    (cd "$here/patterns" && cargo build --locked --target-dir "$work/patterns")
+    patterns=$work/patterns/debug/pondwire-patterns
+fi
+
+"$work/venv/bin/python" "$here/orchestrate.py" --server "$server" --inspect "$inspect" \
+    --patterns "$patterns" "$@"

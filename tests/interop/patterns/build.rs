@@ -1,0 +1,48 @@
+//! Cuts the programs out of the page, each into a file of its own: what a reader would copy, without
+//! the lines that rustdoc does not show.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// The sections whose program is served, in their order.
+const SERVED: [&str; 4] =
+    ["A connection", "A chat room", "Presence", "Frames that differ by recipient"];
+
+/// Those whose program no client can see; they run as tests of the documentation alone.
+const ONLY_DOCUMENTATION_TESTS: [&str; 1] = ["Something that is no connection"];
+
+fn main() {
+    let page =
+        Path::new(&env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../../src/docs/patterns.md");
+    println!("cargo::rerun-if-changed={}", page.display());
+    let programs = programs(&fs::read_to_string(page).unwrap());
+    let sections: Vec<&str> = programs.iter().map(|(section, _)| section.as_str()).collect();
+    // So that none can be added that nothing runs.
+    assert_eq!(sections, [&SERVED[..], &ONLY_DOCUMENTATION_TESTS].concat(), "the page's programs");
+    let folder = PathBuf::from(env::var("OUT_DIR").unwrap());
+    for (section, program) in programs {
+        let name = section.to_lowercase().replace(' ', "_");
+        fs::write(folder.join(name).with_extension("rs"), program).unwrap();
+    }
+}
+
+/// Every block of Rust on the page, by the section that it is in.
+fn programs(page: &str) -> Vec<(String, String)> {
+    let mut programs = Vec::new();
+    let mut section = "";
+    let mut program: Option<String> = None;
+    for line in page.lines() {
+        match &mut program {
+            Some(_) if line == "```" => {
+                programs.push((section.to_owned(), program.take().unwrap()))
+            }
+            Some(_) if line == "#" || line.starts_with("# ") => {}
+            Some(program) => *program += &format!("{line}\n"),
+            None if line == "```" => program = Some(String::new()),
+            None if line.starts_with("```") => panic!("a block of another language: {line}"),
+            None => section = line.strip_prefix("# ").unwrap_or(section),
+        }
+    }
+    assert!(program.is_none(), "a block that has no end");
+    programs
+}
