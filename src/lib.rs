@@ -24,6 +24,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A whole chat room, with who may broadcast and how everything is answered, is in [`docs::patterns`].
+//!
 //! # The way data flows
 //!
 //! ```text

@@ -29,7 +29,7 @@
 //! A push is one compare-and-swap; with `Disconnect` and `DropNewest` a batch is none, and what
 //! remains is the count of each frame that is dropped after it was written. Only the push that
 //! finds the consumer asleep wakes it. Both use the same two lines of the cache as long as no more
-//! than four frames wait. `benches/compare` has the figures.
+//! than four frames wait. The figures are made by `benches/compare` in the repository.
 //!
 //! # Limitations
 //!

@@ -30,6 +30,7 @@ const BATCH_BYTES: u32 = 256 << 10;
 /// outbox.push(Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY));
 /// outbox.close();
 /// while let Some(mut batch) = reader.next_batch().await {
+///     // A server races this with `aborted`: a peer that reads nothing blocks it for ever.
 ///     socket.write_all_buf(&mut batch).await?;
 /// }
 /// // Nothing more will come.

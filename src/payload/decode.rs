@@ -8,7 +8,7 @@ use simd_json::{Buffers, Deserializer, INPUT_PADDING, Tape, fill_tape_padded};
 use crate::scan::RECURSION_LIMIT;
 
 /// From this many bytes on `simd-json` is faster, its copy of the input included: by a few percent
-/// into structs, hardly into trees (`profiles/records`). Below, it is slower by as much.
+/// into structs, hardly into trees (the repository's `profiles/records`). Below, it is slower by as much.
 const SIMD_JSON_FROM: usize = 1024;
 
 /// A thread keeps the scratch memory of payloads up to this many bytes: some 20 times as much, for
