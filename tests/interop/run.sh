@@ -59,7 +59,7 @@ fi
 patterns=${PONDWIRE_PATTERNS:-}
 if [[ -z $patterns ]]; then
     # Its build cuts the programs out of the page.
-    (cd "$here/patterns" && cargo build --locked --target-dir "$work/patterns")
+    (cd "$here/patterns" && cargo build --target-dir "$work/patterns")
     patterns=$work/patterns/debug/pondwire-patterns
 fi
 
