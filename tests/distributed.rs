@@ -27,7 +27,7 @@ enum Rule {
     TextOrNothing,
     /// An object, missing or null.
     ObjectOrNothing,
-    /// `assigns` an object, or else `key` a string.
+    /// `assigns` an object, or else `key` a string, or neither.
     AssignsOrKey,
     Users,
     Descriptor,
@@ -49,7 +49,7 @@ const HEAD: &[(&str, Rule)] = &[
 ];
 
 const BODIES: &[(&str, &[(&str, Rule)])] = &[
-    ("STATE_REQUEST", &[("fromNode", Text)]),
+    ("STATE_REQUEST", &[("fromNode", TextOrNothing)]),
     ("STATE_RESPONSE", &[("users", Rule::Users)]),
     (
         "USER_JOINED",
@@ -62,7 +62,7 @@ const BODIES: &[(&str, &[(&str, Rule)])] = &[
             ("fromUserId", TextOrNothing),
             ("event", Text),
             ("payload", ObjectOrNothing),
-            ("requestId", Text),
+            ("requestId", TextOrNothing),
             ("recipientDescriptor", Descriptor),
         ],
     ),
@@ -71,7 +71,7 @@ const BODIES: &[(&str, &[(&str, Rule)])] = &[
     ("ASSIGNS_UPDATE", &[("userId", Text), ("assigns", AssignsOrKey)]),
     ("EVICT_USER", &[("userId", Text), ("reason", TextOrNothing)]),
     ("USER_REMOVE", &[("userId", Text)]),
-    ("USER_GET_REQUEST", &[("userId", Text), ("requestId", Text), ("fromNode", Text)]),
+    ("USER_GET_REQUEST", &[("userId", Text), ("requestId", Text), ("fromNode", TextOrNothing)]),
     (
         "USER_GET_RESPONSE",
         &[
@@ -81,7 +81,7 @@ const BODIES: &[(&str, &[(&str, Rule)])] = &[
             ("presence", ObjectOrNothing),
         ],
     ),
-    ("NODE_HEARTBEAT", &[("nodeId", Text)]),
+    ("NODE_HEARTBEAT", &[("nodeId", TextOrNothing)]),
 ];
 
 /// The path of the error, if the member breaks its rule.
@@ -100,7 +100,7 @@ fn breaks(object: &Map<String, Value>, key: &str, rule: Rule) -> Option<String> 
             Some(assigns) => wrong(!assigns.is_object()),
             None => match object.get("key").filter(|key| !key.is_null()) {
                 Some(key) => (!key.is_string()).then(|| "key".to_owned()),
-                None => wrong(true),
+                None => None,
             },
         },
         Descriptor => match value {
@@ -296,8 +296,7 @@ fn envelopes() -> Vec<Map<String, Value>> {
         json!({"type": "USER_LEFT", "userId": "u1"}),
         json!({"type": "USER_MESSAGE", "fromUserId": "u1", "event": "say", "payload": {"text": "x\n"},
             "requestId": "r-1", "recipientDescriptor": ["u1", "u\\2", ""]}),
-        json!({"type": "USER_MESSAGE", "event": "say", "requestId": "r-1",
-            "recipientDescriptor": "ALL_EXCEPT_SENDER"}),
+        json!({"type": "USER_MESSAGE", "event": "say", "recipientDescriptor": "ALL_EXCEPT_SENDER"}),
         json!({"type": "PRESENCE_UPDATE", "userId": "u1", "presence": {"status": "away"},
             "presenceEvent": "UPDATE", "presenceList": [{}]}),
         json!({"type": "PRESENCE_REMOVED", "userId": "u1"}),
@@ -389,6 +388,75 @@ fn every_field_missing_and_of_every_type() {
     }
     println!("{envelopes_seen} envelopes, {refused} refused");
     assert!(envelopes_seen > 1000 && refused > 3000);
+}
+
+/// Go leaves out what is empty: of each body, what it may leave out and what it may not. What is left
+/// out is read as what it was, and written for those that want it.
+#[test]
+fn what_a_node_leaves_out_because_it_is_empty() {
+    let bodies = [
+        (json!({"type": "STATE_REQUEST", "fromNode": ""}), ""),
+        (json!({"type": "STATE_RESPONSE", "users": []}), ""),
+        (json!({"type": "USER_JOINED", "userId": "u", "presence": {}, "assigns": {}}), "userId"),
+        (json!({"type": "USER_LEFT", "userId": "u"}), "userId"),
+        (
+            json!({"type": "USER_MESSAGE", "fromUserId": "CHANNEL", "event": "say", "payload": {},
+                "requestId": "", "recipientDescriptor": "ALL_USERS"}),
+            "event recipientDescriptor",
+        ),
+        (json!({"type": "PRESENCE_UPDATE", "userId": "u", "presence": {}}), "userId"),
+        (json!({"type": "PRESENCE_REMOVED", "userId": "u"}), "userId"),
+        (json!({"type": "ASSIGNS_UPDATE", "userId": "u", "assigns": {}}), "userId"),
+        (json!({"type": "EVICT_USER", "userId": "u", "reason": ""}), "userId"),
+        (json!({"type": "USER_REMOVE", "userId": "u"}), "userId"),
+        (
+            json!({"type": "USER_GET_REQUEST", "userId": "u", "requestId": "r", "fromNode": ""}),
+            "userId requestId",
+        ),
+        (
+            json!({"type": "USER_GET_RESPONSE", "userId": "u", "requestId": "r", "assigns": {},
+                "presence": {}}),
+            "userId requestId",
+        ),
+        (json!({"type": "NODE_HEARTBEAT", "nodeId": ""}), ""),
+    ];
+    assert_eq!(bodies.len(), DistributedMessageType::ALL.len());
+    for (body, required) in bodies {
+        let body = body.as_object().unwrap();
+        let mut whole = envelopes()[0].clone();
+        whole.remove("fromNode");
+        whole.extend(body.clone());
+        let bytes = bytes_of(&whole);
+        let expected = Envelope::parse(&bytes).unwrap();
+        let mut least = whole.clone();
+        for key in body.keys().filter(|key| *key != "type") {
+            let mut without = whole.clone();
+            without.remove(key);
+            let bytes = bytes_of(&without);
+            if required.split(' ').any(|name| name == key) {
+                let error = Envelope::parse(&bytes).unwrap_err();
+                assert_eq!(error.to_string(), format!("{key}: Missing required field"));
+                continue;
+            }
+            assert_eq!(Envelope::parse(&bytes).as_ref(), Ok(&expected), "without {key}");
+            without.insert(key.clone(), Value::Null);
+            let bytes = bytes_of(&without);
+            assert_eq!(Envelope::parse(&bytes).as_ref(), Ok(&expected), "{key} is null");
+            least.remove(key);
+        }
+        let bytes = bytes_of(&least);
+        let envelope = Envelope::parse(&bytes).unwrap();
+        assert_eq!(envelope, expected);
+        let message = envelope.message().unwrap();
+        let written =
+            envelope.origin().encode(envelope.message_id(), envelope.timestamp(), message);
+        let written: Map<String, Value> = serde_json::from_slice(&written).unwrap();
+        assert_eq!(written, whole, "nothing is left out");
+        if let Message::UserMessage(message) = message {
+            let frame: Value = serde_json::from_str(message.frame("/chat/42").as_str()).unwrap();
+            assert_eq!(frame["requestId"], "", "clients want one");
+        }
+    }
 }
 
 /// The rule of each field of the envelope itself, spelled out.

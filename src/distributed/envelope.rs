@@ -56,8 +56,8 @@ impl<'a> Envelope<'a> {
     ///
     /// All eight keys of an envelope must be there and of the right type, `version` being `1` and
     /// `timestamp` an integer of 64 bits without a sign. Of a body, what any implementation leaves
-    /// out may be missing; a recipient descriptor may not, nor may it be an unknown word: what was
-    /// meant for few must not reach all. Keys may come in any order, the last of each counts.
+    /// out may be missing, as [`Message`] lists; a recipient descriptor may not, nor may it be an
+    /// unknown word. Keys may come in any order, the last of each counts.
     ///
     /// # Errors
     /// The message is larger or deeper than the limits, no UTF-8, no JSON document, or no envelope:

@@ -194,13 +194,6 @@ impl<'a, 'f> Fields<'a, 'f> {
         Ok(Some(Payload::from_span(self.text, value)))
     }
 
-    /// An object that must be there.
-    pub(super) fn required_object(&self, key: Key) -> Result<Payload<'a>, ValidationError> {
-        let value = self.require(key)?;
-        let null = || error(key, Detail::ExpectedObject, value.start);
-        self.object(key)?.ok_or_else(null)
-    }
-
     /// An object; `{}` when it is missing or `null`.
     #[inline(always)]
     pub(super) fn object_or_empty(&self, key: Key) -> Result<Payload<'a>, ValidationError> {

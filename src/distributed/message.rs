@@ -17,12 +17,30 @@ pub const CHANNEL_SENDER: &str = "CHANNEL";
 /// What a node tells the others about a channel: the body of an [`Envelope`](super::Envelope).
 ///
 /// The same type is read and written. Reading borrows, and takes every shape that any
-/// implementation sends: data that is missing or `null` is `{}`, further keys are passed over.
+/// implementation sends. Go leaves out what is empty, so of a body only that must be there without
+/// which it would say nothing, or something else:
+///
+/// | missing or `null` | is read as |
+/// |---|---|
+/// | `presence`, `assigns`, `payload` | `{}` |
+/// | `assigns` of an `ASSIGNS_UPDATE` | `{}`: none are left; but where there is a `key`, that one changed |
+/// | `users` | no users |
+/// | `fromUserId` | [`CHANNEL_SENDER`] |
+/// | `reason`, `fromNode`, `nodeId`, and `requestId` of a `USER_MESSAGE` | the empty string |
+/// | `value` beside a `key` | `null` |
+/// | `userId`, a listed user's `id` | an error: it is about nobody |
+/// | `event` | an error: no implementation sends an event without a name, and Python reads none |
+/// | `recipientDescriptor` | an error: what was meant for few must not reach all |
+/// | `requestId` of a question for a user, or of its answer | an error: nobody waits for that |
+///
+/// Of another type than its own each is an error. Further keys are passed over. All of them are
+/// written, empty or not: JavaScript and Python leave nothing out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// Asks the others for the users they have in the channel.
     StateRequest {
-        /// Who asks. In JavaScript another id than the envelope's, never to be compared with it.
+        /// Who asks; may be empty. In JavaScript another id than the envelope's, never to be compared
+        /// with it.
         from_node: Cow<'a, str>,
     },
     /// The users that the sending node has in the channel (JavaScript: that it knows of).
@@ -99,7 +117,7 @@ pub enum Message<'a> {
     },
     /// The sending node is alive.
     NodeHeartbeat {
-        /// The node.
+        /// The node; may be empty, as the envelope names it too.
         node_id: Cow<'a, str>,
     },
 }
@@ -113,7 +131,7 @@ pub struct UserMessage<'a> {
     pub event: Cow<'a, str>,
     /// The event's payload.
     pub payload: Payload<'a>,
-    /// The id of the broadcast, the same on all nodes; may be empty.
+    /// The id of the broadcast, the same on all nodes; may be empty, and so is the frame's then.
     pub request_id: Cow<'a, str>,
     /// For whom it is.
     pub recipients: Recipients<'a>,
@@ -144,14 +162,15 @@ pub enum AssignsChange<'a> {
 }
 
 impl<'a> AssignsChange<'a> {
-    /// `assigns`, or else `key` and `value`; a key that is `null` counts as missing.
+    /// `assigns`, or else `key` and `value`, or else nothing is left; a key that is `null` counts as
+    /// missing.
     fn from_fields(fields: &Fields<'a, '_>) -> Result<Self, ValidationError> {
         if let Some(assigns) = fields.object(Key::Assigns)? {
             return Ok(Self::All(assigns));
         }
         match fields.is_some(Key::Name) {
             true => Ok(Self::One { key: fields.string(Key::Name)?, value: fields.any(Key::Value) }),
-            false => fields.required_object(Key::Assigns).map(Self::All),
+            false => Ok(Self::All(Payload::EMPTY)),
         }
     }
 }
@@ -191,10 +210,12 @@ impl<'a> Message<'a> {
                 from_user_id: fields.string_or(Key::FromUserId, CHANNEL_SENDER)?,
                 event: fields.string(Key::Event)?,
                 payload: fields.object_or_empty(Key::Payload)?,
-                request_id: fields.string(Key::RequestId)?,
+                request_id: fields.string_or(Key::RequestId, "")?,
                 recipients: fields.recipients()?,
             }),
-            Type::StateRequest => Self::StateRequest { from_node: fields.string(Key::FromNode)? },
+            Type::StateRequest => {
+                Self::StateRequest { from_node: fields.string_or(Key::FromNode, "")? }
+            }
             Type::StateResponse => Self::StateResponse { users: fields.users()? },
             Type::UserJoined => Self::UserJoined {
                 user_id: user_id()?,
@@ -218,7 +239,7 @@ impl<'a> Message<'a> {
             Type::UserGetRequest => Self::UserGetRequest {
                 user_id: user_id()?,
                 request_id: fields.string(Key::RequestId)?,
-                from_node: fields.string(Key::FromNode)?,
+                from_node: fields.string_or(Key::FromNode, "")?,
             },
             Type::UserGetResponse => Self::UserGetResponse {
                 user_id: user_id()?,
@@ -226,7 +247,9 @@ impl<'a> Message<'a> {
                 assigns: fields.object_or_empty(Key::Assigns)?,
                 presence: fields.object_or_empty(Key::Presence)?,
             },
-            Type::NodeHeartbeat => Self::NodeHeartbeat { node_id: fields.string(Key::NodeId)? },
+            Type::NodeHeartbeat => {
+                Self::NodeHeartbeat { node_id: fields.string_or(Key::NodeId, "")? }
+            }
         })
     }
 }
