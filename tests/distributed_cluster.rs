@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pondwire::distributed::{
-    Channel, Cluster, ClusterLimits, ClusterOptions, Effect, Envelope, Message, Origin, Recipients,
-    UserMessage, UserState,
+    AssignsChange, Channel, Cluster, ClusterLimits, ClusterOptions, Effect, Envelope, Message,
+    Origin, Recipients, UserMessage, UserState,
 };
 use pondwire::protocol::{ChannelReceivers, DistributedMessageType as Type};
-use pondwire::{Payload, ServerMessage};
+use pondwire::{Payload, PresenceEvent, PresenceMessage, ServerMessage};
 
 mod support;
 use support::{Random, cases, mutate};
@@ -88,6 +88,20 @@ impl Node {
 
     fn hear_left(&mut self, node_id: &str, user_id: &str) {
         self.hear(node_id, &Message::UserLeft { user_id: user_id.into() });
+    }
+
+    fn hear_evicted(&mut self, node_id: &str, user_id: &str) {
+        self.hear(node_id, &Message::EvictUser { user_id: user_id.into(), reason: "spam".into() });
+    }
+
+    fn hear_presence(&mut self, node_id: &str, user_id: &str, presence: &str) {
+        let presence = payload(presence);
+        self.hear(node_id, &Message::PresenceUpdate { user_id: user_id.into(), presence });
+    }
+
+    fn hear_assigns(&mut self, node_id: &str, user_id: &str, assigns: &str) {
+        let change = AssignsChange::All(payload(assigns));
+        self.hear(node_id, &Message::AssignsUpdate { user_id: user_id.into(), change });
     }
 
     /// Hears a whole list of users, each with a presence.
@@ -211,7 +225,7 @@ fn what_others_tell_is_known_and_shown() {
         matches!(&node.effects()[..], [Effect::Presence { frame, .. }] if frame.as_str().contains("UPDATE"))
     );
 
-    use pondwire::distributed::AssignsChange::{All, One};
+    use AssignsChange::{All, One};
     let values = payload(r#"{"two":2}"#);
     let change = All(payload(r#"{"a":1,"b":1}"#));
     node.hear("b", &Message::AssignsUpdate { user_id: "bob".into(), change });
@@ -276,6 +290,245 @@ fn commands_reach_the_node_that_has_the_user() {
     node.cluster.evict_elsewhere(&chat, "bob", "spam", node.now);
     node.cluster.remove_elsewhere(&chat, "bob", node.now);
     assert_eq!(node.published().0, [Type::EvictUser, Type::UserRemove]);
+}
+
+/// The presence that left, of the one frame that there is.
+fn left(effects: &[Effect]) -> String {
+    let [Effect::Presence { frame, .. }] = effects else { panic!("{effects:?}") };
+    let frame = PresenceMessage::parse(frame.json()).unwrap();
+    assert_eq!(frame.event(), PresenceEvent::Leave);
+    frame.changed().to_string()
+}
+
+/// As JavaScript nodes have it: they say nothing when they evict.
+#[test]
+fn an_evicted_user_is_gone_whoever_evicts_it_and_says_so_or_not() {
+    let mut node = Node::joined("a", &["ann"]);
+    let chat = node.chat.clone();
+    let others = set(&[("own", "ann"), ("js", "jim")]);
+    for evicted_by in ["js", "third", "own"] {
+        node.hear_joined("js", "bob", r#"{"s":1}"#);
+        node.hear_joined("js", "jim", "{}");
+        node.hear_state("js-2", &[("bob", r#"{"s":1}"#)]);
+        assert_eq!((node.users().len(), node.presence().len()), (4, 1));
+        node.effects();
+        if evicted_by == "own" {
+            node.cluster.evict_elsewhere(&chat, "bob", "spam", node.now);
+            let mut effects = node.effects();
+            let Effect::Publish { bytes, .. } = effects.remove(0) else { panic!("{effects:?}") };
+            let envelope = Envelope::parse(&bytes).unwrap();
+            let message = Message::EvictUser { user_id: "bob".into(), reason: "spam".into() };
+            assert_eq!(envelope.message(), Some(&message));
+            assert_eq!(left(&effects), r#"{"s":1}"#);
+        } else {
+            node.hear_evicted(evicted_by, "bob");
+            assert_eq!(left(&node.effects()), r#"{"s":1}"#, "by {evicted_by}");
+        }
+        assert_eq!((node.users(), node.presence()), (others.clone(), vec![]));
+        assert_eq!(node.cluster.user(&chat, "bob"), None);
+        assert_eq!(node.cluster.stats().users, 1);
+        // Once is enough, and what nodes say that do say it changes nothing.
+        node.hear_evicted(evicted_by, "bob");
+        node.hear("js", &Message::PresenceRemoved { user_id: "bob".into() });
+        node.hear_left("js", "bob");
+        assert_eq!((node.users(), node.effects()), (others.clone(), vec![]));
+        node.wait(seconds(6));
+        node.effects();
+    }
+    node.hear_left("js", "jim");
+    let stats = node.cluster.stats();
+    assert_eq!((stats.users, stats.bytes), (0, 0));
+}
+
+#[test]
+fn an_eviction_goes_for_every_node_that_has_the_user() {
+    let mut node = Node::joined("a", &["ann"]);
+    let chat = node.chat.clone();
+    node.cluster.set_presence(&chat, "ann", payload(r#"{"of":"a"}"#), node.now);
+    node.hear_joined("b", "ann", r#"{"of":"b"}"#);
+    node.effects();
+    node.hear_evicted("c", "ann");
+    assert_eq!(node.users(), set(&[("own", "ann")]), "that one is the server's to let go");
+    assert_eq!(node.presence(), [r#"{"of":"a"}"#]);
+    let effects = node.effects();
+    let [Effect::Evict { user_id, reason, .. }, Effect::Presence { .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((&**user_id, &**reason), ("ann", "spam"));
+    // What happens here is no rumour.
+    assert!(node.cluster.set_presence(&chat, "ann", payload(r#"{"of":"us"}"#), node.now));
+    assert!(node.cluster.leave(&chat, "ann", node.now));
+    assert!(node.cluster.join(&chat, "ann", Payload::EMPTY, node.now), "it may come back");
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+}
+
+/// As a server has it that lets a user be in one place only.
+#[test]
+fn a_user_that_is_evicted_elsewhere_stays_here_and_the_others_know() {
+    let (mut node, mut other) = (Node::joined("a", &["ann"]), Node::joined("b", &["ann", "bob"]));
+    let chat = node.chat.clone();
+    node.cluster.set_assigns(&chat, "ann", payload(r#"{"of":"a"}"#), node.now);
+    node.cluster.set_presence(&chat, "ann", payload(r#"{"of":"a"}"#), node.now);
+    node.effects();
+    node.cluster.evict_elsewhere(&chat, "ann", "once is enough", node.now);
+    let (mut types, own) = (Vec::new(), node.cluster.node_id().to_owned());
+    for effect in node.effects() {
+        let Effect::Publish { topic, bytes } = effect else { panic!("{effect:?}") };
+        types.push(Envelope::parse(&bytes).unwrap().message().unwrap().kind());
+        for at in [&mut node, &mut other] {
+            at.cluster.receive(&topic, &bytes, at.now).unwrap();
+        }
+    }
+    assert_eq!(types, [Type::EvictUser, Type::UserJoined, Type::PresenceUpdate]);
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    assert!(matches!(&other.effects()[..], [Effect::Evict { .. }, Effect::Presence { .. }]));
+    other.cluster.leave(&chat, "ann", other.now);
+    assert_eq!(other.users(), set(&[("own", "bob"), (&own, "ann")]));
+    let ann = other.cluster.user(&chat, "ann").unwrap();
+    assert_eq!((ann.assigns.as_str(), ann.presence.as_str()), (r#"{"of":"a"}"#, r#"{"of":"a"}"#));
+}
+
+#[test]
+fn what_was_sent_before_an_eviction_brings_nobody_back() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.wait(Duration::ZERO);
+    node.hear_joined("b", "bob", r#"{"s":1}"#);
+    node.hear_evicted("c", "bob");
+    node.effects();
+    let late = |node: &mut Node| {
+        node.hear_presence("b", "bob", r#"{"s":2}"#);
+        node.hear_assigns("b", "bob", r#"{"a":2}"#);
+        node.hear_state("b", &[("bob", r#"{"s":1}"#), ("ben", "{}")]);
+        node.hear_state("third", &[("tom", "{}"), ("bob", r#"{"s":1}"#)]);
+        node.hear_presence("third", "bob", r#"{"s":3}"#);
+    };
+    late(&mut node);
+    node.wait(Duration::from_millis(4999));
+    late(&mut node);
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "ben"), ("third", "tom")]));
+    assert_eq!(node.presence(), [""; 0]);
+    assert_eq!(node.effects(), [], "nobody saw it flicker");
+    // Should a node have it all the same, that is found out, once.
+    node.wait(seconds(26));
+    assert_eq!(node.loop_back(), [Type::NodeHeartbeat, Type::StateRequest]);
+    node.hear_state("b", &[("bob", r#"{"s":4}"#), ("ben", "{}")]);
+    node.hear_state("third", &[("tom", "{}")]);
+    assert_eq!(node.presence(), [r#"{"s":4}"#]);
+    for _ in 0..3 {
+        node.hear_heartbeat("b");
+        node.hear_heartbeat("third");
+        node.wait(seconds(30));
+        assert!(!node.loop_back().contains(&Type::StateRequest));
+    }
+    // After their time changes count as ever.
+    node.hear_evicted("c", "bob");
+    node.wait(seconds(5));
+    node.hear_presence("b", "bob", r#"{"s":5}"#);
+    assert_eq!(node.presence(), [r#"{"s":5}"#]);
+}
+
+#[test]
+fn an_evicted_user_may_come_back_at_once_and_anywhere() {
+    for back_on in ["b", "c"] {
+        let mut node = Node::joined("a", &["ann"]);
+        node.wait(Duration::ZERO);
+        node.hear_joined("b", "bob", r#"{"s":1}"#);
+        node.hear_evicted("c", "bob");
+        node.effects();
+        node.hear_joined(back_on, "bob", "{}");
+        node.hear_presence(back_on, "bob", r#"{"s":2}"#);
+        node.hear_assigns(back_on, "bob", r#"{"a":2}"#);
+        // By another node it is still what it was.
+        node.hear_state("js", &[("bob", r#"{"s":1}"#)]);
+        assert_eq!(node.users(), set(&[("own", "ann"), (back_on, "bob")]));
+        let bob = node.cluster.user(&node.chat, "bob").unwrap();
+        assert_eq!((bob.assigns.as_str(), bob.presence.as_str()), (r#"{"a":2}"#, r#"{"s":2}"#));
+        assert_eq!(node.presence(), [r#"{"s":2}"#]);
+        node.hear_state(back_on, &[("bob", r#"{"s":3}"#)]);
+        assert_eq!(node.presence(), [r#"{"s":3}"#]);
+        // Its node may have said so before it heard of the eviction, and then evicted it in silence.
+        node.wait(seconds(30));
+        assert_eq!(node.loop_back(), [Type::NodeHeartbeat, Type::StateRequest]);
+        node.hear_state(back_on, &[]);
+        assert_eq!((node.users(), node.presence()), (set(&[("own", "ann")]), vec![]));
+        node.hear_joined(back_on, "bob", r#"{"s":1}"#);
+        node.hear_evicted("c", "bob");
+        node.hear_joined(back_on, "bob", r#"{"s":2}"#);
+        assert_eq!(node.presence(), [r#"{"s":2}"#], "as often as it likes");
+    }
+}
+
+/// A node knows of its own evictions before the others do.
+#[test]
+fn what_was_sent_before_others_heard_of_our_eviction_is_gone_when_it_comes_back() {
+    let mut node = Node::joined("a", &["ann"]);
+    let chat = node.chat.clone();
+    node.hear_joined("b", "bob", r#"{"s":1}"#);
+    node.effects();
+    node.cluster.evict_elsewhere(&chat, "bob", "spam", node.now);
+    let Some(Effect::Publish { topic, bytes }) = node.cluster.poll() else { panic!() };
+    node.effects();
+    // It joined another node meanwhile, which will hear of the eviction after this.
+    node.hear_joined("c", "bob", r#"{"s":2}"#);
+    node.effects();
+    node.now += seconds(60);
+    node.cluster.receive(&topic, &bytes, node.now).unwrap();
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    assert_eq!(left(&node.effects()), r#"{"s":2}"#);
+    node.hear_presence("c", "bob", r#"{"s":3}"#);
+    assert_eq!(node.presence(), [""; 0], "that was sent before, too");
+    node.hear_joined("c", "bob", "{}");
+    assert_eq!(node.users(), set(&[("own", "ann"), ("c", "bob")]));
+}
+
+#[test]
+fn an_eviction_goes_for_its_channel_as_long_as_it_is_open() {
+    let mut node = Node::joined("a", &["ann"]);
+    let (chat, other) = (node.chat.clone(), node.cluster.channel("/api/socket", "/chat/43"));
+    node.cluster.join(&other, "ann", Payload::EMPTY, node.now);
+    node.hear_joined("b", "bob", r#"{"s":1}"#);
+    node.cluster.evict_elsewhere(&other, "bob", "spam", node.now);
+    node.loop_back();
+    assert_eq!(node.presence(), [r#"{"s":1}"#]);
+    node.hear_evicted("c", "bob");
+    // Whoever opens it again asks, and no answer is older than that.
+    node.cluster.leave(&chat, "ann", node.now);
+    node.cluster.join(&chat, "ann", Payload::EMPTY, node.now);
+    node.hear_state("b", &[("bob", r#"{"s":2}"#)]);
+    assert_eq!(node.presence(), [r#"{"s":2}"#]);
+    // Of another channel by the same topic nothing is known here.
+    let topic = node.chat.topic().clone();
+    let clash = node.cluster.channel("/api/socket:/chat", "x");
+    let same = node.cluster.channel("/api/socket", "/chat:x");
+    assert_eq!(clash.topic(), same.topic());
+    node.cluster.join(&same, "ann", Payload::EMPTY, node.now);
+    let origin = Origin { node_id: "b", endpoint_name: "api/socket", channel_name: same.name() };
+    let joined = Message::UserJoined {
+        user_id: "bob".into(),
+        presence: Payload::EMPTY,
+        assigns: Payload::EMPTY,
+    };
+    let bytes = origin.encode("m", STARTED_MS, &joined);
+    node.cluster.receive(same.topic(), &bytes, node.now).unwrap();
+    node.effects();
+    node.cluster.evict_elsewhere(&clash, "bob", "spam", node.now);
+    node.loop_back();
+    assert_eq!(node.cluster.users(&same).count(), 2);
+    assert_ne!(topic, *same.topic());
+}
+
+/// A node that evicts whom it likes makes others remember no more than so many.
+#[test]
+fn evictions_without_end_are_forgotten_one_by_one() {
+    let mut node = Node::joined("a", &["ann"]);
+    for n in 0..=4096 {
+        node.hear_evicted("b", &format!("u{n}"));
+    }
+    for n in [0, 1, 4096] {
+        node.hear_presence("b", &format!("u{n}"), "{}");
+    }
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "u0")]));
+    assert_eq!(node.effects().len(), 1);
 }
 
 #[test]
@@ -705,8 +958,7 @@ fn a_user_a_change_and_an_id_have_a_largest_size() {
     let value = large(most);
     let value = payload(&value);
     for value in [value.get("s").unwrap(), payload(&large(2000)).get("s").unwrap()] {
-        use pondwire::distributed::AssignsChange::One;
-        let change = One { key: "k".into(), value };
+        let change = AssignsChange::One { key: "k".into(), value };
         node.hear("b", &Message::AssignsUpdate { user_id: "bob".into(), change });
     }
     let stats = node.cluster.stats();
@@ -886,6 +1138,8 @@ struct World {
     next_id: usize,
     /// Anything may be lost or doubled.
     lossy: bool,
+    /// Nodes that are asked to evict a user say nothing of it, as in JavaScript.
+    silent: bool,
     outage: Option<Outage>,
 }
 
@@ -917,8 +1171,16 @@ impl World {
         let now = Instant::now();
         let naming = Cluster::new("", ClusterOptions::default(), now, 0);
         let channels = (0..CHANNELS).map(|n| naming.channel("/e", &format!("/c/{n}"))).collect();
-        let mut world =
-            Self { random, now, nodes: vec![], channels, next_id: 0, lossy: false, outage: None };
+        let mut world = Self {
+            random,
+            now,
+            nodes: vec![],
+            channels,
+            next_id: 0,
+            lossy: false,
+            silent: false,
+            outage: None,
+        };
         (0..3).for_each(|_| world.birth());
         world
     }
@@ -936,41 +1198,61 @@ impl World {
     /// Does what node `at` wants done.
     fn serve(&mut self, at: usize) {
         while let Some(effect) = self.nodes[at].cluster.poll() {
-            match effect {
-                Effect::Publish { topic, bytes } => {
-                    let bytes: Arc<[u8]> = bytes.into();
-                    let mute =
-                        self.outage.as_mut().filter(|o| o.mute && o.node == self.nodes[at].id);
-                    if let Some(outage) = mute {
-                        outage.unpublished = true;
+            self.carry_out(at, effect);
+        }
+    }
+
+    fn carry_out(&mut self, at: usize, effect: Effect) {
+        match effect {
+            Effect::Publish { topic, bytes } => {
+                let bytes: Arc<[u8]> = bytes.into();
+                let mute = self.outage.as_mut().filter(|o| o.mute && o.node == self.nodes[at].id);
+                if let Some(outage) = mute {
+                    outage.unpublished = true;
+                    return;
+                }
+                let outage = self.outage.as_ref();
+                for node in &mut self.nodes {
+                    let deaf = outage.is_some_and(|o| o.deaf && o.node == node.id);
+                    if deaf || !node.topics.contains(&topic) {
                         continue;
                     }
-                    let outage = self.outage.as_ref();
-                    for node in &mut self.nodes {
-                        let deaf = outage.is_some_and(|o| o.deaf && o.node == node.id);
-                        if deaf || !node.topics.contains(&topic) {
-                            continue;
-                        }
-                        let copies = match self.random.below(12) {
-                            0 if self.lossy => 0,
-                            1 if self.lossy => 2,
-                            _ => 1,
-                        };
-                        for _ in 0..copies {
-                            node.arrived.push_back((Arc::clone(&topic), Arc::clone(&bytes)));
-                        }
+                    let copies = match self.random.below(12) {
+                        0 if self.lossy => 0,
+                        1 if self.lossy => 2,
+                        _ => 1,
+                    };
+                    for _ in 0..copies {
+                        node.arrived.push_back((Arc::clone(&topic), Arc::clone(&bytes)));
                     }
                 }
-                Effect::Subscribe(channel) => {
-                    let node = &mut self.nodes[at];
-                    node.topics.insert(Arc::clone(channel.topic()));
-                    node.cluster.subscribed(channel.topic(), self.now);
-                }
-                Effect::Unsubscribe(channel) => {
-                    self.nodes[at].topics.remove(channel.topic());
-                }
-                Effect::Presence { frame, .. } => assert!(frame.as_str().contains("PRESENCE")),
-                other => panic!("{other:?}"),
+            }
+            Effect::Subscribe(channel) => {
+                let node = &mut self.nodes[at];
+                node.topics.insert(Arc::clone(channel.topic()));
+                node.cluster.subscribed(channel.topic(), self.now);
+            }
+            Effect::Unsubscribe(channel) => {
+                self.nodes[at].topics.remove(channel.topic());
+            }
+            Effect::Presence { frame, .. } => assert!(frame.as_str().contains("PRESENCE")),
+            Effect::Evict { channel, user_id, .. } => self.evict(at, &channel, &user_id),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Node `at` was asked to evict a user that it has.
+    fn evict(&mut self, at: usize, channel: &Channel, user_id: &str) {
+        // Of the other effects none is to be lost.
+        self.serve(at);
+        let node = &mut self.nodes[at];
+        assert!(node.cluster.leave(channel, user_id, self.now));
+        let number = self.channels.iter().position(|it| it == channel).unwrap();
+        node.users.remove(&(number, user_id.to_owned()));
+        let told: Vec<_> = std::iter::from_fn(|| self.nodes[at].cluster.poll()).collect();
+        for effect in told {
+            if !self.silent || !matches!(effect, Effect::Publish { .. }) {
+                self.carry_out(at, effect);
             }
         }
     }
@@ -1002,7 +1284,7 @@ impl World {
         let number = self.random.below(CHANNELS);
         let user = format!("u{}", self.random.below(6));
         let data = format!(r#"{{"u":"{user}","v":{}}}"#, self.random.below(1000));
-        let (action, now) = (self.random.below(6), self.now);
+        let (action, now) = (self.random.below(7), self.now);
         let channel = self.channels[number].clone();
         let node = &mut self.nodes[at];
         let key = (number, user.clone());
@@ -1024,6 +1306,7 @@ impl World {
                 node.cluster.remove_presence(&channel, &user, now);
                 node.users.entry(key).and_modify(|user| user.1 = None);
             }
+            5 => node.cluster.evict_elsewhere(&channel, &user, "", now),
             _ => {
                 assert_eq!(node.cluster.set_assigns(&channel, &user, payload(&data), now), there);
                 node.users.entry(key).and_modify(|user| user.0 = data);
@@ -1137,6 +1420,7 @@ fn nodes_agree_once_nothing_is_lost_any_more() {
     for _ in 0..cases(150) {
         let mut world = World::new(Random::seeded(random.next()));
         world.lossy = random.below(4) > 0;
+        world.silent = random.below(2) > 0;
         for _ in 0..random.below(800) {
             world.step();
         }
@@ -1186,6 +1470,7 @@ fn nodes_agree_when_nothing_is_lost() {
     let mut random = Random::from_env("nodes_agree_when_nothing_is_lost");
     for _ in 0..cases(150) {
         let mut world = World::new(Random::seeded(random.next()));
+        world.silent = random.below(2) > 0;
         for _ in 0..random.below(300) {
             world.change();
             for at in 0..world.nodes.len() {

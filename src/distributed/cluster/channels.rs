@@ -10,6 +10,8 @@ use super::state::State;
 #[derive(Default)]
 pub(super) struct Channels {
     states: HashMap<Arc<str>, State, ahash::RandomState>,
+    /// How many were opened so far.
+    opened: u64,
     /// Exactly the [`timer`](super::asking::Asking::timer) of each.
     timers: BTreeSet<(Instant, Arc<str>)>,
 }
@@ -33,7 +35,8 @@ impl Channels {
     }
 
     pub(super) fn open(&mut self, channel: &Channel) {
-        self.states.insert(Arc::clone(channel.topic()), State::new(channel));
+        self.opened += 1;
+        self.states.insert(Arc::clone(channel.topic()), State::new(channel, self.opened));
     }
 
     pub(super) fn remove(&mut self, channel: &Channel) -> Option<State> {

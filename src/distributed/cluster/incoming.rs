@@ -39,7 +39,7 @@ impl Cluster {
         let channel = self.channels.by_topic(topic).cloned();
         if envelope.source_node_id() == self.outgoing.node_id() {
             if let Some(channel) = channel {
-                self.heard_own(&channel, envelope.message_id(), now);
+                self.heard_own(&channel, &envelope, now);
             }
             return Ok(());
         }
@@ -88,9 +88,12 @@ impl Cluster {
                 });
             }
             Message::StateRequest { .. } => self.was_asked(channel, now),
-            Message::EvictUser { user_id, reason } if self.has(channel, user_id) => {
-                let (user_id, reason) = ((&**user_id).into(), (&**reason).into());
-                self.outgoing.push(Effect::Evict { channel: channel.clone(), user_id, reason });
+            Message::EvictUser { user_id, reason } => {
+                if self.has(channel, user_id) {
+                    let (user_id, reason) = ((&**user_id).into(), (&**reason).into());
+                    self.outgoing.push(Effect::Evict { channel: channel.clone(), user_id, reason });
+                }
+                self.forget_evicted(channel, user_id, now);
             }
             Message::UserRemove { user_id } if self.has(channel, user_id) => {
                 let user_id = (&**user_id).into();
@@ -109,8 +112,10 @@ impl Cluster {
                     state.askers.insert(node);
                 }
             }
-            Message::StateResponse { users } => self.learn(channel, node, *users),
+            Message::StateResponse { users } => self.learn(channel, node, *users, now),
             Message::UserJoined { user_id, presence, assigns } => {
+                // It came back; or its node has not heard yet that it is evicted, and may not say so.
+                self.ask_if_evicted(channel, user_id, now);
                 let presence = Some(tracked(*presence));
                 let news = News { assigns: Some(*assigns), presence, hearsay: false };
                 self.tell(channel, node, user_id, &news);
@@ -122,6 +127,9 @@ impl Cluster {
                 self.show(channel, [&**user_id]);
             }
             Message::PresenceUpdate { user_id, presence } => {
+                if self.is_outdated(channel, node, user_id, now) {
+                    return;
+                }
                 let news = News { assigns: None, presence: Some(Some(*presence)), hearsay: false };
                 self.tell(channel, node, user_id, &news);
             }
@@ -135,6 +143,9 @@ impl Cluster {
                 self.tell(channel, node, user_id, &news);
             }
             Message::AssignsUpdate { user_id, change } => {
+                if self.is_outdated(channel, node, user_id, now) {
+                    return;
+                }
                 self.change_assigns(channel, node, user_id, change);
             }
             Message::UserGetResponse { user_id, request_id, assigns, presence } => {
@@ -152,6 +163,36 @@ impl Cluster {
         state.is_some_and(|state| state.entry(NodeIndex::OWN, user_id).is_some())
     }
 
+    /// A user is evicted, by whichever nodes have it: not all of them say so, and what they sent before
+    /// they heard of it may come later.
+    pub(super) fn forget_evicted(&mut self, channel: &Channel, user_id: &str, now: Instant) {
+        let Some(state) = self.channels.get_mut(channel) else { return };
+        self.evictions.remember(state.number, user_id, now + self.options.answer_within, now);
+        state.forget_elsewhere(&mut self.nodes, user_id);
+        self.show(channel, [user_id]);
+    }
+
+    /// Whether the user was evicted lately: the others are to be asked then.
+    fn ask_if_evicted(&mut self, channel: &Channel, user_id: &str, now: Instant) -> bool {
+        let Some(state) = self.channels.get_mut(channel) else { return false };
+        let is_recent = self.evictions.is_recent(state.number, user_id, now);
+        state.ask |= is_recent;
+        is_recent
+    }
+
+    /// Whether a change may be older than the user's eviction: such a one makes nobody known.
+    fn is_outdated(
+        &mut self,
+        channel: &Channel,
+        node: NodeIndex,
+        user_id: &str,
+        now: Instant,
+    ) -> bool {
+        let state = self.channels.get(channel);
+        state.is_some_and(|state| state.entry(node, user_id).is_none())
+            && self.ask_if_evicted(channel, user_id, now)
+    }
+
     fn tell(&mut self, channel: &Channel, node: NodeIndex, user_id: &str, news: &News<'_>) {
         if let Some(state) = self.channels.get_mut(channel) {
             state.tell(&mut self.nodes, node, user_id, news);
@@ -160,12 +201,16 @@ impl Cluster {
     }
 
     /// All users that a node has, or in JavaScript that it knows of.
-    fn learn(&mut self, channel: &Channel, node: NodeIndex, users: Users<'_>) {
+    fn learn(&mut self, channel: &Channel, node: NodeIndex, users: Users<'_>, now: Instant) {
         let Some(state) = self.channels.get_mut(channel) else { return };
         let before = state.last_change();
         let mut changed = false;
         for user in users.iter() {
             let known = state.entry(node, &user.id);
+            if known.is_none() && self.evictions.is_recent(state.number, &user.id, now) {
+                state.ask = true;
+                continue;
+            }
             let presence = match known.is_some_and(|entry| entry.is_tracked_as_empty()) {
                 true => Some(user.presence),
                 false => tracked(user.presence),

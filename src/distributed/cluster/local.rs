@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::asking::Wish;
 use super::effect::{Channel, Effect, GetId};
 use super::nodes::NodeIndex;
+use super::outgoing::Outgoing;
 use super::state::News;
 use super::{Cluster, Get};
-use crate::distributed::{AssignsChange, Message};
+use crate::distributed::{AssignsChange, Envelope, Message, UserState};
 use crate::payload::Payload;
 
 /// Questions that may wait at once.
@@ -158,7 +159,10 @@ impl Cluster {
         true
     }
 
-    /// Asks the node that has a user to evict it, giving it a `reason` to read.
+    /// Asks the nodes that have a user to evict it, giving it a `reason` to read. As not all of them say
+    /// that they did, it is forgotten at once, and again when the bus brings the message back: what came
+    /// between was sent before. A user of that id that this node has itself stays, and the others are
+    /// told of it again, who forget it too.
     pub fn evict_elsewhere(
         &mut self,
         channel: &Channel,
@@ -168,9 +172,15 @@ impl Cluster {
     ) {
         let message = Message::EvictUser { user_id: user_id.into(), reason: reason.into() };
         self.outgoing.publish(channel, now, &message);
+        self.forget_evicted(channel, user_id, now);
+        let state = self.channels.get(channel);
+        if let Some(own) = state.and_then(|state| state.entry(NodeIndex::OWN, user_id)) {
+            let user = super::user_state(user_id, own);
+            tell_all_of(&mut self.outgoing, channel, &user, now);
+        }
     }
 
-    /// Asks the node that has a user to remove it.
+    /// Asks the node that has a user to remove it, which says that it left.
     pub fn remove_elsewhere(&mut self, channel: &Channel, user_id: &str, now: Instant) {
         let message = Message::UserRemove { user_id: user_id.into() };
         self.outgoing.publish(channel, now, &message);
@@ -217,14 +227,20 @@ impl Cluster {
         self.next_resync = self.next_resync.max(now);
     }
 
-    /// A message of this very node came back.
-    pub(super) fn heard_own(&mut self, channel: &Channel, message_id: &str, now: Instant) {
+    /// A message of this very node came back: all that others sent before it has come.
+    pub(super) fn heard_own(&mut self, channel: &Channel, envelope: &Envelope<'_>, now: Instant) {
         let pace = self.pace();
         let Some(state) = self.channels.get_mut(channel) else { return };
-        if state.asking.came_back(message_id, now, pace) {
+        if state.asking.came_back(envelope.message_id(), now, pace) {
             state.doubt();
         }
         self.channels.schedule(channel);
+        if let Some(Message::EvictUser { user_id, .. }) = envelope.message()
+            && envelope.endpoint_name() == channel.endpoint_name()
+            && envelope.channel_name() == channel.name()
+        {
+            self.forget_evicted(channel, user_id, now);
+        }
     }
 
     /// Somebody asks whom this node has: is told at once, or 0.1 s after the last time.
@@ -248,14 +264,7 @@ impl Cluster {
             return;
         }
         for user in &users {
-            let (presence, assigns) = (user.presence, user.assigns);
-            let joined = Message::UserJoined { user_id: (&*user.id).into(), presence, assigns };
-            self.outgoing.publish(channel, now, &joined);
-            if presence.as_str() != Payload::EMPTY.as_str() {
-                // Some nodes read no presence in the other.
-                let update = Message::PresenceUpdate { user_id: (&*user.id).into(), presence };
-                self.outgoing.publish(channel, now, &update);
-            }
+            tell_all_of(&mut self.outgoing, channel, user, now);
         }
     }
 
@@ -280,5 +289,17 @@ impl Cluster {
         if let Some(frame) = state.roster.frame(&self.outgoing.fresh_uuid()) {
             self.outgoing.push(Effect::Presence { channel: channel.clone(), frame });
         }
+    }
+}
+
+/// Tells everything of a user of this node.
+fn tell_all_of(outgoing: &mut Outgoing, channel: &Channel, user: &UserState<'_>, now: Instant) {
+    let (presence, assigns) = (user.presence, user.assigns);
+    let joined = Message::UserJoined { user_id: (&*user.id).into(), presence, assigns };
+    outgoing.publish(channel, now, &joined);
+    if presence.as_str() != Payload::EMPTY.as_str() {
+        // Some nodes read no presence in the other.
+        let update = Message::PresenceUpdate { user_id: (&*user.id).into(), presence };
+        outgoing.publish(channel, now, &update);
     }
 }

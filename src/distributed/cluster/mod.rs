@@ -3,6 +3,7 @@
 mod asking;
 mod channels;
 mod effect;
+mod evictions;
 mod incoming;
 mod kept;
 mod local;
@@ -23,6 +24,7 @@ use crate::limits::Limits;
 use crate::payload::Payload;
 use asking::Pace;
 use channels::Channels;
+use evictions::Evictions;
 use nodes::Nodes;
 use outgoing::Outgoing;
 use state::{Entry, State};
@@ -133,6 +135,7 @@ pub struct Cluster {
     options: ClusterOptions,
     nodes: Nodes,
     channels: Channels,
+    evictions: Evictions,
     outgoing: Outgoing,
     next_heartbeat: Instant,
     /// To be asked with the next heartbeat, in every channel.
@@ -175,6 +178,7 @@ impl Cluster {
             outgoing: Outgoing::new(name, heartbeat_topic, now, unix_ms),
             options,
             channels: Channels::default(),
+            evictions: Evictions::default(),
             next_heartbeat: now,
             ask_everywhere: false,
             resync_wanted: false,

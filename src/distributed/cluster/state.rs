@@ -37,6 +37,8 @@ pub(super) struct News<'a> {
 
 pub(super) struct State {
     pub(super) channel: Channel,
+    /// Another one each time that the channel is opened.
+    pub(super) number: u64,
     /// One entry for every node that has the user.
     users: HashMap<Box<str>, SmallVec<[Entry; 1]>, ahash::RandomState>,
     /// How many users this node has.
@@ -64,9 +66,10 @@ impl Entry {
 }
 
 impl State {
-    pub(super) fn new(channel: &Channel) -> Self {
+    pub(super) fn new(channel: &Channel, number: u64) -> Self {
         Self {
             channel: channel.clone(),
+            number,
             users: HashMap::default(),
             local: 0,
             roster: PresenceRoster::new(channel.name()),
@@ -192,6 +195,11 @@ impl State {
         // A node that died unheard may be among those that still list it.
         self.ask_again |= doubtful > 0;
         forgotten
+    }
+
+    /// Forgets a user of whatever other nodes: it is evicted there.
+    pub(super) fn forget_elsewhere(&mut self, nodes: &mut Nodes, user_id: &str) {
+        self.forget_where(nodes, user_id, |entry| entry.node != NodeIndex::OWN);
     }
 
     fn forget_where(
