@@ -458,6 +458,37 @@ fn an_evicted_user_may_come_back_at_once_and_anywhere() {
     }
 }
 
+/// A node may say that a user joined just before it hears that this one is evicted, and be left by
+/// that in silence: nobody is there then to answer.
+#[test]
+fn who_came_back_too_soon_is_forgotten_unless_its_node_names_it() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.wait(Duration::ZERO);
+    node.effects();
+    node.hear_joined("other", "olaf", "{}");
+    for user in ["bob", "bea"] {
+        node.hear_evicted("js", user);
+    }
+    node.hear_joined("js", "bob", r#"{"s":1}"#);
+    node.hear_joined("b", "bea", r#"{"s":2}"#);
+    node.wait(seconds(30));
+    assert_eq!(node.loop_back(), [Type::NodeHeartbeat, Type::StateRequest]);
+    node.hear_state("b", &[("bea", r#"{"s":2}"#)]);
+    node.wait(Duration::from_millis(4999));
+    assert_eq!(node.presence().len(), 2);
+    node.wait(Duration::from_millis(1));
+    assert_eq!(left(&node.published().1), r#"{"s":1}"#);
+    let others = set(&[("own", "ann"), ("b", "bea"), ("other", "olaf")]);
+    assert_eq!(node.users(), others, "who was not evicted is not in doubt");
+    let mut asked = 0;
+    for _ in 0..10 {
+        ["b", "other", "js"].iter().for_each(|other| node.hear_heartbeat(other));
+        node.wait(seconds(10));
+        asked += node.loop_back().iter().filter(|kind| **kind == Type::StateRequest).count();
+    }
+    assert_eq!((asked, node.users()), (1, others), "once more, should it have heard too late");
+}
+
 /// A node knows of its own evictions before the others do.
 #[test]
 fn what_was_sent_before_others_heard_of_our_eviction_is_gone_when_it_comes_back() {

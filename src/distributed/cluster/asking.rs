@@ -10,6 +10,8 @@ const ANSWER_AGAIN: Duration = Duration::from_millis(100);
 pub(super) enum Wish {
     /// Ask.
     Ask,
+    /// Ask, and forget those who joined right after they were evicted and whom nobody names.
+    Verify,
     /// Ask, and forget whom nobody names.
     Doubt,
     /// That, after the others were told whom this node has.
@@ -86,19 +88,16 @@ impl Asking {
         self.wish = None;
     }
 
-    /// A message of this node came back. Whether it was the question, and all that others have told
-    /// is in doubt from now on.
-    pub(super) fn came_back(&mut self, message_id: &str, now: Instant, pace: Pace) -> bool {
-        let Some(question) = self.question.take_if(|question| question.id == message_id) else {
-            return false;
-        };
+    /// A message of this node came back. If it was the question, what that was for: who is to be
+    /// named by the others is in doubt from now on.
+    pub(super) fn came_back(&mut self, message_id: &str, now: Instant, pace: Pace) -> Option<Wish> {
+        let question = self.question.take_if(|question| question.id == message_id)?;
         self.patience = Duration::ZERO;
-        if question.wish == Wish::Ask {
-            return false;
+        if question.wish > Wish::Ask {
+            // Whoever was in doubt already is so for as long as the others.
+            self.doubt_until = Some(now + pace.answer_within);
         }
-        // Whoever was in doubt already is so for as long as the others.
-        self.doubt_until = Some(now + pace.answer_within);
-        true
+        Some(question.wish)
     }
 
     /// Somebody asks. Whether to answer at once; else it is owed.

@@ -114,11 +114,14 @@ impl Cluster {
             }
             Message::StateResponse { users } => self.learn(channel, node, *users, now),
             Message::UserJoined { user_id, presence, assigns } => {
-                // It came back; or its node has not heard yet that it is evicted, and may not say so.
-                self.ask_if_evicted(channel, user_id, now);
                 let presence = Some(tracked(*presence));
                 let news = News { assigns: Some(*assigns), presence, hearsay: false };
                 self.tell(channel, node, user_id, &news);
+                if let Some(state) = self.channels.get_mut(channel)
+                    && self.evictions.is_recent(state.number, user_id, now)
+                {
+                    state.set_provisional(node, user_id);
+                }
             }
             Message::UserLeft { user_id } => {
                 if let Some(state) = self.channels.get_mut(channel) {
@@ -172,15 +175,8 @@ impl Cluster {
         self.show(channel, [user_id]);
     }
 
-    /// Whether the user was evicted lately: the others are to be asked then.
-    fn ask_if_evicted(&mut self, channel: &Channel, user_id: &str, now: Instant) -> bool {
-        let Some(state) = self.channels.get_mut(channel) else { return false };
-        let is_recent = self.evictions.is_recent(state.number, user_id, now);
-        state.ask |= is_recent;
-        is_recent
-    }
-
-    /// Whether a change may be older than the user's eviction: such a one makes nobody known.
+    /// Whether a change may be older than the user's eviction: such a one makes nobody known, and the
+    /// others are to be asked.
     fn is_outdated(
         &mut self,
         channel: &Channel,
@@ -188,9 +184,11 @@ impl Cluster {
         user_id: &str,
         now: Instant,
     ) -> bool {
-        let state = self.channels.get(channel);
-        state.is_some_and(|state| state.entry(node, user_id).is_none())
-            && self.ask_if_evicted(channel, user_id, now)
+        let Some(state) = self.channels.get_mut(channel) else { return false };
+        let is_outdated = state.entry(node, user_id).is_none()
+            && self.evictions.is_recent(state.number, user_id, now);
+        state.ask |= is_outdated;
+        is_outdated
     }
 
     fn tell(&mut self, channel: &Channel, node: NodeIndex, user_id: &str, news: &News<'_>) {

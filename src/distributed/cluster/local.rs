@@ -231,8 +231,10 @@ impl Cluster {
     pub(super) fn heard_own(&mut self, channel: &Channel, envelope: &Envelope<'_>, now: Instant) {
         let pace = self.pace();
         let Some(state) = self.channels.get_mut(channel) else { return };
-        if state.asking.came_back(envelope.message_id(), now, pace) {
-            state.doubt();
+        match state.asking.came_back(envelope.message_id(), now, pace) {
+            None | Some(Wish::Ask) => {}
+            Some(Wish::Verify) => state.doubt(|entry| entry.provisional),
+            Some(Wish::Doubt | Wish::Resync) => state.doubt(|_| true),
         }
         self.channels.schedule(channel);
         if let Some(Message::EvictUser { user_id, .. }) = envelope.message()

@@ -24,6 +24,8 @@ pub(super) struct Entry {
     hearsay: bool,
     /// Heard of since the doubt that began last.
     confirmed: bool,
+    /// Joined so soon after it was evicted that its node may not have heard of that before.
+    pub(super) provisional: bool,
     /// Which change was the last; a list counts as one.
     change: u64,
 }
@@ -46,6 +48,8 @@ pub(super) struct State {
     pub(super) roster: PresenceRoster,
     /// What is known may be wrong: the others are to be asked with the next heartbeat.
     pub(super) ask: bool,
+    /// Somebody may be provisional.
+    pub(super) verify: bool,
     /// Once more when a node that is silent by then is dead, or there may be room.
     pub(super) ask_again: bool,
     pub(super) ask_late: Option<Instant>,
@@ -74,6 +78,7 @@ impl State {
             local: 0,
             roster: PresenceRoster::new(channel.name()),
             ask: false,
+            verify: false,
             ask_again: false,
             ask_late: None,
             askers: BTreeSet::new(),
@@ -153,6 +158,7 @@ impl State {
                 presence: news.presence.flatten().map(Kept::new),
                 hearsay: news.hearsay,
                 confirmed: true,
+                provisional: false,
                 change,
             };
             self.users.entry(user_id.into()).or_default().push(entry);
@@ -249,11 +255,23 @@ impl State {
         self.changes
     }
 
-    /// Everything known of other nodes is to be confirmed from now on.
-    pub(super) fn doubt(&mut self) {
-        for entry in self.users.values_mut().flatten() {
-            entry.confirmed = entry.node == NodeIndex::OWN;
+    /// A user that is known joined too soon to be sure of it.
+    pub(super) fn set_provisional(&mut self, node: NodeIndex, user_id: &str) {
+        let mut entries = self.users.get_mut(user_id).into_iter().flatten();
+        if let Some(entry) = entries.find(|entry| entry.node == node) {
+            entry.provisional = true;
+            self.verify = true;
         }
+    }
+
+    /// What is known of other nodes and `which` takes is to be confirmed from now on.
+    pub(super) fn doubt(&mut self, which: impl Fn(&Entry) -> bool) {
+        let others = self.users.values_mut().flatten();
+        for entry in others.filter(|entry| entry.node != NodeIndex::OWN) {
+            entry.confirmed &= !which(entry);
+            entry.provisional = false;
+        }
+        self.verify = false;
     }
 
     /// Forgets the users of other nodes that nobody has confirmed. Returns whether there were any, and

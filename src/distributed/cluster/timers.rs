@@ -61,7 +61,9 @@ impl Cluster {
         for state in self.channels.iter_mut() {
             let is_late = state.ask_late.take_if(|at| *at <= now).is_some();
             let is_marked = std::mem::take(&mut state.ask) | state.take_unknown_askers();
-            if is_marked | is_late | everywhere {
+            if std::mem::take(&mut state.verify) {
+                state.asking.wish(Wish::Verify, now);
+            } else if is_marked | is_late | everywhere {
                 state.asking.wish(Wish::Ask, now);
             }
             if std::mem::take(&mut state.ask_again) {
