@@ -355,7 +355,7 @@ fn an_eviction_goes_for_every_node_that_has_the_user() {
         panic!("{effects:?}")
     };
     assert_eq!((&**user_id, &**reason), ("ann", "spam"));
-    // What happens here is no rumour.
+    // This node's own changes are never outdated.
     assert!(node.cluster.set_presence(&chat, "ann", payload(r#"{"of":"us"}"#), node.now));
     assert!(node.cluster.leave(&chat, "ann", node.now));
     assert!(node.cluster.join(&chat, "ann", Payload::EMPTY, node.now), "it may come back");
@@ -458,10 +458,10 @@ fn an_evicted_user_may_come_back_at_once_and_anywhere() {
     }
 }
 
-/// A node may say that a user joined just before it hears that this one is evicted, and be left by
-/// that in silence: nobody is there then to answer.
+/// A node may send a user's join just before it hears of the eviction, and then evict it in silence. If
+/// that was its last user, it does not answer questions about the channel.
 #[test]
-fn who_came_back_too_soon_is_forgotten_unless_its_node_names_it() {
+fn a_user_that_came_back_too_soon_is_forgotten_unless_its_node_names_it() {
     let mut node = Node::joined("a", &["ann"]);
     node.wait(Duration::ZERO);
     node.effects();

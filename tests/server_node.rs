@@ -60,6 +60,9 @@ mod nodes {
     use std::thread;
     use std::time::{Duration, Instant};
 
+    use pondwire::Payload;
+    use pondwire::distributed::redis::{BusEvent, RedisBus, RedisOptions, RedisReceiver};
+    use pondwire::distributed::{Envelope, Message, Origin, Topics};
     use serde_json::{Value, json};
     use tokio::runtime::Runtime;
 
@@ -175,6 +178,100 @@ mod nodes {
         ann.event("evict", r#"{"id":"nobody"}"#);
         assert_eq!(ann.next()["event"], "NOT_FOUND");
         bob.expect_nothing();
+    }
+
+    /// A node that evicts as JavaScript nodes do, without a word, and says what it is told to.
+    struct Silent<'r> {
+        redis: &'r Redis,
+        bus: RedisBus,
+        receiver: RedisReceiver,
+        topic: String,
+    }
+
+    impl<'r> Silent<'r> {
+        fn start(redis: &'r Redis) -> Self {
+            let _runtime = redis.runtime.enter();
+            let (bus, receiver) =
+                RedisBus::open(&redis.fake.url(), RedisOptions::default()).unwrap();
+            let topic = Topics::default().channel("/api/socket", ROOM);
+            bus.subscribe(&*topic);
+            until("a subscription", || redis.fake.subscribers(&topic) == 2);
+            Self { redis, bus, receiver, topic }
+        }
+
+        fn say(&self, message: &Message<'_>) {
+            let origin = Origin { node_id: "js", endpoint_name: "api/socket", channel_name: ROOM };
+            let _ = self.bus.publish(self.topic.clone(), origin.encode("m", 1, message));
+        }
+
+        fn join(&self, user_id: &str, presence: &str) {
+            let presence = Payload::from_json(presence).unwrap();
+            let (joined, user_id) = (Payload::EMPTY, user_id.to_owned());
+            self.say(&Message::UserJoined {
+                user_id: (&*user_id).into(),
+                presence: joined,
+                assigns: joined,
+            });
+            self.say(&Message::PresenceUpdate { user_id: (&*user_id).into(), presence });
+        }
+
+        /// Waits until it hears that a user is to be evicted; why.
+        fn hear_evicted(&mut self, user_id: &str) -> String {
+            let heard = async {
+                while let Some(event) = self.receiver.next().await {
+                    let BusEvent::Message(message) = event else { continue };
+                    let envelope = Envelope::parse(&message.payload).unwrap();
+                    if let Some(Message::EvictUser { user_id: whom, reason }) = envelope.message() {
+                        assert_eq!(whom, user_id);
+                        return reason.to_string();
+                    }
+                }
+                panic!("the bus is closed");
+            };
+            let patience = Duration::from_secs(10);
+            let heard = async { tokio::time::timeout(patience, heard).await };
+            self.redis.runtime.block_on(heard).expect("an eviction")
+        }
+    }
+
+    /// It leaves no ghost among the users, and clients see it leave; and it may come back.
+    #[test]
+    fn a_user_that_its_node_evicts_in_silence_is_gone() {
+        let redis = Redis::start();
+        let a = redis.node("a", "");
+        let mut ann = Client::joined(a.addr, ROOM);
+        let ann_id = ann.id.clone();
+        let mut js = Silent::start(&redis);
+        ann.event("track", r#"{"who":"ann"}"#);
+        let alone = json!([{ "who": "ann" }]);
+        ann.expect_presence("JOIN", alone.clone(), json!({ "who": "ann" }));
+        for evicted_by in ["ann", "its node"] {
+            let who = json!({ "who": evicted_by });
+            js.join("jim", &who.to_string());
+            ann.expect_presence("JOIN", json!([{ "who": "ann" }, who]), who.clone());
+            let users = knows(&mut ann, &[&ann_id, "jim"]);
+            assert_eq!(users["presence"]["jim"], who);
+            if evicted_by == "ann" {
+                ann.event("evict", r#"{"id":"jim","reason":"enough"}"#);
+                assert_eq!(js.hear_evicted("jim"), "enough");
+            } else {
+                // That it sends it at all, is all that it does.
+                js.say(&Message::EvictUser { user_id: "jim".into(), reason: "".into() });
+            }
+            ann.expect_presence("LEAVE", alone.clone(), who);
+            ann.event("users", "{}");
+            let users = ann.next()["payload"].clone();
+            assert_eq!(users["assigns"], json!({ &ann_id: {} }));
+            assert_eq!(users["presence"], json!({ &ann_id: { "who": "ann" } }));
+            assert_eq!(metric(a.addr, "remote_users"), 0);
+            // Nobody is there any more to be evicted, and what comes late changes nothing.
+            js.say(&Message::UserLeft { user_id: "jim".into() });
+            let presence = Payload::from_json(r#"{"who":"late"}"#).unwrap();
+            js.say(&Message::PresenceUpdate { user_id: "jim".into(), presence });
+            ann.event("evict", r#"{"id":"jim"}"#);
+            assert_eq!(ann.next()["event"], "NOT_FOUND");
+            ann.expect_nothing();
+        }
     }
 
     #[test]

@@ -35,5 +35,8 @@ pub use pattern::{BuildError, PathMatch, Pattern, PatternError, match_topic};
 pub use receivers::ChannelReceivers;
 pub use schema::{PondEvent, PondSchema, decode_object, encode_object};
 pub use state_names::{ChannelState, ConnectionState, LeaveReason};
-pub use types::{IncomingConnection, Object, PresencePayload, PubSubBody, PubSubEvent, UserData};
+pub use types::{
+    IncomingConnection, Object, PresencePayload, PubSubBody, PubSubEvent, UserAssigns, UserData,
+    UserPresences,
+};
 pub use wire_enum::UnknownName;

@@ -1,11 +1,46 @@
 //! The data that servers and handlers pass around.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ChannelReceivers, Headers, PathMatch, PubSubEventKind};
 
 /// A JSON object of any content.
 pub type Object = serde_json::Map<String, serde_json::Value>;
+
+/// What everyone may see of each user of a channel, by the user's id; see [`UserData::presence`].
+///
+/// Sorted by id, so that what is made of it does not depend on who came first. A list of the same,
+/// without ids, is what clients get: [`PresencePayload`].
+///
+/// ```
+/// use pondwire::protocol::UserPresences;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Seen { status: String }
+///
+/// let json = r#"{"bob":{"status":"away"},"ann":{"status":"here"}}"#;
+/// let presences: UserPresences<Seen> = serde_json::from_str(json)?;
+/// assert_eq!(presences.keys().collect::<Vec<_>>(), ["ann", "bob"]);
+/// assert_eq!(presences["bob"].status, "away");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub type UserPresences<P = Object> = BTreeMap<String, P>;
+
+/// What the server keeps about each user of a channel, by the user's id; see [`UserData::assigns`].
+///
+/// ```
+/// use pondwire::protocol::{Object, UserAssigns, UserData};
+///
+/// let users: [UserData; 2] = [UserData::new("bob"), UserData::new("ann")];
+/// let assigns: UserAssigns = users.into_iter().map(|user| (user.id, user.assigns)).collect();
+/// assert_eq!(assigns["ann"], Object::new());
+/// assert_eq!(serde_json::to_string(&assigns)?, r#"{"ann":{},"bob":{}}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub type UserAssigns<A = Object> = BTreeMap<String, A>;
 
 /// A user of a channel, as a server and other nodes know it.
 ///
@@ -108,6 +143,19 @@ impl<'a> IncomingConnection<'a> {
 
 /// What the first servers told each other; replaced by the distributed messages, and emitted by
 /// nothing any more. Types of Python and JavaScript.
+///
+/// ```
+/// use pondwire::protocol::{Object, PubSubBody, PubSubEvent, PubSubEventKind, UserPresences};
+///
+/// let presence = UserPresences::from([("ann".to_owned(), Object::new())]);
+/// let event = PubSubEvent {
+///     endpoint: "/api/socket".to_owned(),
+///     channel: "/chat/42".to_owned(),
+///     pub_sub_id: "node-a".to_owned(),
+///     body: PubSubBody::Presence { presence },
+/// };
+/// assert_eq!(event.kind(), PubSubEventKind::Presence);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PubSubEvent {
     /// The endpoint that the channel belongs to.
@@ -127,8 +175,8 @@ pub enum PubSubBody {
     GetPresence,
     /// The channel's presence on the sending node.
     Presence {
-        /// The list and what changed in it.
-        presence: PresencePayload,
+        /// Everyone's who is present there, by user id.
+        presence: UserPresences,
     },
     /// A message for the channel's users.
     Message {
@@ -153,8 +201,48 @@ impl PubSubEvent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Pattern;
-    use super::{Headers, IncomingConnection};
+    use serde_json::json;
+
+    use super::super::{ChannelReceivers, Pattern, PubSubEventKind};
+    use super::{
+        Headers, IncomingConnection, Object, PresencePayload, PubSubBody, PubSubEvent, UserAssigns,
+        UserPresences,
+    };
+
+    /// As Python and JavaScript have them: maps by user id, of any objects or of a type.
+    #[test]
+    fn presences_and_assigns_are_maps_by_user_id() {
+        let json = r#"{"ann":{"status":"here"},"bob":{}}"#;
+        let presences: UserPresences = serde_json::from_str(json).unwrap();
+        let assigns: UserAssigns = serde_json::from_str(json).unwrap();
+        assert_eq!(presences["ann"]["status"], "here");
+        assert_eq!(serde_json::to_string(&presences).unwrap(), json);
+        assert_eq!(serde_json::to_string(&assigns).unwrap(), json);
+        for other in [r#"["ann"]"#, r#"{"ann":1}"#, r#"{"ann":[]}"#, "null"] {
+            assert!(serde_json::from_str::<UserPresences>(other).is_err(), "{other}");
+        }
+        // What clients get is made of it.
+        let presence: Vec<Object> = presences.values().cloned().collect();
+        let payload = PresencePayload { presence, changed: presences["ann"].clone() };
+        let expected =
+            json!({ "presence": [{ "status": "here" }, {}], "changed": { "status": "here" } });
+        assert_eq!(serde_json::to_value(&payload).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_body_is_of_its_kind() {
+        let presence = UserPresences::from([("ann".to_owned(), Object::new())]);
+        let recipient = ChannelReceivers::AllUsers;
+        let bodies = [
+            (PubSubBody::GetPresence, PubSubEventKind::GetPresence),
+            (PubSubBody::Presence { presence }, PubSubEventKind::Presence),
+            (PubSubBody::Message { message: Object::new(), recipient }, PubSubEventKind::Message),
+        ];
+        for (body, kind) in bodies {
+            let (endpoint, channel, pub_sub_id) = Default::default();
+            assert_eq!(PubSubEvent { endpoint, channel, pub_sub_id, body }.kind(), kind);
+        }
+    }
 
     #[test]
     fn cookies_are_found_in_every_header() {

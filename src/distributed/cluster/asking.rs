@@ -10,7 +10,7 @@ const ANSWER_AGAIN: Duration = Duration::from_millis(100);
 pub(super) enum Wish {
     /// Ask.
     Ask,
-    /// Ask, and forget those who joined right after they were evicted and whom nobody names.
+    /// Ask, and forget the users that joined right after an eviction and that no node names.
     Verify,
     /// Ask, and forget whom nobody names.
     Doubt,

@@ -114,7 +114,7 @@ pub enum Effect {
         frame: Frame,
     },
     /// Another node evicts a user of this one: tell it, and then let it
-    /// [`leave`](super::Cluster::leave).
+    /// [`leave`](super::Cluster::leave). The others have forgotten it already.
     Evict {
         /// Where.
         channel: Channel,

@@ -1,4 +1,4 @@
-//! Who was evicted lately: what is told of such a user may have been sent before.
+//! The users that were evicted lately: a message about one of them may be older than that.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;

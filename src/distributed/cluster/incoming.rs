@@ -14,8 +14,8 @@ use crate::payload::Payload;
 use crate::protocol::ChannelReceivers;
 
 impl Cluster {
-    /// A message came by a topic of the bus. What is not for this node is passed over: its own, one
-    /// about a channel in which it has nobody, an unknown type.
+    /// A message came by a topic of the bus. What is not for this node is passed over: one about a
+    /// channel in which it has nobody, an unknown type. Of its own it takes that they came back.
     ///
     /// Costs what [`Envelope::parse`] does, two look-ups, and what the message brings: an event for
     /// the users of this node its frame and the sender's id, one allocation each.

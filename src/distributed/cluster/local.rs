@@ -159,10 +159,10 @@ impl Cluster {
         true
     }
 
-    /// Asks the nodes that have a user to evict it, giving it a `reason` to read. As not all of them say
-    /// that they did, it is forgotten at once, and again when the bus brings the message back: what came
-    /// between was sent before. A user of that id that this node has itself stays, and the others are
-    /// told of it again, who forget it too.
+    /// Asks the nodes that have a user to evict it, giving it a `reason` to read. As not all of them
+    /// confirm that, the user is forgotten at once, and again when the bus brings the message back: other
+    /// nodes sent what came between before they heard it. If this node has a user of that id, it stays;
+    /// the others, which forget it too, are told of it again.
     pub fn evict_elsewhere(
         &mut self,
         channel: &Channel,

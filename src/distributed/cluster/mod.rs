@@ -47,7 +47,8 @@ pub struct ClusterOptions {
     /// How long [`Cluster::get_user`] waits. By default 0.5 s.
     pub get_timeout: Duration,
     /// How long nodes have to answer after a [`resync`](Cluster::resync), before whom they have not
-    /// named is forgotten, and how long a channel rests after each question. By default 5 s.
+    /// named is forgotten, how long a channel rests after each question, and how long what is told of
+    /// an evicted user may be older than that. By default 5 s.
     pub answer_within: Duration,
     /// What other nodes may make this one keep.
     pub limits: ClusterLimits,
@@ -93,8 +94,39 @@ impl Default for ClusterOptions {
 /// A message may overtake the `USER_JOINED` of its user, on another connection or out of an answer:
 /// a change of a user who is not known makes it known, but for the end of its presence.
 ///
-/// Python and JavaScript nodes do not say so when they evict a user of their own: it is known here
-/// until their next list.
+/// # Evictions
+///
+/// An `EVICT_USER` goes for a user on every node. JavaScript nodes drop the user when they hear it; they
+/// send no `USER_LEFT` when they evict, nor when they kick a user of their own and send `EVICT_USER`.
+/// So does a cluster when it receives one, when it sends one
+/// ([`evict_elsewhere`](Self::evict_elsewhere)), and when that one comes back by the bus:
+///
+/// - What other nodes told of the user is forgotten at once, and the presence list shows that it left.
+///   A user of this node gets an [`Effect::Evict`], and stays until it [`leave`](Self::leave)s. A
+///   `USER_LEFT` or `PRESENCE_REMOVED` that follows changes nothing.
+/// - For [`answer_within`](ClusterOptions::answer_within) after that, a message may be older than the
+///   eviction. A presence, assigns or a list, from whatever node, do not make the user known then; all
+///   nodes are asked with the next heartbeat, in case it is there all the same.
+/// - `USER_JOINED` makes the user known at any time: it came back. A node may have sent it just before
+///   it heard of the eviction, and evicted the user in silence: if the join comes within that time, all
+///   nodes are asked with the next heartbeat, and the user is forgotten if no node names it in time.
+///
+/// At most 4,096 evictions are remembered at a time, 16 bytes each in two places; the oldest goes first.
+///
+/// A `USER_REMOVE` changes nothing by itself: the node that obeys it sends `USER_LEFT`. A Python node
+/// that evicts a user of its own sends only `PRESENCE_REMOVED`: the user is known here until that node's
+/// next list.
+///
+/// | a node says | of a user that it did not name | that it listed | that it told of |
+/// |---|---|---|---|
+/// | `USER_JOINED` | known | known | new data |
+/// | `PRESENCE_UPDATE`, `ASSIGNS_UPDATE` | known; evicted lately: nothing, ask | known | new data |
+/// | `PRESENCE_REMOVED` | nothing | known, without presence | without presence |
+/// | `STATE_RESPONSE` with it | listed; evicted lately: nothing, ask | new data | new data |
+/// | `STATE_RESPONSE` without it | | forgotten | forgotten |
+/// | `USER_LEFT`, or nothing for 90 s | listed by others: forgotten, ask | forgotten, and so too | forgotten, and so too |
+/// | `EVICT_USER` | forgotten of every node | forgotten of every node | forgotten of every node |
+/// | `USER_REMOVE`, `USER_GET_…`, `USER_MESSAGE` | nothing | nothing | nothing |
 ///
 /// What other nodes make it keep is bounded by [`ClusterLimits`]; [`stats`](Self::stats) counts what
 /// was refused. Its own users are the server's to limit.
