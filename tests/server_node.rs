@@ -238,7 +238,7 @@ mod nodes {
     #[test]
     fn a_user_that_its_node_evicts_in_silence_is_gone() {
         let redis = Redis::start();
-        let a = redis.node("a", "");
+        let a = redis.node("a", "--heartbeat 60");
         let mut ann = Client::joined(a.addr, ROOM);
         let ann_id = ann.id.clone();
         let mut js = Silent::start(&redis);
