@@ -111,7 +111,7 @@ impl Default for ClusterOptions {
 ///   it heard of the eviction, and evicted the user in silence: if the join comes within that time, all
 ///   nodes are asked with the next heartbeat, and the user is forgotten if no node names it in time.
 ///
-/// At most 4,096 evictions are remembered at a time, 16 bytes each in two places; the oldest goes first.
+/// At most 4,096 evictions are remembered at a time, some 64 bytes each; the oldest goes first.
 ///
 /// A `USER_REMOVE` changes nothing by itself: the node that obeys it sends `USER_LEFT`. A Python node
 /// that evicts a user of its own sends only `PRESENCE_REMOVED`: the user is known here until that node's
