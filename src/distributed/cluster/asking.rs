@@ -88,8 +88,8 @@ impl Asking {
         self.wish = None;
     }
 
-    /// A message of this node came back. If it was the question, what that was for: who is to be
-    /// named by the others is in doubt from now on.
+    /// A message of this node came back. If it was the question, its kind: the users that it is about
+    /// are in doubt from now on.
     pub(super) fn came_back(&mut self, message_id: &str, now: Instant, pace: Pace) -> Option<Wish> {
         let question = self.question.take_if(|question| question.id == message_id)?;
         self.patience = Duration::ZERO;

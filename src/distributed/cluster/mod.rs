@@ -124,7 +124,7 @@ impl Default for ClusterOptions {
 /// | `PRESENCE_REMOVED` | nothing | known, without presence | without presence |
 /// | `STATE_RESPONSE` with it | listed; evicted lately: nothing, ask | new data | new data |
 /// | `STATE_RESPONSE` without it | | forgotten | forgotten |
-/// | `USER_LEFT`, or nothing for 90 s | listed by others: forgotten, ask | forgotten, and so too | forgotten, and so too |
+/// | `USER_LEFT`, or nothing for 90 s | forgotten of nodes that listed it, ask | forgotten, also of others that listed it, ask | the same |
 /// | `EVICT_USER` | forgotten of every node | forgotten of every node | forgotten of every node |
 /// | `USER_REMOVE`, `USER_GET_…`, `USER_MESSAGE` | nothing | nothing | nothing |
 ///
