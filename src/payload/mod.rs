@@ -1,6 +1,5 @@
 //! A validated span of JSON that nobody has decoded yet: navigate it, or decode it when asked.
 
-mod decode;
 mod iter;
 mod owned;
 mod value;
@@ -8,12 +7,12 @@ mod value;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserialize, DeserializeOwned, Error as _};
+use serde::de::{Deserialize, DeserializeOwned};
 use serde::ser::{Serialize, Serializer};
 
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::Limits;
-use crate::scan::{self, RECURSION_LIMIT, Span};
+use crate::scan::{self, Span};
 
 pub use iter::{Elements, Members};
 pub use owned::OwnedPayload;
@@ -38,12 +37,11 @@ pub use value::Value;
 pub struct Payload<'a> {
     json: &'a str,
     newlines: bool,
-    deep: bool,
 }
 
 impl Payload<'static> {
     /// `{}`
-    pub const EMPTY: Self = Self { json: "{}", newlines: false, deep: false };
+    pub const EMPTY: Self = Self { json: "{}", newlines: false };
 }
 
 impl<'a> Payload<'a> {
@@ -76,24 +74,17 @@ impl<'a> Payload<'a> {
     /// The object that `span` of `text` is.
     #[inline(always)]
     pub(crate) fn from_span(text: &'a str, span: Span) -> Self {
-        Self { json: &text[span.start..span.end], newlines: span.newlines, deep: span.deep }
+        Self { json: &text[span.start..span.end], newlines: span.newlines }
     }
 
-    /// An object that was a payload before, is on one line, and is `deep` if that was.
-    pub(crate) const fn kept(json: &'a str, deep: bool) -> Self {
-        Self { json, newlines: false, deep }
-    }
-
-    /// Whether it nests deeper than any decoder goes.
-    pub(crate) const fn is_deep(&self) -> bool {
-        self.deep
+    /// An object that was a payload before and is on one line.
+    pub(crate) const fn kept(json: &'a str) -> Self {
+        Self { json, newlines: false }
     }
 
     /// The object that `item` is, a part of this payload.
     pub(crate) fn part(self, item: Range<usize>) -> Self {
-        let json = &self.json[item];
-        let deep = self.deep && scan::root(json, RECURSION_LIMIT).is_err();
-        Self { json, deep, ..self }
+        Self { json: &self.json[item], ..self }
     }
 
     /// The raw JSON, from `{` to `}`, as it was received.
@@ -139,50 +130,54 @@ impl<'a> Payload<'a> {
 
     /// Decodes into a type that may borrow from the frame, with `serde_json`.
     ///
-    /// Costs a full parse; allocates what `T` does. Prefer it for types with `&str` fields; for
-    /// owned types [`decode_owned`](Self::decode_owned) is a little faster on large payloads.
+    /// Costs a full parse; allocates what `T` does. A value depends on its own text and on `T`
+    /// alone, neither on the size of the payload nor on what else is in it.
+    ///
+    /// # Numbers
+    /// Of the text of a number,
+    /// - `f64` is the nearest double (ties to even), `-0` and `-0.0` are the negative zero, and
+    ///   what rounds beyond the largest double, as `1e400`, is an error. `f32` is in the same way
+    ///   the nearest single, and `1e39` an error;
+    /// - an integer type takes what is written without fraction or exponent and fits: `1.0`,
+    ///   `1e2`, `256` into `u8` and `-1` into `u64` are errors. So is `-0`, into all but `i128`,
+    ///   where it is 0;
+    /// - a type that takes what comes (`serde_json::Value`, an untagged, internally tagged or
+    ///   flattened part of a type) is given a `u64`, else an `i64`, if one is written and fits, and
+    ///   else the nearest double: of `-0` and of larger integers too. An `f32` in an untagged,
+    ///   internally tagged or flattened part is rounded from that double, and infinite beyond its
+    ///   range; `i128` and `u128` there hold 64 bits.
+    ///
+    /// Where any crate of a program turns on `serde_json/arbitrary_precision`, a type that takes
+    /// what comes is given the text of what is no `u64` or `i64`: a `serde_json::Value` then keeps
+    /// all digits, of `1e400` too, but an `f64` in an untagged, internally tagged or flattened part
+    /// refuses decimals. All else stays as it is.
     ///
     /// # Errors
-    /// `T` does not fit, a `&str` field is written with an escape, a string holds half of a
-    /// surrogate pair, or the payload nests deeper than 127 brackets, the message's own
-    /// included, which only raised [`Limits`] admit: no decoder recurses further.
+    /// `T` does not fit, a `&str` field is written with an escape, a key, or a string that is read
+    /// as one, holds half of a surrogate pair, or `T` reads through more than 127 nested brackets
+    /// of the payload, which only raised [`Limits`] admit.
     ///
     /// ```
     /// # use pondwire::Payload;
     /// #[derive(serde::Deserialize)]
-    /// struct Say<'a> { text: &'a str }
+    /// struct Say<'a> { text: &'a str, at: f64 }
     ///
-    /// let payload = Payload::from_json(r#"{"text":"hi"}"#).unwrap();
-    /// assert_eq!(payload.decode::<Say>()?.text, "hi");
+    /// let payload = Payload::from_json(r#"{"text":"hi","at":122.416294033786585}"#).unwrap();
+    /// let say: Say = payload.decode()?;
+    /// assert_eq!((say.text, say.at), ("hi", 122.416_294_033_786_59));
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     pub fn decode<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
-        self.refuse_deep()?;
-        serde_json::from_str(self.json)
+        self.value().decode()
     }
 
-    /// Decodes into a type that borrows nothing, with the engine that is fastest at this size:
-    /// `serde_json` for small payloads, `simd-json` on a thread-local copy for large ones.
-    ///
-    /// Both give the same value and the same errors, with two exceptions: `serde_json` may get
-    /// the last bit of a float wrong (with its feature `float_roundtrip` both are exact), and `-0`
-    /// is an integer to `simd-json` alone. Allocates what `T` does; a thread keeps scratch memory
-    /// of about 20 times its largest payload, of those up to 64 KiB.
+    /// [`decode`](Self::decode) into a type that borrows nothing: the same value or error at every
+    /// size, by the same [rules for numbers](Self::decode#numbers).
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_owned<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        self.refuse_deep()?;
-        decode::owned(self.json)
-    }
-
-    /// Decoders recurse: only as deep as the default limit allows.
-    fn refuse_deep(&self) -> Result<(), serde_json::Error> {
-        if self.deep {
-            Err(serde_json::Error::custom("nesting exceeds 127 levels"))
-        } else {
-            Ok(())
-        }
+        self.decode()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::Deserialize;
 use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -10,7 +11,8 @@ use super::iter::{Elements, Members};
 use crate::scan::{JsonType, text};
 
 /// A JSON value inside a [`Payload`](super::Payload), not decoded: its text, and accessors that
-/// convert on demand. Each returns `None` when the value is of another type.
+/// convert on demand. Each returns `None` when the value is of another type, and what
+/// [`decode`](Self::decode) into the same type gives, without its error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Value<'a> {
     json: &'a str,
@@ -73,13 +75,42 @@ impl<'a> Value<'a> {
         self.json.parse().ok()
     }
 
-    /// A number, rounded to the nearest double; `None` for one beyond their range.
+    /// A number, rounded to the nearest double (`-0` is the negative zero); `None` for one beyond
+    /// their range.
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         if self.json_type() != JsonType::Number {
             return None;
         }
         self.json.parse().ok().filter(|number: &f64| number.is_finite())
+    }
+
+    /// Decodes this value alone into a type that may borrow from the frame, with `serde_json`.
+    ///
+    /// As [`Payload::decode`](super::Payload::decode) does it for the whole, and as it would for a
+    /// field of the same type, the [rules for numbers](super::Payload::decode#numbers) included: a
+    /// double is the nearest one to the text, an integer is written as one and fits. Costs a
+    /// parse of the value; allocates what `T` does.
+    ///
+    /// # Errors
+    /// As [`Payload::decode`](super::Payload::decode); line and column of an error count from the
+    /// value's first byte, brackets from the value's own.
+    ///
+    /// ```
+    /// # use pondwire::Payload;
+    /// #[derive(serde::Deserialize)]
+    /// struct Point { x: f64, y: f64 }
+    ///
+    /// let payload = Payload::from_json(r#"{"id":7,"path":[{"x":1,"y":0.1},{"x":2,"y":1e400}]}"#)?;
+    /// let mut path = payload.get("path").unwrap().elements();
+    /// let Point { x, y } = path.next().unwrap().decode()?;
+    /// assert_eq!((x, y), (1.0, 0.1));
+    /// assert!(path.next().unwrap().decode::<Point>().is_err(), "no double is as large");
+    /// assert_eq!(payload.get("id").unwrap().decode::<u8>()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decode<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.json)
     }
 
     /// The value of an object's member; see [`Payload::get`](super::Payload::get).

@@ -12,13 +12,11 @@ pub(super) struct Containers {
     objects: SmallVec<[u64; 2]>,
     depth: usize,
     max_depth: usize,
-    /// Depth has passed [`RECURSION_LIMIT`] at some point.
-    pub(super) deep: bool,
 }
 
 impl Containers {
     pub(super) fn new(max_depth: usize) -> Self {
-        Self { objects: smallvec![0; 2], depth: 0, max_depth, deep: false }
+        Self { objects: smallvec![0; 2], depth: 0, max_depth }
     }
 
     #[inline]
@@ -42,7 +40,6 @@ impl Containers {
         if self.depth >= self.max_depth {
             return Err(Malformed { detail: Detail::TooDeep { limit: self.max_depth }, at });
         }
-        self.deep = true;
         if self.depth / 64 == self.objects.len() {
             self.objects.push(0);
         }

@@ -77,8 +77,6 @@ pub(crate) struct Span {
     pub(crate) escaped: bool,
     /// A CR or LF may occur as whitespace.
     pub(crate) newlines: bool,
-    /// Nested deeper than [`RECURSION_LIMIT`], the brackets around it counted.
-    pub(crate) deep: bool,
     /// An array at depth 3, as `[…]` in `{"a":{"b":[…]}}`, may hold something that is no object.
     pub(crate) mixed: bool,
 }
@@ -90,7 +88,7 @@ impl Span {
     /// A string without escapes.
     #[inline(always)]
     const fn plain(start: usize, end: usize) -> Self {
-        Self { start, end, escaped: false, newlines: false, deep: false, mixed: false }
+        Self { start, end, escaped: false, newlines: false, mixed: false }
     }
 
     /// The inside of a span that is a string.

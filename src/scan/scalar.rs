@@ -69,8 +69,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
-        let (newlines, deep, mixed) = (self.newlines, self.containers.deep, self.mixed);
-        Span { start, end, escaped, newlines, deep, mixed }
+        Span { start, end, escaped, newlines: self.newlines, mixed: self.mixed }
     }
 
     /// An error at `at`, or that the input ends there.
@@ -117,7 +116,6 @@ impl<'a> Cursor<'a> {
             let (key, value_at) = self.key(at)?;
             newlines |= self.newlines;
             self.newlines = false;
-            let deep_before = std::mem::take(&mut self.containers.deep);
             let value = if self.byte(value_at) == b'"' {
                 let text = self.string(value_at)?;
                 self.span(value_at, text.end + 1, text.escaped)
@@ -126,7 +124,6 @@ impl<'a> Cursor<'a> {
                 self.span(value_at, end, false)
             };
             members.member(key, value);
-            self.containers.deep |= deep_before;
             at = self.space(value.end);
             match self.byte(at) {
                 b',' => at = self.space(at + 1),

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use crate::limits::Limits;
 use crate::payload::{Payload, Value};
 use crate::scan::skip::Items;
 use crate::scan::text;
@@ -11,7 +10,6 @@ use crate::scan::text;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     json: Box<str>,
-    deep: bool,
 }
 
 impl Kept {
@@ -21,11 +19,11 @@ impl Kept {
             true => json.replace(['\n', '\r'], " ").into(),
             false => json.into(),
         };
-        Self { json, deep: payload.is_deep() }
+        Self { json }
     }
 
     pub(super) fn payload(&self) -> Payload<'_> {
-        Payload::kept(&self.json, self.deep)
+        Payload::kept(&self.json)
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -56,9 +54,7 @@ impl Kept {
             false => value.raw().into(),
         };
         merged.extend([&*name, ":", &value, "}"]);
-        let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
-        let deep = Payload::from_json_with(&merged, limits).is_err();
-        Self { json: merged.into(), deep }
+        Self { json: merged.into() }
     }
 }
 
@@ -76,6 +72,6 @@ mod tests {
         assert_eq!(with("b"), "{\"a\":1,\"\":0,\"b\":[3,  4]}");
         assert_eq!(with("a\""), "{\"a\":1,\"\\u0062\":{\"c\":[2]},\"\":0,\"a\\\"\":[3,  4]}");
         let empty = Kept::new(Payload::EMPTY).with("k", value);
-        assert_eq!((empty.as_str(), empty.deep), ("{\"k\":[3,  4]}", false));
+        assert_eq!(empty.as_str(), "{\"k\":[3,  4]}");
     }
 }

@@ -121,7 +121,7 @@ impl Outline {
     /// What is known of the whole document is said of each of its parts.
     #[inline(always)]
     const fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
-        Span { start, end, escaped, newlines: self.newlines, deep: false, mixed: self.mixed }
+        Span { start, end, escaped, newlines: self.newlines, mixed: self.mixed }
     }
 
     #[inline(always)]
