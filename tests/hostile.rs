@@ -6,6 +6,7 @@ use pondwire::protocol::Pattern;
 use pondwire::{
     ChannelEvent, ClientMessage, Limits, Payload, PresenceMessage, ValidationError, message,
 };
+use serde::de::IgnoredAny;
 
 const STACK: usize = 64 * 1024;
 
@@ -52,6 +53,9 @@ fn nesting_is_refused_at_the_limit_and_costs_no_stack_above_it() {
         }
         assert!(message.payload().decode::<serde_json::Value>().is_err());
         assert!(message.payload().decode_owned::<serde_json::Value>().is_err());
+        assert!(value.decode::<serde_json::Value>().is_err());
+        // What is not read costs no stack.
+        assert!(message.payload().decode::<IgnoredAny>().is_ok());
         assert!(serde_json::to_string(&message).is_ok());
         assert!(format!("{message:?}").len() < 1000);
     });
@@ -78,6 +82,10 @@ fn owned_messages_and_patterns_cost_no_stack() {
 
 #[test]
 fn a_shallow_part_of_a_deep_payload_decodes() {
+    #[derive(serde::Deserialize)]
+    struct OnlyC {
+        c: u8,
+    }
     let deep = format!("{}{}", "[".repeat(150), "]".repeat(150));
     let frame = format!(
         r#"{{"action":"PRESENCE","event":"JOIN","channelName":"","requestId":"","payload":{{"presence":[{{"a":{deep}}},{{"b":2}}],"changed":{{"id":1}}}}}}"#
@@ -87,7 +95,15 @@ fn a_shallow_part_of_a_deep_payload_decodes() {
     let decodes = |payload: Payload<'_>| payload.decode::<serde_json::Value>().is_ok();
     assert!(decodes(message.changed()));
     assert_eq!(message.presence().map(decodes).collect::<Vec<_>>(), [false, true]);
-    assert!(Payload::from_json_with(&format!(r#"{{"a":{deep}}}"#), limits).is_ok());
+    // 127 brackets of a value's own are read, whatever it stands in; of what is ignored any number.
+    for (depth, reads) in [(127, true), (128, false)] {
+        let array = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let json = format!(r#"{{"a":{array},"b":{deep},"c":1}}"#);
+        let payload = Payload::from_json_with(&json, limits).unwrap();
+        let value = payload.get("a").unwrap();
+        assert_eq!(value.decode::<serde_json::Value>().is_ok(), reads, "{depth}");
+        assert_eq!(payload.decode_owned::<OnlyC>().unwrap().c, 1);
+    }
 }
 
 #[test]
@@ -110,6 +126,8 @@ fn large_single_tokens_are_read_once() {
         format!(r#"{{"{}":1}}"#, r"\u0061".repeat(mib / 6)),
         format!(r#"{{"a":{}}}"#, "9".repeat(mib)),
         format!(r#"{{"a":-0.{}e+{}}}"#, "0".repeat(mib / 2), "9".repeat(mib / 2)),
+        format!(r#"{{"a":0.{}1e{}}}"#, "0".repeat(mib / 2), mib / 2),
+        format!(r#"{{"a":9007199254740993{}1e-{}}}"#, "0".repeat(mib / 2), mib / 2 + 1),
         format!(r#"{{"a":{}1}}"#, " \n\r\t".repeat(mib / 4)),
         format!(r#"{{"a":[{}1]}}"#, "1,".repeat(mib / 2)),
         format!(r#"{{"a":[{}[]]}}"#, "{},".repeat(mib / 3)),
@@ -117,6 +135,10 @@ fn large_single_tokens_are_read_once() {
     for payload in tokens {
         on_small_stack(|| {
             assert_eq!(parse(&with_payload(&payload), BIG).unwrap(), payload.len());
+            if let Some(value) = Payload::from_json_with(&payload, BIG).unwrap().get("a") {
+                let number = value.decode::<f64>().ok();
+                assert_eq!(number.map(f64::to_bits), value.as_f64().map(f64::to_bits));
+            }
             let payload = Payload::from_json(&payload[..payload.len().min(mib)]);
             // Cut to a MiB it is malformed, but never worse than that.
             if let Ok(payload) = payload {

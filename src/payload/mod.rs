@@ -145,7 +145,7 @@ impl<'a> Payload<'a> {
     ///   flattened part of a type) is given a `u64`, else an `i64`, if one is written and fits, and
     ///   else the nearest double: of `-0` and of larger integers too. An `f32` in an untagged,
     ///   internally tagged or flattened part is rounded from that double, and infinite beyond its
-    ///   range; `i128` and `u128` there hold 64 bits.
+    ///   range; `i128` and `u128` are refused there.
     ///
     /// Where any crate of a program turns on `serde_json/arbitrary_precision`, a type that takes
     /// what comes is given the text of what is no `u64` or `i64`: a `serde_json::Value` then keeps

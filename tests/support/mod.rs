@@ -172,23 +172,3 @@ pub(crate) fn mutate(random: &mut Random, frame: &[u8]) -> Vec<u8> {
     }
     bytes
 }
-
-/// Whether two trees are equal but for the last bits of floats, in which `serde_json` without its
-/// feature `float_roundtrip` may be wrong, and for the sign of zero.
-pub(crate) fn nearly_equal(a: &serde_json::Value, b: &serde_json::Value) -> bool {
-    use serde_json::Value::{Array, Number, Object};
-    match (a, b) {
-        (Number(a), Number(b)) if a.is_f64() || b.is_f64() => {
-            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
-            (a - b).abs() <= b.abs() * 1e-15
-        }
-        (Array(a), Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| nearly_equal(a, b))
-        }
-        (Object(a), Object(b)) => {
-            a.len() == b.len()
-                && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| nearly_equal(a, b)))
-        }
-        _ => a == b,
-    }
-}
