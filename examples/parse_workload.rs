@@ -5,16 +5,21 @@
 //! parse_workload profiles/workloads/tiny-chat.ndjson 10         # parse
 //! parse_workload profiles/workloads/chat-500.ndjson 10 relay    # parse once, make frames
 //! parse_workload profiles/workloads/doc-64k.ndjson 10 last      # parse once, get the last key
+//! parse_workload profiles/workloads/doc-64k.ndjson 10 tree      # parse once, decode to a `Value`
+//! parse_workload profiles/workloads/telemetry-1k.ndjson 10 typed  # or its numbers and users
 //! ```
 
 use std::error::Error;
+use std::fmt;
 use std::hint::black_box;
 
 use pondwire::{ChannelEvent, ClientMessage, Frame, Payload};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "usage: parse_workload FILE TIMES [parse|relay|last]";
+    let usage = "usage: parse_workload FILE TIMES [parse|relay|last|tree|typed]";
     let (file, times) = (arguments.next().ok_or(usage)?, arguments.next().ok_or(usage)?);
     let (times, what) = (times.parse()?, arguments.next());
     let text = std::fs::read(file)?;
@@ -35,6 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             repeat(times, &items, |(payload, key)| last(payload, key))
         }
+        Some("tree") => repeat(times, &payloads(&frames)?, tree),
+        Some("typed") => repeat(times, &payloads(&frames)?, typed),
         Some(_) => return Err(usage.into()),
     };
     println!("{done} frames done");
@@ -71,4 +78,67 @@ fn relay(payload: &Payload<'_>) -> bool {
 #[inline(never)]
 fn last(payload: &Payload<'_>, key: &str) -> bool {
     payload.get(key).is_some()
+}
+
+#[inline(never)]
+fn tree(payload: &Payload<'_>) -> bool {
+    payload.decode_owned::<serde_json::Value>().is_ok_and(|value| black_box(value).is_object())
+}
+
+#[inline(never)]
+fn typed(payload: &Payload<'_>) -> bool {
+    payload.decode_owned::<Typed>().map(black_box).is_ok()
+}
+
+/// What workloads of numbers and of users are made of; all else is passed over.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Typed {
+    #[serde(rename = "seq")]
+    _seq: u64,
+    #[serde(rename = "t")]
+    _at: u64,
+    #[serde(rename = "points")]
+    _points: Vec<Point>,
+    #[serde(rename = "presence")]
+    _presence: Vec<User>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct User {
+    #[serde(rename = "id")]
+    _id: String,
+    #[serde(rename = "username")]
+    _name: String,
+    #[serde(rename = "online")]
+    _online: bool,
+    #[serde(rename = "lastSeen")]
+    _last_seen: u64,
+}
+
+/// Coordinates, or a single one.
+struct Point(Vec<f64>);
+
+impl<'de> Deserialize<'de> for Point {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Coordinates;
+        impl<'de> Visitor<'de> for Coordinates {
+            type Value = Point;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("coordinates")
+            }
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Point, E> {
+                Ok(Point(vec![number]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Point, A::Error> {
+                let mut point = Point(Vec::with_capacity(3));
+                while let Some(number) = from.next_element()? {
+                    point.0.push(number);
+                }
+                if point.0.is_empty() { Err(A::Error::custom("no coordinates")) } else { Ok(point) }
+            }
+        }
+        from.deserialize_any(Coordinates)
+    }
 }

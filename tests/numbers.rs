@@ -175,6 +175,25 @@ fn check_number(text: &str, arbitrary_precision: bool) {
     check(value, given);
 }
 
+/// The numbers of one payload, of some 10 KB; those that are an error alone would be the whole's.
+fn check_together(texts: &[String], arbitrary_precision: bool) {
+    let (texts, expected): (Vec<&str>, Vec<Given>) = texts
+        .iter()
+        .filter_map(|text| Some((text.as_str(), Exact(text).given(arbitrary_precision)?)))
+        .unzip();
+    let json = format!(r#"{{"n":[{}]}}"#, texts.join(","));
+    let payload = Payload::from_json(&json).unwrap();
+    assert_eq!(payload.decode::<One<Vec<Given>>>().unwrap().n, expected);
+    assert_eq!(payload.decode_owned::<One<Vec<Given>>>().unwrap().n, expected);
+    let doubles: Vec<&str> =
+        texts.into_iter().filter(|text| Exact(text).double().is_some()).collect();
+    let json = format!(r#"{{"n":[{}]}}"#, doubles.join(","));
+    let decoded = Payload::from_json(&json).unwrap().decode_owned::<One<Vec<f64>>>().unwrap();
+    for (decoded, text) in decoded.n.iter().zip(doubles) {
+        assert_eq!(decoded.to_bits(), Exact(text).double().unwrap().to_bits(), "{text}");
+    }
+}
+
 fn digits(random: &mut Random, count: usize) -> String {
     (0..count).map(|_| char::from(b'0' + random.below(10) as u8)).collect()
 }
@@ -322,9 +341,18 @@ fn every_number_is_the_nearest_of_its_type() {
     }
     let mut random = Random::from_env("every_number");
     let count = cases(100_000);
+    // Once alone, once among many.
+    let mut many: Vec<String> = Vec::new();
     for _ in 0..count {
-        check_number(&number(&mut random), arbitrary_precision);
+        let text = number(&mut random);
+        check_number(&text, arbitrary_precision);
+        many.push(text);
+        if many.len() == 300 {
+            check_together(&many, arbitrary_precision);
+            many.clear();
+        }
     }
+    check_together(&many, arbitrary_precision);
     println!("every_number: {count} numbers, arbitrary_precision {arbitrary_precision}");
 }
 
@@ -547,9 +575,9 @@ fn wherever<T: DeserializeOwned + Debug>(value: &str) -> String {
         ] {
             let payload = Payload::from_json(&json).unwrap();
             let inside = |whole: Result<One<T>, _>| shown(whole.map(|one| one.n));
-            assert_eq!(inside(payload.decode()), alone, "{json}");
-            assert_eq!(inside(payload.decode_owned()), alone, "{json}");
-            assert_eq!(shown(payload.get("n").unwrap().decode()), alone, "{json}");
+            assert_eq!(inside(payload.decode()), alone, "{payload:?}");
+            assert_eq!(inside(payload.decode_owned()), alone, "{payload:?}");
+            assert_eq!(shown(payload.get("n").unwrap().decode()), alone, "{payload:?}");
         }
     }
     alone
@@ -635,15 +663,18 @@ fn documented_verdicts() {
     // Through a buffer, as `serde` reads untagged, internally tagged and flattened types.
     let single = reads::<Internally>(r#"{"tag":"A","n":1.00000005960464477540}"#);
     let infinite = reads::<Internally>(r#"{"tag":"A","n":1e39}"#);
+    assert_eq!(reads::<Internally>(r#"{"tag":"A","n":7}"#), "A { n: 7.0 }");
+    let zero = reads::<Internally>(r#"{"tag":"A","n":-0}"#);
     let decimal = reads::<Untagged>("1.5");
     if arbitrary_precision {
         assert!(single.starts_with("invalid type: map"), "{single}");
         assert!(infinite.starts_with("invalid type: map"), "{infinite}");
+        assert!(zero.starts_with("invalid type: map"), "{zero}");
         assert!(decimal.starts_with("data did not match"), "{decimal}");
         assert_eq!(reads::<Value>("1e400"), "Number(1e+400)");
     } else {
         assert_eq!((&*single, &*infinite), ("A { n: 1.0 }", "A { n: inf }"));
-        assert_eq!(decimal, "Double(1.5)");
+        assert_eq!((&*zero, &*decimal), ("A { n: -0.0 }", "Double(1.5)"));
         assert_eq!(reads::<Value>("1e400"), "number out of range");
     }
     for integer in ["7", "18446744073709551616"] {

@@ -130,32 +130,32 @@ impl<'a> Payload<'a> {
 
     /// Decodes into a type that may borrow from the frame, with `serde_json`.
     ///
-    /// Costs a full parse; allocates what `T` does. A value depends on its own text and on `T`
-    /// alone, neither on the size of the payload nor on what else is in it.
+    /// Costs a full parse; allocates what `T` does. The result for each field depends on its text
+    /// and type alone, not on the size of the payload or on other fields.
     ///
     /// # Numbers
-    /// Of the text of a number,
-    /// - `f64` is the nearest double (ties to even), `-0` and `-0.0` are the negative zero, and
-    ///   what rounds beyond the largest double, as `1e400`, is an error. `f32` is in the same way
-    ///   the nearest single, and `1e39` an error;
-    /// - an integer type takes what is written without fraction or exponent and fits: `1.0`,
-    ///   `1e2`, `256` into `u8` and `-1` into `u64` are errors. So is `-0`, into all but `i128`,
-    ///   where it is 0;
-    /// - a type that takes what comes (`serde_json::Value`, an untagged, internally tagged or
-    ///   flattened part of a type) is given a `u64`, else an `i64`, if one is written and fits, and
-    ///   else the nearest double: of `-0` and of larger integers too. An `f32` in an untagged,
-    ///   internally tagged or flattened part is rounded from that double, and infinite beyond its
-    ///   range; `i128` and `u128` are refused there.
+    /// - Into `f64`: the nearest double, ties to even. `-0` and `-0.0` are negative zero. A number
+    ///   that rounds beyond the largest double (`1e400`) is an error.
+    /// - Into `f32`: likewise the nearest single; `1e39` is an error.
+    /// - Into an integer type: a number written without fraction and exponent that fits. `1.0`,
+    ///   `1e2`, `256` into `u8` and `-1` into `u64` are errors. `-0` is an error too, except into
+    ///   `i128`, where it is 0.
+    /// - Into a type that accepts any number (`deserialize_any`), such as `serde_json::Value`: a
+    ///   `u64` if it is written as an integer and fits, else an `i64` likewise, else the nearest
+    ///   double. `-0` and integers beyond 64 bits become doubles.
+    /// - Inside untagged, internally tagged and flattened types, which `serde` buffers as such
+    ///   numbers first: an `f32` is rounded from the double, to infinity beyond its range; `i128`
+    ///   and `u128` are errors.
     ///
-    /// Where any crate of a program turns on `serde_json/arbitrary_precision`, a type that takes
-    /// what comes is given the text of what is no `u64` or `i64`: a `serde_json::Value` then keeps
-    /// all digits, of `1e400` too, but an `f64` in an untagged, internally tagged or flattened part
-    /// refuses decimals. All else stays as it is.
+    /// If any crate in the build enables `serde_json/arbitrary_precision`, a type that accepts any
+    /// number receives the text instead of a double: `serde_json::Value` and `serde_json::Number`
+    /// keep all digits, and `1e400` is no error. Buffered `f32` and `f64` fields then refuse every
+    /// number but integers of 64 bits. All other rules stay.
     ///
     /// # Errors
-    /// `T` does not fit, a `&str` field is written with an escape, a key, or a string that is read
-    /// as one, holds half of a surrogate pair, or `T` reads through more than 127 nested brackets
-    /// of the payload, which only raised [`Limits`] admit.
+    /// `T` does not fit; a `&str` field is written with an escape; a key or a string holds half of
+    /// a surrogate pair (not if it is ignored or read as bytes); or `T` reads through more than 127
+    /// nested brackets of the payload, which only raised [`Limits`] admit.
     ///
     /// ```
     /// # use pondwire::Payload;
@@ -171,8 +171,9 @@ impl<'a> Payload<'a> {
         self.value().decode()
     }
 
-    /// [`decode`](Self::decode) into a type that borrows nothing: the same value or error at every
-    /// size, by the same [rules for numbers](Self::decode#numbers).
+    /// [`decode`](Self::decode) into a type that borrows nothing: the same value or error for
+    /// payloads of every size, by the same [rules for numbers](Self::decode#numbers): doubles are
+    /// the nearest, integers must be written as integers and fit.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).

@@ -11,8 +11,8 @@ use super::iter::{Elements, Members};
 use crate::scan::{JsonType, text};
 
 /// A JSON value inside a [`Payload`](super::Payload), not decoded: its text, and accessors that
-/// convert on demand. Each returns `None` when the value is of another type, and what
-/// [`decode`](Self::decode) into the same type gives, without its error.
+/// convert on demand. Each returns `Some` exactly where [`decode`](Self::decode) into the same type
+/// succeeds, with the same value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Value<'a> {
     json: &'a str,
@@ -87,14 +87,14 @@ impl<'a> Value<'a> {
 
     /// Decodes this value alone into a type that may borrow from the frame, with `serde_json`.
     ///
-    /// As [`Payload::decode`](super::Payload::decode) does it for the whole, and as it would for a
-    /// field of the same type, the [rules for numbers](super::Payload::decode#numbers) included: a
-    /// double is the nearest one to the text, an integer is written as one and fits. Costs a
-    /// parse of the value; allocates what `T` does.
+    /// The result is the one that [`Payload::decode`](super::Payload::decode) gives for a field of
+    /// this type, by the same [rules for numbers](super::Payload::decode#numbers): a double is the
+    /// nearest one to the text, an integer must be written as an integer and fit. Costs a parse of
+    /// the value; allocates what `T` does.
     ///
     /// # Errors
-    /// As [`Payload::decode`](super::Payload::decode); line and column of an error count from the
-    /// value's first byte, brackets from the value's own.
+    /// As [`Payload::decode`](super::Payload::decode), with two differences: line and column of an
+    /// error count from the value's first byte, nested brackets from the value's own.
     ///
     /// ```
     /// # use pondwire::Payload;
