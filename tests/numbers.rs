@@ -21,7 +21,8 @@ use support::{Random, cases};
 /// Whether some crate of this build turned on `serde_json/arbitrary_precision`, which CI does with
 /// `--features serde_json/arbitrary_precision` and then says so.
 fn arbitrary_precision() -> bool {
-    let on = serde_json::from_str::<Value>("1.10").unwrap().to_string() == "1.10";
+    let shown = serde_json::from_str::<Value>("1.10").unwrap().to_string();
+    let on = shown == "1.10";
     if let Ok(expected) = std::env::var("PONDWIRE_ARBITRARY_PRECISION") {
         assert_eq!(on, expected == "1", "the build is not the one that was asked for");
     }
