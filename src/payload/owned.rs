@@ -35,7 +35,6 @@ use crate::limits::Limits;
 pub struct OwnedPayload {
     json: Box<str>,
     newlines: bool,
-    deep: bool,
 }
 
 impl OwnedPayload {
@@ -55,16 +54,16 @@ impl OwnedPayload {
     pub fn encode<T: Serialize + ?Sized>(payload: &T) -> Result<Self, serde_json::Error> {
         let json = serde_json::to_string(payload)?;
         let limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX };
-        let Payload { newlines, deep, .. } = Payload::from_json_with(&json, limits)
+        let Payload { newlines, .. } = Payload::from_json_with(&json, limits)
             .map_err(|_| serde_json::Error::custom("a payload must be a JSON object"))?;
-        Ok(Self { json: json.into(), newlines, deep })
+        Ok(Self { json: json.into(), newlines })
     }
 
     /// The payload as received ones are.
     #[must_use]
     #[inline]
     pub const fn view(&self) -> Payload<'_> {
-        Payload { json: &self.json, newlines: self.newlines, deep: self.deep }
+        Payload { json: &self.json, newlines: self.newlines }
     }
 }
 
@@ -77,7 +76,7 @@ impl Default for OwnedPayload {
 
 impl From<Payload<'_>> for OwnedPayload {
     fn from(payload: Payload<'_>) -> Self {
-        Self { json: payload.json.into(), newlines: payload.newlines, deep: payload.deep }
+        Self { json: payload.json.into(), newlines: payload.newlines }
     }
 }
 
@@ -128,7 +127,7 @@ mod tests {
             Payload::from_json(text).unwrap().into(),
         ] {
             assert_eq!(payload.view().as_str(), text);
-            assert!(payload.view().has_newlines() && !payload.view().is_deep());
+            assert!(payload.view().has_newlines());
             assert_eq!(serde_json::to_string(&payload).unwrap(), text);
             assert_eq!(format!("{payload:?}"), format!("{:?}", payload.view()));
         }
@@ -167,13 +166,13 @@ mod tests {
         let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
         let holder: Holder =
             serde_json::from_str(&format!("{{\"list\":[{}]}}", nested(120))).unwrap();
-        assert!(!holder.list[0].view().is_deep());
+        assert!(holder.list[0].view().decode::<Value>().is_ok());
         let deep = nested(100_000);
         assert!(OwnedPayload::from_json(&deep).is_err());
         assert!(serde_json::from_str::<OwnedPayload>(&deep).is_err());
         let raw: &RawValue = serde_json::from_str(&deep).unwrap();
         let encoded = OwnedPayload::encode(raw).unwrap();
-        assert!(encoded.view().is_deep() && encoded.view().decode::<Value>().is_err());
+        assert!(encoded.view().decode::<Value>().is_err());
         assert!(OwnedPayload::from(encoded.view()).view().decode::<Value>().is_err());
     }
 }
