@@ -200,16 +200,17 @@ fn explain(
     scalar::resume(bytes, stopped, max_depth).err()
 }
 
-// Where there are vector instructions this is the exception, elsewhere it is all there is.
-#[cfg_attr(target_arch = "x86_64", cold)]
+#[inline(always)]
 fn by_scalar<'a>(
     bytes: &'a [u8],
     text: Option<&'a str>,
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
-    let text = text_of(text, bytes)?;
-    scalar::document(bytes, max_depth, members).map(|root| (text, root))
+    arch::beside_tiers(move || {
+        let text = text_of(text, bytes)?;
+        scalar::document(bytes, max_depth, members).map(|root| (text, root))
+    })
 }
 
 /// [`document`] for text, of which only the root is asked for.

@@ -433,8 +433,6 @@ fn a_wished_tier_is_taken_if_it_is_there() {
         assert_eq!(Detected::of(tier).is_some(), tier.is_supported());
     }
     assert!("avx3".parse::<Tier>().is_err());
-    #[cfg(target_arch = "x86_64")]
-    assert!(tiers().count() >= 1, "SSE2 at least is compared here");
     let names: Vec<_> = tiers().map(|tier| tier.tier().as_str()).collect();
     println!("tiers compared with the scalar scanner: {}", names.join(", "));
 }

@@ -11,6 +11,7 @@ mod item;
 mod joining;
 mod node;
 pub(in crate::fanout) mod order;
+mod prefetch;
 mod reclaim;
 mod typed;
 mod value;
@@ -24,6 +25,7 @@ use item::Item;
 pub(in crate::fanout) use joining::Joining;
 use node::{Head, NewNode, Node};
 use order::{APPEND, LIMIT};
+use prefetch::prefetch;
 use reclaim::{Entered, Readers};
 pub(in crate::fanout) use typed::TypedLog;
 pub use value::ValueRef;
@@ -283,18 +285,6 @@ impl Log {
 /// comes from the third level of the cache. It finds typed observers by itself, those behind an
 /// indirect call it does not.
 const AHEAD: usize = 12;
-
-#[inline]
-fn prefetch<O>(observer: *const O) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint, which reads nothing; any address will do.
-        unsafe { _mm_prefetch::<{ _MM_HINT_T0 }>(observer.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = observer;
-}
 
 /// How many slots of a merged chunk are older than `limit`. Some may be newer, and only the nodes
 /// tell; they are in order.

@@ -1,17 +1,28 @@
 //! The instruction sets: one file each for how masks are made of 64 bytes, and the choice between
 //! them, made once.
 //!
+//! A target's module, and only it, knows which tiers there are: it has `supports`, `by_tier!` and
+//! `beside_tiers`. A target without any has `none`, whose instruction set is never there.
+//!
 //! All unsafe code of the scanner is here. A value of a type that implements
 //! [`Isa`](super::blocks::Isa) is the proof that its instructions are there: it is made only
 //! behind a check. What it does is to load from references and to compute in registers.
 
 #![allow(unsafe_code)]
 
+#[cfg(not(target_arch = "x86_64"))]
+mod none;
 mod spaces;
 mod tier;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+#[cfg(not(target_arch = "x86_64"))]
+use none as target;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as target;
+
+pub(super) use target::beside_tiers;
 pub(super) use tier::Detected;
 pub use tier::{Tier, UnknownTier};
 
@@ -19,24 +30,7 @@ use std::mem::MaybeUninit;
 
 use super::Members;
 use super::blocks::{Outline, Prefix, Seen, Specials, Stopped};
-
-/// Calls `$function` of the tier's file; `$otherwise` where the tier has none.
-macro_rules! by_tier {
-    ($tier:expr, $function:ident($($argument:expr),*), $otherwise:expr) => {
-        match $tier.tier() {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the tier is `Detected`, so the CPU has the features.
-            Tier::Sse2 => unsafe { x86_64::sse2::$function($($argument),*) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: as for SSE2.
-            Tier::Avx2 => unsafe { x86_64::avx2::$function($($argument),*) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: as for SSE2.
-            Tier::Avx512 => unsafe { x86_64::avx512::$function($($argument),*) },
-            _ => $otherwise,
-        }
-    };
-}
+use target::by_tier;
 
 /// How the document starts, with the tier's instructions; `None` when it has none. With it the
 /// bytes as text, when it is a complete one in ASCII. See [`blocks::prefix`](super::blocks::prefix).

@@ -105,15 +105,7 @@ static CURRENT: AtomicU8 = AtomicU8::new(0);
 
 impl Detected {
     pub(crate) fn of(tier: Tier) -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
-        let supported = match tier {
-            Tier::Scalar | Tier::Sse2 => true,
-            Tier::Avx2 => super::x86_64::has_avx2(),
-            Tier::Avx512 => super::x86_64::has_avx2() && super::x86_64::has_avx512(),
-        };
-        #[cfg(not(target_arch = "x86_64"))]
-        let supported = tier == Tier::Scalar;
-        supported.then_some(Self(tier))
+        super::target::supports(tier).then_some(Self(tier))
     }
 
     pub(crate) const fn tier(self) -> Tier {

@@ -3,6 +3,7 @@
 //! Each file has the same functions over its registers, safe within their target features;
 //! [`isa`] makes an [`Isa`](crate::scan::blocks::Isa) of them.
 
+use super::tier::Tier;
 use crate::scan::blocks::BLOCK;
 
 /// Makes, of the functions `load`, `put_places`, `prefix_xor`, `equal`, `within`, `specials`,
@@ -147,7 +148,15 @@ pub(super) mod avx2;
 pub(super) mod avx512;
 pub(super) mod sse2;
 
-pub(super) fn has_avx2() -> bool {
+pub(super) fn supports(tier: Tier) -> bool {
+    match tier {
+        Tier::Scalar | Tier::Sse2 => true,
+        Tier::Avx2 => has_avx2(),
+        Tier::Avx512 => has_avx2() && has_avx512(),
+    }
+}
+
+fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
@@ -156,9 +165,41 @@ pub(super) fn has_avx2() -> bool {
         && is_x86_feature_detected!("pclmulqdq")
 }
 
-pub(super) fn has_avx512() -> bool {
+fn has_avx512() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vbmi2")
+}
+
+/// Calls `scan`, which uses no tier: here that is the exception.
+#[cold]
+pub(in crate::scan) fn beside_tiers<T>(scan: impl FnOnce() -> T) -> T {
+    scan()
+}
+
+/// Calls `$function` of the tier's file; `$otherwise` where the tier has none.
+macro_rules! by_tier {
+    ($tier:expr, $function:ident($($argument:expr),*), $otherwise:expr) => {
+        match $tier.tier() {
+            // SAFETY: the tier is `Detected`, so the CPU has the features.
+            Tier::Sse2 => unsafe { target::sse2::$function($($argument),*) },
+            // SAFETY: as for SSE2.
+            Tier::Avx2 => unsafe { target::avx2::$function($($argument),*) },
+            // SAFETY: as for SSE2.
+            Tier::Avx512 => unsafe { target::avx512::$function($($argument),*) },
+            Tier::Scalar => $otherwise,
+        }
+    };
+}
+pub(super) use by_tier;
+
+#[cfg(test)]
+mod tests {
+    use super::Tier;
+
+    #[test]
+    fn there_is_always_a_tier_to_compare_with_the_scalar_scanner() {
+        assert!(Tier::Sse2.is_supported());
+    }
 }

@@ -1,0 +1,132 @@
+//! A target whose vector instructions no tier uses.
+//!
+//! [`Absent`] has no value, so everything that takes one is compiled, checked and never run: what is
+//! written for all instruction sets needs no exception for a target that has none of them.
+
+use std::mem::MaybeUninit;
+
+use super::spaces;
+use super::tier::{Detected, Tier};
+use crate::scan::Members;
+use crate::scan::blocks::{self, Block, Isa};
+
+pub(super) const fn supports(tier: Tier) -> bool {
+    matches!(tier, Tier::Scalar)
+}
+
+/// Calls `scan`, which uses no tier: here that is the rule.
+#[inline(always)]
+pub(in crate::scan) fn beside_tiers<T>(scan: impl FnOnce() -> T) -> T {
+    scan()
+}
+
+/// Calls `$function` of the tier's file; `$otherwise` where the tier has none.
+macro_rules! by_tier {
+    ($tier:expr, $function:ident($($argument:expr),*), $otherwise:expr) => {
+        match target::$function($tier, $($argument),*) {
+            Some(done) => done,
+            None => $otherwise,
+        }
+    };
+}
+pub(super) use by_tier;
+
+/// An instruction set that is never there.
+#[derive(Clone, Copy)]
+enum Absent {}
+
+fn isa(tier: Detected) -> Option<Absent> {
+    debug_assert_eq!(tier.tier(), Tier::Scalar, "nothing else is supported");
+    None
+}
+
+/// See [`blocks::prefix`].
+#[inline(always)]
+pub(super) fn prefix(
+    tier: Detected,
+    bytes: &[u8],
+    max_depth: usize,
+    members: &mut impl Members,
+) -> Option<blocks::Prefix> {
+    isa(tier).map(|isa| blocks::prefix(isa, bytes, max_depth, members))
+}
+
+/// See [`blocks::outline`].
+#[inline(always)]
+pub(super) fn outline(
+    tier: Detected,
+    bytes: &[u8],
+    prefix: &blocks::Prefix,
+    max_depth: usize,
+    outline: &mut blocks::Outline,
+) -> Option<Result<blocks::Seen, blocks::Stopped>> {
+    isa(tier).map(|isa| blocks::outline(isa, bytes, prefix, max_depth, outline))
+}
+
+/// See [`blocks::container_end`].
+#[inline(always)]
+pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Option<usize> {
+    isa(tier).map(|isa| blocks::container_end(isa, bytes, start))
+}
+
+/// See [`blocks::specials`].
+#[inline(always)]
+pub(super) fn each_specials(
+    tier: Detected,
+    bytes: &[u8],
+    each: impl FnMut(blocks::Specials),
+) -> Option<()> {
+    isa(tier).map(|isa| blocks::specials(isa, bytes, each))
+}
+
+/// See [`spaces`].
+#[inline(always)]
+pub(super) fn copy_with_spaces(
+    tier: Detected,
+    from: &[u8],
+    to: &mut [MaybeUninit<u8>],
+) -> Option<()> {
+    isa(tier).map(|_| spaces::by_blend(from, to))
+}
+
+impl Isa for Absent {
+    type Block = Self;
+
+    fn load(self, _: &[u8], _: usize) -> (Self, u64) {
+        match self {}
+    }
+
+    fn put_places(self, _: u64, _: u8, _: &mut [u8; blocks::BLOCK]) {
+        match self {}
+    }
+
+    fn prefix_xor(self, _: u64) -> u64 {
+        match self {}
+    }
+}
+
+impl Block for Absent {
+    fn equal(self, _: u8) -> u64 {
+        match self {}
+    }
+
+    fn within(self, _: u8, _: u8) -> u64 {
+        match self {}
+    }
+
+    fn bit_5(self) -> u64 {
+        match self {}
+    }
+
+    fn with_bit_5(self) -> Self {
+        match self {}
+    }
+
+    fn specials(self) -> u64 {
+        match self {}
+    }
+
+    fn non_ascii(self) -> u64 {
+        match self {}
+    }
+}
