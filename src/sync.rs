@@ -3,6 +3,10 @@
 //!
 //! A cfg of its own, because plain `--cfg loom` changes tokio and other crates of the tree too.
 
+// Positions in logs and queues, and all counters, are 64 bits long whatever a pointer is.
+#[cfg(not(target_has_atomic = "64"))]
+compile_error!("pondwire needs a target with 64-bit atomics");
+
 #[cfg(not(pondwire_loom))]
 mod real {
     pub(crate) use std::sync::Arc;

@@ -391,3 +391,20 @@ fn any_run_of_messages_and_anything_that_becomes_of_it() {
         assert!(read <= damaged.len());
     }
 }
+
+#[test]
+fn no_length_is_too_long_for_a_limit_that_is_none() {
+    let limits = MaxPayload { plain: usize::MAX, compressed: None };
+    // As long as memory is where a pointer has 32 bits; further than it reaches with the head.
+    for len in [u64::from(u32::MAX) - 8, u64::from(u32::MAX)] {
+        let mut head = vec![FINAL | TEXT, 0x80 | 127];
+        head.extend_from_slice(&len.to_be_bytes());
+        head.extend_from_slice(&MASK);
+        head.extend_from_slice(b"the start");
+        assert_eq!(read_with(limits, &head), (vec![], None), "{len}");
+    }
+    let mut head = vec![FINAL | TEXT, 0x80 | 127];
+    head.extend_from_slice(&(1_u64 << 32).to_be_bytes());
+    let fault = (usize::BITS == 32).then_some(Fault::TooLarge);
+    assert_eq!(read_with(limits, &head), (vec![], fault));
+}

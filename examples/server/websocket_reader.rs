@@ -206,7 +206,9 @@ impl MessageReader {
         let Some(&mask) = self.received[mask_at.min(self.received.len())..].first_chunk() else {
             return Ok(None);
         };
-        let payload = mask_at + 4..mask_at + 4 + len as usize;
+        // A length beyond the memory there is, allowed by a limit of as much, never gets whole.
+        let payload_at = mask_at + 4;
+        let payload = payload_at..payload_at.saturating_add(len as usize);
         let is_whole = payload.end <= self.received.len();
         Ok(is_whole.then_some(Frame { is_last, opcode, is_compressed, mask, payload }))
     }
