@@ -1,12 +1,7 @@
 //! Eight threads that subscribe, unsubscribe, publish and close, with observers that panic and that
 //! come back: the promises of rule 2, the order per subscriber, and one drop for each.
 //!
-//! `PONDWIRE_STRESS_SECONDS` says for how long (1). Run under sanitizers:
-//! ```text
-//! RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-//!     TSAN_OPTIONS=suppressions=tests/tsan-suppressions.txt \
-//!     cargo test --target x86_64-unknown-linux-gnu --target-dir target/tsan --test fanout_stress
-//! ```
+//! `PONDWIRE_STRESS_SECONDS` says for how long (1). Under ThreadSanitizer: `tests/tsan/run.sh`.
 
 mod support;
 

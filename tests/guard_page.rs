@@ -10,28 +10,33 @@ use std::ptr;
 use pondwire::{ChannelEvent, ClientMessage, Tier};
 use support::{Random, cases, mutate, workload_frames};
 
-const PAGE: usize = 4096;
+/// Longer frames are cut.
+const LONGEST: usize = 12 << 10;
 
 /// Some readable pages between two that are not.
 struct Guarded {
     start: *mut u8,
     readable: usize,
+    /// 4 KiB on x86-64; up to 64 KiB on Arm.
+    page: usize,
 }
 
 impl Guarded {
-    fn new(pages: usize) -> Self {
-        let readable = pages * PAGE;
-        let (length, none) = (readable + 2 * PAGE, libc::PROT_NONE);
+    fn new(bytes: usize) -> Self {
+        // SAFETY: it only tells.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
+        let readable = bytes.next_multiple_of(page);
+        let (length, none) = (readable + 2 * page, libc::PROT_NONE);
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping at a place of the system's choice.
         let start = unsafe { libc::mmap(ptr::null_mut(), length, none, flags, -1, 0) };
         assert_ne!(start, libc::MAP_FAILED);
-        let start = start.cast::<u8>().wrapping_add(PAGE);
+        let start = start.cast::<u8>().wrapping_add(page);
         // SAFETY: within the mapping.
         let changed =
             unsafe { libc::mprotect(start.cast(), readable, libc::PROT_READ | libc::PROT_WRITE) };
         assert_eq!(changed, 0);
-        Self { start, readable }
+        Self { start, readable, page }
     }
 
     fn bytes(&mut self) -> &mut [u8] {
@@ -58,7 +63,9 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         // SAFETY: the whole mapping, which nobody refers to any more.
-        unsafe { libc::munmap(self.start.wrapping_sub(PAGE).cast(), self.readable + 2 * PAGE) };
+        unsafe {
+            libc::munmap(self.start.wrapping_sub(self.page).cast(), self.readable + 2 * self.page)
+        };
     }
 }
 
@@ -77,8 +84,8 @@ fn read(frame: &[u8]) -> bool {
 #[test]
 fn nothing_beyond_a_frame_is_read() {
     let mut random = Random::from_env("nothing_beyond_a_frame_is_read");
-    let frames = workload_frames(3 * PAGE);
-    let mut guarded = Guarded::new(4);
+    let frames = workload_frames(LONGEST);
+    let mut guarded = Guarded::new(LONGEST);
     let tiers: Vec<Tier> = Tier::ALL.iter().copied().filter(|tier| tier.select()).collect();
     println!("tiers: {tiers:?}");
     let mut compare = |frame: &[u8]| {
@@ -98,7 +105,7 @@ fn nothing_beyond_a_frame_is_read() {
     for _ in 0..cases(5000) {
         let frame = &frames[random.below(frames.len())];
         let mut mutated = mutate(&mut random, frame);
-        mutated.truncate(3 * PAGE);
+        mutated.truncate(LONGEST);
         compare(&mutated);
     }
 }

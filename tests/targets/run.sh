@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Other targets than this machine's: compiled without a warning of rustc or Clippy, their tests run by
+# an emulator, or by the CPU where it knows the instructions. Needs an x86-64 Debian 12 and root, for
+# .ci/cross-toolchain.
+#
+#   tests/targets/run.sh [--all] [TARGET…]      aarch64 i686 s390x wasm32 windows macos
+#
+# Without --all, what CI has time for: 32-bit and big-endian machines run the modules that have a length
+# or an order of bytes in them, and everywhere random tests run PONDWIRE_CASES cases (1,000) instead
+# of their own 10,000 to 300,000, stress tests one second. The emulator does what x86-64 does
+# with the order of loads and stores in memory: of Arm's weaker one the models of loom are the evidence.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+all=
+targets=()
+for word in "$@"; do
+    case $word in --all) all=1 ;; *) targets+=("$word") ;; esac
+done
+[ ${#targets[@]} -gt 0 ] || targets=(aarch64 i686 s390x wasm32 windows macos)
+
+.ci/cross-toolchain
+cross=$PWD/target/cross
+# shellcheck disable=SC1091 # made by the line above
+. "$cross/env.sh"
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
+export PONDWIRE_STRESS_SECONDS=${PONDWIRE_STRESS_SECONDS:-1}
+if [ -z "$all" ]; then
+    export PONDWIRE_CASES=${PONDWIRE_CASES:-1000}
+    echo "fewer cases than on the machine's own target: $PONDWIRE_CASES for each random test"
+fi
+
+# The modules that read or write lengths, words and places.
+modules=(--lib)
+for test in allocations cache deflate distributed distributed_vectors errors_vectors frames frames_vectors \
+    headers_vectors hostile local_frames navigation outbox outbox_model parse_vectors properties roster \
+    room sse subjects websocket_reader; do
+    modules+=(--test "$test")
+done
+
+lint() { # lint TARGET [OPTION…]: Clippy, of the compiler that the target has
+    local target=$1
+    shift
+    CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__ RUSTC_WORKSPACE_WRAPPER=$cross/bin/clippy \
+        cargo check --quiet --target "$target" "$@"
+    echo "$target: no warning with ${*//-Zbuild-std=*/std made from its sources}"
+}
+
+run() { # run TARGET [OPTION…]: tests, and what they add up to
+    local target=$1 log=$cross/$1.log start=$SECONDS
+    shift
+    if ! cargo test --quiet --no-fail-fast --target "$target" "$@" >"$log" 2>&1; then
+        cat "$log"
+        echo "$target: tests failed"
+        return 1
+    fi
+    awk -v target="$target" -v seconds=$((SECONDS - start)) '
+        /^test result: ok/ { binaries++; passed += $4; ignored += $8 }
+        END { printf "%s: %d tests of %d binaries passed, %d ignored, in %d s\n", target, passed,
+              binaries, ignored, seconds; exit passed == 0 }' "$log"
+}
+
+made() { # made COMMAND TARGET [OPTION…]: with std made from its sources
+    RUSTC_BOOTSTRAP=1 "$1" "$2" -Zbuild-std=std,panic_abort,test,proc_macro "${@:3}"
+}
+
+for target in "${targets[@]}"; do
+    echo "-- $target [$(date +%H:%M:%S)]"
+    case $target in
+    aarch64)
+        triple=aarch64-unknown-linux-gnu
+        lint $triple --all-targets --all-features
+        run $triple --all-features --lib --tests
+        cargo build --quiet --target $triple --example server
+        # qemu-user has no io_uring.
+        tests/targets/serve.py qemu-aarch64 -L /usr/aarch64-linux-gnu \
+            "$CARGO_TARGET_DIR/$triple/debug/examples/server" --no-io-uring
+        ;;
+    i686 | s390x)
+        triple=$target-unknown-linux-gnu
+        made lint $triple --all-targets --all-features
+        if [ -n "$all" ]; then
+            made run $triple --all-features --lib --tests
+        else
+            made run $triple --features deflate,http "${modules[@]}"
+        fi
+        ;;
+    wasm32)
+        # The codec: no sockets, and no source of random numbers for new message ids.
+        made lint wasm32-unknown-unknown --lib --no-default-features --features deflate,http
+        ;;
+    windows)
+        made lint x86_64-pc-windows-gnu --all-targets --all-features
+        ;;
+    macos)
+        made lint aarch64-apple-darwin --all-targets --all-features
+        ;;
+    *)
+        echo "$target is none of aarch64, i686, s390x, wasm32, windows and macos" >&2
+        exit 2
+        ;;
+    esac
+done

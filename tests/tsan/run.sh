@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# What runs on several threads under ThreadSanitizer, with std compiled under it too: an `Arc`'s fence, a
+# channel or a lock of std is seen, so nothing is suppressed and every report counts.
+#
+#   tests/tsan/run.sh [--all]       PONDWIRE_STRESS_SECONDS: how long each stress test runs (5)
+#
+# Without --all fan-out, outboxes and rooms; with it the example server's writers, the whole server over
+# real sockets and the Redis bus too. Needs what .ci/cross-toolchain needs, and calls it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+tests=(--test fanout_stress --test outbox_stress --test room)
+if [ "${1:-}" = --all ]; then
+    tests+=(--lib --test fanout --test subjects --test cache --test local_frames --test outbox)
+    for test in server server_deflate server_events server_node server_page server_protection \
+        server_writers redis_bus; do
+        tests+=(--test $test)
+    done
+fi
+
+.ci/cross-toolchain
+# shellcheck disable=SC1091 # made by the line above
+. target/cross/env.sh
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+export PONDWIRE_STRESS_SECONDS=${PONDWIRE_STRESS_SECONDS:-5}
+RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
+    cargo test -Zbuild-std=std,panic_abort,test,proc_macro --target x86_64-unknown-linux-gnu \
+    --target-dir target/cross/tsan --all-features --no-fail-fast "${tests[@]}"
