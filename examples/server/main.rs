@@ -191,6 +191,20 @@ pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async move { drop(interrupt.recv().await) })
 }
 
+/// Whether `accept` failed for the connection that it was to return, and the next may be there: macOS
+/// says so of a client that has gone, Linux of what went wrong on the way to it.
+fn is_of_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+    )
+}
+
 /// Serves whoever connects until `stop`, then closes all connections.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -225,6 +239,7 @@ pub(crate) async fn serve(
                         });
                     }
                 }
+                Err(error) if is_of_one_client(&error) => {}
                 // Out of file descriptors, most likely: serve on whom we have.
                 Err(error) => {
                     log::line(format_args!("accept: {error}"));
