@@ -254,7 +254,8 @@ fn random_headers_are_judged_as_a_naive_parser_does() {
         "é",
     ];
     let mut verdicts = [0; 4];
-    for _ in 0..cases(100_000) {
+    let count = cases(100_000);
+    for _ in 0..count {
         let header: String = (0..1 + random.below(7)).map(|_| *random.pick(&pieces)).collect();
         let verdict = negotiate(header.as_bytes());
         assert_eq!(verdict.map_err(drop), naive(&header), "{header:?}");
@@ -265,7 +266,7 @@ fn random_headers_are_judged_as_a_naive_parser_does() {
             Ok(Some(_)) => 3,
         }] += 1;
     }
-    assert!(verdicts.iter().all(|&count| count > 100), "{verdicts:?}");
+    assert!(verdicts.iter().all(|&verdicts| verdicts > count / 1000), "{verdicts:?}");
     for _ in 0..cases(50_000) {
         let bytes: Vec<u8> = (0..random.below(30)).map(|_| random.next() as u8).collect();
         if let Err(error) = negotiate(&bytes) {

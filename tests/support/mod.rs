@@ -42,9 +42,12 @@ impl Random {
     }
 }
 
-/// How many cases a property test runs: `PONDWIRE_CASES`, or `default`.
+/// How many cases a property test runs: `PONDWIRE_CASES`, or `default`; at most `PONDWIRE_MAX_CASES`.
 pub(crate) fn cases(default: usize) -> usize {
-    std::env::var("PONDWIRE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(default)
+    let number = |name| std::env::var(name).ok().and_then(|cases| cases.parse().ok());
+    number("PONDWIRE_CASES")
+        .unwrap_or(default)
+        .min(number("PONDWIRE_MAX_CASES").unwrap_or(usize::MAX))
 }
 
 /// The frames of every workload of at most `max_len` bytes.

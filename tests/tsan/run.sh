@@ -4,14 +4,14 @@
 #
 #   tests/tsan/run.sh [--all]       PONDWIRE_STRESS_SECONDS: how long each stress test runs (5)
 #
-# Without --all fan-out, outboxes and rooms; with it the example server's writers, the whole server over
-# real sockets and the Redis bus too. Needs what .ci/cross-toolchain needs, and calls it.
+# Without --all fan-out, outboxes and rooms; with it caches, the example server's writers, the whole server
+# over real sockets and the Redis bus too. Needs what .ci/cross-toolchain needs, and calls it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 tests=(--test fanout_stress --test outbox_stress --test room)
 if [ "${1:-}" = --all ]; then
-    tests+=(--lib --test fanout --test subjects --test cache --test local_frames --test outbox)
+    tests+=(--test fanout --test outbox --test cache --test local_frames)
     for test in server server_deflate server_events server_node server_page server_protection \
         server_writers redis_bus; do
         tests+=(--test $test)
