@@ -10,7 +10,7 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use smallvec::SmallVec;
 
 use super::generation::{Generations, Stamp};
-use super::key::{AnyKey, FrameKey, LONGEST, StoredKey};
+use super::key::{AnyKey, FrameKey, StoredKey};
 use super::stats::{CacheStats, Counters};
 use crate::frame::Frame;
 
@@ -223,7 +223,7 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         key: FrameKey<'_>,
         make: impl FnOnce() -> Result<Frame, E>,
     ) -> Result<Frame, E> {
-        if key.text_len() > LONGEST {
+        if !key.is_storable() {
             self.counters.miss();
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
             return make();

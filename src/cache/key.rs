@@ -59,6 +59,11 @@ impl<'a> FrameKey<'a> {
     pub(super) const fn text_len(&self) -> usize {
         self.channel.len() + self.event.len()
     }
+
+    /// Whether a [`StoredKey`] can hold it: its texts have at most 4 GiB together.
+    pub(super) fn is_storable(&self) -> bool {
+        u32::try_from(self.text_len()).is_ok()
+    }
 }
 
 impl Hash for FrameKey<'_> {
@@ -83,14 +88,11 @@ pub(super) struct StoredKey {
     class: u32,
 }
 
-/// The most bytes of texts that a [`StoredKey`] can tell apart.
-pub(super) const LONGEST: usize = u32::MAX as usize;
-
 impl StoredKey {
-    /// `None` for texts of more than [`LONGEST`] bytes.
+    /// `None` for texts that it cannot tell apart; see [`FrameKey::is_storable`].
     pub(super) fn new(key: FrameKey<'_>) -> Option<Self> {
         let FrameKey { channel, event, version, class } = key;
-        if key.text_len() > LONGEST {
+        if !key.is_storable() {
             return None;
         }
         let texts = [channel, event].concat().into_boxed_str();
