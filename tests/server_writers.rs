@@ -46,6 +46,13 @@ struct Seen {
     gone: AtomicU64,
 }
 
+impl Seen {
+    /// Whether all was tried that there is to try.
+    fn is_complete(&self) -> bool {
+        [&self.full, &self.taken, &self.gone].iter().all(|count| count.load(Ordering::Relaxed) > 0)
+    }
+}
+
 fn frame(source: usize, number: u64) -> Frame {
     // Some alone are more than is copied.
     let padding = match number % 50 {
@@ -105,9 +112,16 @@ async fn pause(turns: usize) {
 }
 
 /// Pushes the same frames to all until `end`, each to each until it is taken; how many each took.
-fn push(source: usize, outboxes: &[Outbox], end: Instant, mut random: Random) -> Vec<u64> {
+fn push(
+    source: usize,
+    outboxes: &[Outbox],
+    end: Instant,
+    seen: &Seen,
+    mut random: Random,
+) -> Vec<u64> {
     let mut next = vec![0; outboxes.len()];
-    while Instant::now() < end {
+    // A slow machine has longer for it.
+    while Instant::now() < end || !seen.is_complete() && Instant::now() < end + LOST {
         for (outbox, next) in outboxes.iter().zip(&mut next) {
             for _ in 0..random.below(12).saturating_sub(6) {
                 match outbox.push(frame(source, *next)) {
@@ -248,7 +262,8 @@ fn run(io_uring: bool) {
         let pushers: Vec<_> = (0..PUSHERS)
             .map(|source| {
                 let (outboxes, seed) = (Arc::clone(&outboxes), Random::seeded(random.next()));
-                tokio::task::spawn_blocking(move || push(source, &outboxes, end, seed))
+                let seen = Arc::clone(&seen);
+                tokio::task::spawn_blocking(move || push(source, &outboxes, end, &seen, seed))
             })
             .collect();
         let mut pushed = Vec::new();
