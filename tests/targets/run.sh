@@ -7,7 +7,7 @@
 #
 # Without --all, what CI has time for: 32-bit and big-endian machines run the modules that have a length
 # or an order of bytes in them. Either way no random test runs more than PONDWIRE_MAX_CASES cases (1,000;
-# some have 300,000 of their own), and stress tests run for 5 s (shared by the parts of each). The emulator does what x86-64 does
+# some have 300,000 of their own), and stress tests run for 5 s. The emulator does what x86-64 does
 # with the order of loads and stores in memory: of Arm's weaker one the models of loom are the evidence.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
