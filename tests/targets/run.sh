@@ -5,8 +5,8 @@
 #
 #   tests/targets/run.sh [--all] [TARGET…]      aarch64 i686 s390x wasm32 windows macos
 #
-# Without --all, what CI has time for: neither Windows nor macOS, of which all is compiled only; 32-bit and big-endian machines run the modules that have a length
-# or an order of bytes in them. Either way no random test runs more than PONDWIRE_MAX_CASES cases (1,000;
+# Without --all, what CI has time for: neither Windows nor macOS, which are compiled only, and 32-bit and
+# big-endian machines run the modules that have a length or an order of bytes in them. Either way no random test runs more than PONDWIRE_MAX_CASES cases (1,000;
 # some have 300,000 of their own), and stress tests run for 5 s. The emulator does what x86-64 does
 # with the order of loads and stores in memory: of Arm's weaker one the models of loom are the evidence.
 set -euo pipefail
