@@ -6,11 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::budget::{self, Budget};
 use super::http::{Http, Request, Status};
 use super::metrics::Metrics;
 use super::websocket::WebSocket;
@@ -26,6 +27,10 @@ const PAGE: &str = include_str!("page.html");
 
 /// How long a client that was told to close must have sent nothing to be taken to be done.
 const QUIET: Duration = Duration::from_millis(300);
+
+/// The most bytes that are read of a client that is done with: more than a message that it may have
+/// been in the midst of sending.
+const DRAINED: usize = 16 << 20;
 
 pub(crate) const NOT_FOUND: Status = "404 Not Found";
 
@@ -165,14 +170,26 @@ async fn in_time<T>(server: &Server, work: impl Future<Output = T>) -> Option<T>
 /// resets the connection, and the client may lose what it was sent last.
 pub(crate) async fn linger(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
-    copy(&mut stream, &mut sink()).await?;
+    drain(&mut stream, Duration::MAX).await;
     Ok(())
 }
 
 /// [`linger`] with a client that may be in the midst of sending: an end of the stream before it
 /// has read the answer is an error to some.
 pub(crate) async fn discard(mut stream: TcpStream) -> io::Result<()> {
-    let mut discarded = vec![0; 64 << 10];
-    while let Ok(1..) = timeout(QUIET, stream.read(&mut discarded)).await.unwrap_or(Ok(0)) {}
+    drain(&mut stream, QUIET).await;
     linger(stream).await
+}
+
+/// Reads what is of no use any more, until nothing came for so long, or [`DRAINED`] bytes did.
+async fn drain(stream: &mut TcpStream, quiet: Duration) {
+    let mut bytes = vec![0; 16 << 10];
+    let (mut left, mut budget) = (DRAINED, Budget::new(budget::CONNECTION));
+    while left > 0
+        && let Ok(read @ 1..) = timeout(quiet, stream.read(&mut bytes)).await.unwrap_or(Ok(0))
+    {
+        left = left.saturating_sub(read);
+        budget.charge(read);
+        budget.yield_if_spent().await;
+    }
 }
