@@ -474,7 +474,8 @@ fn server_process() {
 }
 
 /// Whether its log is a pipe without a reader or one that is full, a server that runs out of
-/// descriptors serves whom it has, then others, and ends when it is told to.
+/// descriptors serves whom it has, then others, and ends when it is told to. `PONDWIRE_TEST_RUNNER` is what
+/// runs programs of this target, where this machine cannot.
 #[cfg(unix)]
 #[test]
 fn nobody_reads_the_log() {
@@ -498,8 +499,8 @@ fn nobody_reads_the_log() {
             std::env::temp_dir().join(format!("pondwire-port-{}-{is_full}", std::process::id()));
         let _ = std::fs::remove_file(&port_file);
         let mut server = Command::new("sh")
-            .args(["-c", r#"ulimit -n 60 && exec "$0" --exact server_process --nocapture"#])
-            .arg(std::env::current_exe().unwrap())
+            .args(["-c", r#"ulimit -n 60 && exec $PONDWIRE_TEST_RUNNER "$0" --exact server_process --nocapture"#])
+            .arg(std::env::args_os().next().unwrap())
             .env(PORT_FILE, &port_file)
             .stdout(Stdio::null())
             .stderr(log)

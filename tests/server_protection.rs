@@ -258,10 +258,13 @@ fn who_sends_too_much_is_told_and_then_cut() {
     }
     assert_eq!(close_code(&mut client), 1008);
 
-    // So it is with pings, and with an event stream.
-    let mut client = Client::joined(server.addr, ROOM);
-    client.socket.raw(&b"\x89\x80\0\0\0\0".repeat(100));
-    assert_eq!(close_code(&mut client), 1008);
+    // So it is with pings, pongs, fragments of nothing, and with an event stream.
+    for frame in [b"\x89\x80\0\0\0\0", b"\x8A\x80\0\0\0\0", b"\0\x80\0\0\0\0"] {
+        let mut client = Client::joined(server.addr, ROOM);
+        client.socket.send(Opcode::Text, false, b"{");
+        client.socket.raw(&frame.repeat(100));
+        assert_eq!(close_code(&mut client), 1008, "{frame:?}");
+    }
     let mut events = EventStream::joined(server.addr, ROOM);
     let echo = message("BROADCAST", ROOM, "echo", "r-1", "{}");
     let statuses: Vec<_> = (0..60).map(|_| events.request("POST", echo.as_bytes())).collect();
@@ -289,6 +292,39 @@ fn bytes_count_too() {
     client.expect_alive();
 }
 
+/// What is long in coming and short in asking for is paid for like what is sent.
+#[test]
+fn answers_count_as_if_they_had_been_sent() {
+    let rate = Some(Rate { per_second: 1000, burst: 6000 });
+    let server = Server::start_as(Options { byte_rate: rate, ..Options::default() });
+    let mut client = Client::joined(server.addr, ROOM);
+    client.event("assign", &format!(r#"{{"text":"{}"}}"#, "x".repeat(3000)));
+    client.expect_alive();
+    client.event("users", "{}");
+    assert_eq!(client.next()["event"], "users");
+    client.event("echo", "{}");
+    client.expect_invalid(429);
+    thread::sleep(in_millis(3000));
+    client.expect_alive();
+}
+
+#[test]
+fn an_event_is_for_no_more_users_than_the_limit() {
+    let server = Server::start();
+    let mut client = Client::joined(server.addr, ROOM);
+    let ids = |count: usize| {
+        let others = vec![r#""nobody""#; count - 1].join(",");
+        format!(r#"{{"ids":[{others},"{}"]}}"#, client.id)
+    };
+    let (most, more) = (ids(1024), ids(1025));
+    client.event("to-some", &most);
+    assert_eq!(client.next()["event"], "to-some");
+    let request = client.event("to-some", &more);
+    let refusal = client.expect_invalid(400);
+    assert_eq!(refusal["requestId"], request);
+    client.expect_alive();
+}
+
 #[test]
 fn an_allowance_fills_with_time() {
     let began = Instant::now();
@@ -310,6 +346,10 @@ fn an_allowance_fills_with_time() {
     assert_eq!(both.spend(150, || began), Verdict::Granted);
     assert_eq!(both.spend(51, || began), Verdict::Granted);
     assert_eq!(both.spend(1, || began), Verdict::Refused);
+    let mut paid = Allowance::new(None, Rate::parse("100").unwrap(), began);
+    paid.charge(299);
+    assert_eq!(paid.spend(1, || began), Verdict::Refused);
+    assert_eq!(paid.spend(1, || began + in_millis(1000)), Verdict::Granted);
     let mut none = Allowance::new(Rate::parse("0").unwrap(), None, began);
     assert_eq!(none.spend(usize::MAX, || unreachable!("nobody asks")), Verdict::Granted);
 

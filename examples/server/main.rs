@@ -12,8 +12,8 @@
 //! The event `echo` is answered to its sender; `track`, `update` and `untrack` set the sender's
 //! presence; `evict` with `{"id":…,"reason":…}` removes a user; `simulate` with
 //! `{"viewers":1000,"slow":true}` brings members that the server plays itself; `to-others` goes to all
-//! members but the sender, `to-some` to those whose ids are in `{"ids":[…]}`; every other event goes
-//! to all members, the sender included. `assign` sets what the server keeps about the sender, as a join
+//! members but the sender, `to-some` to those whose ids are in `{"ids":[…]}`, 1,024 at most; every other
+//! event goes to all members, the sender included. `assign` sets what the server keeps about the sender, as a join
 //! with `{"assigns":{…}}` does, and `users` is answered by everybody's assigns and presence. A page to
 //! try it is at `/`, counters for Prometheus are at `/metrics`.
 //!

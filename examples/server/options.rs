@@ -16,9 +16,10 @@ pub(crate) struct Options {
     pub(crate) connections: usize,
     /// How many of them may come from one IPv4 address, or from one IPv6 network of 64 bits.
     pub(crate) connections_per_address: usize,
-    /// How many messages and pings a client may send.
+    /// How many messages, pings, pongs and fragments without bytes a client may send.
     pub(crate) message_rate: Option<Rate>,
-    /// How many bytes of messages, inflated, a client may send.
+    /// How many bytes of messages, inflated, a client may send. The answer to `users`, and 1 KiB for
+    /// each viewer that `simulate` brings, count as if it had sent them.
     pub(crate) byte_rate: Option<Rate>,
     /// How many channels a connection may be in.
     pub(crate) channels: usize,

@@ -173,7 +173,7 @@ impl<'a> Payload<'a> {
     }
 
     /// [`decode`](Self::decode) into a type that borrows nothing: the same value or error at every
-    /// size, by the same [rules for numbers](Self::decode#numbers).
+    /// size, by the same [rules for numbers](Self#numbers).
     ///
     /// From 1,024 bytes on it is `simd-json` that finds the structure, which is faster where there
     /// are many doubles with all their digits. Payloads with something that it would read otherwise

@@ -88,7 +88,7 @@ impl<'a> Value<'a> {
     /// Decodes this value alone into a type that may borrow from the frame, with `serde_json`.
     ///
     /// The result is the one that [`Payload::decode`](super::Payload::decode) gives for a field of
-    /// this type, by the same [rules for numbers](super::Payload::decode#numbers): a double is the
+    /// this type, by the same [rules for numbers](super::Payload#numbers): a double is the
     /// nearest one to the text, an integer must be written as an integer and fit. Costs a parse of
     /// the value; allocates what `T` does.
     ///

@@ -8,7 +8,8 @@
 # Without --all, what CI has time for: neither Windows nor macOS, which are compiled only, and 32-bit and
 # big-endian machines run the modules that have a length or an order of bytes in them. Either way no random
 # test runs more than PONDWIRE_MAX_CASES cases (1,000; some have 300,000 of their own), and stress tests run
-# for 5 s. The emulator does what x86-64 does with the order of loads and stores in memory: of Arm's weaker one the models of loom are the evidence.
+# for 5 s. The emulator does what x86-64 does with the order of loads and stores in memory: of Arm's weaker
+# one the models of loom are the evidence.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -48,8 +49,10 @@ lint() { # lint TARGET [OPTION…]: Clippy, of the compiler that the target has
 
 run() { # run TARGET [OPTION…]: tests, and what they add up to
     local target=$1 log=$cross/$1.log start=$SECONDS
+    local runner=CARGO_TARGET_$(echo "$target" | tr a-z- A-Z_)_RUNNER
     shift
-    if ! cargo test --quiet --no-fail-fast --target "$target" "$@" >"$log" 2>&1; then
+    # A test starts itself as a program: it needs the runner, too, that cargo calls the test by.
+    if ! PONDWIRE_TEST_RUNNER=${!runner} cargo test --quiet --no-fail-fast --target "$target" "$@" >"$log" 2>&1; then
         cat "$log"
         echo "$target: tests failed"
         return 1

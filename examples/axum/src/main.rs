@@ -188,5 +188,7 @@ async fn serve(
 /// The TCP connection inside, and what came behind the handshake.
 fn hand_over(upgraded: Upgraded) -> Option<Http> {
     let parts = auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded).ok()?;
-    Some(Http { stream: parts.io.into_inner(), received: BytesMut::from(parts.read_buf) })
+    let mut http = Http::new(parts.io.into_inner());
+    http.received = BytesMut::from(parts.read_buf);
+    Some(http)
 }
