@@ -52,7 +52,7 @@ fn delivery_is_in_subscription_order_whatever_was_unsubscribed_between() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let mut kept: Vec<(usize, Subscription)> = Vec::new();
     let mut next = 0;
-    let mut random = 12345_usize;
+    let mut random = 12345_u64;
     for round in 0..4000 {
         random =
             random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -64,7 +64,7 @@ fn delivery_is_in_subscription_order_whatever_was_unsubscribed_between() {
             let subscription = subject.subscribe(move |_| heard.lock().unwrap().push(name));
             kept.push((name, subscription.unwrap()));
         } else {
-            drop(kept.remove((random >> 40) % kept.len()));
+            drop(kept.remove((random >> 40) as usize % kept.len()));
         }
         assert_eq!(subject.len(), kept.len());
         if round % 7 == 0 {
