@@ -77,8 +77,9 @@ impl NewNode {
     where
         F: Fn(&T) + Send + Sync + 'static,
     {
-        // Behind a stricter alignment the observer would start elsewhere in the node.
-        if align_of::<F>() > align_of::<Head>() {
+        // Behind a stricter alignment the observer would start elsewhere in the node. An observer may
+        // be aligned more strictly than the head: a 64-bit atomic is, where pointers have 32 bits.
+        if align_of::<F>() > align_of::<Head>().max(align_of::<P>()) {
             place::<T, P, Box<F>>(Box::new(code))
         } else {
             place::<T, P, F>(code)
@@ -90,7 +91,7 @@ fn place<T: ?Sized + 'static, P: Holds<T>, F>(code: F) -> NewNode
 where
     F: Fn(&T) + Send + Sync + 'static,
 {
-    const { assert!(align_of::<P>() <= align_of::<Head>()) }
+    const { assert!(Node::<Inline<P, F>>::OFFSET == Node::<P>::OFFSET) }
     let closure = Closure { call: call::<T, F>, code: NonNull::dangling() };
     let node = NewNode::of(Inline { observer: P::holding(closure), code });
     // SAFETY: the node was just made of this type, nobody else knows of it.

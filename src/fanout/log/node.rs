@@ -53,16 +53,19 @@ pub(super) struct Node<O> {
 }
 
 impl<O> Node<O> {
+    /// Bytes from the head to the observer.
+    pub(super) const OFFSET: usize = std::mem::offset_of!(Self, observer);
+
     /// Where the observer of a node is.
     pub(super) fn place(head: NonNull<Head>) -> NonNull<O> {
         // SAFETY: within the node's allocation.
-        unsafe { head.byte_add(std::mem::offset_of!(Self, observer)) }.cast()
+        unsafe { head.byte_add(Self::OFFSET) }.cast()
     }
 
     /// Where the observer of a node would be; any address when there is none.
     #[inline]
     pub(super) fn place_of(head: *mut Head) -> *const O {
-        head.wrapping_byte_add(std::mem::offset_of!(Self, observer)).cast()
+        head.wrapping_byte_add(Self::OFFSET).cast()
     }
 
     /// The observer of a node.
