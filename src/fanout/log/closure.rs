@@ -91,7 +91,8 @@ fn place<T: ?Sized + 'static, P: Holds<T>, F>(code: F) -> NewNode
 where
     F: Fn(&T) + Send + Sync + 'static,
 {
-    const { assert!(Node::<Inline<P, F>>::OFFSET == Node::<P>::OFFSET) }
+    // Known when this is compiled, also for the branch that is never taken: no constant assertion.
+    assert!(Node::<Inline<P, F>>::OFFSET == Node::<P>::OFFSET, "the observer would not be found");
     let closure = Closure { call: call::<T, F>, code: NonNull::dangling() };
     let node = NewNode::of(Inline { observer: P::holding(closure), code });
     // SAFETY: the node was just made of this type, nobody else knows of it.
