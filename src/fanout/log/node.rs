@@ -275,7 +275,7 @@ unsafe fn free<O>(item: NonNull<GarbageHeader>) {
     #[cfg(pondwire_loom)]
     // SAFETY: the caller's promise.
     unsafe {
-        std::ptr::drop_in_place(&raw mut (*node).observer);
+        ptr::drop_in_place(&raw mut (*node).observer);
     }
     #[cfg(not(pondwire_loom))]
     // SAFETY: allocated as this box; both structs start with the header (`repr(C)`).
