@@ -1,6 +1,6 @@
 //! The scanner that needs no vector instructions: safe, and the oracle of all others.
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::blocks::{BLOCK, ErrorSite, Specials};
 use super::lexeme::{self, four_hex_digits, malformed, plain_text_end};
@@ -329,7 +329,7 @@ struct Containers {
 
 impl Containers {
     fn new(max_depth: usize) -> Self {
-        Self { objects: smallvec![0; 2], depth: 0, max_depth }
+        Self { objects: SmallVec::from_buf([0; 2]), depth: 0, max_depth }
     }
 
     #[inline]

@@ -1,13 +1,13 @@
-//! One end of the ring in one word, so that one atomic step changes all of it together.
+//! One end of the ring in one word, so that one atomic operation changes all its parts together.
 //!
 //! ```text
-//!  63       62         61…59   58 … 29     28 … 0
+//!  63       62         61…59     58 … 29    28 … 0
 //!  closed │ sleeping │ segment │ position │ bytes
 //! ```
 //!
 //! `position` counts the items that ever passed this end, `bytes` sums their lengths, both modulo
-//! the size of their field. What is between two ends is a difference, and never so much that it
-//! is ambiguous ([`MAX_FRAMES`], [`MAX_BYTES`]).
+//! the size of their field. The contents between two ends are a difference, which is never so large
+//! that it is ambiguous ([`MAX_FRAMES`], [`MAX_BYTES`]).
 
 use super::INLINE;
 
@@ -20,10 +20,10 @@ const POSITION: u32 = (1 << POSITION_BITS) - 1;
 /// The most bytes that can be counted: 512 MiB less one.
 pub(crate) const MAX_BYTES: u32 = BYTES;
 
-/// The most frames that a ring has segments for. Far from where positions become ambiguous.
+/// The most frames that a ring has slots for; far fewer than would make positions ambiguous.
 pub(crate) const MAX_FRAMES: u32 = 1 << 17;
 
-/// Set in the tail when nothing may be pushed any more.
+/// Set in the tail when the ring is closed to pushes.
 pub(super) const CLOSED: u64 = 1 << 63;
 
 /// Set in the tail by a consumer that is about to wait.
@@ -44,7 +44,7 @@ impl Word {
         self.0 as u32 & BYTES
     }
 
-    /// Which array of slots the next item goes to.
+    /// The segment that the next item goes to.
     #[inline]
     pub(super) const fn segment(self) -> usize {
         (self.0 >> SEGMENT_AT) as usize & 7
@@ -60,7 +60,7 @@ impl Word {
         self.0 & SLEEPING != 0
     }
 
-    /// This end after `frames` more of `bytes` together; neither closed nor sleeping.
+    /// This end after `frames` more of `bytes` in total; neither closed nor sleeping.
     #[inline]
     pub(super) const fn advanced(self, frames: u32, bytes: u32, segment: usize) -> Self {
         let position = after(self.position(), frames) as u64;
@@ -68,7 +68,7 @@ impl Word {
         Self((segment as u64) << SEGMENT_AT | position << BYTES_BITS | bytes)
     }
 
-    /// A tail that waits for the next push, which will go to the first array.
+    /// A tail that waits for the next push, which will go to segment 0.
     #[inline]
     pub(super) const fn asleep(self) -> Self {
         Self((self.0 & ((1 << SEGMENT_AT) - 1)) | SLEEPING)
@@ -93,7 +93,7 @@ pub(crate) const fn after(position: u32, count: u32) -> u32 {
     position.wrapping_add(count) & POSITION
 }
 
-/// How far it is from one position to a later one.
+/// The distance from one position to a later one.
 #[inline]
 pub(crate) const fn distance(from: u32, to: u32) -> u32 {
     to.wrapping_sub(from) & POSITION
@@ -104,7 +104,7 @@ pub(crate) const fn distance(from: u32, to: u32) -> u32 {
 pub(in crate::outbox) struct Bounds {
     pub(super) frames: u32,
     pub(super) bytes: u32,
-    /// Slots that the largest place needs.
+    /// The slots that the largest segment needs.
     pub(super) slots: u32,
 }
 
