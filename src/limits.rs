@@ -8,7 +8,7 @@ pub struct Limits {
     /// The largest frame in bytes, inclusive; checked before any byte is read. By default 1 MiB, as in
     /// the JavaScript and Rust servers.
     pub max_bytes: usize,
-    /// How many brackets may be open at once, the message's own included. By default 127, which
+    /// The number of brackets that may be open at once, the message's own included. By default 127, which
     /// every implementation accepts. With a higher limit frames are scanned without vector
     /// instructions, two to three times slower, and nesting beyond 128 takes one bit per level.
     pub max_depth: usize,
@@ -33,7 +33,7 @@ impl Limits {
     }
 }
 
-/// How a frame is parsed: its [`Limits`], and the one leniency in which existing servers differ.
+/// Options for parsing a frame: its [`Limits`], and the one leniency in which existing servers differ.
 ///
 /// ```
 /// use pondwire::{ClientMessage, Limits, ParseOptions};

@@ -71,7 +71,7 @@ pub(crate) fn put_escaped(output: &mut impl Output, text: &str, escaped_len: usi
 /// Bytes of a mask.
 const BLOCK: usize = u64::BITS as usize;
 
-/// How many bytes are copied at a time; surplus ones are overwritten.
+/// The number of bytes that are copied at a time; surplus ones are overwritten.
 const STEP: usize = 16;
 
 /// A buffer before the output: a call to copy a few bytes takes longer than the copy.

@@ -197,7 +197,7 @@ impl ValidationError {
         matches!(self.detail, Detail::TooLarge { .. })
     }
 
-    /// Where in the message: a field (`event`, `payload.presence.0`, `users.0.id`), the message itself
+    /// The place in the message: a field (`event`, `payload.presence.0`, `users.0.id`), the message itself
     /// (`clientMessage`), or `wireMessage` if the bytes are not a JSON document within the limits. Empty
     /// only for an error made by [`new`](Self::new) with an empty path.
     #[must_use]
@@ -211,7 +211,7 @@ impl ValidationError {
         Message(self.detail, self.offset)
     }
 
-    /// Where in the frame, in bytes from its start; at most the length of the frame.
+    /// The place in the frame, in bytes from its start; at most the length of the frame.
     ///
     /// For a missing field it is the start of the object that lacks it, for a field of the wrong
     /// type the start of its value, for malformed JSON the first byte that cannot be valid. It is 0 for

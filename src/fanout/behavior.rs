@@ -136,7 +136,7 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> BehaviorSubject<T, O> {
         self.handles.log().log().len()
     }
 
-    /// Whether nobody is subscribed.
+    /// Whether there is no subscriber.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -146,7 +146,7 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
         self.observers().log().len()
     }
 
-    /// Whether nobody is subscribed.
+    /// Whether there is no subscriber.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

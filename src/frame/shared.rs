@@ -102,7 +102,7 @@ impl Shared {
         usize::from(self.header().head_len)
     }
 
-    /// How many of the document's bytes are the payload; one bracket follows it.
+    /// The payload's length within the document; one bracket follows it.
     pub(super) fn payload_len(&self) -> usize {
         self.header().payload_len
     }

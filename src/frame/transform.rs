@@ -56,7 +56,7 @@ impl Frame {
         })
     }
 
-    /// Where the payload starts in the document.
+    /// The start of the payload in the document.
     fn payload_at(&self) -> usize {
         self.json().len() - END.len() - self.shared.payload_len()
     }

@@ -18,9 +18,9 @@ use crate::frame::{Form, Prepared};
 pub struct Batch<'a> {
     frames: Taken<'a>,
     form: Form,
-    /// How many of them have been written to their end.
+    /// The number of frames that have been written to their end.
     written: usize,
-    /// How many bytes of the next one have been written.
+    /// The number of bytes of the next frame that have been written.
     offset: usize,
     remaining: usize,
     lagged: u64,
@@ -96,7 +96,7 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// How many frames the policy dropped since the batch before. Frames dropped as the oldest came
+    /// The number of frames that the policy dropped since the batch before. Frames dropped as the oldest came
     /// right before this batch's frames; frames dropped as the newest, anywhere.
     #[must_use]
     pub const fn lagged(&self) -> u64 {

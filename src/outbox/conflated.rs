@@ -40,10 +40,10 @@ struct Queue<T> {
     entries: VecDeque<Entry<T>>,
     /// For each key, how many entries were ever pushed before its entry.
     by_key: HashMap<u64, u64, BuildHasherDefault<KeyHasher>>,
-    /// How many entries were ever taken out.
+    /// The number of entries that were ever taken out.
     gone: u64,
     bytes: u32,
-    /// How many were dropped since the reader's last take.
+    /// The number of entries that were dropped since the reader's last take.
     lagged: u64,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Conflated<T> {
     /// Frames above, bytes below 32 bits: readable without the lock, written under it.
     queued: AtomicU64,
     bounds: Bounds,
-    /// How many items were replaced.
+    /// The number of items that were replaced.
     pub(super) replaced: Counter,
 }
 

@@ -42,15 +42,15 @@ pub struct OutboxOptions {
     /// The behavior when one of the next two would be exceeded. By default `Disconnect` without an
     /// age.
     pub policy: Policy,
-    /// How many frames may wait: 1 to 131,072; other values are clamped. By default 256.
+    /// The number of frames that may wait: 1 to 131,072; other values are clamped. By default 256.
     pub max_frames: usize,
-    /// How many bytes may wait, heads included: up to 512 MiB less one. By default 4 MiB. A frame
+    /// The number of bytes that may wait, heads included: up to 512 MiB less one. By default 4 MiB. A frame
     /// that is larger by itself never fits: it is dropped, or disconnects.
     pub max_bytes: usize,
-    /// How many replies may wait in the control queue, besides one close, one ping and one pong.
+    /// The number of replies that may wait in the control queue, besides one close, one ping and one pong.
     /// One more disconnects, whatever the policy. By default 64.
     pub max_control_frames: usize,
-    /// How many bytes these replies may have. By default 2 MiB.
+    /// The number of bytes that these replies may have. By default 2 MiB.
     pub max_control_bytes: usize,
 }
 

@@ -183,7 +183,7 @@ impl Room {
         self.index.contains(user_id)
     }
 
-    /// How many connections are members.
+    /// The number of connections that are members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.members.len()

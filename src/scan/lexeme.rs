@@ -23,12 +23,12 @@ pub(super) fn unexpected(bytes: &[u8], reason: &'static str, at: usize) -> Malfo
     if at < bytes.len() { malformed(reason, at) } else { malformed("unexpected end", bytes.len()) }
 }
 
-/// Where the number or literal at `at` ends; `None` if there is none.
+/// The end of the number or literal at `at`; `None` if there is none.
 pub(super) fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
     scalar(bytes, at).ok()
 }
 
-/// Where the number or literal at `at` ends.
+/// The end of the number or literal at `at`.
 #[inline(always)]
 pub(super) fn scalar(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
     match byte(bytes, at) {
@@ -40,7 +40,7 @@ pub(super) fn scalar(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
     }
 }
 
-/// Where the number that starts at `start`, with its sign or first digit, ends.
+/// The end of the number that starts at `start`, with its sign or first digit.
 #[inline]
 fn number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     let mut at = start + usize::from(byte(bytes, start) == b'-');
@@ -55,7 +55,7 @@ fn number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     Ok(at)
 }
 
-/// Where the digits that start at `start`, at least one, end.
+/// The end of the digits that start at `start`, of which there must be one.
 #[inline]
 fn digits(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     let mut at = start;
@@ -74,7 +74,7 @@ fn literal(bytes: &[u8], at: usize, word: &'static [u8]) -> Result<usize, Malfor
     Err(unexpected(bytes, "invalid literal", at + same))
 }
 
-/// Where plain string text ends: at a quote, a backslash, a control character or the input's end.
+/// The end of plain string text: a quote, a backslash, a control character or the input's end.
 #[inline]
 pub(crate) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(next) = swar::load(bytes, at) {

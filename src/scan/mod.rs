@@ -111,7 +111,7 @@ pub(crate) const RECURSION_LIMIT: usize = 127;
 
 /// Receives the root object's members.
 pub(crate) trait Members {
-    /// How many quotes the members before the payload and the payload's key have. In a long document
+    /// The number of quotes of the members before the payload and of the payload's key. In a long document
     /// no more are searched ahead of the grammar; at most 64 ever are.
     const QUOTES_AHEAD: usize;
 

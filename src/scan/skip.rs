@@ -88,7 +88,7 @@ pub(crate) fn string(json: &[u8], quote: usize) -> Text {
     }
 }
 
-/// Where the value that starts at `start` ends.
+/// The end of the value that starts at `start`.
 #[inline]
 pub(crate) fn value(json: &[u8], start: usize) -> usize {
     match json.get(start) {
@@ -103,7 +103,7 @@ pub(crate) fn value(json: &[u8], start: usize) -> usize {
     }
 }
 
-/// Where the container whose bracket is at `start` ends.
+/// The end of the container whose bracket is at `start`.
 #[inline]
 fn container(json: &[u8], start: usize) -> usize {
     let tier = Detected::current();

@@ -11,7 +11,7 @@ pub(super) enum Key {
     ChannelName,
 }
 
-/// How many there are.
+/// The number of keys.
 pub(super) const KEYS: usize = 5;
 
 /// The names have different lengths, all below this.

@@ -18,7 +18,7 @@ pub(super) const SLOTS: (usize, usize) = (4, 512);
 #[cfg(pondwire_loom)]
 pub(super) const SLOTS: (usize, usize) = (2, 4);
 
-/// The longest run of sequence numbers in a chunk, so that 32 bits tell them apart.
+/// The longest run of sequence numbers in a chunk, so that 32 bits distinguish them.
 pub(super) const MAX_SPAN: u64 = 1 << 32;
 
 /// The header of a chunk; its slots follow it in memory.
@@ -37,9 +37,9 @@ pub(super) struct Chunk {
     slots: usize,
     /// Whether a merge left out slots, so that a slot's index does not give its sequence number.
     pub(super) merged: bool,
-    /// How many slots were taken so far. Used only under the lock, like `live`.
+    /// The number of slots that were taken so far. Used only under the lock, like `live`.
     pub(super) used: Cell<usize>,
-    /// How many slots hold a node.
+    /// The number of slots that hold a node.
     pub(super) live: Cell<usize>,
 }
 

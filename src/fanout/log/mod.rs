@@ -35,12 +35,12 @@ use writer::{Writer, gather};
 /// The subscribers of one subject. Only [`TypedLog`] knows the type of their observers.
 pub(in crate::fanout) struct Log {
     head: AtomicPtr<Chunk>,
-    /// How many nodes were ever appended: the sequence number of the next one.
+    /// The number of nodes that were ever appended: the sequence number of the next one.
     appended: AtomicU64,
     readers: Readers,
     closed: AtomicBool,
     len: AtomicUsize,
-    /// How many handles of the subject there are.
+    /// The number of the subject's handles.
     pub(in crate::fanout) handles: AtomicUsize,
     /// The latest value of a behavior subject.
     current: AtomicPtr<GarbageHeader>,
@@ -194,7 +194,7 @@ impl<O> Clone for TypedLog<O> {
     }
 }
 
-/// The right to unsubscribe what was appended.
+/// The right to unsubscribe an observer that was appended.
 pub(in crate::fanout) struct Registration {
     log: Arc<Log>,
     target: Target,

@@ -180,7 +180,7 @@ impl NodeHeader {
         self.sequence.set(sequence as u32);
     }
 
-    /// How many nodes were appended from `first`, which is of the same chunk, to this one: less
+    /// The number of nodes that were appended from `first`, which is of the same chunk, to this one: less
     /// than [`MAX_SPAN`](super::chunk::MAX_SPAN).
     #[inline]
     pub(super) fn sequence_from(&self, first: u64) -> u64 {

@@ -17,7 +17,7 @@ use crate::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// The counters by which publishers and writers agree on when garbage may be freed.
 pub(super) struct Readers {
-    /// How many publishers have entered by this counter and not left.
+    /// The number of publishers that have entered by this counter and not left.
     pub(super) active: [AtomicUsize; 2],
     /// The counter by which publishers are to enter. It only steers; correctness does not depend on
     /// it.
@@ -52,7 +52,7 @@ pub(super) struct Generations {
     pub(super) fresh: Bag,
     /// The generation that waits for the counters.
     waiting: Bag,
-    /// Which counters were read as 0 since it started.
+    /// For each counter, whether it was read as 0 since the generation started.
     seen: [bool; 2],
     started: u64,
     finished: u64,

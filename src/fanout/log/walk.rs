@@ -1,4 +1,4 @@
-//! How publishers walk the log: without a lock, over the nodes that were there when they began.
+//! The walk of a publisher: without a lock, over the nodes that were there when they began.
 
 use std::ptr::NonNull;
 
@@ -17,7 +17,7 @@ struct Cursor<'g> {
     index: usize,
 }
 
-/// How many slots ahead the CPU is asked to fetch an observer: about as many calls as one fetch
+/// The number of slots that the CPU is asked to fetch observers ahead: about as many calls as one fetch
 /// from the third level of the cache takes. The CPU finds typed observers by itself, but not those
 /// behind an indirect call.
 const AHEAD: usize = 12;
@@ -55,13 +55,13 @@ impl Log {
         panics.resume();
     }
 
-    /// How many nodes were appended up to now, in one order with all appends and other calls (a
+    /// The number of nodes that were appended up to now, in one order with all appends and other calls (a
     /// release sequence): an append after this call sees all that the caller did before it.
     pub(super) fn limit_now(&self) -> u64 {
         self.appended.fetch_add(0, APPEND.order())
     }
 
-    /// Continues from `cursor`, which is past a node when that is visited: a panic skips nobody.
+    /// Continues from `cursor`, which is past a node when that is visited: a panic skips no other observer.
     ///
     /// # Safety
     /// As for `for_each`; and the cursor is of this log.
@@ -90,7 +90,7 @@ impl Log {
                 // may be in another cache line than the observer.
                 if chunk.is_stale() {
                     if self.is_closed() {
-                        // Nobody further on either: a chunk may not be marked yet.
+                        // Skip the rest too: a later chunk may not be marked yet.
                         cursor.chunk = None;
                         return;
                     }
@@ -114,7 +114,7 @@ impl Log {
 }
 
 /// How many slots of a merged chunk are older than `limit`. Some may be newer, and only the nodes
-/// tell; they are in order.
+/// show it; they are in order.
 fn reach_of_merged(at: ChunkRef<'_>, limit: u64) -> usize {
     let (chunk, slots): (&Chunk, &[Slot]) = (at.get(), at.slots());
     if chunk.end <= limit {

@@ -17,7 +17,7 @@ use crate::sync::atomic::{AtomicPtr, Ordering};
 pub(super) struct Writer {
     /// The last linked chunk.
     tail: Option<NonNull<Chunk>>,
-    /// How many nodes are linked, whether or not `len` counts them.
+    /// The number of nodes that are linked, whether or not `len` counts them.
     nodes: usize,
     appended: u64,
     closed: bool,
@@ -198,7 +198,7 @@ impl<'g> Locked<'g> {
         if Some(chunk) != self.tail() {
             self.tidy(chunk);
         } else if self.writer.nodes == 0 && chunk.slots().len() > SLOTS.0 {
-            // Nobody is left: a subject that was large once keeps no large chunk.
+            // No node is left: a subject that was large once keeps no large chunk.
             self.unlink(chunk);
         }
     }

@@ -48,13 +48,13 @@ pub(super) use word::Bounds;
 /// The slots of segment 0, which need no allocation. Fewer in models, where laps must come soon.
 pub(super) const INLINE: u32 = if cfg!(pondwire_loom) { 1 } else { 4 };
 
-/// How much larger each segment is than the one before, as a power of two.
+/// The factor by which each segment is larger than the one before, as a power of two.
 const STEP_BITS: u32 = if cfg!(pondwire_loom) { 1 } else { 3 };
 
-/// How many segments may be allocated: enough for `MAX_FRAMES`, except in models.
+/// The number of segments that may be allocated: enough for `MAX_FRAMES`, except in models.
 const GROWN: usize = if cfg!(pondwire_loom) { 2 } else { 5 };
 
-/// How often a producer checks again a slot that another thread is about to empty.
+/// The number of times that a producer checks again a slot that another thread is about to empty.
 const SPINS: u32 = if cfg!(pondwire_loom) { 1 } else { 64 };
 
 /// Why a push was refused.
@@ -104,7 +104,7 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 // SAFETY: it owns its items and arrays.
 unsafe impl<T: Send> Send for Ring<T> {}
 
-/// How often [`Ring::queued`] tries to read both ends at one moment.
+/// The number of times that [`Ring::queued`] tries to read both ends at one moment.
 const LOOKS: usize = 8;
 
 impl<T> Ring<T> {
@@ -144,7 +144,7 @@ impl<T> Ring<T> {
         (frames.min(self.bounds.frames()), bytes.min(self.bounds.bytes()))
     }
 
-    /// How many slots a segment has. The last segment has no more than are needed.
+    /// The number of slots of a segment. The last segment has no more than are needed.
     #[inline]
     fn segment_len(&self, segment: usize) -> u32 {
         (INLINE << (STEP_BITS * segment as u32)).min(self.bounds.slots)

@@ -99,7 +99,7 @@ pub(crate) const fn distance(from: u32, to: u32) -> u32 {
     to.wrapping_sub(from) & POSITION
 }
 
-/// How much a ring may hold.
+/// The bounds of a ring.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::outbox) struct Bounds {
     pub(super) frames: u32,

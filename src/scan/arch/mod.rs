@@ -75,7 +75,7 @@ unsafe fn text_if(ascii: bool, bytes: &[u8]) -> Option<&str> {
     ascii.then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
-/// Where the container whose bracket is at `start` ends in a valid document; `None` for a tier without
+/// The end of the container whose bracket is at `start` in a valid document; `None` for a tier without
 /// instructions.
 #[inline]
 pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Option<usize> {

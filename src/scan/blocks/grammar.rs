@@ -33,7 +33,7 @@ pub(crate) enum Charset {
     Other,
 }
 
-/// Where a scan found an error, for the scalar scanner to explain it: the text before is valid so far.
+/// The site of an error, for the scalar scanner to explain it: the text before is valid so far.
 pub(crate) struct ErrorSite {
     /// The block in which the error showed; the input's length if the input ends too early.
     pub(crate) block: usize,

@@ -78,7 +78,7 @@ fn run_ends(starts: u64, through: u64, carry: &mut u64) -> u64 {
     sum & !through
 }
 
-/// How many places are written at a time: the fewer branches, the fewer mispredictions.
+/// The number of places that are written at a time: fewer branches, fewer mispredictions.
 const BATCH: usize = 4;
 
 /// Writes the result of `of` for the place of each bit of `mask`, in order, into as many `batches` as
@@ -99,7 +99,7 @@ pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl 
 /// The bytes of a block that must be escaped in a string.
 #[derive(Clone, Copy)]
 pub(crate) struct Specials {
-    /// Where the block starts.
+    /// The start of the block.
     pub(crate) at: usize,
     /// Quotes, backslashes and control characters: bit *i* for the byte at `at + i`.
     pub(crate) all: u64,
@@ -121,8 +121,8 @@ pub(crate) fn specials<I: Isa>(isa: I, bytes: &[u8], mut each: impl FnMut(Specia
     }
 }
 
-/// Where the container whose bracket is at `start` ends in a valid document, by counting brackets; the
-/// text's length if it does not end.
+/// The end of the container whose bracket is at `start` in a valid document, found by counting
+/// brackets; the text's length if it does not end.
 #[inline(always)]
 pub(crate) fn container_end<I: Isa>(isa: I, bytes: &[u8], start: usize) -> usize {
     let (mut strings, mut depth, mut at) = (Strings::default(), 0, start);
@@ -145,7 +145,8 @@ pub(crate) fn container_end<I: Isa>(isa: I, bytes: &[u8], start: usize) -> usize
     bytes.len()
 }
 
-/// Where in a block the depth returns to 0; otherwise adds the block's brackets to `depth`.
+/// The place in a block at which the depth returns to 0; if there is none, adds the block's brackets to
+/// `depth`.
 #[inline(always)]
 fn end_within(open: u64, close: u64, depth: &mut u32) -> Option<usize> {
     let mut brackets = open | close;

@@ -13,7 +13,7 @@ const CONTAINERS: usize = 4;
 pub(crate) struct Outline {
     quotes: [u32; QUOTES + BATCH],
     quote_count: usize,
-    /// Where containers at depth 1 end, in order.
+    /// The ends of containers at depth 1, in order.
     closes: [u32; CONTAINERS],
     close_count: usize,
     /// A backslash occurs in a string at depth 1.

@@ -19,7 +19,7 @@ const ENOUGH: usize = BLOCK;
 /// The compact start of a document.
 #[derive(Clone, Copy)]
 pub(crate) struct Prefix {
-    /// Where the next key starts, behind a comma; 0 if the document does not start compactly.
+    /// The start of the next key, behind a comma; 0 if the document does not start compactly.
     pub(super) end: usize,
     /// The prefix is the whole document, without whitespace.
     pub(crate) complete: bool,

@@ -1,4 +1,4 @@
-//! Which bytes are inside strings, and whether escapes are valid.
+//! The insides of strings, and the validity of escapes.
 
 use super::{Block, Isa};
 
