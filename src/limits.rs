@@ -5,11 +5,11 @@ use crate::error::{Detail, ValidationError};
 /// The limits of a received frame. The default suits a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest frame in bytes, inclusive; checked before any byte is read. By default 1 MiB, as in
-    /// the JavaScript and Rust servers.
+    /// The largest frame in bytes, inclusive; checked before any byte is read. By default 1 MiB, as
+    /// in the JavaScript and Rust servers.
     pub max_bytes: usize,
-    /// The number of brackets that may be open at once, the message's own included. By default 127, which
-    /// every implementation accepts. With a higher limit frames are scanned without vector
+    /// The number of brackets that may be open at once, the message's own included. By default 127,
+    /// which every implementation accepts. With a higher limit frames are scanned without vector
     /// instructions, two to three times slower, and nesting beyond 128 takes one bit per level.
     pub max_depth: usize,
 }
@@ -25,15 +25,17 @@ impl Limits {
         if bytes > self.max_bytes { Err(self.too_large()) } else { Ok(()) }
     }
 
-    /// The error of a frame larger than `max_bytes`, for a transport that refuses a frame before it has
-    /// received all of it; [`Frame::invalid_message`](crate::Frame::invalid_message) makes the answer.
+    /// The error of a frame larger than `max_bytes`, for a transport that refuses a frame before it
+    /// has received all of it; [`Frame::invalid_message`](crate::Frame::invalid_message) makes the
+    /// answer.
     #[must_use]
     pub const fn too_large(&self) -> ValidationError {
         ValidationError::wire(Detail::TooLarge { limit: self.max_bytes }, self.max_bytes)
     }
 }
 
-/// Options for parsing a frame: its [`Limits`], and the one leniency in which existing servers differ.
+/// Options for parsing a frame: its [`Limits`], and the one leniency in which existing servers
+/// differ.
 ///
 /// ```
 /// use pondwire::{ClientMessage, Limits, ParseOptions};

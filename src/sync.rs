@@ -1,5 +1,5 @@
-//! The primitives of the concurrent modules: std's atomics and `parking_lot`'s lock, or loom's models
-//! of them under `--cfg pondwire_loom`.
+//! The primitives of the concurrent modules: std's atomics and `parking_lot`'s lock, or loom's
+//! models of them under `--cfg pondwire_loom`.
 //!
 //! A separate cfg, because plain `--cfg loom` changes tokio and other crates of the tree too.
 

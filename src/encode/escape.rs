@@ -81,7 +81,8 @@ struct Room {
 }
 
 impl Room {
-    /// The size of a block in which every byte becomes `\u00` and two digits, and of a surplus copy.
+    /// The size of a block in which every byte becomes `\u00` and two digits, and of a surplus
+    /// copy.
     const EXPANDED: usize = 6 * BLOCK + STEP;
     const SIZE: usize = 2 * Self::EXPANDED;
 

@@ -36,8 +36,8 @@ impl Output for Vec<u8> {
     }
 }
 
-/// Writes a validated payload as it was received, newlines aside: in validated JSON, CR and LF can only
-/// be whitespace, and JavaScript clients and SSE split a message at them.
+/// Writes a validated payload as it was received, newlines aside: in validated JSON, CR and LF can
+/// only be whitespace, and JavaScript clients and SSE split a message at them.
 pub(crate) fn put_payload(output: &mut impl Output, payload: Payload<'_>) {
     let json = payload.as_str().as_bytes();
     if payload.has_newlines() { output.put_with_spaces(json) } else { output.put(json) }

@@ -54,8 +54,8 @@ impl fmt::Display for MultiError {
 
 impl Error for MultiError {}
 
-/// All errors as one: `None` if there are none, the error itself if there is one, else a [`MultiError`]
-/// of all of them.
+/// All errors as one: `None` if there are none, the error itself if there is one, else a
+/// [`MultiError`] of all of them.
 #[must_use]
 pub fn combine(errors: impl IntoIterator<Item = Option<BoxError>>) -> Option<BoxError> {
     let mut errors = errors.into_iter().flatten();
@@ -64,8 +64,8 @@ pub fn combine(errors: impl IntoIterator<Item = Option<BoxError>>) -> Option<Box
     Some(MultiError::new([first, second].into_iter().chain(errors).collect()).into())
 }
 
-/// Both errors as one. If `base` is a [`MultiError`], `error` is added to it; if `error` is one, it stays
-/// one error.
+/// Both errors as one. If `base` is a [`MultiError`], `error` is added to it; if `error` is one, it
+/// stays one error.
 ///
 /// ```
 /// let mut failed = None;

@@ -14,7 +14,8 @@ pub enum ErrorKind {
     Schema,
     /// The frame is larger or deeper than [`Limits`](crate::Limits) allow.
     Limit,
-    /// `event`, `channelName`, `requestId` or another string that is read contains a lone surrogate.
+    /// `event`, `channelName`, `requestId` or another string that is read contains a lone
+    /// surrogate.
     Unicode,
 }
 
@@ -197,9 +198,9 @@ impl ValidationError {
         matches!(self.detail, Detail::TooLarge { .. })
     }
 
-    /// The place in the message: a field (`event`, `payload.presence.0`, `users.0.id`), the message itself
-    /// (`clientMessage`), or `wireMessage` if the bytes are not a JSON document within the limits. Empty
-    /// only for an error made by [`new`](Self::new) with an empty path.
+    /// The place in the message: a field (`event`, `payload.presence.0`, `users.0.id`), the message
+    /// itself (`clientMessage`), or `wireMessage` if the bytes are not a JSON document within the
+    /// limits. Empty only for an error made by [`new`](Self::new) with an empty path.
     #[must_use]
     pub fn path(&self) -> impl fmt::Display + use<> {
         self.field
@@ -214,8 +215,8 @@ impl ValidationError {
     /// The place in the frame, in bytes from its start; at most the length of the frame.
     ///
     /// For a missing field it is the start of the object that lacks it, for a field of the wrong
-    /// type the start of its value, for malformed JSON the first byte that cannot be valid. It is 0 for
-    /// the error of a server's own check.
+    /// type the start of its value, for malformed JSON the first byte that cannot be valid. It is 0
+    /// for the error of a server's own check.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset

@@ -50,7 +50,8 @@ impl<T: Send + Sync + 'static> BehaviorSubject<T> {
     /// Cost: as for [`Subject::subscribe`](super::Subject::subscribe), and the observer's calls.
     ///
     /// # Errors
-    /// [`Closed`] after [`close`](Self::close); the observer was called with the value all the same.
+    /// [`Closed`] after [`close`](Self::close); the observer was called with the value all the
+    /// same.
     ///
     /// # Panics
     /// With the observer's panic; it is not subscribed then.
@@ -61,9 +62,9 @@ impl<T: Send + Sync + 'static> BehaviorSubject<T> {
         self.handles.log().join_closure(None, observer).map(Subscription::new)
     }
 
-    /// [`subscribe`](Self::subscribe) under an id, once: while another is subscribed under `id`, that
-    /// one stays, and `observer` is called with the latest value and dropped. The handles are equal,
-    /// as for [`Subject::subscribe_as`](super::Subject::subscribe_as).
+    /// [`subscribe`](Self::subscribe) under an id, once: while another is subscribed under `id`,
+    /// that one stays, and `observer` is called with the latest value and dropped. The handles are
+    /// equal, as for [`Subject::subscribe_as`](super::Subject::subscribe_as).
     ///
     /// # Errors
     /// As for [`subscribe`](Self::subscribe).

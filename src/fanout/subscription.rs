@@ -20,15 +20,15 @@ impl Subscription {
 
     /// Unsubscribes the observer; again, or after the subject closed, it does nothing.
     ///
-    /// When this returns, no publish that begins later calls the observer, nor does an outer publish
-    /// on this thread. One that runs on another thread may still do so once; see
+    /// When this returns, no publish that begins later calls the observer, nor does an outer
+    /// publish on this thread. One that runs on another thread may still do so once; see
     /// [`unsubscribe_and_wait`](Self::unsubscribe_and_wait).
     ///
     /// A handle of [`subscribe_as`](super::Subject::subscribe_as) removes the observer that is
     /// subscribed under its id, by whatever handle that was subscribed, every time it is called.
     ///
-    /// Cost: constant, and never a wait for a publish. The observer is dropped as soon as no running
-    /// publish could have seen it: here, if there is none.
+    /// Cost: constant, and never a wait for a publish. The observer is dropped as soon as no
+    /// running publish could have seen it: here, if there is none.
     ///
     /// # Panics
     /// With the panic of an observer's `Drop`, if that runs here.

@@ -97,8 +97,9 @@ impl Frame {
         Self::new(ServerAction::System, channel_name, event, request_id, payload)
     }
 
-    /// A change of presence: the presence of all users in the channel now, and the changed user's new
-    /// value (the departed user's last value), all copied unchanged. `presence` is walked twice.
+    /// A change of presence: the presence of all users in the channel now, and the changed user's
+    /// new value (the departed user's last value), all copied unchanged. `presence` is walked
+    /// twice.
     ///
     /// ```
     /// use pondwire::{Frame, Payload, PresenceEvent};
@@ -125,8 +126,8 @@ impl Frame {
         }
     }
 
-    /// [`presence`](Self::presence) of a list that is JSON text already, with commas and without raw
-    /// newlines, in pieces of `list_len` bytes in total.
+    /// [`presence`](Self::presence) of a list that is JSON text already, with commas and without
+    /// raw newlines, in pieces of `list_len` bytes in total.
     pub(crate) fn presence_of_list<'a>(
         channel_name: &str,
         event: PresenceEvent,
@@ -145,8 +146,8 @@ impl Frame {
     }
 
     /// The first frame of a connection, `CONNECT` / `CONNECTION`: carries the client's user id and
-    /// connection id. The JavaScript clients send nothing before it; over SSE they need the connection
-    /// id from it.
+    /// connection id. The JavaScript clients send nothing before it; over SSE they need the
+    /// connection id from it.
     #[must_use]
     pub fn connect(request_id: &str, user_id: &str, connection_id: &str) -> Self {
         #[derive(Serialize)]
@@ -159,8 +160,8 @@ impl Frame {
         Self::infallible(ServerAction::Connect, GATEWAY, "CONNECTION", request_id, &payload)
     }
 
-    /// A join is accepted: `SYSTEM` / `ACKNOWLEDGE` with the join's request id. It must be the first
-    /// frame of that channel: clients drop earlier ones.
+    /// A join is accepted: `SYSTEM` / `ACKNOWLEDGE` with the join's request id. It must be the
+    /// first frame of that channel: clients drop earlier ones.
     #[must_use]
     pub fn acknowledge(channel_name: &str, request_id: &str) -> Self {
         Self::reply(channel_name, "ACKNOWLEDGE", request_id, Payload::EMPTY)
@@ -199,8 +200,8 @@ impl Frame {
         Self::infallible(ServerAction::System, channel_name, "EVICTED", request_id, &payload)
     }
 
-    /// The answer to an invalid frame: `ERROR` / `INVALID_MESSAGE`, with a request id of its own. The
-    /// connection continues, unless [`ValidationError::is_too_large`].
+    /// The answer to an invalid frame: `ERROR` / `INVALID_MESSAGE`, with a request id of its own.
+    /// The connection continues, unless [`ValidationError::is_too_large`].
     #[cfg(feature = "uuid")]
     #[must_use]
     pub fn invalid_message(error: &ValidationError) -> Self {
@@ -213,8 +214,8 @@ impl Frame {
         Self::refuse(request_id, if error.is_too_large() { 413 } else { 400 }, &error.to_string())
     }
 
-    /// As [`invalid_message_as`](Self::invalid_message_as) for a refusal by the server itself: an empty
-    /// channel name, a channel that was not joined.
+    /// As [`invalid_message_as`](Self::invalid_message_as) for a refusal by the server itself: an
+    /// empty channel name, a channel that was not joined.
     #[must_use]
     pub fn refuse(request_id: &str, status: i64, message: &str) -> Self {
         #[derive(Serialize)]
@@ -228,13 +229,13 @@ impl Frame {
         Self::infallible(ServerAction::Error, GATEWAY, "INVALID_MESSAGE", request_id, &payload)
     }
 
-    /// A request failed: `SYSTEM` / `INTERNAL_ERROR` with the code, the message, whether a retry may
-    /// help, and the details (`null` if there are none), in the error's channel or in `GATEWAY` if it
-    /// has none. This is the form of the Python server and, except for `details`, of the Go server.
-    /// `request_id` is that of the request.
+    /// A request failed: `SYSTEM` / `INTERNAL_ERROR` with the code, the message, whether a retry
+    /// may help, and the details (`null` if there are none), in the error's channel or in `GATEWAY`
+    /// if it has none. This is the form of the Python server and, except for `details`, of the Go
+    /// server. `request_id` is that of the request.
     ///
-    /// The error's causes are not sent: they may contain internal information. (The Python server sends
-    /// the text of the cause in place of the message.)
+    /// The error's causes are not sent: they may contain internal information. (The Python server
+    /// sends the text of the cause in place of the message.)
     ///
     /// Clients do not accept it as the answer to a join: decline with
     /// [`unauthorized`](Self::unauthorized), whatever the code.

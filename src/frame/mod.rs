@@ -22,8 +22,8 @@ use shared::Shared;
 use crate::deflate::DeflateOptions;
 use crate::scan::text;
 
-/// A message serialized once, for any number of recipients: the unmasked WebSocket text frame, which
-/// contains the JSON document, in one allocation.
+/// A message serialized once, for any number of recipients: the unmasked WebSocket text frame,
+/// which contains the JSON document, in one allocation.
 ///
 /// ```text
 ///   Frame ──► references │ lengths │ variants │ 81 7E 00 93 │ {"action":"BROADCAST",…}
@@ -87,9 +87,9 @@ impl Frame {
         self.wire_bytes().slice(self.shared.head_len()..)
     }
 
-    /// The message as a server-sent event: one `data:` line and an empty line, without an `event:` line,
-    /// which would hide it from the JavaScript clients. Made by the first call, shared by all calls:
-    /// one allocation and one copy in the frame's life.
+    /// The message as a server-sent event: one `data:` line and an empty line, without an `event:`
+    /// line, which would hide it from the JavaScript clients. Made by the first call, shared by all
+    /// calls: one allocation and one copy in the frame's life.
     #[must_use]
     pub fn sse(&self) -> &[u8] {
         self.shared.variants().sse(self.json())
@@ -108,8 +108,8 @@ impl Frame {
     /// may be sent at any time.
     ///
     /// Made by the first call, with the default [`DeflateOptions`], and shared by all; `None` is
-    /// remembered too. Concurrent calls wait for the first. It costs one allocation of its size in the
-    /// frame's life, and some 300 KB of working memory for each thread that compresses.
+    /// remembered too. Concurrent calls wait for the first. It costs one allocation of its size in
+    /// the frame's life, and some 300 KB of working memory for each thread that compresses.
     #[cfg(feature = "deflate")]
     #[must_use]
     #[inline]
@@ -117,9 +117,9 @@ impl Frame {
         self.deflated_with(DeflateOptions::default())
     }
 
-    /// [`deflated`](Self::deflated) with other options. They belong to the frame, not to the recipient:
-    /// the first call decides, all others get the same bytes. So use one setting in the whole server,
-    /// or call this where the frame is made and `deflated` everywhere else.
+    /// [`deflated`](Self::deflated) with other options. They belong to the frame, not to the
+    /// recipient: the first call decides, all others get the same bytes. So use one setting in the
+    /// whole server, or call this where the frame is made and `deflated` everywhere else.
     #[cfg(feature = "deflate")]
     #[must_use]
     #[inline]

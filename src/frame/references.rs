@@ -9,8 +9,8 @@ use super::{Frame, Prepared};
 ///
 /// Counting is the cost of a clone, and it exceeds that of the loop around it when a frame goes to
 /// thousands of connections. As an iterator it yields as many as were requested;
-/// [`Outbox::push_from`](crate::Outbox::push_from) takes more if necessary. Dropping this returns the
-/// remaining references in one more operation.
+/// [`Outbox::push_from`](crate::Outbox::push_from) takes more if necessary. Dropping this returns
+/// the remaining references in one more operation.
 ///
 /// ```
 /// use pondwire::{Frame, Payload};

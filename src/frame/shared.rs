@@ -6,7 +6,8 @@
 //! Invariants, from [`Builder::finish`] on:
 //! 1. `header` points to a `Header` followed by `wire_len` initialised bytes, allocated with
 //!    `layout(wire_len)`; only the counter and the cells of the variants change.
-//! 2. `references` counts the `Shared` values that exist; the drop that takes it to 0 frees the memory.
+//! 2. `references` counts the `Shared` values that exist; the drop that takes it to 0 frees the
+//!    memory.
 //! 3. If `is_text`, the bytes behind the head are UTF-8 (the contract of [`Shared::builder`]).
 //! 4. If `is_text`, one bracket follows the `payload_len` bytes of the payload.
 
@@ -221,8 +222,8 @@ impl<'a> Lent<'a> {
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         if self.left > 0 {
-            // Release: as in the drop of each of them. The lender still exists, so this cannot be the
-            // last.
+            // Release: as in the drop of each of them. The lender still exists, so this cannot be
+            // the last.
             self.lender.header().references.fetch_sub(self.left, Ordering::Release);
         }
     }
@@ -288,8 +289,8 @@ impl Output for Builder {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         let end = self.end(bytes.len());
-        // SAFETY: there are `bytes.len()` bytes left; the source cannot overlap memory to which only
-        // this builder has a pointer.
+        // SAFETY: there are `bytes.len()` bytes left; the source cannot overlap memory to which
+        // only this builder has a pointer.
         unsafe { end.copy_from_nonoverlapping(NonNull::from(bytes).cast::<u8>(), bytes.len()) };
         self.written += bytes.len();
     }

@@ -5,8 +5,9 @@
 //! here are plain structs. There are three ways to make one:
 //!
 //! - field by field;
-//! - from a view, by `From`: one allocation for each string and for the payload's text, for presence
-//!   one for each entry of the list (some 40 bytes for an entry `{}`, which takes 3 in a frame);
+//! - from a view, by `From`: one allocation for each string and for the payload's text, for
+//!   presence one for each entry of the list (some 40 bytes for an entry `{}`, which takes 3 in a
+//!   frame);
 //! - with `serde_json`. The parser of the view does the work, so the same keys, types, words and
 //!   limits ([`Limits::default`](crate::Limits)) hold, and the error begins with the text of its
 //!   [`ValidationError`](crate::ValidationError). It costs a copy of the text and a second pass.
@@ -39,8 +40,8 @@
 //!
 //! Limitations: deserializing needs the JSON text of the message, so it works with `serde_json`
 //! alone (text, readers, [`serde_json::Value`]), and not within `#[serde(flatten)]` or an untagged
-//! enum. A message that was parsed with other [`Limits`](crate::Limits) may be larger or deeper than
-//! what deserializes.
+//! enum. A message that was parsed with other [`Limits`](crate::Limits) may be larger or deeper
+//! than what deserializes.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -70,8 +71,8 @@ pub struct Client {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Server {
-    /// The action. [`Presence`](ServerAction::Presence), which no parser accepts here, is still written,
-    /// as by [`Frame::new`](crate::Frame::new).
+    /// The action. [`Presence`](ServerAction::Presence), which no parser accepts here, is still
+    /// written, as by [`Frame::new`](crate::Frame::new).
     pub action: ServerAction,
     /// The name of the event.
     pub event: String,
@@ -113,8 +114,8 @@ pub struct Presence {
     pub channel_name: String,
     /// The message's id.
     pub request_id: String,
-    /// The presence of all users, and the one that changed; other keys of a received payload are left
-    /// out.
+    /// The presence of all users, and the one that changed; other keys of a received payload are
+    /// left out.
     pub payload: PresencePayload<OwnedPayload>,
 }
 

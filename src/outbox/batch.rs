@@ -12,8 +12,8 @@ use crate::frame::{Form, Prepared};
 /// Dropping a batch drops its unwritten rest; if a frame was half written, the connection cannot
 /// continue.
 ///
-/// The bytes are WebSocket frames, unless the batch was turned into another form; that form of a frame
-/// is made once for all its recipients.
+/// The bytes are WebSocket frames, unless the batch was turned into another form; that form of a
+/// frame is made once for all its recipients.
 #[derive(Debug)]
 pub struct Batch<'a> {
     frames: Taken<'a>,
@@ -77,7 +77,8 @@ impl<'a> Batch<'a> {
 
     /// The batch for a connection that has agreed on
     /// [`PermessageDeflate`](crate::deflate::PermessageDeflate): each message's
-    /// [`Frame::deflated`](crate::Frame::deflated) where compressing pays, all other frames as they are.
+    /// [`Frame::deflated`](crate::Frame::deflated) where compressing pays, all other frames as they
+    /// are.
     ///
     /// Allocates only the forms of messages that were not made before, and costs their compression.
     ///
@@ -96,8 +97,8 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// The number of frames that the policy dropped since the batch before. Frames dropped as the oldest came
-    /// right before this batch's frames; frames dropped as the newest, anywhere.
+    /// The number of frames that the policy dropped since the batch before. Frames dropped as the
+    /// oldest came right before this batch's frames; frames dropped as the newest, anywhere.
     #[must_use]
     pub const fn lagged(&self) -> u64 {
         self.lagged

@@ -1,7 +1,7 @@
 //! The queue of the `Conflate` policy: a newer item replaces the queued one of its key.
 //!
-//! It takes a lock, for some moves and a look-up in a hash table: replacing in place and popping both
-//! change one slot, and neither may see half of the other's change.
+//! It takes a lock, for some moves and a look-up in a hash table: replacing in place and popping
+//! both change one slot, and neither may see half of the other's change.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -168,8 +168,9 @@ impl<T> Conflated<T> {
         Conflation::Done { replaced, dropped }
     }
 
-    /// Moves the oldest items, up to `frames` and of up to `bytes` in total but at least one, to the end
-    /// of `into`. Returns their number, their bytes, and how many were dropped since the last time.
+    /// Moves the oldest items, up to `frames` and of up to `bytes` in total but at least one, to
+    /// the end of `into`. Returns their number, their bytes, and how many were dropped since the
+    /// last time.
     pub(super) fn take(&self, frames: u32, bytes: u32, into: &mut Vec<T>) -> (u32, u32, u64) {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;

@@ -1,5 +1,5 @@
-//! The control queue: control frames and replies, which reach the peer before any queued frame and are
-//! never dropped.
+//! The control queue: control frames and replies, which reach the peer before any queued frame and
+//! are never dropped.
 //!
 //! It is bounded all the same, whatever the peer does. Of pongs and pings only the newest waits
 //! (RFC 6455, section 5.5.3 lets one pong answer many pings), of close frames the first, and

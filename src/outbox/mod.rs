@@ -8,8 +8,8 @@
 //!
 //! - **A chat room**: `Disconnect`. A client that cannot keep up comes back and loads what it
 //!   missed; no client shows a conversation with a gap.
-//! - **A live stream** of which only the present matters: `DropOldest`. By [`Batch::lagged`] the writer
-//!   knows when to send a fresh snapshot.
+//! - **A live stream** of which only the present matters: `DropOldest`. By [`Batch::lagged`] the
+//!   writer knows when to send a fresh snapshot.
 //! - **State by key** (positions, prices, presence): `Conflate` and [`Outbox::push_keyed`]. A slow
 //!   client gets each key's latest value and skips those between.
 //! - **Best effort** (typing, reactions): `DropNewest`.
@@ -20,15 +20,15 @@
 //!   [`Outbox::push_from`].
 //! - **Event streams, and compression**: [`Batch::into_sse`] and, with the feature `deflate`,
 //!   `Batch::into_deflated`. The bounds count a frame's plain WebSocket form in any case.
-//! - **The end**: [`Outbox::close`] delivers the queued frames; [`Outbox::control`] with a close frame
-//!   does not; dropping the reader frees everything. A push then returns [`Push::Closed`].
+//! - **The end**: [`Outbox::close`] delivers the queued frames; [`Outbox::control`] with a close
+//!   frame does not; dropping the reader frees everything. A push then returns [`Push::Closed`].
 //!
 //! # Performance
 //!
-//! A push is one compare-and-swap. With `Disconnect` and `DropNewest` taking a batch needs none, and only
-//! the reference count of each frame remains, when it is dropped after the write. Only the push that
-//! finds the consumer asleep wakes it. Both ends use the same two cache lines as long as no more than
-//! four frames wait. The figures are made by `benches/compare` in the repository.
+//! A push is one compare-and-swap. With `Disconnect` and `DropNewest` taking a batch needs none,
+//! and only the reference count of each frame remains, when it is dropped after the write. Only the
+//! push that finds the consumer asleep wakes it. Both ends use the same two cache lines as long as
+//! no more than four frames wait. The figures are made by `benches/compare` in the repository.
 //!
 //! # Limitations
 //!

@@ -11,14 +11,15 @@ pub enum Policy {
     /// Drops the new frame. The queued frames stay without a gap; the loss is reported as above.
     DropNewest,
     /// Replaces the queued frame with the same key, in its place in the queue; frames without a
-    /// key are all kept. If the outbox is full nevertheless, drops the oldest. For state: positions,
-    /// prices, presence. A push takes a lock for as long as it takes to move a few words.
+    /// key are all kept. If the outbox is full nevertheless, drops the oldest. For state:
+    /// positions, prices, presence. A push takes a lock for as long as it takes to move a few
+    /// words.
     Conflate,
-    /// Closes the outbox: the connection ends, with a reason, and no client gets a stream with a gap.
-    /// The queued frames are dropped when the reader next polls, or is dropped.
+    /// Closes the outbox: the connection ends, with a reason, and no client gets a stream with a
+    /// gap. The queued frames are dropped when the reader next polls, or is dropped.
     Disconnect {
-        /// Also disconnect if a push finds that the oldest frame has waited longer than this. Costs each
-        /// push a read of the clock; without a later push, an old frame is not noticed.
+        /// Also disconnect if a push finds that the oldest frame has waited longer than this. Costs
+        /// each push a read of the clock; without a later push, an old frame is not noticed.
         max_age: Option<Duration>,
     },
 }
@@ -26,9 +27,10 @@ pub enum Policy {
 /// The bounds of an outbox and its [`Policy`].
 ///
 /// They hold at every moment, with any number of producers. A connection keeps at most this much in
-/// memory: `max_bytes`, `max_control_bytes`, the one [`Batch`](super::Batch) that its writer has taken
-/// out, and 16 bytes for each of the most frames that ever waited at once, rounded up to 4, 32, 256, …
-/// A frame counts with its wire length for each outbox it is in, although all share its memory.
+/// memory: `max_bytes`, `max_control_bytes`, the one [`Batch`](super::Batch) that its writer has
+/// taken out, and 16 bytes for each of the most frames that ever waited at once, rounded up to 4,
+/// 32, 256, … A frame counts with its wire length for each outbox it is in, although all share its
+/// memory.
 ///
 /// ```
 /// use pondwire::{Outbox, OutboxOptions, Policy};
@@ -44,11 +46,11 @@ pub struct OutboxOptions {
     pub policy: Policy,
     /// The number of frames that may wait: 1 to 131,072; other values are clamped. By default 256.
     pub max_frames: usize,
-    /// The number of bytes that may wait, heads included: up to 512 MiB less one. By default 4 MiB. A frame
-    /// that is larger by itself never fits: it is dropped, or disconnects.
+    /// The number of bytes that may wait, heads included: up to 512 MiB less one. By default 4 MiB.
+    /// A frame that is larger by itself never fits: it is dropped, or disconnects.
     pub max_bytes: usize,
-    /// The number of replies that may wait in the control queue, besides one close, one ping and one pong.
-    /// One more disconnects, whatever the policy. By default 64.
+    /// The number of replies that may wait in the control queue, besides one close, one ping and
+    /// one pong. One more disconnects, whatever the policy. By default 64.
     pub max_control_frames: usize,
     /// The number of bytes that these replies may have. By default 2 MiB.
     pub max_control_bytes: usize,

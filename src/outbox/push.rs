@@ -38,23 +38,23 @@ impl Outbox {
     /// Puts a frame at the end of the queue. Never waits for the consumer; the
     /// [`Policy`](super::Policy) decides what happens when the queue is full.
     ///
-    /// Costs one atomic operation, no lock (except with `Conflate`) and, once the outbox has the memory
-    /// for as many frames, no allocation. Wakes the consumer only if it sleeps.
+    /// Costs one atomic operation, no lock (except with `Conflate`) and, once the outbox has the
+    /// memory for as many frames, no allocation. Wakes the consumer only if it sleeps.
     #[inline]
     pub fn push(&self, frame: Frame) -> Push {
         self.state.offer(None, frame.into()).0
     }
 
     /// [`push`](Self::push), in the place of the queued frame with the same key if the policy is
-    /// `Conflate`. Frames that must not replace one another need different keys: the id of the object
-    /// whose state the frame carries, or a hash of 64 bits.
+    /// `Conflate`. Frames that must not replace one another need different keys: the id of the
+    /// object whose state the frame carries, or a hash of 64 bits.
     #[inline]
     pub fn push_keyed(&self, key: u64, frame: Frame) -> Push {
         self.state.offer(Some(key), frame.into()).0
     }
 
-    /// [`push`](Self::push) of one of many references, for a loop over connections: the frame's count
-    /// does not change, and a reference that does not fit stays in `references`.
+    /// [`push`](Self::push) of one of many references, for a loop over connections: the frame's
+    /// count does not change, and a reference that does not fit stays in `references`.
     ///
     /// ```
     /// use pondwire::{Frame, Outbox, OutboxOptions, Payload};
@@ -92,18 +92,18 @@ impl Outbox {
     ///
     /// Never dropped: if there are more than
     /// [`max_control_frames`](super::OutboxOptions::max_control_frames) or their bytes, the
-    /// connection does not read the answers to its requests, and the outbox closes. Takes a lock that
-    /// only this connection's handles share.
+    /// connection does not read the answers to its requests, and the outbox closes. Takes a lock
+    /// that only this connection's handles share.
     pub fn reply(&self, frame: Frame) -> Push {
         let done = self.state.controls.reply(frame, &self.state.ring);
         self.state.after_control(&done)
     }
 
-    /// Puts a control frame into the control queue. A pong or ping replaces one that waits there, so
-    /// that a peer that floods pings makes no queue grow.
+    /// Puts a control frame into the control queue. A pong or ping replaces one that waits there,
+    /// so that a peer that floods pings makes no queue grow.
     ///
-    /// A close frame ends the outbox: the frames of the control queue go before it, other queued frames
-    /// are dropped, and every later push returns `Closed`. To deliver them first, use
+    /// A close frame ends the outbox: the frames of the control queue go before it, other queued
+    /// frames are dropped, and every later push returns `Closed`. To deliver them first, use
     /// [`close`](Self::close) and write the close frame after the last batch.
     pub fn control(&self, control: Control) -> Push {
         let is_close = control.is_close();
@@ -175,8 +175,8 @@ impl State {
 
     /// Drops the oldest frames until the new one fits.
     ///
-    /// It waits for no other thread: if the oldest is not there yet, or its slot not free, because a
-    /// thread is suspended in the middle of its push or pop, the new frame is dropped.
+    /// It waits for no other thread: if the oldest is not there yet, or its slot not free, because
+    /// a thread is suspended in the middle of its push or pop, the new frame is dropped.
     ///
     /// # Safety
     /// The policy is `DropOldest`.

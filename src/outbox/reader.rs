@@ -53,7 +53,8 @@ pub struct OutboxReader {
     /// The frames of the batch; emptied with it, and its memory kept.
     frames: Vec<Prepared>,
     lagged: u64,
-    /// The position after the last frame that was taken: frames between it and the next were dropped.
+    /// The position after the last frame that was taken: frames between it and the next were
+    /// dropped.
     expected: u32,
     /// The count of dropped newest frames when the last batch was made.
     newest_seen: u64,
@@ -99,17 +100,17 @@ impl OutboxReader {
         }
     }
 
-    /// A batch if frames are queued now. `None` means that there are none yet, or that this is the end:
-    /// then [`closed`](Self::closed) has a reason before the call.
+    /// A batch if frames are queued now. `None` means that there are none yet, or that this is the
+    /// end: then [`closed`](Self::closed) has a reason before the call.
     #[inline]
     pub fn try_batch(&mut self) -> Option<Batch<'_>> {
         matches!(self.find(), Found::Frames).then(|| self.batch())
     }
 
     /// A future that is ready once the outbox is closed by its policy, or because too many replies
-    /// waited: for a task that is writing a batch to a peer that does not read, and would learn it from
-    /// [`next_batch`](Self::next_batch) only after the write. Ready too when this reader is dropped;
-    /// pending forever when the outbox ends in another way.
+    /// waited: for a task that is writing a batch to a peer that does not read, and would learn it
+    /// from [`next_batch`](Self::next_batch) only after the write. Ready too when this reader is
+    /// dropped; pending forever when the outbox ends in another way.
     ///
     /// ```
     /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload, Push};
@@ -156,8 +157,8 @@ impl OutboxReader {
                 Found::Frames => return Poll::Ready(true),
                 Found::End => return Poll::Ready(false),
                 Found::Soon => {
-                    // Usually too short to sleep for; but the producer may be suspended, so this task
-                    // yields its thread to others.
+                    // Usually too short to sleep for; but the producer may be suspended, so this
+                    // task yields its thread to others.
                     spin_loop();
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -228,8 +229,8 @@ impl OutboxReader {
         Found::Nothing
     }
 
-    /// Moves queued frames to `self.frames` and counts them; `true` if there are none yet but a push is
-    /// in progress.
+    /// Moves queued frames to `self.frames` and counts them; `true` if there are none yet but a
+    /// push is in progress.
     fn take_frames(&mut self, room: u32) -> bool {
         let state = &*self.state;
         let (count, bytes) = match &state.kind {
@@ -271,8 +272,8 @@ impl fmt::Debug for OutboxReader {
     }
 }
 
-/// Ready once the outbox is closed because its bounds were exceeded or the reader was dropped; made by
-/// [`OutboxReader::aborted`].
+/// Ready once the outbox is closed because its bounds were exceeded or the reader was dropped; made
+/// by [`OutboxReader::aborted`].
 ///
 /// If several are polled, only the last is woken.
 #[must_use = "futures do nothing unless polled"]

@@ -41,8 +41,8 @@ impl CloseReason {
         !matches!(self, Self::Finished | Self::CloseFrame)
     }
 
-    /// Whether the connection was too slow for the frames that it was sent; close it with WebSocket code
-    /// 1013 or 1008.
+    /// Whether the connection was too slow for the frames that it was sent; close it with WebSocket
+    /// code 1013 or 1008.
     #[must_use]
     pub const fn is_too_slow(self) -> bool {
         matches!(

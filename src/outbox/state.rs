@@ -68,8 +68,8 @@ impl State {
         self.ring.close();
     }
 
-    /// Refuses further frames. The reader, which is woken, drops the queued frames; with a policy under
-    /// which producers pop, they are dropped now.
+    /// Refuses further frames. The reader, which is woken, drops the queued frames; with a policy
+    /// under which producers pop, they are dropped now.
     #[cold]
     pub(super) fn abort(&self, reason: CloseReason) {
         self.reason.set(reason);
@@ -85,7 +85,8 @@ impl State {
         }
     }
 
-    /// Drops the queued frames of a closed outbox; if `all`, also those that are about to be pushed.
+    /// Drops the queued frames of a closed outbox; if `all`, also those that are about to be
+    /// pushed.
     ///
     /// # Safety
     /// The caller is the reader.
@@ -129,8 +130,8 @@ impl State {
 pub(super) struct FrameAges {
     max: u32,
     start: Instant,
-    /// By position; as many as frames may wait, rounded up to a power of two, so that the stamp of a
-    /// waiting frame is not overwritten. In milliseconds, which wrap after 49 days.
+    /// By position; as many as frames may wait, rounded up to a power of two, so that the stamp of
+    /// a waiting frame is not overwritten. In milliseconds, which wrap after 49 days.
     stamps: Box<[AtomicU32]>,
 }
 
@@ -151,8 +152,8 @@ impl FrameAges {
         &self.stamps[position as usize & (self.stamps.len() - 1)]
     }
 
-    /// Relaxed here and below: the ring publishes the frame after its stamp, and only a thread that has
-    /// seen the frame there asks for its age.
+    /// Relaxed here and below: the ring publishes the frame after its stamp, and only a thread that
+    /// has seen the frame there asks for its age.
     pub(super) fn record(&self, position: u32, now: u32) {
         self.stamp(position).store(now, Ordering::Relaxed);
     }

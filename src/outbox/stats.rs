@@ -4,8 +4,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The counters of an outbox, read without a lock.
 ///
-/// Each is exact by itself; while other threads push they may not add up. When none does, the number of
-/// frames that were offered to an open outbox is
+/// Each is exact by itself; while other threads push they may not add up. When none does, the
+/// number of frames that were offered to an open outbox is
 /// `queued_frames + delivered + dropped_oldest + dropped_newest + conflated + discarded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,8 +22,8 @@ pub struct OutboxStats {
     pub control_delivered: u64,
     /// Frames dropped for newer ones.
     pub dropped_oldest: u64,
-    /// New frames dropped because they did not fit. Also with `DropOldest`: if a frame is larger than
-    /// the bound, or another thread is in the middle of a push or pop.
+    /// New frames dropped because they did not fit. Also with `DropOldest`: if a frame is larger
+    /// than the bound, or another thread is in the middle of a push or pop.
     pub dropped_newest: u64,
     /// Frames replaced by one with the same key.
     pub conflated: u64,

@@ -78,8 +78,8 @@ fn token_names(token: &str, key: &str) -> bool {
 }
 
 impl<'a> Iterator for Members<'a> {
-    /// The key, owned if it is written with escapes, and the value. A lone surrogate in a key becomes
-    /// U+FFFD.
+    /// The key, owned if it is written with escapes, and the value. A lone surrogate in a key
+    /// becomes U+FFFD.
     type Item = (Cow<'a, str>, Value<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -21,8 +21,8 @@ pub use value::Value;
 
 /// The payload of a message: one validated JSON object, still text.
 ///
-/// It borrows the frame and is cheap to copy. No value in it has been converted; access to a field costs
-/// a skip over the text before it, [`decode`](Self::decode) a full parse.
+/// It borrows the frame and is cheap to copy. No value in it has been converted; access to a field
+/// costs a skip over the text before it, [`decode`](Self::decode) a full parse.
 ///
 /// ```
 /// use pondwire::Payload;
@@ -109,8 +109,8 @@ impl<'a> Payload<'a> {
 
     /// The value of a member, or `None` if there is none.
     ///
-    /// Finds keys that are written with escapes too; of duplicates the last counts. Skips over the whole
-    /// object; allocates nothing.
+    /// Finds keys that are written with escapes too; of duplicates the last counts. Skips over the
+    /// whole object; allocates nothing.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         self.value().get(key)
@@ -175,11 +175,11 @@ impl<'a> Payload<'a> {
     /// [`decode`](Self::decode) into a type that borrows nothing: the same value or error at every
     /// size, by the same [rules for numbers](Self#numbers).
     ///
-    /// From 1,024 bytes on `simd-json` finds the structure, which is faster for many doubles with all
-    /// their digits. If a payload has values that it would read differently (`-0`, integers beyond 64
-    /// bits, an `f32`, keys that are numbers, ...), `serde_json` then decodes it from the beginning, so
-    /// `T`'s `Deserialize` may run twice. Allocates what `T` does; a thread keeps scratch memory of
-    /// about 20 times its largest payload, of payloads up to 64 KiB.
+    /// From 1,024 bytes on `simd-json` finds the structure, which is faster for many doubles with
+    /// all their digits. If a payload has values that it would read differently (`-0`, integers
+    /// beyond 64 bits, an `f32`, keys that are numbers, ...), `serde_json` then decodes it from the
+    /// beginning, so `T`'s `Deserialize` may run twice. Allocates what `T` does; a thread keeps
+    /// scratch memory of about 20 times its largest payload, of payloads up to 64 KiB.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).

@@ -14,8 +14,8 @@ use crate::limits::Limits;
 /// stored. Use its [`view`](Self::view) to navigate and decode it.
 ///
 /// The text is kept unchanged, which preserves numbers of any size, the order of keys and lone
-/// surrogates; a tree of values would lose them. To change a value in it, decode it, change the result
-/// and [`encode`](Self::encode) that.
+/// surrogates; a tree of values would lose them. To change a value in it, decode it, change the
+/// result and [`encode`](Self::encode) that.
 ///
 /// Limitations: it deserializes only with `serde_json` (text, readers, [`serde_json::Value`]), and
 /// not within `#[serde(flatten)]` or an untagged enum, where there is no JSON text.

@@ -1,9 +1,9 @@
-//! Decoding large payloads into owned types: `simd-json` finds the structure, and `serde_json` decodes
-//! the payloads that the two would read differently.
+//! Decoding large payloads into owned types: `simd-json` finds the structure, and `serde_json`
+//! decodes the payloads that the two would read differently.
 //!
-//! `simd-json` turns the text into a tape of nodes, with its numbers converted. Nearly all of them equal
-//! the values that `serde_json` reads; [`Nodes`] fails at the others, and the payload is then decoded
-//! again from its text. So the result, or the error, is that of `serde_json` at every size:
+//! `simd-json` turns the text into a tape of nodes, with its numbers converted. Nearly all of them
+//! equal the values that `serde_json` reads; [`Nodes`] fails at the others, and the payload is then
+//! decoded again from its text. So the result, or the error, is that of `serde_json` at every size:
 //! - `-0`, an integer on the tape, is a double to `serde_json`;
 //! - `f32` is rounded from the text by `serde_json`, and would be from a double here;
 //! - 128-bit integers, numbers and booleans as keys, strings read as bytes and `RawValue` have no
@@ -44,11 +44,11 @@ pub(super) fn owned<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Er
     serde_json::from_str(json)
 }
 
-/// Whether both engines read numbers alike in this build. Features of either, which any crate of the
-/// build may enable, change that for all.
+/// Whether both engines read numbers alike in this build. Features of either, which any crate of
+/// the build may enable, change that for all.
 static ENGINES_AGREE: LazyLock<bool> = LazyLock::new(|| {
-    // Halfway cases and others that approximations miss; with `arbitrary_precision`, a decimal keeps
-    // its text.
+    // Halfway cases and others that approximations miss; with `arbitrary_precision`, a decimal
+    // keeps its text.
     const HARD: [(&str, f64); 4] = [
         ("[122.416294033786585]", 122.416_294_033_786_59),
         ("[9007199254740993.0]", 9_007_199_254_740_992.0),
@@ -72,8 +72,8 @@ static ENGINES_AGREE: LazyLock<bool> = LazyLock::new(|| {
     exact && !keeps_text
 });
 
-/// The memory that `simd-json` works in: it unescapes strings within its input, so it needs a copy, and
-/// may read past the end, so the copy is padded.
+/// The memory that `simd-json` works in: it unescapes strings within its input, so it needs a copy,
+/// and may read past the end, so the copy is padded.
 struct Scratch {
     input: Vec<u8>,
     buffers: Buffers,
@@ -110,8 +110,8 @@ impl Scratch {
 }
 
 fn by_tape<T: DeserializeOwned>(json: &str) -> Option<T> {
-    // None while `T`'s own `Deserialize` decodes another payload, and gone when a destructor decodes one
-    // as its thread ends: then there is nothing to reuse.
+    // None while `T`'s own `Deserialize` decodes another payload, and gone when a destructor
+    // decodes one as its thread ends: then there is nothing to reuse.
     let kept = SCRATCH.try_with(Cell::take).ok().flatten();
     let mut scratch = kept.unwrap_or_else(Scratch::new);
     let decoded = scratch.decode(json);
@@ -143,8 +143,8 @@ impl de::Error for Failed {
 /// Deserializes the nodes of a tape, from the first of `rest` on.
 struct Nodes<'t, 'de> {
     rest: &'t [Node<'de>],
-    /// An error occurred. A type's own `Deserialize` may have continued with a default, at a node where
-    /// `serde_json` would not be.
+    /// An error occurred. A type's own `Deserialize` may have continued with a default, at a node
+    /// where `serde_json` would not be.
     failed: bool,
 }
 

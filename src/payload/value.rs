@@ -52,8 +52,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A string, borrowed from the frame unless it is written with escapes (one allocation). `None` also
-    /// for a string with a lone surrogate.
+    /// A string, borrowed from the frame unless it is written with escapes (one allocation). `None`
+    /// also for a string with a lone surrogate.
     #[must_use]
     pub fn as_str(&self) -> Option<Cow<'a, str>> {
         if self.json_type() != JsonType::String {
@@ -127,8 +127,8 @@ impl<'a> Value<'a> {
 
     /// The value that an RFC 6901 JSON pointer leads to: `/user/tags/0`, with `~1` for `/` and
     /// `~0` for `~` in a key. `""` is the value itself; a pointer that is neither empty nor
-    /// starts with `/`, or an index with leading zeros, leads nowhere. Allocates only to compare a token
-    /// that has `~` with a key that has escapes.
+    /// starts with `/`, or an index with leading zeros, leads nowhere. Allocates only to compare a
+    /// token that has `~` with a key that has escapes.
     #[must_use]
     pub fn pointer(&self, pointer: &str) -> Option<Value<'a>> {
         if pointer.is_empty() {

@@ -78,8 +78,9 @@ impl Membership {
         &self.key.user_id
     }
 
-    /// Leaves, and waits until no running publish to all members could still push: after this no frame
-    /// of the room enters the outbox, except frames to users by name that were looked up before.
+    /// Leaves, and waits until no running publish to all members could still push: after this no
+    /// frame of the room enters the outbox, except frames to users by name that were looked up
+    /// before.
     ///
     /// # Errors
     /// [`InsideObserver`] within [`Room::for_each`](super::Room::for_each) or an observer of any

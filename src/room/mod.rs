@@ -81,15 +81,16 @@ impl Room {
 
     /// Sends a frame to all members.
     ///
-    /// Takes no lock and allocates only to grow outboxes; two atomic operations, and a push for each
-    /// member. [`Subject::publish`] defines which members are reached if some join or leave meanwhile.
+    /// Takes no lock and allocates only to grow outboxes; two atomic operations, and a push for
+    /// each member. [`Subject::publish`] defines which members are reached if some join or leave
+    /// meanwhile.
     #[inline]
     pub fn publish(&self, frame: &Frame) -> Delivery {
         self.push_where(frame, |_| true, |member, references| member.outbox().push_from(references))
     }
 
-    /// [`publish`](Self::publish), replacing the queued frame with the same key in outboxes whose policy
-    /// is to conflate; see [`Outbox::push_keyed`].
+    /// [`publish`](Self::publish), replacing the queued frame with the same key in outboxes whose
+    /// policy is to conflate; see [`Outbox::push_keyed`].
     #[inline]
     pub fn publish_keyed(&self, key: u64, frame: &Frame) -> Delivery {
         self.push_where(
@@ -110,8 +111,8 @@ impl Room {
         )
     }
 
-    /// Sends a frame to the connections of the users with these ids, each once; ids of users who are not
-    /// members are ignored, and without ids nobody receives it.
+    /// Sends a frame to the connections of the users with these ids, each once; ids of users who
+    /// are not members are ignored, and without ids nobody receives it.
     ///
     /// Takes a lock for the look-up; allocates when there are more than eight ids or connections.
     pub fn publish_to<'a>(

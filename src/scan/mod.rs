@@ -1,13 +1,13 @@
 //! JSON grammar to spans: one pass over the frame, no recursion, no allocation.
 //!
 //! [`document`] validates every byte and reports the members of the root object;
-//! [`view`](crate::view) knows their meaning. [`skip`] walks text that [`document`] has accepted, and
-//! [`text`] reads its strings.
+//! [`view`](crate::view) knows their meaning. [`skip`] walks text that [`document`] has accepted,
+//! and [`text`] reads its strings.
 //!
-//! There are two scanners. `blocks` reads 64 bytes at a time, with the masks that `arch` makes by the
-//! CPU's vector instructions, and decides whether a document is malformed. `scalar` finds where and
-//! why, and is the oracle that `blocks` is tested against: they share the primitives of `lexeme` and
-//! nothing else.
+//! There are two scanners. `blocks` reads 64 bytes at a time, with the masks that `arch` makes by
+//! the CPU's vector instructions, and decides whether a document is malformed. `scalar` finds where
+//! and why, and is the oracle that `blocks` is tested against: they share the primitives of
+//! `lexeme` and nothing else.
 
 pub(crate) mod skip;
 pub(crate) mod text;
@@ -78,7 +78,8 @@ pub(crate) struct Span {
     pub(crate) escaped: bool,
     /// A CR or LF may occur as whitespace.
     pub(crate) newlines: bool,
-    /// An array at depth 3, as `[…]` in `{"a":{"b":[…]}}`, may hold an element that is not an object.
+    /// An array at depth 3, as `[…]` in `{"a":{"b":[…]}}`, may hold an element that is not an
+    /// object.
     pub(crate) mixed: bool,
 }
 
@@ -111,8 +112,8 @@ pub(crate) const RECURSION_LIMIT: usize = 127;
 
 /// Receives the root object's members.
 pub(crate) trait Members {
-    /// The number of quotes of the members before the payload and of the payload's key. In a long document
-    /// no more are searched ahead of the grammar; at most 64 ever are.
+    /// The number of quotes of the members before the payload and of the payload's key. In a long
+    /// document no more are searched ahead of the grammar; at most 64 ever are.
     const QUOTES_AHEAD: usize;
 
     /// Receives the next member, by its spans in the document.
@@ -129,8 +130,8 @@ impl Members for Ignored {
 }
 
 /// Validates `bytes` as one JSON document in UTF-8 of at most `max_depth` nested brackets, passes
-/// each member of a root object to `members` in order, duplicates included, and returns the text and
-/// the root's span. `text` is the same bytes if they are known to be UTF-8 already.
+/// each member of a root object to `members` in order, duplicates included, and returns the text
+/// and the root's span. `text` is the same bytes if they are known to be UTF-8 already.
 ///
 /// Members of a document that turns out to be malformed may have been reported before the error.
 #[inline(always)]
@@ -184,8 +185,8 @@ fn document_by<'a>(
     by_scalar(bytes, text, max_depth, members)
 }
 
-/// The error that the scalar scanner finds when it resumes shortly before `site`; `None` if it finds
-/// none from there.
+/// The error that the scalar scanner finds when it resumes shortly before `site`; `None` if it
+/// finds none from there.
 #[cold]
 fn explain(
     site: &blocks::ErrorSite,
@@ -219,8 +220,8 @@ pub(crate) fn root(text: &str, max_depth: usize) -> Result<Span, Malformed> {
     document(text.as_bytes(), Some(text), max_depth, &mut Ignored).map(|(_, root)| root)
 }
 
-/// Calls `each`, in order, with the bytes to escape of every block of 64 bytes of text; the last may
-/// be shorter.
+/// Calls `each`, in order, with the bytes to escape of every block of 64 bytes of text; the last
+/// may be shorter.
 #[inline]
 pub(crate) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
     if !arch::each_specials(arch::Detected::current(), bytes, &mut each) {

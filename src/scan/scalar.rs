@@ -7,8 +7,8 @@ use super::lexeme::{self, four_hex_digits, malformed, plain_text_end};
 use super::{Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text, swar};
 use crate::error::Detail;
 
-/// See [`document`](super::document). Checks ASCII only: `bytes` must be UTF-8, or errors in strings
-/// go unnoticed. Every span begins and ends on a character boundary.
+/// See [`document`](super::document). Checks ASCII only: `bytes` must be UTF-8, or errors in
+/// strings go unnoticed. Every span begins and ends on a character boundary.
 pub(super) fn document(
     bytes: &[u8],
     max_depth: usize,
@@ -132,8 +132,8 @@ impl<'a> Cursor<'a> {
         Ok(at + 1)
     }
 
-    /// The rest of the document behind the bracket, colon or comma at `separator`. If a string follows
-    /// that is known to be valid up to `text`, the scan continues from there.
+    /// The rest of the document behind the bracket, colon or comma at `separator`. If a string
+    /// follows that is known to be valid up to `text`, the scan continues from there.
     fn behind_separator(
         &mut self,
         separator: usize,

@@ -44,8 +44,8 @@ fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
     Some(members)
 }
 
-/// Checks that all tiers agree with the scalar scanner. They know only whether the whole document has
-/// newlines, so they may report them for members that have none.
+/// Checks that all tiers agree with the scalar scanner. They know only whether the whole document
+/// has newlines, so they may report them for members that have none.
 fn all_agree_within(bytes: &[u8], max_depth: usize) {
     let expected = by_scalar(bytes, max_depth);
     let error = super::by_scalar(bytes, None, max_depth, &mut Ignored).err();
@@ -112,7 +112,8 @@ fn all_agree(bytes: &[u8]) {
     all_agree_within(bytes, RECURSION_LIMIT);
 }
 
-/// A seeded source of numbers; the seed and the number of cases may be set by environment variables.
+/// A seeded source of numbers; the seed and the number of cases may be set by environment
+/// variables.
 struct Random(u64);
 
 impl Random {

@@ -70,8 +70,8 @@ fn unicode_escape(bytes: &[u8]) -> (Piece<'static>, usize) {
     }
 }
 
-/// The unescaped inside of a validated string: borrowed if it has no escape, owned in one allocation
-/// if it has, `None` if it holds a lone surrogate.
+/// The unescaped inside of a validated string: borrowed if it has no escape, owned in one
+/// allocation if it has, `None` if it holds a lone surrogate.
 pub(crate) fn unescape(inside: &str, escaped: bool) -> Option<Cow<'_, str>> {
     if escaped { decode(inside, None).map(Cow::Owned) } else { Some(Cow::Borrowed(inside)) }
 }
@@ -87,7 +87,8 @@ fn decode_lossy(inside: &str) -> String {
     decode(inside, Some(char::REPLACEMENT_CHARACTER)).unwrap_or_default()
 }
 
-/// Undoes the escapes, with `instead` for a lone surrogate; `None` if there is one and no `instead`.
+/// Undoes the escapes, with `instead` for a lone surrogate; `None` if there is one and no
+/// `instead`.
 fn decode(inside: &str, instead: Option<char>) -> Option<String> {
     // An escape is at least as long as the character that it stands for.
     let mut text = String::with_capacity(inside.len());

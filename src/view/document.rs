@@ -222,8 +222,8 @@ macro_rules! parse_methods {
             Self::from_document(&Document::scan(frame, None, &options.into())?)
         }
 
-        /// [`parse`](Self::parse) for text that is known to be UTF-8, as WebSocket libraries return it:
-        /// it is not checked again.
+        /// [`parse`](Self::parse) for text that is known to be UTF-8, as WebSocket libraries return
+        /// it: it is not checked again.
         ///
         /// # Errors
         /// As [`parse`](Self::parse).

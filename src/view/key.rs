@@ -57,8 +57,8 @@ impl Key {
         }
     }
 
-    /// The key at `place` in `frame`. A table and a comparison of 16 bytes, instead of unpredictable
-    /// branches: clients send the keys in different orders.
+    /// The key at `place` in `frame`. A table and a comparison of 16 bytes, instead of
+    /// unpredictable branches: clients send the keys in different orders.
     #[inline(always)]
     pub(super) fn at(frame: &[u8], place: Text) -> Option<Self> {
         let length = place.end - place.start;

@@ -17,8 +17,8 @@ use crate::scan::{Span, Text, text};
 ///
 /// It shares the memory of the [`Bytes`] it was parsed from, which may be a much larger read
 /// buffer; [`detach`](Self::detach) releases that. Made by `parse_owned` of the views; `A` is the
-/// action, [`ClientAction`] or [`ServerAction`](crate::ServerAction). It cannot be changed; the types
-/// of [`message`](crate::message) can.
+/// action, [`ClientAction`] or [`ServerAction`](crate::ServerAction). It cannot be changed; the
+/// types of [`message`](crate::message) can.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -121,8 +121,8 @@ impl<A: Copy> OwnedMessage<A> {
         self.text.as_bytes()
     }
 
-    /// The same message in its own memory, of exactly the frame's size, so that a larger read buffer can
-    /// be reused. One allocation and one copy of the frame.
+    /// The same message in its own memory, of exactly the frame's size, so that a larger read
+    /// buffer can be reused. One allocation and one copy of the frame.
     #[must_use]
     pub fn detach(self) -> Self {
         Self { text: ByteString::from(&*self.text), ..self }

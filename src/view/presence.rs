@@ -122,8 +122,8 @@ impl<'a> PresenceMessage<'a> {
         self.payload
     }
 
-    /// The presence of all users in the channel now, in the server's order. Each is found by skipping the
-    /// ones before.
+    /// The presence of all users in the channel now, in the server's order. Each is found by
+    /// skipping the ones before.
     pub fn presence(&self) -> impl Iterator<Item = Payload<'a>> + use<'a> {
         let payload = self.payload;
         let start = self.presence.start;

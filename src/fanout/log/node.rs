@@ -180,8 +180,8 @@ impl NodeHeader {
         self.sequence.set(sequence as u32);
     }
 
-    /// The number of nodes that were appended from `first`, which is of the same chunk, to this one: less
-    /// than [`MAX_SPAN`](super::chunk::MAX_SPAN).
+    /// The number of nodes that were appended from `first`, which is of the same chunk, to this
+    /// one: less than [`MAX_SPAN`](super::chunk::MAX_SPAN).
     #[inline]
     pub(super) fn sequence_from(&self, first: u64) -> u64 {
         u64::from(self.sequence.get().wrapping_sub(first as u32))

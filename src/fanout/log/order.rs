@@ -1,7 +1,7 @@
 //! The orderings of the log, by name, so that a model can be run with one of them weakened.
 //!
-//! With `PONDWIRE_WEAKEN=<name>` the models run with that one relaxed; `models/weakened.rs` requires
-//! that each then fails. Outside of loom these are constants.
+//! With `PONDWIRE_WEAKEN=<name>` the models run with that one relaxed; `models/weakened.rs`
+//! requires that each then fails. Outside of loom these are constants.
 
 use crate::sync::atomic::Ordering;
 

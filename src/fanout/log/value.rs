@@ -6,7 +6,8 @@
 //! leave a mark. Its own thread delivers the latest value, and again while there is a mark; then it
 //! has joined. So
 //! - a value whose publisher did not see the node is read by its thread (both do an RMW on
-//!   `Log::appended`: the publisher after putting the value in place, the writer before reading it);
+//!   `Log::appended`: the publisher after putting the value in place, the writer before reading
+//!   it);
 //! - a value whose publisher saw it replaying is read by its thread, which finds the mark;
 //! - a value whose publisher finds it joined was delivered by its thread before if its version is
 //!   not above `delivered`: values have versions, in the order in which they were put in place.
@@ -74,8 +75,8 @@ type ValueLog<T, O> = TypedLog<Replaying<T, O>>;
 
 /// The latest value of a [`BehaviorSubject`](crate::fanout::BehaviorSubject), borrowed.
 ///
-/// Use it briefly: while it lives, neither the value nor anything else that the subject has unlinked
-/// since is freed, and
+/// Use it briefly: while it lives, neither the value nor anything else that the subject has
+/// unlinked since is freed, and
 /// [`unsubscribe_and_wait`](crate::fanout::Subscription::unsubscribe_and_wait) waits.
 pub struct ValueRef<'a, T> {
     /// Not freed while the guard lives.
@@ -170,8 +171,8 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> ValueLog<T, O> {
     /// `node` is of a `Replaying<T, O>`, or of a type that starts like it.
     unsafe fn join_node(&self, id: Option<u64>, node: NewNode) -> Result<Registration, Closed> {
         let log = &*self.log;
-        // The node is not freed before this thread leaves, even if it is unsubscribed or the subject
-        // is closed meanwhile.
+        // The node is not freed before this thread leaves, even if it is unsubscribed or the
+        // subject is closed meanwhile.
         let guard = log.enter();
         let header = node.header();
         // SAFETY: of this type, and freed after `guard` or `unused` is dropped.

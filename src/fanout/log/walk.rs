@@ -17,9 +17,9 @@ struct Cursor<'g> {
     index: usize,
 }
 
-/// The number of slots that the CPU is asked to fetch observers ahead: about as many calls as one fetch
-/// from the third level of the cache takes. The CPU finds typed observers by itself, but not those
-/// behind an indirect call.
+/// The number of slots that the CPU is asked to fetch observers ahead: about as many calls as one
+/// fetch from the third level of the cache takes. The CPU finds typed observers by itself, but not
+/// those behind an indirect call.
 const AHEAD: usize = 12;
 
 impl Log {
@@ -55,13 +55,15 @@ impl Log {
         panics.resume();
     }
 
-    /// The number of nodes that were appended up to now, in one order with all appends and other calls (a
-    /// release sequence): an append after this call sees all that the caller did before it.
+    /// The number of nodes that were appended up to now, in one order with all appends and other
+    /// calls (a release sequence): an append after this call sees all that the caller did before
+    /// it.
     pub(super) fn limit_now(&self) -> u64 {
         self.appended.fetch_add(0, APPEND.order())
     }
 
-    /// Continues from `cursor`, which is past a node when that is visited: a panic skips no other observer.
+    /// Continues from `cursor`, which is past a node when that is visited: a panic skips no other
+    /// observer.
     ///
     /// # Safety
     /// As for `for_each`; and the cursor is of this log.

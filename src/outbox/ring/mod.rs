@@ -5,11 +5,11 @@
 //! compare-and-swap on the tail, a popper by one on the head (the consumer, and producers that
 //! drop the oldest). That one operation does all accounting: both limits are hard.
 //!
-//! Items lie in *segments*: segment 0 has [`INLINE`] slots inside the ring, each next one is an array
-//! eight times as large, allocated by the first producer that finds the one before too small
-//! and freed with the ring. A consumer that goes to sleep sends producers back to segment 0, so that
-//! an idle connection uses the same few cache lines again and again, even after a burst. A slot's tag
-//! names the position whose item it holds, so poppers find a position in any segment.
+//! Items lie in *segments*: segment 0 has [`INLINE`] slots inside the ring, each next one is an
+//! array eight times as large, allocated by the first producer that finds the one before too small
+//! and freed with the ring. A consumer that goes to sleep sends producers back to segment 0, so
+//! that an idle connection uses the same few cache lines again and again, even after a burst. A
+//! slot's tag names the position whose item it holds, so poppers find a position in any segment.
 //!
 //! # Invariants
 //!
@@ -26,8 +26,8 @@
 //!    means that the last popper is done.
 //! 4. A slot's item is initialised from the store of a full tag to the claim of a popper, which
 //!    alone reads it and then stores the free tag.
-//! 5. `segments` hold null or arrays of `segment_len(segment)` slots that live as long as the ring: a
-//!    suspended producer may still read their tags.
+//! 5. `segments` hold null or arrays of `segment_len(segment)` slots that live as long as the ring:
+//!    a suspended producer may still read their tags.
 
 #![allow(unsafe_code)]
 
@@ -236,7 +236,8 @@ impl<T> Ring<T> {
                 continue;
             };
             let next = tail.advanced(1, len, segment);
-            // Release: a thread that reads it sees the head that this decision saw, and the segment.
+            // Release: a thread that reads it sees the head that this decision saw, and the
+            // segment.
             match self.tail.compare_exchange_weak(
                 tail.0,
                 next.0,
@@ -297,12 +298,12 @@ impl<T> Ring<T> {
         others.find_map(|segment| self.slot_in(segment, position))
     }
 
-    /// Moves the oldest items, up to `frames` and of up to `bytes` in total but at least one, to the end
-    /// of `into`.
+    /// Moves the oldest items, up to `frames` and of up to `bytes` in total but at least one, to
+    /// the end of `into`.
     ///
     /// # Safety
-    /// The caller may pop: the ring was made with a shared head, or the caller is its one consumer and
-    /// no other pop is running.
+    /// The caller may pop: the ring was made with a shared head, or the caller is its one consumer
+    /// and no other pop is running.
     #[inline(always)]
     pub(super) unsafe fn take(&self, frames: u32, bytes: u32, into: &mut Vec<T>) -> PopResult {
         // SAFETY: passed on.
@@ -390,8 +391,8 @@ impl<T> Ring<T> {
         unsafe { slot.take() }
     }
 
-    /// The result of `read` for the position of the oldest item; `None` if there is none yet, or a pop
-    /// took it meanwhile.
+    /// The result of `read` for the position of the oldest item; `None` if there is none yet, or a
+    /// pop took it meanwhile.
     pub(super) fn oldest<R>(&self, read: impl FnOnce(u32) -> R) -> Option<R> {
         let head = Word(self.head.load(Ordering::Acquire));
         let tail = Word(self.tail.load(Ordering::Acquire));
@@ -410,8 +411,8 @@ impl<T> Drop for Ring<T> {
                 continue;
             }
             let all = ptr::slice_from_raw_parts_mut(slots, self.segment_len(segment) as usize);
-            // SAFETY: from `Box::into_raw` in `grow` with this length (invariant 5), and nothing else
-            // uses the ring any more.
+            // SAFETY: from `Box::into_raw` in `grow` with this length (invariant 5), and nothing
+            // else uses the ring any more.
             let mut all = unsafe { Box::from_raw(all) };
             all.iter_mut().for_each(Slot::clear);
         }

@@ -3,15 +3,15 @@
 //! The consumer goes to sleep by setting a bit in the tail itself, with a compare-and-swap that
 //! succeeds only on the tail of an empty ring. A producer claims its position by a
 //! compare-and-swap on the same word, which clears the bit: so either the consumer's comes second
-//! and fails, or the producer's does and sees the bit. No fence is needed; only the one producer that
-//! cleared the bit wakes the consumer, and the others pay nothing. The waker was registered before
-//! the bit was set (Release), so the producer that saw the bit (Acquire) finds it.
+//! and fails, or the producer's does and sees the bit. No fence is needed; only the one producer
+//! that cleared the bit wakes the consumer, and the others pay nothing. The waker was registered
+//! before the bit was set (Release), so the producer that saw the bit (Acquire) finds it.
 //!
 //! Out-of-band frames (control frames, conflated ones) are announced by [`Ring::wake`], a
-//! read-modify-write on the tail after the frame was made visible. The consumer checks for them once
-//! more after it set the bit. If the wake came first, the compare-and-swap read from it or from a
-//! later operation (a release sequence), and the check finds the frame; if it came second, it sees
-//! the bit. A plain load in `wake` could miss it.
+//! read-modify-write on the tail after the frame was made visible. The consumer checks for them
+//! once more after it set the bit. If the wake came first, the compare-and-swap read from it or
+//! from a later operation (a release sequence), and the check finds the frame; if it came second,
+//! it sees the bit. A plain load in `wake` could miss it.
 
 use std::task::Waker;
 
@@ -95,8 +95,8 @@ impl<T> Ring<T> {
         !before.is_closed()
     }
 
-    /// Drops the items of a closed ring and returns their number. If `all`, waits for the producers that
-    /// have claimed a position and are about to fill it; there cannot be more of them.
+    /// Drops the items of a closed ring and returns their number. If `all`, waits for the producers
+    /// that have claimed a position and are about to fill it; there cannot be more of them.
     ///
     /// # Safety
     /// The caller may pop: see [`take`](Self::take).

@@ -1,8 +1,8 @@
 //! The instruction sets: one file each that makes masks of 64 bytes, and the choice between them,
 //! made once.
 //!
-//! Only a target's module knows which tiers exist: it has `supports`, `by_tier!` and `without_tier`.
-//! A target without tiers uses `none`, whose instruction set is never available.
+//! Only a target's module knows which tiers exist: it has `supports`, `by_tier!` and
+//! `without_tier`. A target without tiers uses `none`, whose instruction set is never available.
 //!
 //! All unsafe code of the scanner is here. A value of a type that implements
 //! [`Isa`](super::blocks::Isa) is the proof that its instructions are available: it is made only
@@ -32,8 +32,8 @@ use super::Members;
 use super::blocks::{Charset, ErrorSite, Outline, Prefix, Specials};
 use target::by_tier;
 
-/// The document's prefix, by the tier's instructions, and the bytes as text if the prefix is the whole
-/// document and ASCII; `None` for a tier without instructions. See
+/// The document's prefix, by the tier's instructions, and the bytes as text if the prefix is the
+/// whole document and ASCII; `None` for a tier without instructions. See
 /// [`blocks::prefix`](super::blocks::prefix).
 #[inline(always)]
 pub(super) fn prefix<'a>(
@@ -49,8 +49,8 @@ pub(super) fn prefix<'a>(
     Some((prefix, unsafe { text_if(ascii, bytes) }))
 }
 
-/// Fills `outline` by the tier's instructions and returns the bytes as text if they are ASCII; `None`
-/// for a tier without instructions. See [`blocks::outline`](super::blocks::outline).
+/// Fills `outline` by the tier's instructions and returns the bytes as text if they are ASCII;
+/// `None` for a tier without instructions. See [`blocks::outline`](super::blocks::outline).
 #[inline]
 pub(super) fn outline<'a>(
     tier: Detected,
@@ -75,15 +75,15 @@ unsafe fn text_if(ascii: bool, bytes: &[u8]) -> Option<&str> {
     ascii.then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
-/// The end of the container whose bracket is at `start` in a valid document; `None` for a tier without
-/// instructions.
+/// The end of the container whose bracket is at `start` in a valid document; `None` for a tier
+/// without instructions.
 #[inline]
 pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Option<usize> {
     Some(by_tier!(tier, container_end(bytes, start), return None))
 }
 
-/// Calls `each` for every block of `bytes` in order, by the tier's instructions; returns `false`, and
-/// calls nothing, for a tier without. See [`blocks::specials`](super::blocks::specials).
+/// Calls `each` for every block of `bytes` in order, by the tier's instructions; returns `false`,
+/// and calls nothing, for a tier without. See [`blocks::specials`](super::blocks::specials).
 #[inline]
 pub(super) fn each_specials(tier: Detected, bytes: &[u8], each: impl FnMut(Specials)) -> bool {
     by_tier!(tier, each_specials(bytes, each), return false);

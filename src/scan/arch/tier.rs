@@ -58,8 +58,8 @@ impl Tier {
         Detected::current().0
     }
 
-    /// Scans with this tier from now on, in all threads. Returns `false`, and changes nothing, if the
-    /// CPU lacks it.
+    /// Scans with this tier from now on, in all threads. Returns `false`, and changes nothing, if
+    /// the CPU lacks it.
     pub fn select(self) -> bool {
         let detected = Detected::of(self);
         if let Some(detected) = detected {
@@ -95,8 +95,8 @@ impl FromStr for Tier {
     }
 }
 
-/// A tier that this CPU was found to support. Invariant: made by [`Detected::of`] only, or loaded from
-/// [`CURRENT`], where only such tiers are stored.
+/// A tier that this CPU was found to support. Invariant: made by [`Detected::of`] only, or loaded
+/// from [`CURRENT`], where only such tiers are stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Detected(Tier);
 

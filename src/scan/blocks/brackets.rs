@@ -46,8 +46,8 @@ impl Brackets {
         Self { objects: 1, depth: 1 }
     }
 
-    /// Checks each stretch between two brackets against its container. Returns the bytes at depth 1,
-    /// the brackets that open depth 2 included; `None`, and no change, for an error.
+    /// Checks each stretch between two brackets against its container. Returns the bytes at depth
+    /// 1, the brackets that open depth 2 included; `None`, and no change, for an error.
     #[inline(always)]
     pub(super) fn check(
         &mut self,

@@ -93,8 +93,8 @@ impl Grammar {
         ErrorSite { block, separator: self.separator, brackets: self.brackets, in_text }
     }
 
-    /// Whether the document may end here: all containers are closed and nothing is due. A number that
-    /// ends with its block has yet to be checked.
+    /// Whether the document may end here: all containers are closed and nothing is due. A number
+    /// that ends with its block has yet to be checked.
     #[inline(always)]
     fn is_complete(&self) -> bool {
         self.strings.inside == 0

@@ -81,8 +81,8 @@ fn run_ends(starts: u64, through: u64, carry: &mut u64) -> u64 {
 /// The number of places that are written at a time: fewer branches, fewer mispredictions.
 const BATCH: usize = 4;
 
-/// Writes the result of `of` for the place of each bit of `mask`, in order, into as many `batches` as
-/// needed, or as there are; the values behind the last one in its batch are arbitrary.
+/// Writes the result of `of` for the place of each bit of `mask`, in order, into as many `batches`
+/// as needed, or as there are; the values behind the last one in its batch are arbitrary.
 #[inline(always)]
 pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl Fn(u32) -> T) {
     for batch in batches {
@@ -145,8 +145,8 @@ pub(crate) fn container_end<I: Isa>(isa: I, bytes: &[u8], start: usize) -> usize
     bytes.len()
 }
 
-/// The place in a block at which the depth returns to 0; if there is none, adds the block's brackets to
-/// `depth`.
+/// The place in a block at which the depth returns to 0; if there is none, adds the block's
+/// brackets to `depth`.
 #[inline(always)]
 fn end_within(open: u64, close: u64, depth: &mut u32) -> Option<usize> {
     let mut brackets = open | close;

@@ -2,8 +2,8 @@
 
 use super::{Block, next, run_ends};
 
-/// The state that carries over between blocks; each field but the runs is bit 0, for the next block's
-/// first byte.
+/// The state that carries over between blocks; each field but the runs is bit 0, for the next
+/// block's first byte.
 #[derive(Default)]
 pub(super) struct Numbers {
     /// The block before ended in a scalar.
@@ -31,7 +31,8 @@ pub(super) struct Numbers {
 pub(super) struct Scalars {
     /// First bytes.
     pub(super) starts: u64,
-    /// First bytes of literals, which must be `true`, `false` or `null`; to be compared with the text.
+    /// First bytes of literals, which must be `true`, `false` or `null`; to be compared with the
+    /// text.
     pub(super) literals: u64,
     pub(super) error: u64,
 }

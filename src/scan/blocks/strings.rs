@@ -73,8 +73,8 @@ impl Strings {
         escaped
     }
 
-    /// Invalid escapes. Not masked by the inside of strings: the quote of `\u12"` is such an error, and
-    /// a backslash outside of strings is an error anyway.
+    /// Invalid escapes. Not masked by the inside of strings: the quote of `\u12"` is such an error,
+    /// and a backslash outside of strings is an error anyway.
     #[inline(always)]
     fn escape_errors<B: Block>(&mut self, block: B, escaped: u64) -> u64 {
         let unicode = block.equal(b'u') & escaped;

@@ -54,7 +54,8 @@ macro_rules! isa {
             $copy(from, to);
         }
 
-        /// Proof that the instructions are available. Invariant: made only in functions with their features.
+        /// Proof that the instructions are available. Invariant: made only in functions with their
+        /// features.
         #[derive(Clone, Copy)]
         struct Proof(());
 
@@ -125,8 +126,8 @@ macro_rules! isa {
     };
 }
 
-/// The 64 bytes to load for the block at `at`, and by how many bits its masks must be shifted down: a
-/// block that the input's end cuts short is loaded backwards from that end, or from `copy` if the
+/// The 64 bytes to load for the block at `at`, and by how many bits its masks must be shifted down:
+/// a block that the input's end cuts short is loaded backwards from that end, or from `copy` if the
 /// whole input is shorter than a block.
 #[inline(always)]
 fn window<'a>(bytes: &'a [u8], at: usize, copy: &'a mut [u8; BLOCK]) -> (&'a [u8; BLOCK], u32) {
