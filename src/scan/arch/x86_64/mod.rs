@@ -3,6 +3,8 @@
 //! Each file has the same functions over its registers, safe within their target features;
 //! [`isa`] makes an [`Isa`](crate::scan::blocks::Isa) of them.
 
+#![allow(clippy::missing_safety_doc, reason = "safe functions, whose contract is their features")]
+
 use super::tier::Tier;
 use crate::scan::blocks::BLOCK;
 
