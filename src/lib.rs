@@ -61,7 +61,7 @@
 //! within the memory they already take. Parsing allocates nothing but the text of header strings
 //! that are written with escapes, refusing nothing, sending once (with the default [`Limits`]).
 //! Unsafe code is confined to `frame` (a reference-counted allocation), `fanout` (the log that
-//! publishers walk), `outbox::ring` (a queue without a lock) and `scan::arch` (vector instructions).
+//! publishers walk), `outbox` (a queue without a lock) and `scan::arch` (vector instructions).
 
 #[cfg(feature = "deflate")]
 pub mod deflate;

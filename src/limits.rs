@@ -1,16 +1,16 @@
-//! How large and how deep a frame may be.
+//! The limits of a received frame's size and depth.
 
 use crate::error::{Detail, ValidationError};
 
-/// What a received frame may measure. The default is what a server wants.
+/// The limits of a received frame. The default suits a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest frame in bytes, that size included; checked before anything is read.
-    /// By default 1 MiB, as the JavaScript and Rust servers have it.
+    /// The largest frame in bytes, inclusive; checked before any byte is read. By default 1 MiB, as
+    /// in the JavaScript and Rust servers.
     pub max_bytes: usize,
-    /// How many brackets may be open at once, the message's own included. By default 127, which
-    /// every implementation accepts. With a higher limit frames are scanned without vector
-    /// instructions, two to three times slower, and nesting beyond 128 costs a bit a level.
+    /// The number of brackets that may be open at once, the message's own included. By default 127,
+    /// which every implementation accepts. With a higher limit frames are scanned without vector
+    /// instructions, two to three times slower, and nesting beyond 128 takes one bit per level.
     pub max_depth: usize,
 }
 
@@ -25,15 +25,17 @@ impl Limits {
         if bytes > self.max_bytes { Err(self.too_large()) } else { Ok(()) }
     }
 
-    /// The error of a frame larger than `max_bytes`, for a transport that refuses one before it
-    /// has all its bytes; [`Frame::invalid_message`](crate::Frame::invalid_message) answers it.
+    /// The error of a frame larger than `max_bytes`, for a transport that refuses a frame before it
+    /// has received all of it; [`Frame::invalid_message`](crate::Frame::invalid_message) makes the
+    /// answer.
     #[must_use]
     pub const fn too_large(&self) -> ValidationError {
         ValidationError::wire(Detail::TooLarge { limit: self.max_bytes }, self.max_bytes)
     }
 }
 
-/// How a frame is read: its [`Limits`] and the one leniency that existing servers differ in.
+/// Options for parsing a frame: its [`Limits`], and the one leniency in which existing servers
+/// differ.
 ///
 /// ```
 /// use pondwire::{ClientMessage, Limits, ParseOptions};
@@ -50,7 +52,7 @@ impl Limits {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ParseOptions {
-    /// What the frame may measure.
+    /// The limits of the frame.
     pub limits: Limits,
     /// Reads a missing `payload` as `{}`, as the Rust server does, instead of refusing the frame.
     pub default_payload: bool,

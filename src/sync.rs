@@ -1,9 +1,9 @@
-//! What the concurrent modules are made of: std's atomics and `parking_lot`'s lock, or loom's
+//! The primitives of the concurrent modules: std's atomics and `parking_lot`'s lock, or loom's
 //! models of them under `--cfg pondwire_loom`.
 //!
-//! A cfg of its own, because plain `--cfg loom` changes tokio and other crates of the tree too.
+//! A separate cfg, because plain `--cfg loom` changes tokio and other crates of the tree too.
 
-// Positions in logs and queues, and all counters, are 64 bits long whatever a pointer is.
+// Positions in logs and queues, and all counters, are 64 bits long on every target.
 #[cfg(not(target_has_atomic = "64"))]
 compile_error!("pondwire needs a target with 64-bit atomics");
 
@@ -32,7 +32,7 @@ mod real {
         }
     }
 
-    /// `AtomicWaker::register`, which is called `register_by_ref` in loom.
+    /// `AtomicWaker::register`, whose name in loom is `register_by_ref`.
     #[inline]
     pub(crate) fn register(place: &AtomicWaker, waker: &std::task::Waker) {
         place.register(waker);

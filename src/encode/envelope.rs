@@ -1,9 +1,9 @@
-//! The five keys of a message, in the order and form in which they leave.
+//! The five keys of a message, in the order and form in which they are sent.
 
 use super::Output;
 use super::escape::{escaped_len, put_escaped};
 
-/// The four header strings and how long they will be; the payload follows.
+/// The four header strings and their encoded lengths; the payload follows.
 pub(crate) struct Envelope<'a> {
     /// A wire string of the vocabulary: nothing in it needs escaping.
     action: &'a str,
@@ -59,7 +59,7 @@ impl<'a> Envelope<'a> {
         keys + strings + PAYLOAD.len() + payload_len + END.len()
     }
 
-    /// Writes the document around what `payload` writes.
+    /// Writes the document; `payload` writes its payload.
     pub(crate) fn put<O: Output>(&self, output: &mut O, payload: impl FnOnce(&mut O)) {
         output.put(ACTION);
         output.put(self.action.as_bytes());

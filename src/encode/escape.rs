@@ -1,9 +1,9 @@
-//! JSON strings: only `"`, `\` and control characters are escaped, the rest stays raw UTF-8.
+//! JSON strings: only `"`, `\` and control characters are escaped, all others stay raw UTF-8.
 
 use super::Output;
 use crate::scan::{self, Specials};
 
-/// How a byte is written inside a string: the first bytes count, as many as the last says.
+/// The bytes that represent a byte inside a string; the last of the eight is their number.
 const ESCAPES: [[u8; 8]; 256] = {
     const fn short(letter: u8) -> [u8; 8] {
         [b'\\', letter, 0, 0, 0, 0, 0, 2]
@@ -30,7 +30,7 @@ const ESCAPES: [[u8; 8]; 256] = {
 /// The bytes that `text` takes inside a string, quotes not counted.
 pub(crate) fn escaped_len(text: &str) -> usize {
     let bytes = text.as_bytes();
-    // What is shorter than a block has to be copied to be loaded as one: seldom necessary.
+    // A text shorter than a block must be copied to be loaded as one, which is seldom necessary.
     if bytes.len() < BLOCK && scan::plain_text_end(bytes, 0) == bytes.len() {
         return bytes.len();
     }
@@ -43,7 +43,7 @@ pub(crate) fn escaped_len(text: &str) -> usize {
     bytes.len() + extra
 }
 
-/// Writes the inside of a string; `escaped_len` is what [`escaped_len`] said of it.
+/// Writes the inside of a string, whose [`escaped_len`] is given.
 pub(crate) fn put_escaped(output: &mut impl Output, text: &str, escaped_len: usize) {
     let bytes = text.as_bytes();
     if escaped_len == bytes.len() {
@@ -71,17 +71,18 @@ pub(crate) fn put_escaped(output: &mut impl Output, text: &str, escaped_len: usi
 /// Bytes of a mask.
 const BLOCK: usize = u64::BITS as usize;
 
-/// Bytes that are copied at a time, wanted or not.
+/// The number of bytes that are copied at a time; surplus ones are overwritten.
 const STEP: usize = 16;
 
-/// Text on its way to the output: a call to copy a few bytes takes longer than the copy.
+/// A buffer before the output: a call to copy a few bytes takes longer than the copy.
 struct Room {
     bytes: [u8; Self::SIZE],
     filled: usize,
 }
 
 impl Room {
-    /// A block of nothing but `\u00` and two digits, and what is copied too much behind it.
+    /// The size of a block in which every byte becomes `\u00` and two digits, and of a surplus
+    /// copy.
     const EXPANDED: usize = 6 * BLOCK + STEP;
     const SIZE: usize = 2 * Self::EXPANDED;
 
@@ -98,7 +99,7 @@ impl Room {
         self.filled = 0;
     }
 
-    /// Adds the first block of `text`, in which the bytes of `specials` are to be escaped.
+    /// Adds the first block of `text`, in which the bytes of `specials` must be escaped.
     #[inline(always)]
     fn expand(&mut self, text: &[u8], mut specials: u64) {
         let mut copy = [0; BLOCK + STEP];
@@ -167,7 +168,7 @@ mod tests {
         }
     }
 
-    /// More than there is room for at a time, and plain text in between.
+    /// More escapes than the buffer holds, and plain text between them.
     #[test]
     fn nothing_but_escapes() {
         for special in ["\"", "\u{1}", "\u{1}\n"] {

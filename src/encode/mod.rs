@@ -1,19 +1,21 @@
-//! A message into bytes: every length is known before the first byte is written, so that one
-//! allocation of the exact size takes it all.
+//! Serializes messages: every length is known before the first byte is written, so that one
+//! allocation of the exact size holds the whole message.
 
 mod envelope;
 mod escape;
 mod presence;
-mod splice;
+mod typed;
 mod websocket;
 
 pub(crate) use envelope::Envelope;
 pub(crate) use escape::{escaped_len, put_escaped};
 pub(crate) use presence::{presence_len, presence_list_len, put_presence, put_presence_list};
-pub(crate) use splice::put_payload;
+pub(crate) use typed::with_json;
 pub(crate) use websocket::{MAX_CONTROL, control_head, text_head};
 
-/// Where encoded bytes go: a buffer that has room for all that its user announced.
+use crate::payload::Payload;
+
+/// The destination of encoded bytes: a buffer with room for the announced length.
 pub(crate) trait Output {
     /// Appends `bytes`.
     fn put(&mut self, bytes: &[u8]);
@@ -32,4 +34,11 @@ impl Output for Vec<u8> {
             bytes.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }),
         );
     }
+}
+
+/// Writes a validated payload as it was received, newlines aside: in validated JSON, CR and LF can
+/// only be whitespace, and JavaScript clients and SSE split a message at them.
+pub(crate) fn put_payload(output: &mut impl Output, payload: Payload<'_>) {
+    let json = payload.as_str().as_bytes();
+    if payload.has_newlines() { output.put_with_spaces(json) } else { output.put(json) }
 }

@@ -41,7 +41,7 @@ pub(crate) fn put_presence<'a>(
     output.put(END);
 }
 
-/// [`put_presence`] of a list in pieces that hold its commas and no raw newline.
+/// [`put_presence`] of a list in pieces that include its commas and have no raw newline.
 pub(crate) fn put_presence_list<'a>(
     output: &mut impl Output,
     list: impl Iterator<Item = &'a str>,

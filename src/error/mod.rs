@@ -1,4 +1,4 @@
-//! What can go wrong: a frame that is not a message, and an error that a server tells its users.
+//! Errors: of a frame that is not a message, and those that a server sends to its users.
 
 mod multi;
 mod pond;
@@ -10,5 +10,5 @@ pub use pond::{InvalidCode, PondError};
 pub(crate) use validation::{Detail, Field, UserPart};
 pub use validation::{ErrorKind, ValidationError};
 
-/// Any error, owned, as it travels between threads.
+/// Any error, owned, that can be sent between threads.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::BoxError;
 
-/// Several errors as one; its text joins theirs with `; `, and is `no errors` without any.
+/// Several errors as one. Its text joins theirs with `; `, and is `no errors` if it is empty.
 ///
 /// ```
 /// use pondwire::{MultiError, PondError, combine};
@@ -54,8 +54,8 @@ impl fmt::Display for MultiError {
 
 impl Error for MultiError {}
 
-/// The errors that there are as one: `None` without any, the very error if it is the only one,
-/// else a [`MultiError`] of all of them.
+/// All errors as one: `None` if there are none, the error itself if there is one, else a
+/// [`MultiError`] of all of them.
 #[must_use]
 pub fn combine(errors: impl IntoIterator<Item = Option<BoxError>>) -> Option<BoxError> {
     let mut errors = errors.into_iter().flatten();
@@ -64,8 +64,8 @@ pub fn combine(errors: impl IntoIterator<Item = Option<BoxError>>) -> Option<Box
     Some(MultiError::new([first, second].into_iter().chain(errors).collect()).into())
 }
 
-/// Both errors as one. A [`MultiError`] as `base` takes `error` in, and is returned in place;
-/// one as `error` stays one.
+/// Both errors as one. If `base` is a [`MultiError`], `error` is added to it; if `error` is one, it
+/// stays one error.
 ///
 /// ```
 /// let mut failed = None;

@@ -1,4 +1,4 @@
-//! The error that a server tells its users: a code, a channel, and whether to try again.
+//! The error that a server sends to its users: a code, a channel, and whether to retry.
 
 use std::error::Error;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{BoxError, status};
 
-/// A code below 100, which no [`PondError`] may have.
+/// A code below 100, which is invalid for a [`PondError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidCode(i64);
 
@@ -19,11 +19,11 @@ impl fmt::Display for InvalidCode {
 
 impl Error for InvalidCode {}
 
-/// An error with a status code, told to the user whom it concerns.
+/// An error with a status code, for the user whose request failed.
 ///
 /// Its text is `Error in Channel <channel>: <message> (code: <code>)`, or
-/// `<message> (code: <code>)` when it is about no channel. The cause, if there is one, is its
-/// [`source`](Error::source). A constructor copies the two strings and nothing more.
+/// `<message> (code: <code>)` if it has no channel. The cause, if there is one, is its
+/// [`source`](Error::source). A constructor copies only the two strings.
 ///
 /// ```
 /// use pondwire::{PondError, status};
@@ -47,7 +47,7 @@ pub struct PondError {
 }
 
 impl PondError {
-    /// An error with any code from 100 up, about no channel and not temporary.
+    /// An error with any code from 100 up, without a channel and not temporary.
     ///
     /// # Errors
     ///
@@ -72,37 +72,37 @@ impl PondError {
         Ok(Self::new(message, code)?.in_channel(channel_name).temporary())
     }
 
-    /// What was asked for is malformed: code 400.
+    /// The request is malformed: code 400.
     #[must_use]
     pub fn bad_request(channel_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self::with_code(channel_name, message, status::BAD_REQUEST)
     }
 
-    /// Nobody is known to have asked: code 401.
+    /// The client is not authenticated: code 401.
     #[must_use]
     pub fn unauthorized(channel_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self::with_code(channel_name, message, status::UNAUTHORIZED)
     }
 
-    /// Who asked may not: code 403.
+    /// The user lacks the permission: code 403.
     #[must_use]
     pub fn forbidden(channel_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self::with_code(channel_name, message, status::FORBIDDEN)
     }
 
-    /// What was asked for does not exist: code 404.
+    /// The requested object does not exist: code 404.
     #[must_use]
     pub fn not_found(channel_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self::with_code(channel_name, message, status::NOT_FOUND)
     }
 
-    /// What was asked for contradicts what is: code 409.
+    /// The request conflicts with the current state: code 409.
     #[must_use]
     pub fn conflict(channel_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self::with_code(channel_name, message, status::CONFLICT)
     }
 
-    /// Too much was asked for: code 429, temporary.
+    /// The client sends too many requests: code 429, temporary.
     #[must_use]
     pub fn too_many_requests(channel_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self::with_code(channel_name, message, status::TOO_MANY_REQUESTS).temporary()
@@ -120,16 +120,16 @@ impl PondError {
         Self::with_code(channel_name, message, status::SERVICE_UNAVAILABLE).temporary()
     }
 
-    /// Something took too long: code 504, temporary.
+    /// An operation took too long: code 504, temporary.
     #[must_use]
     pub fn timeout(channel_name: impl Into<String>, message: impl Into<String>) -> Self {
         Self::with_code(channel_name, message, status::GATEWAY_TIMEOUT).temporary()
     }
 
-    /// Says what was being done when `error` happened; the message becomes `message: error`.
+    /// Adds the operation during which `error` happened; the message becomes `message: error`.
     ///
     /// A `PondError` keeps its code, channel, details, cause and whether it is temporary. Any
-    /// other error becomes the cause of one with code 500 about no channel.
+    /// other error becomes the cause of one with code 500 and no channel.
     #[must_use]
     pub fn wrap(error: impl Into<BoxError>, message: impl fmt::Display) -> Self {
         match error.into().downcast::<Self>() {
@@ -153,13 +153,13 @@ impl PondError {
         }
     }
 
-    /// The same error about another channel; the empty name means about none.
+    /// The same error with another channel; an empty name means no channel.
     #[must_use]
     pub fn in_channel(self, channel_name: impl Into<String>) -> Self {
         Self { channel_name: channel_name.into(), ..self }
     }
 
-    /// The same error, as one that may be gone when tried again.
+    /// The same error, as a temporary one: a retry may succeed.
     #[must_use]
     pub fn temporary(self) -> Self {
         Self { temporary: true, ..self }
@@ -171,31 +171,31 @@ impl PondError {
         Self { details: Some(details.into()), ..self }
     }
 
-    /// The same error with what led to it.
+    /// The same error with a cause.
     #[must_use]
     pub fn with_cause(self, cause: impl Into<BoxError>) -> Self {
         Self { cause: Some(cause.into()), ..self }
     }
 
-    /// What is wrong, in words, without code and channel.
+    /// The message, without code and channel.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The status code, at least 100; those of [`status`] or one of the server's own.
+    /// The status code, at least 100: one of [`status`] or of the server's own.
     #[must_use]
     pub const fn code(&self) -> i64 {
         self.code
     }
 
-    /// The channel that the error is about; empty when there is none.
+    /// The channel of the error; empty if there is none.
     #[must_use]
     pub fn channel_name(&self) -> &str {
         &self.channel_name
     }
 
-    /// Whether trying again later may succeed.
+    /// Whether a later retry may succeed.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         self.temporary

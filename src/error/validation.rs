@@ -1,4 +1,4 @@
-//! Why a frame was refused, where in the message and where in its bytes.
+//! The error of a refused frame: its reason, the field and the byte offset.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ pub enum ErrorKind {
     Schema,
     /// The frame is larger or deeper than [`Limits`](crate::Limits) allow.
     Limit,
-    /// `event`, `channelName`, `requestId` or another string that is read holds half of a surrogate
-    /// pair.
+    /// `event`, `channelName`, `requestId` or another string that is read contains a lone
+    /// surrogate.
     Unicode,
 }
 
@@ -33,7 +33,7 @@ impl ErrorKind {
     }
 }
 
-/// What exactly is wrong; it carries the numbers and names that the text needs.
+/// The exact error, with the numbers and names that its text needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
     Utf8,
@@ -51,11 +51,11 @@ pub(crate) enum Detail {
     ExpectedUnsigned,
     ExpectedOneOf(&'static [&'static str]),
     ExpectedUnicode,
-    /// What a server's own check says.
+    /// The message of a server's own check.
     Other(&'static str),
 }
 
-/// Which part of the message an error is about.
+/// The part of the message that an error refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     /// A field, or a root by its name (`clientMessage`, `wireMessage`).
@@ -68,7 +68,7 @@ pub(crate) enum Field {
     User(usize, UserPart),
 }
 
-/// Which part of an item of `users`.
+/// A part of an item of `users`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UserPart {
     Whole,
@@ -96,7 +96,7 @@ impl fmt::Display for Field {
     }
 }
 
-/// A refused frame: what is wrong, in which field, at which byte.
+/// The error of a refused frame: the reason, the field and the byte offset.
 ///
 /// Its text is `path: message`, the form of the Python package, or the message alone if the path
 /// is empty. Making, copying and dropping one allocates nothing, so that a malformed frame costs
@@ -169,7 +169,7 @@ impl ValidationError {
         Self { detail, field, offset }
     }
 
-    /// An error about the bytes rather than a field.
+    /// An error of the bytes rather than of a field.
     pub(crate) const fn wire(detail: Detail, offset: usize) -> Self {
         Self::at(Field::Named("wireMessage"), detail, offset)
     }
@@ -192,30 +192,30 @@ impl ValidationError {
         }
     }
 
-    /// Whether the frame was refused for its size alone; a server closes with code 1009 then.
+    /// Whether the frame was refused for its size alone; a server then closes with code 1009.
     #[must_use]
     pub const fn is_too_large(&self) -> bool {
         matches!(self.detail, Detail::TooLarge { .. })
     }
 
-    /// Where in the message: a field (`event`, `payload.presence.0`, `users.0.id`), the message itself
-    /// (`clientMessage`), or `wireMessage` when the bytes are no JSON document within the limits.
-    /// Empty only for an error that [`new`](Self::new) was given an empty path for.
+    /// The place in the message: a field (`event`, `payload.presence.0`, `users.0.id`), the message
+    /// itself (`clientMessage`), or `wireMessage` if the bytes are not a JSON document within the
+    /// limits. Empty only for an error made by [`new`](Self::new) with an empty path.
     #[must_use]
     pub fn path(&self) -> impl fmt::Display + use<> {
         self.field
     }
 
-    /// What is wrong there, without the path.
+    /// The reason, without the path.
     #[must_use]
     pub fn message(&self) -> impl fmt::Display + use<> {
         Message(self.detail, self.offset)
     }
 
-    /// Where in the frame, in bytes from its start; at most the length of the frame.
+    /// The place in the frame, in bytes from its start; at most the length of the frame.
     ///
     /// For a missing field it is the start of the object that lacks it, for a field of the wrong
-    /// type the start of its value, for malformed JSON the first byte that cannot be right. It is 0
+    /// type the start of its value, for malformed JSON the first byte that cannot be valid. It is 0
     /// for the error of a server's own check.
     #[must_use]
     pub const fn offset(&self) -> usize {
@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_ones_own_is_told_as_the_parsers_are() {
+    fn a_servers_own_error_has_the_form_of_the_parsers() {
         const ERROR: ValidationError = ValidationError::new("payload.text", "Too long");
         let copy = ERROR;
         assert_eq!((copy, copy.to_string()), (ERROR, "payload.text: Too long".to_owned()));

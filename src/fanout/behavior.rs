@@ -1,16 +1,15 @@
-//! A subject that keeps the latest value and tells it to whoever subscribes.
+//! A subject that keeps the latest value and delivers it to every new subscriber.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::error::Closed;
-use super::handles::Handles;
-use super::log::{Closure, Joining, ValueRef};
-use super::observer::Observer;
+use super::log::{Closure, Replaying, ValueRef};
+use super::observer::{Closed, Observer};
+use super::subject::Handles;
 use super::subscription::Subscription;
 
-/// A [`Subject`](super::Subject) that keeps the latest value: a new subscriber is told it first,
-/// then all that are published later, none twice.
+/// A [`Subject`](super::Subject) that keeps the latest value: a new subscriber receives that first,
+/// then all values that are published later, none twice.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -26,7 +25,7 @@ use super::subscription::Subscription;
 /// # Ok::<(), pondwire::fanout::Closed>(())
 /// ```
 pub struct BehaviorSubject<T, O = Closure<T>> {
-    handles: Handles<Joining<T, O>>,
+    handles: Handles<Replaying<T, O>>,
     values: PhantomData<fn(T)>,
 }
 
@@ -41,15 +40,18 @@ impl<T: Send + Sync + 'static> BehaviorSubject<T> {
         Self::default()
     }
 
-    /// Tells `observer` the latest value, if there is one, then subscribes it behind all others.
+    /// Calls `observer` with the latest value, if there is one, then subscribes it behind all
+    /// others.
     ///
-    /// It does not count in [`len`](Self::len) before it was told. What others publish meanwhile it
-    /// is told here too, the latest of it; what it publishes itself, it is not.
+    /// [`len`](Self::len) does not count it before that call returns. Of the values that others
+    /// publish meanwhile it receives the latest here too; values that it publishes itself it does
+    /// not receive.
     ///
     /// Cost: as for [`Subject::subscribe`](super::Subject::subscribe), and the observer's calls.
     ///
     /// # Errors
-    /// [`Closed`] after [`close`](Self::close); the observer was told the value all the same.
+    /// [`Closed`] after [`close`](Self::close); the observer was called with the value all the
+    /// same.
     ///
     /// # Panics
     /// With the observer's panic; it is not subscribed then.
@@ -57,14 +59,12 @@ impl<T: Send + Sync + 'static> BehaviorSubject<T> {
         &self,
         observer: impl Fn(&T) + Send + Sync + 'static,
     ) -> Result<Subscription, Closed> {
-        let log = self.handles.log();
-        let node = log.join_closure(None, observer)?;
-        Ok(Subscription::of_node(log.log(), node))
+        self.handles.log().join_closure(None, observer).map(Subscription::new)
     }
 
-    /// [`subscribe`](Self::subscribe) under an id, once: while something is subscribed under `id`,
-    /// that stays, and `observer` is told the latest value and dropped. The handles are equal, as
-    /// for [`Subject::subscribe_as`](super::Subject::subscribe_as).
+    /// [`subscribe`](Self::subscribe) under an id, once: while another is subscribed under `id`,
+    /// that one stays, and `observer` is called with the latest value and dropped. The handles are
+    /// equal, as for [`Subject::subscribe_as`](super::Subject::subscribe_as).
     ///
     /// # Errors
     /// As for [`subscribe`](Self::subscribe).
@@ -76,9 +76,7 @@ impl<T: Send + Sync + 'static> BehaviorSubject<T> {
         id: u64,
         observer: impl Fn(&T) + Send + Sync + 'static,
     ) -> Result<Subscription, Closed> {
-        let log = self.handles.log();
-        log.join_closure(Some(id), observer)?;
-        Ok(Subscription::of_id(log.log(), id))
+        self.handles.log().join_closure(Some(id), observer).map(Subscription::new)
     }
 }
 
@@ -99,9 +97,7 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> BehaviorSubject<T, O> {
     /// # Panics
     /// As for [`subscribe`](BehaviorSubject::subscribe).
     pub fn subscribe_observer(&self, observer: O) -> Result<Subscription, Closed> {
-        let log = self.handles.log();
-        let node = log.join(None, observer)?;
-        Ok(Subscription::of_node(log.log(), node))
+        self.handles.log().join(None, observer).map(Subscription::new)
     }
 
     /// [`subscribe_as`](BehaviorSubject::subscribe_as) for an observer of this subject's own type.
@@ -112,17 +108,15 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> BehaviorSubject<T, O> {
     /// # Panics
     /// As for [`subscribe`](BehaviorSubject::subscribe).
     pub fn subscribe_observer_as(&self, id: u64, observer: O) -> Result<Subscription, Closed> {
-        let log = self.handles.log();
-        log.join(Some(id), observer)?;
-        Ok(Subscription::of_id(log.log(), id))
+        self.handles.log().join(Some(id), observer).map(Subscription::new)
     }
 
-    /// Replaces the value, then tells everyone who is subscribed, as
+    /// Replaces the value, then calls every subscriber, as
     /// [`Subject::publish`](super::Subject::publish) does. After [`close`](Self::close) it replaces
     /// the value only.
     ///
-    /// Publishers on several threads do not wait for each other, so subscribers may hear their
-    /// values in different orders; one publisher's values they hear in its order.
+    /// Publishers on several threads do not wait for each other, so subscribers may receive their
+    /// values in different orders; the values of one publisher arrive in its order.
     ///
     /// Cost: one allocation, for the value; no lock.
     ///
@@ -133,17 +127,17 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> BehaviorSubject<T, O> {
     }
 
     /// The latest value, borrowed without a lock or a reference count of its own: two atomic
-    /// operations. It is not for keeping, see [`ValueRef`]; clone what is to be kept.
+    /// operations. Do not hold it for long (see [`ValueRef`]); clone what you keep.
     pub fn value(&self) -> Option<ValueRef<'_, T>> {
         self.handles.log().value()
     }
 
-    /// How many are subscribed.
+    /// The number of subscribers.
     pub fn len(&self) -> usize {
         self.handles.log().log().len()
     }
 
-    /// Whether nobody is subscribed.
+    /// Whether there is no subscriber.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

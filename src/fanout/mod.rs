@@ -1,9 +1,6 @@
 #![doc = include_str!("guide.md")]
 
 mod behavior;
-mod error;
-mod handles;
-mod inside;
 mod log;
 #[cfg(all(test, pondwire_loom))]
 mod models;
@@ -13,8 +10,7 @@ mod subject;
 mod subscription;
 
 pub use behavior::BehaviorSubject;
-pub use error::{Closed, InsideObserver};
 pub use log::{Closure, ValueRef};
-pub use observer::Observer;
+pub use observer::{Closed, InsideObserver, Observer};
 pub use subject::Subject;
 pub use subscription::Subscription;

@@ -1,9 +1,14 @@
-//! Who is told: the trait that closures and users' own types share.
+//! The observer trait, the scope in which a thread runs observers, and the errors of subscribing.
 
-/// Something that is told of every published value.
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Something that receives every published value.
 ///
 /// Every `Fn(&T) + Send + Sync` is one. A type of your own that implements it can be stored inline
-/// in a [`Subject<T, O>`](super::Subject), which spares the indirect call.
+/// in a [`Subject<T, O>`](super::Subject), which saves the indirect call.
 ///
 /// An observer runs on the publisher's thread, and several publishers may call it at once.
 ///
@@ -36,4 +41,69 @@ impl<T: ?Sized, F: Fn(&T) + Send + Sync> Observer<T> for F {
     fn notify(&self, value: &T) {
         self(value);
     }
+}
+
+/// The subject was closed: it takes no more subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cannot subscribe to a closed subject")
+    }
+}
+
+impl Error for Closed {}
+
+/// A wait was requested inside an observer: it might wait for its own thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InsideObserver;
+
+impl fmt::Display for InsideObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cannot wait for publishers inside an observer")
+    }
+}
+
+impl Error for InsideObserver {}
+
+#[cfg(not(pondwire_loom))]
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+#[cfg(pondwire_loom)]
+loom::thread_local! {
+    static DEPTH: Cell<usize> = Cell::new(0);
+}
+
+/// While one lives, this thread must not wait for publishers: it may be one of them.
+pub(super) struct ObserverScope {
+    /// The depth is this thread's.
+    not_send: PhantomData<*const ()>,
+}
+
+impl ObserverScope {
+    #[inline]
+    pub(super) fn enter() -> Self {
+        DEPTH.with(|depth| depth.set(depth.get() + 1));
+        Self { not_send: PhantomData }
+    }
+
+    /// Whether this thread is in one.
+    pub(super) fn is_active() -> bool {
+        DEPTH.with(|depth| depth.get() > 0)
+    }
+}
+
+impl Drop for ObserverScope {
+    #[inline]
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+/// A number that no other living thread has.
+pub(super) fn this_thread() -> usize {
+    DEPTH.with(|depth| std::ptr::from_ref(depth).addr())
 }

@@ -1,4 +1,4 @@
-//! One panic must not rob the others: run all, remember the first.
+//! A panic in one piece of user code must not skip the others: run all, keep the first panic.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -8,13 +8,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 pub(super) struct FirstPanic(Option<Box<dyn Any + Send>>);
 
 impl FirstPanic {
-    /// Runs `code`; says whether it returned.
+    /// Runs `code` and reports whether it returned.
     ///
     /// Asserting unwind safety is right because [`resume`](Self::resume) lets the caller see the
-    /// panic: nothing is hidden but for the time the others run.
+    /// panic: it is hidden only while the others run.
     #[inline]
     pub(super) fn run(&mut self, code: impl FnOnce()) -> bool {
-        // A panic in a model is its failure, not an observer's.
+        // A panic in a model is the model's failure, not an observer's.
         if cfg!(pondwire_loom) {
             code();
             return true;
@@ -30,13 +30,13 @@ impl FirstPanic {
             self.0 = Some(panic);
             return;
         }
-        // A payload's own drop may panic; that one is let go of, or this would not end.
+        // A payload's own drop may panic; that payload is forgotten, or this would not end.
         if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
             std::mem::forget(again);
         }
     }
 
-    /// Goes on with the first panic, if there was one and none is under way on this thread.
+    /// Resumes the first panic, if there was one and this thread is not panicking already.
     #[inline]
     pub(super) fn resume(self) {
         if let Some(panic) = self.0

@@ -1,22 +1,21 @@
-//! A subject: those who subscribed are told of every published value.
+//! A subject: its subscribers receive every published value.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::error::Closed;
-use super::handles::Handles;
 use super::log::{Closure, TypedLog};
-use super::observer::Observer;
+use super::observer::{Closed, Observer};
 use super::subscription::Subscription;
+use crate::sync::atomic::Ordering;
 
-/// Tells every subscriber of each published value, on the publisher's thread, in the order of
+/// Calls every subscriber with each published value, on the publisher's thread, in the order of
 /// subscription, without a lock.
 ///
 /// A subject is a handle: clones share the subscribers, and dropping the last one closes it. An
 /// observer that holds a clone therefore keeps it open until it is unsubscribed.
 ///
 /// `Subject<T>` takes closures of any type. `Subject<T, O>` takes observers of the one type `O`,
-/// stored where the publisher walks: there is no indirect call.
+/// stored inline where the publisher walks: there is no indirect call.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -49,7 +48,7 @@ impl<T: ?Sized + 'static> Subject<T> {
     /// Subscribes a closure behind all others.
     ///
     /// A publish that is running does not call it, every later one does. Cost: one allocation for
-    /// the closure and its entry, now and then one for the entries of many; constant on average,
+    /// the closure and its entry, and occasionally one for a chunk of entries; constant on average,
     /// and never a wait for a publish.
     ///
     /// # Errors
@@ -58,13 +57,12 @@ impl<T: ?Sized + 'static> Subject<T> {
         &self,
         observer: impl Fn(&T) + Send + Sync + 'static,
     ) -> Result<Subscription, Closed> {
-        let log = self.observers();
-        log.append_closure(None, observer).map(|node| Subscription::of_node(log.log(), node))
+        self.observers().append_closure(None, observer).map(Subscription::new)
     }
 
-    /// Subscribes a closure under an id, once: while something is subscribed under `id`, that stays,
-    /// in its place, and `observer` is dropped. The handles of one id are equal: the first that
-    /// unsubscribes, or is dropped, removes it for all.
+    /// Subscribes a closure under an id, once: while another is subscribed under `id`, that one
+    /// stays, in its place, and `observer` is dropped. The handles of one id are equal: the first
+    /// that unsubscribes, or is dropped, removes it for all.
     ///
     /// Cost: as for [`subscribe`](Self::subscribe), and an entry in a map.
     ///
@@ -87,8 +85,7 @@ impl<T: ?Sized + 'static> Subject<T> {
         id: u64,
         observer: impl Fn(&T) + Send + Sync + 'static,
     ) -> Result<Subscription, Closed> {
-        let log = self.observers();
-        log.append_closure(Some(id), observer).map(|_| Subscription::of_id(log.log(), id))
+        self.observers().append_closure(Some(id), observer).map(Subscription::new)
     }
 }
 
@@ -107,8 +104,7 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
     /// # Errors
     /// [`Closed`] after [`close`](Self::close).
     pub fn subscribe_observer(&self, observer: O) -> Result<Subscription, Closed> {
-        let log = self.observers();
-        log.append(None, observer).map(|node| Subscription::of_node(log.log(), node))
+        self.observers().append(None, observer).map(Subscription::new)
     }
 
     /// [`subscribe_as`](Subject::subscribe_as) for an observer of this subject's own type.
@@ -116,22 +112,21 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
     /// # Errors
     /// [`Closed`] after [`close`](Self::close).
     pub fn subscribe_observer_as(&self, id: u64, observer: O) -> Result<Subscription, Closed> {
-        let log = self.observers();
-        log.append(Some(id), observer).map(|_| Subscription::of_id(log.log(), id))
+        self.observers().append(Some(id), observer).map(Subscription::new)
     }
 
-    /// Tells everyone who is subscribed now, in the order of subscription. After
+    /// Calls every observer that is subscribed now, in the order of subscription. After
     /// [`close`](Self::close) it does nothing.
     ///
     /// Observers may publish, subscribe, unsubscribe and close, this subject too: a nested publish
-    /// is delivered at once; who subscribes during a publish is not told by it; who is unsubscribed
-    /// by this thread is not told any more.
+    /// is delivered at once; an observer that is subscribed during a publish is not called by it;
+    /// one that this thread unsubscribes is not called any more.
     ///
     /// Cost: no allocation and no lock; two atomic operations, and a load or two per subscriber.
     ///
     /// # Panics
-    /// With the first panic of an observer, after all have been called; or of the `Drop` of one
-    /// that was unsubscribed meanwhile.
+    /// With the first panic of an observer, after all have been called; or of the `Drop` of an
+    /// observer that was unsubscribed meanwhile.
     #[inline]
     pub fn publish(&self, value: &T) {
         self.for_each(|observer| observer.notify(value));
@@ -146,12 +141,12 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
         self.observers().for_each(visit);
     }
 
-    /// How many are subscribed.
+    /// The number of subscribers.
     pub fn len(&self) -> usize {
         self.observers().log().len()
     }
 
-    /// Whether nobody is subscribed.
+    /// Whether there is no subscriber.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -162,13 +157,13 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
     }
 
     /// Unsubscribes everyone, for good: later publishes do nothing, later subscriptions are
-    /// refused. A publish on this thread calls nobody after it, one on another thread at most the
-    /// observer that it is about to call.
+    /// refused. A publish on this thread calls nobody after it; one on another thread calls at most
+    /// the observer that it is about to call.
     ///
-    /// Cost: proportional to the number of subscribers, without keeping anyone waiting.
+    /// Cost: proportional to the number of subscribers, without making other threads wait.
     ///
     /// # Panics
-    /// With the panic of an observer's `Drop`, when that is run here.
+    /// With the panic of an observer's `Drop`, if that runs here.
     pub fn close(&self) {
         self.observers().log().close();
     }
@@ -190,5 +185,45 @@ impl<T: ?Sized, O> Clone for Subject<T, O> {
 impl<T: ?Sized, O> fmt::Debug for Subject<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.handles.describe("Subject", f)
+    }
+}
+
+/// The log of a subject, counted by handle: the last handle to be dropped closes it. Subscriptions
+/// share the log too, but do not keep it open.
+pub(super) struct Handles<O>(TypedLog<O>);
+
+impl<O: Send + Sync + 'static> Handles<O> {
+    pub(super) fn new() -> Self {
+        Self(TypedLog::new())
+    }
+}
+
+impl<O> Handles<O> {
+    pub(super) fn log(&self) -> &TypedLog<O> {
+        &self.0
+    }
+
+    pub(super) fn describe(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let log = self.0.log();
+        f.debug_struct(name)
+            .field("len", &log.len())
+            .field("closed", &log.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<O> Clone for Handles<O> {
+    fn clone(&self) -> Self {
+        self.0.log().handles.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+impl<O> Drop for Handles<O> {
+    fn drop(&mut self) {
+        let log = self.0.log();
+        if log.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            log.close();
+        }
     }
 }

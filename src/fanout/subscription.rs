@@ -1,68 +1,45 @@
 //! The handle of one subscription.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::error::InsideObserver;
-use super::inside::Inside;
-use super::log::{Log, NodeRef};
-use crate::sync::Arc;
+use super::log::Registration;
+use super::observer::{InsideObserver, ObserverScope};
 
 /// Keeps one observer subscribed; dropping it unsubscribes.
 ///
-/// It keeps no observer alive that the subject has let go of, and may outlive the subject.
+/// It does not keep alive an observer that the subject has dropped, and may outlive the subject.
 #[must_use = "dropping a subscription unsubscribes"]
 pub struct Subscription {
-    log: Arc<Log>,
-    target: Target,
-    /// Set under the log's lock, so that who finds it set knows that it is done.
-    used: AtomicBool,
-}
-
-enum Target {
-    Node(NodeRef),
-    Id(u64),
+    registration: Registration,
 }
 
 impl Subscription {
-    pub(super) fn of_node(log: &Arc<Log>, node: NodeRef) -> Self {
-        Self { log: log.clone(), target: Target::Node(node), used: AtomicBool::new(false) }
-    }
-
-    pub(super) fn of_id(log: &Arc<Log>, id: u64) -> Self {
-        Self { log: log.clone(), target: Target::Id(id), used: AtomicBool::new(false) }
+    pub(super) const fn new(registration: Registration) -> Self {
+        Self { registration }
     }
 
     /// Unsubscribes the observer; again, or after the subject closed, it does nothing.
     ///
-    /// When this returns, no publish that begins later calls the observer, and none that is further
-    /// up on this thread. One that runs on another thread may still do so once; see
+    /// When this returns, no publish that begins later calls the observer, nor does an outer
+    /// publish on this thread. One that runs on another thread may still do so once; see
     /// [`unsubscribe_and_wait`](Self::unsubscribe_and_wait).
     ///
-    /// A handle of [`subscribe_as`](super::Subject::subscribe_as) removes what is subscribed under
-    /// its id, whichever handle that came from, every time it is called.
+    /// A handle of [`subscribe_as`](super::Subject::subscribe_as) removes the observer that is
+    /// subscribed under its id, by whatever handle that was subscribed, every time it is called.
     ///
     /// Cost: constant, and never a wait for a publish. The observer is dropped as soon as no
-    /// publish runs that could have seen it: here, if there is none.
+    /// running publish could have seen it: here, if there is none.
     ///
     /// # Panics
-    /// With the panic of an observer's `Drop`, when that is run here.
+    /// With the panic of an observer's `Drop`, if that runs here.
     pub fn unsubscribe(&self) {
-        match self.target {
-            Target::Node(node) => {
-                self.log.remove(node, || !self.used.swap(true, Ordering::Relaxed));
-            }
-            Target::Id(id) => {
-                self.used.store(true, Ordering::Relaxed);
-                self.log.remove_id(id);
-            }
-        }
+        self.registration.remove();
     }
 
-    /// [`unsubscribe`](Self::unsubscribe), then waits until no publish is running that could still
-    /// call the observer: it is not being called when this returns, and never will be.
+    /// [`unsubscribe`](Self::unsubscribe), then waits until no running publish could still call the
+    /// observer: it is not being called when this returns, and never will be.
     ///
-    /// Blocks the thread for as long as the publishes last that are running now.
+    /// Blocks the thread until all publishes that are running now have ended.
     ///
     /// ```
     /// use pondwire::fanout::Subject;
@@ -76,16 +53,16 @@ impl Subscription {
     /// # Errors
     /// [`InsideObserver`] inside any observer, or while this thread holds the value of a
     /// [`BehaviorSubject`](super::BehaviorSubject): the wait could be for this very thread, or for
-    /// one that waits for it. Nothing is unsubscribed then.
+    /// one that waits for it. The observer then stays subscribed.
     ///
     /// # Panics
     /// As for [`unsubscribe`](Self::unsubscribe).
     pub fn unsubscribe_and_wait(&self) -> Result<(), InsideObserver> {
-        if Inside::any() {
+        if ObserverScope::is_active() {
             return Err(InsideObserver);
         }
         self.unsubscribe();
-        self.log.wait();
+        self.registration.wait();
         Ok(())
     }
 
@@ -100,14 +77,14 @@ impl Subscription {
     /// # Ok::<(), pondwire::fanout::Closed>(())
     /// ```
     pub fn detach(self) {
-        self.used.store(true, Ordering::Relaxed);
+        self.registration.give_up();
     }
 }
 
 /// Unsubscribes, unless this handle did so before.
 impl Drop for Subscription {
     fn drop(&mut self) {
-        if !*self.used.get_mut() {
+        if !self.registration.is_used() {
             self.unsubscribe();
         }
     }

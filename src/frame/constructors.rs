@@ -1,12 +1,14 @@
-//! The frames of the protocol. All are one allocation of the exact size.
+//! The frames of the protocol. Each is one allocation of the exact size.
+
+#![allow(unsafe_code)]
 
 use serde::Serialize;
 
 use super::Frame;
-use super::serialize::with_json;
 use super::shared::{Builder, Shared};
 use crate::encode::{
-    Envelope, Output, presence_len, presence_list_len, put_payload, put_presence, put_presence_list,
+    Envelope, Output, presence_len, presence_list_len, put_payload, put_presence,
+    put_presence_list, with_json,
 };
 use crate::error::{PondError, ValidationError};
 use crate::message::{ChannelEvent, Client, Presence, Server};
@@ -17,8 +19,8 @@ use crate::protocol::{ClientAction, PresenceEvent, ServerAction};
 const GATEWAY: &str = "GATEWAY";
 
 impl Frame {
-    /// Any message of a server with a payload that is JSON already: one received, which is
-    /// spliced in as it is, or one from [`Payload::from_json`].
+    /// A server's message with a payload that is JSON already: a received one, which is spliced in
+    /// unchanged, or one from [`Payload::from_json`].
     ///
     /// Raw newlines in the payload, which can only be whitespace, become spaces.
     #[must_use]
@@ -32,7 +34,7 @@ impl Frame {
         Self::splice(action.as_str(), channel_name, event, request_id, payload)
     }
 
-    /// Any message of a server with a payload yet to be serialized.
+    /// A server's message with a payload that is serialized now.
     ///
     /// ```
     /// use pondwire::{Frame, ServerAction};
@@ -57,12 +59,13 @@ impl Frame {
     ) -> Result<Self, serde_json::Error> {
         with_json(payload, |json| {
             let envelope = Envelope::new(action.as_str(), event, channel_name, request_id);
-            Self::build(&envelope, json.len(), |output| output.put_with_spaces(json))
+            // SAFETY: serialized JSON is UTF-8.
+            unsafe { Self::build(&envelope, json.len(), |output| output.put_with_spaces(json)) }
         })
     }
 
-    /// A message of a client, as a bot or a test sends it. Clients must mask what they send, so
-    /// its [`json`](Self::json) is of use, its [`wire`](Self::wire) form is not.
+    /// A client's message, as a bot or a test sends it. Clients must mask their frames, so use its
+    /// [`json`](Self::json) and not its [`wire`](Self::wire) form.
     #[must_use]
     pub fn client(
         action: ClientAction,
@@ -94,8 +97,9 @@ impl Frame {
         Self::new(ServerAction::System, channel_name, event, request_id, payload)
     }
 
-    /// A change of presence: everyone who is there now, and the new value of who changed (the
-    /// last one of who left), all copied as they are. `presence` is walked twice.
+    /// A change of presence: the presence of all users in the channel now, and the changed user's
+    /// new value (the departed user's last value), all copied unchanged. `presence` is walked
+    /// twice.
     ///
     /// ```
     /// use pondwire::{Frame, Payload, PresenceEvent};
@@ -115,13 +119,15 @@ impl Frame {
     ) -> Self {
         let action = ServerAction::Presence.as_str();
         let envelope = Envelope::new(action, event.as_str(), channel_name, request_id);
-        Self::build(&envelope, presence_len(presence.clone(), changed), |output| {
-            put_presence(output, presence, changed);
-        })
+        let payload_len = presence_len(presence.clone(), changed);
+        // SAFETY: payloads are UTF-8.
+        unsafe {
+            Self::build(&envelope, payload_len, |output| put_presence(output, presence, changed))
+        }
     }
 
-    /// [`presence`](Self::presence) of a list that is text already, commas and all but newlines, in
-    /// pieces of `list_len` bytes together.
+    /// [`presence`](Self::presence) of a list that is JSON text already, with commas and without
+    /// raw newlines, in pieces of `list_len` bytes in total.
     pub(crate) fn presence_of_list<'a>(
         channel_name: &str,
         event: PresenceEvent,
@@ -132,13 +138,16 @@ impl Frame {
     ) -> Self {
         let action = ServerAction::Presence.as_str();
         let envelope = Envelope::new(action, event.as_str(), channel_name, request_id);
-        Self::build(&envelope, presence_list_len(list_len, changed), |output| {
-            put_presence_list(output, list, changed);
-        })
+        let payload_len = presence_list_len(list_len, changed);
+        // SAFETY: the pieces are UTF-8.
+        unsafe {
+            Self::build(&envelope, payload_len, |output| put_presence_list(output, list, changed))
+        }
     }
 
-    /// The first frame of a connection, `CONNECT` / `CONNECTION`: tells a client who it is. The
-    /// JavaScript clients send nothing before it; over SSE they need the connection's id from it.
+    /// The first frame of a connection, `CONNECT` / `CONNECTION`: carries the client's user id and
+    /// connection id. The JavaScript clients send nothing before it; over SSE they need the
+    /// connection id from it.
     #[must_use]
     pub fn connect(request_id: &str, user_id: &str, connection_id: &str) -> Self {
         #[derive(Serialize)]
@@ -152,7 +161,7 @@ impl Frame {
     }
 
     /// A join is accepted: `SYSTEM` / `ACKNOWLEDGE` with the join's request id. It must be the
-    /// first frame of that channel, clients drop what comes before.
+    /// first frame of that channel: clients drop earlier ones.
     #[must_use]
     pub fn acknowledge(channel_name: &str, request_id: &str) -> Self {
         Self::reply(channel_name, "ACKNOWLEDGE", request_id, Payload::EMPTY)
@@ -167,7 +176,7 @@ impl Frame {
         Self::infallible(ServerAction::System, channel_name, "UNAUTHORIZED", request_id, &payload)
     }
 
-    /// A message other than a join is for a channel that is not there: `SYSTEM` / `NOT_FOUND`.
+    /// A message other than a join names a channel that does not exist: `SYSTEM` / `NOT_FOUND`.
     #[must_use]
     pub fn not_found(channel_name: &str, request_id: &str, message: &str) -> Self {
         let payload = Refusal { code: 404, message };
@@ -191,8 +200,8 @@ impl Frame {
         Self::infallible(ServerAction::System, channel_name, "EVICTED", request_id, &payload)
     }
 
-    /// The answer to a frame that is no message: `ERROR` / `INVALID_MESSAGE`, with a request id
-    /// of its own. The connection goes on; see [`ValidationError::is_too_large`] for when not.
+    /// The answer to an invalid frame: `ERROR` / `INVALID_MESSAGE`, with a request id of its own.
+    /// The connection continues, unless [`ValidationError::is_too_large`].
     #[cfg(feature = "uuid")]
     #[must_use]
     pub fn invalid_message(error: &ValidationError) -> Self {
@@ -205,8 +214,8 @@ impl Frame {
         Self::refuse(request_id, if error.is_too_large() { 413 } else { 400 }, &error.to_string())
     }
 
-    /// As [`invalid_message_as`](Self::invalid_message_as) for a refusal that is not the codec's:
-    /// an empty channel name, a channel not joined.
+    /// As [`invalid_message_as`](Self::invalid_message_as) for a refusal by the server itself: an
+    /// empty channel name, a channel that was not joined.
     #[must_use]
     pub fn refuse(request_id: &str, status: i64, message: &str) -> Self {
         #[derive(Serialize)]
@@ -220,15 +229,15 @@ impl Frame {
         Self::infallible(ServerAction::Error, GATEWAY, "INVALID_MESSAGE", request_id, &payload)
     }
 
-    /// A request failed: `SYSTEM` / `INTERNAL_ERROR` with the code, the message, whether trying
-    /// again may help, and the details (`null` without any), in the error's channel or `GATEWAY`
-    /// when it is about none; the form of the Python server, and but for `details` of the Go one.
-    /// `request_id` is that of the request.
+    /// A request failed: `SYSTEM` / `INTERNAL_ERROR` with the code, the message, whether a retry
+    /// may help, and the details (`null` if there are none), in the error's channel or in `GATEWAY`
+    /// if it has none. This is the form of the Python server and, except for `details`, of the Go
+    /// server. `request_id` is that of the request.
     ///
-    /// The error's causes are not told: they may name what is no client's business. (The Python
-    /// server sends the text of the cause in place of the message.)
+    /// The error's causes are not sent: they may contain internal information. (The Python server
+    /// sends the text of the cause in place of the message.)
     ///
-    /// Clients do not take it for the answer to a join: decline with
+    /// Clients do not accept it as the answer to a join: decline with
     /// [`unauthorized`](Self::unauthorized), whatever the code.
     ///
     /// ```
@@ -269,7 +278,9 @@ impl Frame {
         payload: Payload<'_>,
     ) -> Self {
         let envelope = Envelope::new(action, event, channel_name, request_id);
-        Self::build(&envelope, payload.as_str().len(), |output| put_payload(output, payload))
+        let payload_len = payload.as_str().len();
+        // SAFETY: a payload is UTF-8.
+        unsafe { Self::build(&envelope, payload_len, |output| put_payload(output, payload)) }
     }
 
     /// For payloads of strings, numbers and JSON values, which always serialize.
@@ -285,12 +296,16 @@ impl Frame {
     }
 
     /// Measures, allocates, writes.
-    fn build(
+    ///
+    /// # Safety
+    /// `payload` writes UTF-8.
+    unsafe fn build(
         envelope: &Envelope<'_>,
         payload_len: usize,
         payload: impl FnOnce(&mut Builder),
     ) -> Self {
-        let mut builder = Shared::builder(envelope.len(payload_len), payload_len);
+        // SAFETY: the envelope writes UTF-8, and so does `payload`.
+        let mut builder = unsafe { Shared::builder(envelope.len(payload_len), payload_len) };
         envelope.put(&mut builder, payload);
         Self { shared: builder.finish() }
     }

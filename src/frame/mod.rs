@@ -4,7 +4,6 @@ mod constructors;
 mod control;
 mod prepared;
 mod references;
-mod serialize;
 mod shared;
 mod swap;
 mod transform;
@@ -23,8 +22,8 @@ use shared::Shared;
 use crate::deflate::DeflateOptions;
 use crate::scan::text;
 
-/// A message serialized once: the unmasked WebSocket text frame and the JSON document in it, in
-/// one allocation, for any number of recipients.
+/// A message serialized once, for any number of recipients: the unmasked WebSocket text frame,
+/// which contains the JSON document, in one allocation.
 ///
 /// ```text
 ///   Frame ──► references │ lengths │ variants │ 81 7E 00 93 │ {"action":"BROADCAST",…}
@@ -32,7 +31,7 @@ use crate::scan::text;
 /// ```
 ///
 /// It is one word; cloning it takes a reference and allocates nothing. Other forms of the same
-/// message are made at most once, when they are first asked for, and live as long as the frame.
+/// message are made at most once, on first use, and live as long as the frame.
 ///
 /// ```
 /// use pondwire::{ClientMessage, Frame};
@@ -53,7 +52,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The whole unmasked WebSocket frame: 2, 4 or 10 bytes of head and the document.
+    /// The whole unmasked WebSocket frame: a head of 2, 4 or 10 bytes and the document.
     #[must_use]
     #[inline]
     pub fn wire(&self) -> &[u8] {
@@ -88,9 +87,9 @@ impl Frame {
         self.wire_bytes().slice(self.shared.head_len()..)
     }
 
-    /// The message as a server-sent event: one `data:` line and an empty one, no `event:` line,
-    /// which would hide it from the JavaScript clients. Made by the first call, shared by all:
-    /// one allocation and one copy in the frame's life.
+    /// The message as a server-sent event: one `data:` line and an empty line, without an `event:`
+    /// line, which would hide it from the JavaScript clients. Made by the first call, shared by all
+    /// calls: one allocation and one copy in the frame's life.
     #[must_use]
     pub fn sse(&self) -> &[u8] {
         self.shared.variants().sse(self.json())
@@ -108,9 +107,9 @@ impl Frame {
     /// or the document is too large for it: send [`wire`](Self::wire) then, which such a connection
     /// may be sent at any time.
     ///
-    /// Made by the first call with the default [`DeflateOptions`], shared by all, and remembered
-    /// if it is `None` too. Those who ask meanwhile wait for it. It costs one allocation of its
-    /// size in the frame's life, and some 300 KB of working memory once in a thread's.
+    /// Made by the first call, with the default [`DeflateOptions`], and shared by all; `None` is
+    /// remembered too. Concurrent calls wait for the first. It costs one allocation of its size in
+    /// the frame's life, and some 300 KB of working memory for each thread that compresses.
     #[cfg(feature = "deflate")]
     #[must_use]
     #[inline]
@@ -118,9 +117,9 @@ impl Frame {
         self.deflated_with(DeflateOptions::default())
     }
 
-    /// [`deflated`](Self::deflated) with other options. They are the frame's, not the
-    /// recipient's: whoever asks first decides, all others get the same bytes. So use one setting
-    /// in all of a server, or call this where the frame is made and `deflated` everywhere else.
+    /// [`deflated`](Self::deflated) with other options. They belong to the frame, not to the
+    /// recipient: the first call decides, all others get the same bytes. So use one setting in the
+    /// whole server, or call this where the frame is made and `deflated` everywhere else.
     #[cfg(feature = "deflate")]
     #[must_use]
     #[inline]
@@ -135,7 +134,7 @@ impl Frame {
         self.deflated().map(|_| Bytes::from_owner(variant::Deflated(self.clone())))
     }
 
-    /// The bytes of all its forms together, at most, made or not.
+    /// An upper bound of the bytes of all its forms, made or not.
     #[inline]
     pub(crate) fn most_bytes(&self) -> usize {
         let (wire, json) = (self.wire().len(), self.json().len());

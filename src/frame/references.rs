@@ -5,12 +5,12 @@ use std::fmt;
 use super::shared::Lent;
 use super::{Frame, Prepared};
 
-/// References to a frame, counted in advance by one atomic step and handed out by none.
+/// References to a frame, counted up front in one atomic operation; handing them out costs none.
 ///
-/// Counting is what a clone costs, and it costs more than the loop around it when a frame goes to
-/// thousands of connections. As an iterator it gives as many as were asked for;
-/// [`Outbox::push_from`](crate::Outbox::push_from) takes what it needs, more if need be. What is
-/// left is given back by one more step when this is dropped.
+/// Counting is the cost of a clone, and it exceeds that of the loop around it when a frame goes to
+/// thousands of connections. As an iterator it yields as many as were requested;
+/// [`Outbox::push_from`](crate::Outbox::push_from) takes more if necessary. Dropping this returns
+/// the remaining references in one more operation.
 ///
 /// ```
 /// use pondwire::{Frame, Payload};
@@ -26,10 +26,10 @@ pub struct FrameRefs<'a> {
 }
 
 impl Frame {
-    /// `count` references to this frame, taken by one atomic step.
+    /// `count` references to this frame, taken in one atomic operation.
     ///
     /// # Aborts
-    /// The process, as a clone does, when the references would be more than `isize::MAX`.
+    /// Aborts the process, as a clone does, if there would be more than `isize::MAX` references.
     #[must_use]
     pub fn references(&self, count: usize) -> FrameRefs<'_> {
         FrameRefs { lent: Lent::new(&self.shared, count) }
@@ -43,7 +43,7 @@ impl FrameRefs<'_> {
         Prepared::from_lent(&mut self.lent)
     }
 
-    /// Takes a reference back that [`one`](Self::one) gave.
+    /// Takes back a reference that [`one`](Self::one) returned.
     #[inline]
     pub(crate) fn give_back(&mut self, unused: Prepared) {
         self.lent.give_back(unused.shared);

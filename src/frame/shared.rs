@@ -5,11 +5,11 @@
 //!
 //! Invariants, from [`Builder::finish`] on:
 //! 1. `header` points to a `Header` followed by `wire_len` initialised bytes, allocated with
-//!    `layout(wire_len)`, and none of it but the counter and the variants' cells changes.
-//! 2. `references` counts the `Shared` values that exist; who takes it to 0 frees the memory.
-//! 3. The bytes behind the head are UTF-8, but for control frames, whose document nobody reads.
-//! 4. Of these, the last but one and the `payload_len - 1` before it are the payload, and what is
-//!    before and behind the payload is UTF-8 too.
+//!    `layout(wire_len)`; only the counter and the cells of the variants change.
+//! 2. `references` counts the `Shared` values that exist; the drop that takes it to 0 frees the
+//!    memory.
+//! 3. If `is_text`, the bytes behind the head are UTF-8 (the contract of [`Shared::builder`]).
+//! 4. If `is_text`, one bracket follows the `payload_len` bytes of the payload.
 
 #![allow(unsafe_code)]
 
@@ -26,11 +26,13 @@ struct Header {
     references: AtomicUsize,
     wire_len: usize,
     payload_len: usize,
-    head_len: usize,
+    head_len: u8,
+    /// A text frame, not a control frame.
+    is_text: bool,
     variants: Variants,
 }
 
-/// Where the wire bytes start, counted from the header.
+/// The offset of the wire bytes from the header.
 const BYTES_AT: usize = size_of::<Header>();
 
 fn layout(wire_len: usize) -> Layout {
@@ -55,22 +57,24 @@ unsafe impl Sync for Shared {}
 impl Shared {
     /// Allocates a text frame for a document of `document_len` bytes, of which `payload_len` and a
     /// bracket come last, and writes its head.
-    pub(super) fn builder(document_len: usize, payload_len: usize) -> Builder {
+    ///
+    /// # Safety
+    /// The bytes that are written to the builder must be UTF-8 when taken together.
+    pub(super) unsafe fn builder(document_len: usize, payload_len: usize) -> Builder {
         let (head, head_len) = text_head(document_len);
-        Self::with_head(&head[..head_len], document_len, payload_len)
+        Self::with_head(&head[..head_len], document_len, payload_len, true)
     }
 
     /// Allocates a control frame for a payload of `payload_len` bytes, which are at most 125, and
     /// writes its head.
     pub(super) fn control_builder(opcode: u8, payload_len: usize) -> Builder {
-        Self::with_head(&control_head(opcode, payload_len), payload_len, 0)
+        Self::with_head(&control_head(opcode, payload_len), payload_len, 0, false)
     }
 
-    fn with_head(head: &[u8], document_len: usize, payload_len: usize) -> Builder {
-        let head_len = head.len();
-        let wire_len = head_len + document_len;
+    fn with_head(head: &[u8], document_len: usize, payload_len: usize, is_text: bool) -> Builder {
+        let wire_len = head.len() + document_len;
         let layout = layout(wire_len);
-        // SAFETY: the layout's size is not zero, the header alone has some.
+        // SAFETY: the layout's size is not zero, because the header's is not.
         let memory = unsafe { alloc(layout) };
         let Some(header) = NonNull::new(memory.cast::<Header>()) else {
             handle_alloc_error(layout)
@@ -79,7 +83,8 @@ impl Shared {
             references: AtomicUsize::new(1),
             wire_len,
             payload_len,
-            head_len,
+            head_len: head.len() as u8,
+            is_text,
             variants: Variants::default(),
         };
         // SAFETY: `header` is valid for writes and aligned, both by `layout`.
@@ -95,10 +100,10 @@ impl Shared {
     }
 
     pub(super) fn head_len(&self) -> usize {
-        self.header().head_len
+        usize::from(self.header().head_len)
     }
 
-    /// How many of the document's bytes are the payload; one bracket comes behind it.
+    /// The payload's length within the document; one bracket follows it.
     pub(super) fn payload_len(&self) -> usize {
         self.header().payload_len
     }
@@ -107,53 +112,58 @@ impl Shared {
         &self.header().variants
     }
 
-    /// Counts `count` more references, which the caller makes.
+    /// Counts `count` more references, which the caller will make.
     #[inline]
     fn add_references(&self, count: usize) {
-        // Relaxed: a new reference is made from one that exists, so nothing is to be ordered.
+        // Relaxed: a new reference is made from an existing one, so no order is needed.
         let before = self.header().references.fetch_add(count, Ordering::Relaxed);
         if before > isize::MAX as usize || count > isize::MAX as usize {
-            // Only leaked clones get here; going on could free memory in use.
+            // Only leaked clones get here; continuing could free memory in use.
             std::process::abort();
         }
     }
 
     #[inline]
     pub(super) fn wire(&self) -> &[u8] {
-        // SAFETY: the allocation goes on behind the header (invariant 1).
+        // SAFETY: the allocation continues behind the header (invariant 1).
         let bytes = unsafe { self.header.byte_add(BYTES_AT) };
         // SAFETY: `wire_len` bytes there are initialised and immutable (invariant 1) and live as
         // long as `self`.
         unsafe { std::slice::from_raw_parts(bytes.cast::<u8>().as_ptr(), self.header().wire_len) }
     }
 
+    /// The document of a text frame.
+    ///
+    /// # Panics
+    /// It is a control frame.
     #[inline]
     pub(super) fn document(&self) -> &str {
+        assert!(self.header().is_text, "a control frame has no document");
         let document = &self.wire()[self.head_len()..];
         debug_assert!(std::str::from_utf8(document).is_ok());
-        // SAFETY: invariant 3.
+        // SAFETY: invariant 3, it is a text frame.
         unsafe { std::str::from_utf8_unchecked(document) }
     }
 }
 
 impl Shared {
-    /// Gives up the reference that `self` is, for [`from_raw`](Self::from_raw) to take up again.
+    /// Turns this reference into a pointer, for [`from_raw`](Self::from_raw) to turn back.
     pub(super) fn into_raw(self) -> NonNull<()> {
         let raw = self.as_raw();
         std::mem::forget(self);
         raw
     }
 
-    /// The address of the allocation: one for all references to a frame, no other frame's while
-    /// there is one.
+    /// The address of the allocation: the same for all references to a frame, and no other frame's
+    /// while one of them exists.
     pub(super) fn as_raw(&self) -> NonNull<()> {
         self.header.cast()
     }
 
-    /// The reference that [`into_raw`](Self::into_raw) gave up.
+    /// The reference that [`into_raw`](Self::into_raw) turned into a pointer.
     ///
     /// # Safety
-    /// `raw` is from `into_raw`, and the reference given up there is not taken up twice.
+    /// `raw` is from `into_raw`, and is turned back once.
     pub(super) unsafe fn from_raw(raw: NonNull<()>) -> Self {
         Self { header: raw.cast() }
     }
@@ -169,7 +179,7 @@ impl Clone for Shared {
 
 /// References that have been counted but not handed out: many for the price of one.
 ///
-/// Invariant: of what `references` counts, `left` are this value's, and `lender` has one more.
+/// Invariant: `left` of the counted references belong to this value, and one more to `lender`.
 pub(super) struct Lent<'a> {
     lender: &'a Shared,
     left: usize,
@@ -186,20 +196,20 @@ impl<'a> Lent<'a> {
         self.left
     }
 
-    /// One of those that are left. It takes over what has been counted for it.
+    /// One of the references that are left, which is counted already.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Shared> {
         self.left = self.left.checked_sub(1)?;
         Some(Shared { header: self.lender.header })
     }
 
-    /// One of those that are left, or one more.
+    /// One of the references that are left, or one that is counted now.
     #[inline]
     pub(super) fn one(&mut self) -> Shared {
         self.next().unwrap_or_else(|| self.lender.clone())
     }
 
-    /// Takes back what was not used, instead of counting it down.
+    /// Takes back an unused reference, instead of decrementing the count.
     #[inline]
     pub(super) fn give_back(&mut self, unused: Shared) {
         if unused.header == self.lender.header {
@@ -212,8 +222,8 @@ impl<'a> Lent<'a> {
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         if self.left > 0 {
-            // Release: as in the drop of each of them. The lender is still there, so this cannot
-            // be the last.
+            // Release: as in the drop of each of them. The lender still exists, so this cannot be
+            // the last.
             self.lender.header().references.fetch_sub(self.left, Ordering::Release);
         }
     }
@@ -222,19 +232,23 @@ impl Drop for Lent<'_> {
 impl Drop for Shared {
     #[inline]
     fn drop(&mut self) {
-        // Release: what this owner did with the frame comes before its end.
+        // Release: this owner's accesses come before the free.
         if self.header().references.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        // Acquire: what all others did comes before the memory goes. A load and not a fence, which
-        // ThreadSanitizer does not understand; it reads what this thread wrote, from its cache.
+        // Acquire: all other owners' accesses come before the free. A load and not a fence, which
+        // ThreadSanitizer does not understand; it reads this thread's own write, from its cache.
         self.header().references.load(Ordering::Acquire);
-        free(self.header);
+        // SAFETY: the count is 0, so this was the last reference (invariant 2).
+        unsafe { free(self.header) };
     }
 }
 
-/// Drops the header and gives the memory back; `header` must be the last pointer to it.
-fn free(header: NonNull<Header>) {
+/// Drops the header and frees the memory.
+///
+/// # Safety
+/// `header` is from [`Shared::with_head`], not freed, and the last pointer that is used.
+unsafe fn free(header: NonNull<Header>) {
     // SAFETY: the header is initialised and the caller holds the last pointer.
     let wire_len = unsafe { header.as_ref() }.wire_len;
     // SAFETY: as above; it is not used again.
@@ -251,7 +265,7 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// Where the next bytes go, of which at least `length` are left.
+    /// The address of the next bytes; checks that at least `length` are left.
     #[inline]
     fn end(&self, length: usize) -> NonNull<u8> {
         assert!(length <= self.wire_len - self.written, "a frame is as long as measured");
@@ -259,7 +273,10 @@ impl Builder {
         unsafe { self.header.byte_add(BYTES_AT + self.written) }.cast::<u8>()
     }
 
-    /// The finished frame. All that was written must be UTF-8 when taken together, and fill it.
+    /// The finished frame.
+    ///
+    /// # Panics
+    /// Fewer bytes were written than announced.
     pub(super) fn finish(self) -> Shared {
         assert_eq!(self.written, self.wire_len, "a frame is as long as it was measured");
         let header = self.header;
@@ -273,23 +290,24 @@ impl Output for Builder {
     fn put(&mut self, bytes: &[u8]) {
         let end = self.end(bytes.len());
         // SAFETY: there are `bytes.len()` bytes left; the source cannot overlap memory to which
-        // nobody else has a pointer.
+        // only this builder has a pointer.
         unsafe { end.copy_from_nonoverlapping(NonNull::from(bytes).cast::<u8>(), bytes.len()) };
         self.written += bytes.len();
     }
 
     fn put_with_spaces(&mut self, bytes: &[u8]) {
         let end = self.end(bytes.len()).cast::<MaybeUninit<u8>>();
-        // SAFETY: there are `bytes.len()` bytes left, and nobody else has a pointer to them.
+        // SAFETY: there are `bytes.len()` bytes left, and only this builder has a pointer to them.
         let room = unsafe { std::slice::from_raw_parts_mut(end.as_ptr(), bytes.len()) };
         self.written += scan::copy_with_spaces(bytes, room).len();
     }
 }
 
 impl Drop for Builder {
-    /// Reached when whoever wrote it panicked.
+    /// Reached if the code that writes it panics.
     fn drop(&mut self) {
-        free(self.header);
+        // SAFETY: not finished, so this is the only pointer.
+        unsafe { free(self.header) };
     }
 }
 
@@ -297,15 +315,20 @@ impl Drop for Builder {
 mod tests {
     use super::*;
 
-    fn frame(document: &[u8]) -> Shared {
-        let mut builder = Shared::builder(document.len(), 0);
-        builder.put(document);
+    fn builder(document_len: usize) -> Builder {
+        // SAFETY: the tests write UTF-8 only.
+        unsafe { Shared::builder(document_len, 0) }
+    }
+
+    fn frame(document: &str) -> Shared {
+        let mut builder = builder(document.len());
+        builder.put(document.as_bytes());
         builder.finish()
     }
 
     #[test]
     fn clones_share_and_the_last_one_frees() {
-        let first = frame(b"{}");
+        let first = frame("{}");
         let second = first.clone();
         assert_eq!(first.wire().as_ptr(), second.wire().as_ptr());
         assert_eq!(first.header().references.load(Ordering::Relaxed), 2);
@@ -316,7 +339,7 @@ mod tests {
 
     #[test]
     fn lent_references_are_counted_at_once_and_the_rest_is_returned() {
-        let shared = frame(b"{}");
+        let shared = frame("{}");
         let count = |expected| {
             assert_eq!(shared.header().references.load(Ordering::Relaxed), expected);
         };
@@ -337,8 +360,8 @@ mod tests {
         assert_eq!(lent.left(), 1);
         drop(lent);
         count(1);
-        // One of another frame is dropped, not taken for one of this.
-        let other = frame(b"[]");
+        // A reference to another frame is dropped, not mistaken for one to this.
+        let other = frame("[]");
         let mut lent = Lent::new(&shared, 1);
         lent.give_back(other.clone());
         assert_eq!(other.header().references.load(Ordering::Relaxed), 1);
@@ -346,12 +369,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_given_up_counts_until_it_is_taken_up() {
-        let first = frame(b"{}");
+    fn a_raw_reference_counts_until_it_is_turned_back() {
+        let first = frame("{}");
         let raw = first.clone().into_raw();
         assert_eq!(raw, first.as_raw());
         assert_eq!(first.header().references.load(Ordering::Relaxed), 2);
-        // SAFETY: given up two lines above, and only taken up here.
+        // SAFETY: from `into_raw` above, and turned back here only.
         let again = unsafe { Shared::from_raw(raw) };
         assert_eq!(again.document(), "{}");
         drop(again);
@@ -361,21 +384,21 @@ mod tests {
     #[test]
     #[should_panic(expected = "as long as measured")]
     fn writing_too_much_is_refused() {
-        let mut builder = Shared::builder(1, 0);
+        let mut builder = builder(1);
         builder.put(b"{}");
     }
 
     #[test]
     #[should_panic(expected = "as long as it was measured")]
     fn writing_too_little_is_refused() {
-        let mut builder = Shared::builder(3, 0);
+        let mut builder = builder(3);
         builder.put(b"{}");
         builder.finish();
     }
 
     #[test]
     fn many_threads_may_hold_it() {
-        let shared = frame(b"{\"a\":1}");
+        let shared = frame("{\"a\":1}");
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

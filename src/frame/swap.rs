@@ -1,4 +1,4 @@
-//! A frame in an atomic place: `ArcSwapAny<Frame>` or `ArcSwapAny<Option<Frame>>`.
+//! Frames in arc-swap's atomics: `ArcSwapAny<Frame>` and `ArcSwapAny<Option<Frame>>`.
 
 #![allow(unsafe_code)]
 
@@ -9,11 +9,12 @@ use arc_swap::RefCnt;
 use super::Frame;
 use super::shared::Shared;
 
-// SAFETY: a `Frame` is one pointer to an allocation that holds its own reference count, as an `Arc`
-// is: cloning adds one, dropping takes one away, and nothing else changes it. Equal pointers are
+// SAFETY: a `Frame` is one pointer to an allocation that holds its own reference count, like an
+// `Arc`: cloning adds one, dropping subtracts one, and nothing else changes it. Equal pointers are
 // the same allocation, so the same count; it is never of size zero. No other type gives these
-// pointers to arc-swap, so none can be mistaken for one of another kind. `into_ptr`, `as_ptr` and
-// `from_ptr` neither count nor panic, and the pointer does not change when the `Frame` is moved.
+// pointers to arc-swap, so they cannot be mistaken for those of another type. `into_ptr`, `as_ptr`
+// and `from_ptr` neither count nor panic, and the pointer does not change when the `Frame` is
+// moved.
 unsafe impl RefCnt for Frame {
     type Base = ();
 
@@ -26,10 +27,11 @@ unsafe impl RefCnt for Frame {
     }
 
     unsafe fn from_ptr(ptr: *const ()) -> Self {
-        // SAFETY: arc-swap only gives back what `into_ptr` or `as_ptr` returned, never null.
+        // SAFETY: arc-swap returns only pointers from `into_ptr` or `as_ptr`, never null.
         let raw = unsafe { NonNull::new_unchecked(ptr.cast_mut()) };
-        // SAFETY: as above, from `into_raw`. arc-swap may hold more of these than were given up
-        // while it owes a count, and forgets or repays them, as its contract with `Arc` says.
+        // SAFETY: as above, from `into_raw`. While arc-swap owes a count it may hold more
+        // references than were counted, and forgets or repays them, as its contract with `Arc`
+        // says.
         Self { shared: unsafe { Shared::from_raw(raw) } }
     }
 }

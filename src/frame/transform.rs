@@ -1,14 +1,15 @@
 //! The same message with another payload.
 
+#![allow(unsafe_code)]
+
 use serde::Serialize;
 
 use super::Frame;
-use super::serialize::with_json;
 use super::shared::{Builder, Shared};
-use crate::encode::{Output, put_payload};
+use crate::encode::{Output, put_payload, with_json};
 use crate::payload::Payload;
 
-/// What closes the document behind the payload.
+/// The end of the document, behind the payload.
 const END: &[u8] = b"}";
 
 impl Frame {
@@ -20,9 +21,9 @@ impl Frame {
         &document[self.payload_at()..document.len() - END.len()]
     }
 
-    /// The same message with another payload, for those recipients that are to see another one:
-    /// action, event, channel and request id are copied as they are written, nothing of them is
-    /// encoded again. One allocation of the exact size.
+    /// The same message with another payload, for recipients that must see a different one: action,
+    /// event, channel and request id are copied in their encoded form. One allocation of the exact
+    /// size.
     ///
     /// ```
     /// use pondwire::{Frame, Payload};
@@ -36,10 +37,12 @@ impl Frame {
     /// ```
     #[must_use]
     pub fn with_payload(&self, payload: Payload<'_>) -> Self {
-        self.rebuild(payload.as_str().len(), |output| put_payload(output, payload))
+        let payload_len = payload.as_str().len();
+        // SAFETY: a payload is UTF-8.
+        unsafe { self.rebuild(payload_len, |output| put_payload(output, payload)) }
     }
 
-    /// [`with_payload`](Self::with_payload) of a payload yet to be serialized.
+    /// [`with_payload`](Self::with_payload) of a payload that is serialized now.
     ///
     /// # Errors
     /// `payload` does not serialize, or not as a JSON object.
@@ -47,19 +50,25 @@ impl Frame {
         &self,
         payload: &T,
     ) -> Result<Self, serde_json::Error> {
-        with_json(payload, |json| self.rebuild(json.len(), |output| output.put_with_spaces(json)))
+        with_json(payload, |json| {
+            // SAFETY: serialized JSON is UTF-8.
+            unsafe { self.rebuild(json.len(), |output| output.put_with_spaces(json)) }
+        })
     }
 
-    /// Where the payload starts in the document.
+    /// The start of the payload in the document.
     fn payload_at(&self) -> usize {
         self.json().len() - END.len() - self.shared.payload_len()
     }
 
-    fn rebuild(&self, payload_len: usize, payload: impl FnOnce(&mut Builder)) -> Self {
-        let envelope = &self.json()[..self.payload_at()];
+    /// # Safety
+    /// `payload` writes UTF-8.
+    unsafe fn rebuild(&self, payload_len: usize, payload: impl FnOnce(&mut Builder)) -> Self {
+        let envelope = &self.as_str()[..self.payload_at()];
         let document_len = envelope.len() + payload_len + END.len();
-        let mut builder = Shared::builder(document_len, payload_len);
-        builder.put(envelope);
+        // SAFETY: the envelope and the end are UTF-8, and `payload` writes UTF-8.
+        let mut builder = unsafe { Shared::builder(document_len, payload_len) };
+        builder.put(envelope.as_bytes());
         payload(&mut builder);
         builder.put(END);
         Self { shared: builder.finish() }

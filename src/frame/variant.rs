@@ -10,15 +10,15 @@ use crate::deflate::{DeflateOptions, deflated_text};
 #[derive(Default)]
 pub(super) struct Variants {
     sse: OnceLock<Box<[u8]>>,
-    /// `None` within: it was tried and does not pay.
+    /// The inner `None`: compressing was tried and does not pay.
     #[cfg(feature = "deflate")]
     deflated: OnceLock<Option<Box<[u8]>>>,
 }
 
-/// What stands around a document in a server-sent event.
+/// The text around a document in a server-sent event.
 const EVENT: [&[u8]; 2] = [b"data: ", b"\n\n"];
 
-/// The bytes of all of them at most, for a frame and a document of so many.
+/// An upper bound of the bytes of all variants, by the lengths of the frame and the document.
 #[inline]
 pub(super) const fn most_bytes(wire: usize, json: usize) -> usize {
     let sse = json + EVENT[0].len() + EVENT[1].len();
@@ -80,7 +80,7 @@ mod tests {
     fn a_thousand_recipients_on_eight_threads_cost_one_compression() {
         let level = |level| DeflateOptions { level, ..DeflateOptions::default() };
         let document = vec![b'a'; 100_000];
-        // At level 0 the outcome is that it does not shrink, to be remembered just as well.
+        // At level 0 the document does not shrink, which must be remembered just as well.
         for (rounds, options) in [(1..=20, level(6)), (21..=40, level(0))] {
             for round in rounds {
                 let variants = Variants::default();

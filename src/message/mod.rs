@@ -1,12 +1,13 @@
-//! Messages that own what they hold: to be built, changed, stored and sent.
+//! Messages that own their data: to be built, changed, stored and sent.
 //!
 //! The views ([`ClientMessage`] and its siblings) borrow a received frame and
-//! only parsers make them; an [`OwnedMessage`] keeps such a frame. The types
+//! only parsers make them; an [`OwnedMessage`] owns such a frame. The types
 //! here are plain structs. There are three ways to make one:
 //!
 //! - field by field;
-//! - from a view, by `From`: one allocation for each string and for the payload's text, for presence
-//!   one for each entry of the list (some 40 bytes for an entry `{}`, which takes 3 in a frame);
+//! - from a view, by `From`: one allocation for each string and for the payload's text, for
+//!   presence one for each entry of the list (some 40 bytes for an entry `{}`, which takes 3 in a
+//!   frame);
 //! - with `serde_json`. The parser of the view does the work, so the same keys, types, words and
 //!   limits ([`Limits::default`](crate::Limits)) hold, and the error begins with the text of its
 //!   [`ValidationError`](crate::ValidationError). It costs a copy of the text and a second pass.
@@ -39,8 +40,8 @@
 //!
 //! Limitations: deserializing needs the JSON text of the message, so it works with `serde_json`
 //! alone (text, readers, [`serde_json::Value`]), and not within `#[serde(flatten)]` or an untagged
-//! enum. A message that was parsed with other [`Limits`](crate::Limits) may be larger or deeper than
-//! what deserializes.
+//! enum. A message that was parsed with other [`Limits`](crate::Limits) may be larger or deeper
+//! than what deserializes.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -54,11 +55,11 @@ use crate::view::{self, ClientMessage, OwnedMessage, PresenceMessage, ServerMess
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
-    /// What is asked for.
+    /// The action.
     pub action: ClientAction,
     /// The name of the event; joins and leaves repeat the action in it.
     pub event: String,
-    /// The channel it is about.
+    /// The channel that the message belongs to.
     pub channel_name: String,
     /// The id that a reply repeats.
     pub request_id: String,
@@ -70,14 +71,14 @@ pub struct Client {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Server {
-    /// What is told. With [`Presence`](ServerAction::Presence), which no parser takes here, it is
-    /// still written, as by [`Frame::new`](crate::Frame::new).
+    /// The action. [`Presence`](ServerAction::Presence), which no parser accepts here, is still
+    /// written, as by [`Frame::new`](crate::Frame::new).
     pub action: ServerAction,
     /// The name of the event.
     pub event: String,
-    /// The channel it is about.
+    /// The channel that the message belongs to.
     pub channel_name: String,
-    /// The id of the request it answers, or the message's own.
+    /// The id of the request that it answers, or its own id.
     pub request_id: String,
     /// The payload.
     pub payload: OwnedPayload,
@@ -107,17 +108,18 @@ pub struct Server {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
-    /// What happened.
+    /// The kind of change.
     pub event: PresenceEvent,
-    /// The channel it is about.
+    /// The channel that the message belongs to.
     pub channel_name: String,
     /// The message's id.
     pub request_id: String,
-    /// Who is there, and what changed; other keys of a received payload are left out.
+    /// The presence of all users, and the one that changed; other keys of a received payload are
+    /// left out.
     pub payload: PresencePayload<OwnedPayload>,
 }
 
-/// Any message of a server, told apart by its action;
+/// Any message of a server, distinguished by its action;
 /// [`ChannelEvent`](crate::ChannelEvent) is its view.
 ///
 /// ```
@@ -208,7 +210,7 @@ impl Serialize for Presence {
 macro_rules! deserialize_by_parser {
     ($view:ty => $name:ident) => {
         impl<'de> Deserialize<'de> for $name {
-            /// Refuses what the parser of the view refuses.
+            /// Refuses the same input as the parser of the view.
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let json = Box::<RawValue>::deserialize(deserializer)?;
                 let message = <$view>::parse_str(json.get()).map_err(D::Error::custom)?;

@@ -1,4 +1,4 @@
-//! What one write to the socket carries.
+//! The frames of one write to the socket.
 
 use std::io::IoSlice;
 
@@ -8,19 +8,19 @@ use crate::frame::{Form, Prepared};
 
 /// Frames that were taken out of an outbox together, as one [`Buf`].
 ///
-/// `chunks_vectored` shows all of them where they lie, so one vectored write sends them without a
-/// copy. Dropping a batch drops what of it has not been written; if that was half of a frame,
-/// the connection cannot go on.
+/// `chunks_vectored` returns all of them in place, so one vectored write sends them without a copy.
+/// Dropping a batch drops its unwritten rest; if a frame was half written, the connection cannot
+/// continue.
 ///
-/// The bytes are WebSocket frames, but for a batch that was turned into another form: the frames'
-/// own, made once for all their recipients.
+/// The bytes are WebSocket frames, unless the batch was turned into another form; that form of a
+/// frame is made once for all its recipients.
 #[derive(Debug)]
 pub struct Batch<'a> {
     frames: Taken<'a>,
     form: Form,
-    /// How many of them have been written to their end.
+    /// The number of frames that have been written to their end.
     written: usize,
-    /// How much of the next one has been written.
+    /// The number of bytes of the next frame that have been written.
     offset: usize,
     remaining: usize,
     lagged: u64,
@@ -51,9 +51,9 @@ impl<'a> Batch<'a> {
     }
 
     /// The batch as server-sent events: the messages' [`Frame::sse`](crate::Frame::sse). Control
-    /// frames are left out, as an event stream has no such thing.
+    /// frames are left out: an event stream has none.
     ///
-    /// Allocates nothing but the form of a message for which nobody has asked before.
+    /// Allocates only the forms of messages that were not made before.
     ///
     /// ```
     /// use pondwire::{Control, Frame, Outbox, OutboxOptions, Payload};
@@ -77,10 +77,10 @@ impl<'a> Batch<'a> {
 
     /// The batch for a connection that has agreed on
     /// [`PermessageDeflate`](crate::deflate::PermessageDeflate): each message's
-    /// [`Frame::deflated`](crate::Frame::deflated) where compressing pays, all else as it is.
+    /// [`Frame::deflated`](crate::Frame::deflated) where compressing pays, all other frames as they
+    /// are.
     ///
-    /// Allocates nothing but the form of a message for which nobody has asked before, and costs
-    /// the compression of these.
+    /// Allocates only the forms of messages that were not made before, and costs their compression.
     ///
     /// # Panics
     /// Some of it has been written.
@@ -97,14 +97,14 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// How many frames the policy dropped since the batch before: those that came before this
-    /// batch's frames were dropped right there, unless they were dropped as the newest.
+    /// The number of frames that the policy dropped since the batch before. Frames dropped as the
+    /// oldest came right before this batch's frames; frames dropped as the newest, anywhere.
     #[must_use]
     pub const fn lagged(&self) -> u64 {
         self.lagged
     }
 
-    /// How many frames it has in its form, written or not.
+    /// The number of its frames in its form, written or not.
     #[must_use]
     #[inline]
     pub fn frames(&self) -> usize {
@@ -146,7 +146,7 @@ impl Buf for Batch<'_> {
         );
         self.remaining -= count;
         self.offset += count;
-        // Every frame has bytes, so a border is never passed without need.
+        // No frame is empty, so this never moves past a frame that is not written.
         while let Some(frame) = self.frames.0.get(self.written) {
             let Some(beyond) = self.offset.checked_sub(frame.bytes(self.form).len()) else {
                 break;

@@ -1,7 +1,7 @@
 //! The queue of the `Conflate` policy: a newer item replaces the queued one of its key.
 //!
-//! Under a lock, held for some moves and a look into a hash table: replacing in place and popping
-//! are two changes to one slot, of which the other must not see half.
+//! It takes a lock, for some moves and a look-up in a hash table: replacing in place and popping
+//! both change one slot, and neither may see half of the other's change.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -11,7 +11,7 @@ use super::stats::Counter;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Mixes a key of 64 bits. Keys are the server's own; the multiplication spreads counters.
+/// Mixes a key of 64 bits. The server chooses the keys; the multiplication spreads counters.
 #[derive(Default)]
 struct KeyHasher(u64);
 
@@ -38,12 +38,12 @@ struct Entry<T> {
 
 struct Queue<T> {
     entries: VecDeque<Entry<T>>,
-    /// Key to how many entries had come before, ever.
+    /// For each key, how many entries were ever pushed before its entry.
     by_key: HashMap<u64, u64, BuildHasherDefault<KeyHasher>>,
-    /// How many entries have gone.
+    /// The number of entries that were ever taken out.
     gone: u64,
     bytes: u32,
-    /// How many were dropped since the reader looked.
+    /// The number of entries that were dropped since the reader's last take.
     lagged: u64,
 }
 
@@ -52,19 +52,19 @@ pub(super) struct Conflated<T> {
     /// Frames above, bytes below 32 bits: readable without the lock, written under it.
     queued: AtomicU64,
     bounds: Bounds,
-    /// How many items were replaced.
+    /// The number of items that were replaced.
     pub(super) replaced: Counter,
 }
 
-/// What became of a push.
+/// The outcome of a push.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Conflation<T> {
-    /// It waits; whether it replaced an older one, and how many of the oldest were dropped.
+    /// The item waits; whether it replaced an older one, and how many of the oldest were dropped.
     Done {
         replaced: bool,
         dropped: u64,
     },
-    /// Larger than all that may wait.
+    /// Larger than the bound in bytes.
     TooLarge(T),
     Closed(T),
 }
@@ -79,7 +79,7 @@ impl<T> Queue<T> {
     /// Accounts for an entry that was taken from the front.
     fn forget(&mut self, entry: &Entry<T>) {
         self.bytes -= entry.len;
-        // An entry with a key is the only one of it.
+        // There is one entry for each key.
         if let Some(key) = entry.key {
             self.by_key.remove(&key);
         }
@@ -104,7 +104,7 @@ impl<T> Conflated<T> {
         }
     }
 
-    /// Frames and bytes that wait now.
+    /// The frames and bytes that wait now.
     pub(super) fn queued(&self) -> (u32, u32) {
         let queued = self.queued.load(Ordering::Acquire);
         ((queued >> 32) as u32, queued as u32)
@@ -132,7 +132,7 @@ impl<T> Conflated<T> {
             return Conflation::Closed(item);
         }
         let (mut dropped, mut replaced) = (0, false);
-        // The older one goes out of the sums first: it is no reason to drop another.
+        // The older one leaves the sums first: it must not cause another to be dropped.
         while let Some(at) = key.and_then(|key| queue.by_key.get(&key)) {
             let at = (at - queue.gone) as usize;
             let older = queue.entries[at].len;
@@ -168,8 +168,9 @@ impl<T> Conflated<T> {
         Conflation::Done { replaced, dropped }
     }
 
-    /// Moves the oldest items, up to `frames` and of up to `bytes` together but at least one, to
-    /// the end of `into`. How many, their bytes, and how many were dropped since the last time.
+    /// Moves the oldest items, up to `frames` and of up to `bytes` in total but at least one, to
+    /// the end of `into`. Returns their number, their bytes, and how many were dropped since the
+    /// last time.
     pub(super) fn take(&self, frames: u32, bytes: u32, into: &mut Vec<T>) -> (u32, u32, u64) {
         let mut guard = self.queue.lock();
         let queue = &mut *guard;
@@ -188,7 +189,7 @@ impl<T> Conflated<T> {
         (count, sum, lagged)
     }
 
-    /// Drops all that waits; how many.
+    /// Drops all items and returns their number.
     pub(super) fn clear(&self) -> u64 {
         let mut guard = self.queue.lock();
         let entries = std::mem::take(&mut guard.entries);

@@ -1,59 +1,56 @@
 //! The frames that wait for one connection: a bounded queue, and what happens when it is full.
 //!
-//! Whoever has a frame for a connection pushes it into the connection's [`Outbox`] and never
-//! waits; the connection's writer takes what has gathered as one [`Batch`] from its
-//! [`OutboxReader`]. A connection that reads too slowly is found by its [`Policy`], not by memory
-//! that grows.
+//! A producer pushes frames for a connection into its [`Outbox`] and never waits; the connection's
+//! writer takes the queued frames as one [`Batch`] from its [`OutboxReader`]. Slow consumers are
+//! detected by the [`Policy`], not by memory growth.
 //!
 //! # Patterns
 //!
 //! - **A chat room**: `Disconnect`. A client that cannot keep up comes back and loads what it
-//!   missed; none is shown a conversation with a hole.
-//! - **A live stream** of which only the present matters: `DropOldest`. [`Batch::lagged`] tells
-//!   the writer that it might send a fresh snapshot.
+//!   missed; no client shows a conversation with a gap.
+//! - **A live stream** of which only the present matters: `DropOldest`. By [`Batch::lagged`] the
+//!   writer knows when to send a fresh snapshot.
 //! - **State by key** (positions, prices, presence): `Conflate` and [`Outbox::push_keyed`]. A slow
 //!   client gets each key's latest value and skips those between.
 //! - **Best effort** (typing, reactions): `DropNewest`.
 //! - **Answers to the connection alone**, which must not wait behind a broadcast nor be dropped
-//!   for one: [`Outbox::reply`] and [`Outbox::control`]. A reply overtakes what is queued: what
-//!   must stay in order with broadcasts is pushed as they are.
+//!   for one: [`Outbox::reply`] and [`Outbox::control`]. A reply overtakes the queued frames: push
+//!   instead the frames that must stay in order with broadcasts.
 //! - **One frame for many**: [`Frame::references`](crate::Frame::references) and
 //!   [`Outbox::push_from`].
 //! - **Event streams, and compression**: [`Batch::into_sse`] and, with the feature `deflate`,
 //!   `Batch::into_deflated`. The bounds count a frame's plain WebSocket form in any case.
-//! - **The end**: [`Outbox::close`] delivers what is queued; [`Outbox::control`] with a close frame
-//!   does not; dropping the reader frees everything. A push then says [`Push::Closed`].
+//! - **The end**: [`Outbox::close`] delivers the queued frames; [`Outbox::control`] with a close
+//!   frame does not; dropping the reader frees everything. A push then returns [`Push::Closed`].
 //!
 //! # Performance
 //!
-//! A push is one compare-and-swap; with `Disconnect` and `DropNewest` a batch is none, and what
-//! remains is the count of each frame that is dropped after it was written. Only the push that
-//! finds the consumer asleep wakes it. Both use the same two lines of the cache as long as no more
-//! than four frames wait. The figures are made by `benches/compare` in the repository.
+//! A push is one compare-and-swap. With `Disconnect` and `DropNewest` taking a batch needs none,
+//! and only the reference count of each frame remains, when it is dropped after the write. Only the
+//! push that finds the consumer asleep wakes it. Both ends use the same two cache lines as long as
+//! no more than four frames wait. The figures are made by `benches/compare` in the repository.
 //!
 //! # Limitations
 //!
-//! - All that waits for one connection lies close together for the sake of the many. Several
-//!   threads that push into one and the same outbox all the time contend for those lines.
+//! - The state of one connection is packed closely, which suits many connections. Threads that
+//!   constantly push into one and the same outbox contend for its cache lines.
 //! - Memory for bursts (16 bytes a frame, in steps of 4, 32, 256, …) stays until the outbox is
-//!   dropped; a stopped thread might still look at it.
+//!   dropped; a suspended thread might still read it.
 //! - `Conflate` locks, for as long as it takes to look up a key and move a few words.
-//! - Frames of one producer keep their order. A thread that is stopped in the midst of a push
+//! - Frames of one producer keep their order. A thread that is suspended in the middle of a push
 //!   (a few instructions) holds up the frames behind its own, and the reader polls again and again
-//!   rather than sleep. No producer waits for it: what does not fit meanwhile is dropped or
-//!   disconnects as if the queue were full.
-//! - The age of the oldest frame is looked at by pushes, not by a clock of its own.
+//!   instead of sleeping. No producer waits for it: frames that do not fit meanwhile are dropped or
+//!   disconnect, as if the queue were full.
+//! - The age of the oldest frame is checked by pushes, not by a timer.
 //! - A batch is no longer in the outbox: a writer that is stuck in a write holds up to 64 frames
-//!   beside the limits, and what it holds is neither dropped nor replaced.
+//!   beyond the limits, and these are neither dropped nor replaced.
 //!
-//! How the ring works, and why nothing is lost, is told in `src/outbox/ring/`; the proofs are
+//! `src/outbox/ring/` explains how the ring works and why no frame is lost; the proofs are
 //! `src/outbox/models.rs`, `tests/outbox*.rs` and `tests/loom/weakened_outbox.sh`.
 
-mod aborted;
-mod age;
 mod batch;
 mod conflated;
-mod lane;
+mod control_queue;
 #[cfg(all(test, pondwire_loom))]
 mod models;
 mod options;
@@ -66,11 +63,10 @@ mod stats;
 
 use std::fmt;
 
-pub use aborted::Aborted;
 pub use batch::Batch;
 pub use options::{OutboxOptions, Policy};
 pub use push::Push;
-pub use reader::OutboxReader;
+pub use reader::{Aborted, OutboxReader};
 pub use reason::CloseReason;
 pub use stats::OutboxStats;
 
@@ -78,9 +74,9 @@ use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use state::State;
 
-/// Where frames for a connection are put, by whoever has some; one of many handles.
+/// The producers' end of a connection's queue of frames; one of many handles.
 ///
-/// A clone is two atomic steps and allocates nothing. When the last one is dropped the outbox
+/// A clone is two atomic operations and allocates nothing. When the last one is dropped the outbox
 /// finishes, as by [`close`](Self::close).
 pub struct Outbox {
     state: Arc<State>,
@@ -89,26 +85,26 @@ pub struct Outbox {
 impl Outbox {
     /// An outbox and the end from which the connection's writer takes batches.
     ///
-    /// Allocates once, about 400 bytes; memory for more than four frames comes when they do.
+    /// Allocates once, about 400 bytes; memory for more than four frames is allocated when needed.
     #[must_use]
     pub fn new(options: OutboxOptions) -> (Self, OutboxReader) {
         let state = Arc::new(State::new(&options));
         (Self { state: Arc::clone(&state) }, OutboxReader::new(state))
     }
 
-    /// Lets nothing in any more. What is queued is delivered, then the reader is told the end.
+    /// Closes the outbox to pushes. The queued frames are delivered, then the reader sees the end.
     pub fn close(&self) {
         self.state.finish();
     }
 
-    /// Why nothing more may be pushed, once that is so.
+    /// Why the outbox is closed; `None` while it is open.
     #[must_use]
     pub fn closed(&self) -> Option<CloseReason> {
         self.state.closed()
     }
 
-    /// Whether its [`Policy`] may drop a frame and stay open. What must arrive then goes by
-    /// [`reply`](Self::reply), as nothing that was pushed is certain to.
+    /// Whether its [`Policy`] may drop a frame and stay open. A frame that must arrive then needs
+    /// [`reply`](Self::reply), because a pushed one may be dropped.
     ///
     /// ```
     /// use pondwire::{Outbox, OutboxOptions, Policy};
@@ -123,7 +119,7 @@ impl Outbox {
         !matches!(self.state.kind, state::Kind::Disconnect(_))
     }
 
-    /// The outbox in numbers, without a lock.
+    /// The counters of the outbox, read without a lock.
     #[must_use]
     pub fn stats(&self) -> OutboxStats {
         self.state.stats()
@@ -132,7 +128,7 @@ impl Outbox {
 
 impl Clone for Outbox {
     fn clone(&self) -> Self {
-        // Relaxed: made from a handle that is there, as a reference of an `Arc`.
+        // Relaxed: made from an existing handle, like a reference of an `Arc`.
         self.state.producers.fetch_add(1, Ordering::Relaxed);
         Self { state: Arc::clone(&self.state) }
     }
@@ -140,7 +136,7 @@ impl Clone for Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        // AcqRel: what the others pushed comes before the end.
+        // AcqRel: the pushes of the other handles come before the end.
         if self.state.producers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.state.finish();
         }

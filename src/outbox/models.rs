@@ -1,13 +1,15 @@
-//! Every order in which two or three threads can meet, by loom.
+//! Every interleaving of two or three threads, by loom.
 //!
-//! `RUSTFLAGS="--cfg pondwire_loom" cargo test --release --lib outbox::models`; the places of the
-//! ring have 1, 2 and 4 slots here. `tests/loom/weakened_outbox.sh` shows that each model fails
-//! when what it watches is weakened.
+//! `RUSTFLAGS="--cfg pondwire_loom" cargo test --release --lib outbox::models`; the segments of
+//! the ring have 1, 2 and 4 slots here. `tests/loom/weakened_outbox.sh` shows that each model fails
+//! with the bug that it watches for.
+
+#![allow(unsafe_code)]
 
 use loom::future::block_on;
 use loom::thread;
 
-use super::ring::{Bounds, Refused, Ring, Taken};
+use super::ring::{Bounds, PopResult, PushError, Ring};
 use super::{CloseReason, Outbox, OutboxOptions, OutboxReader, Policy, Push};
 use crate::frame::{Control, Frame};
 use crate::payload::Payload;
@@ -15,7 +17,7 @@ use crate::sync::{Arc, yield_now};
 
 fn model(run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // `LOOM_MAX_PREEMPTIONS` for more; every bug that was put in shows with two.
+    // Set `LOOM_MAX_PREEMPTIONS` for more; every bug of the script shows with two.
     builder.preemption_bound = builder.preemption_bound.or(Some(2));
     builder.check(run);
 }
@@ -28,6 +30,16 @@ fn push(ring: &Ring<u32>, item: u32) -> bool {
     ring.try_push(item, 1, |_| ()).is_ok()
 }
 
+fn take(ring: &Ring<u32>, frames: u32, bytes: u32, into: &mut Vec<u32>) -> PopResult {
+    // SAFETY: the head is shared (`ring`).
+    unsafe { ring.take(frames, bytes, into) }
+}
+
+fn take_one(ring: &Ring<u32>) -> Result<u32, PopResult> {
+    // SAFETY: as for `take`.
+    unsafe { ring.take_one() }
+}
+
 fn frame(event: &str) -> Frame {
     Frame::broadcast("", event, "", Payload::EMPTY)
 }
@@ -36,7 +48,7 @@ fn outbox(policy: Policy, max_frames: usize) -> (Outbox, OutboxReader) {
     Outbox::new(OutboxOptions { policy, max_frames, ..OutboxOptions::default() })
 }
 
-/// The events of all frames until the end, for which the reader sleeps as it likes.
+/// The events of all frames up to the end, for which the reader sleeps when it has to.
 fn read_to_the_end(reader: &mut OutboxReader) -> Vec<String> {
     let mut events = Vec::new();
     while let Some(batch) = block_on(reader.next_batch()) {
@@ -62,11 +74,11 @@ fn two_producers_push_while_a_popper_takes() {
             })
             .into();
         let mut taken = Vec::new();
-        ring.take(4, 1000, &mut taken);
+        take(&ring, 4, 1000, &mut taken);
         for producer in producers {
             producer.join().unwrap();
         }
-        while let Taken::Some { .. } = ring.take(4, 1000, &mut taken) {}
+        while let PopResult::Some { .. } = take(&ring, 4, 1000, &mut taken) {}
         assert_eq!(taken.len(), 4);
         for first in [10, 20] {
             let place = |item| taken.iter().position(|taken| *taken == item).unwrap();
@@ -87,17 +99,17 @@ fn a_producer_drops_the_oldest_while_the_consumer_takes() {
                 let mut dropped = Vec::new();
                 for item in 1..3 {
                     while !push(&ring, item) {
-                        dropped.extend(ring.take_one());
+                        dropped.extend(take_one(&ring));
                     }
                 }
                 dropped
             })
         };
         let mut taken = Vec::new();
-        ring.take(4, 1000, &mut taken);
-        ring.take(4, 1000, &mut taken);
+        take(&ring, 4, 1000, &mut taken);
+        take(&ring, 4, 1000, &mut taken);
         let dropped = producer.join().unwrap();
-        ring.take(4, 1000, &mut taken);
+        take(&ring, 4, 1000, &mut taken);
         assert!(taken.is_sorted() && dropped.is_sorted());
         let mut all = [taken, dropped].concat();
         all.sort_unstable();
@@ -115,7 +127,7 @@ fn two_producers_drop_the_oldest() {
             thread::spawn(move || {
                 let mut dropped = Vec::new();
                 while !push(&ring, item) {
-                    match ring.take_one() {
+                    match take_one(&ring) {
                         Ok(oldest) => dropped.push(oldest),
                         Err(_) => yield_now(),
                     }
@@ -126,14 +138,14 @@ fn two_producers_drop_the_oldest() {
         let mut all: Vec<_> =
             producers.into_iter().flat_map(|producer| producer.join().unwrap()).collect();
         assert_eq!(ring.queued(), (1, 1));
-        ring.take(1, 1, &mut all);
+        take(&ring, 1, 1, &mut all);
         all.sort_unstable();
         assert_eq!(all, [0, 1, 2]);
     });
 }
 
 #[test]
-fn two_producers_allocate_the_same_place() {
+fn two_producers_allocate_the_same_segment() {
     model(|| {
         let ring = ring(4);
         assert!(push(&ring, 0));
@@ -145,14 +157,14 @@ fn two_producers_allocate_the_same_place() {
             producer.join().unwrap();
         }
         let mut taken = Vec::new();
-        ring.take(4, 1000, &mut taken);
+        take(&ring, 4, 1000, &mut taken);
         taken.sort_unstable();
         assert_eq!(taken, [0, 1, 2]);
     });
 }
 
 #[test]
-fn the_bounds_hold_whoever_pushes() {
+fn the_bounds_hold_with_two_producers() {
     model(|| {
         let ring = ring(2);
         assert!(push(&ring, 0));
@@ -163,12 +175,12 @@ fn the_bounds_hold_whoever_pushes() {
         let (frames, bytes) = ring.queued();
         assert!(frames <= 2 && bytes <= 2);
         let pushed = producers.map(|producer| producer.join().unwrap());
-        assert!(pushed[0] != pushed[1], "there was place for one");
+        assert!(pushed[0] != pushed[1], "there was room for one");
     });
 }
 
 #[test]
-fn who_pushes_to_a_sleeper_wakes_it() {
+fn a_push_wakes_a_sleeping_reader() {
     model(|| {
         let (outbox, mut reader) = outbox(Policy::DropNewest, 4);
         let producers = ["a", "b"].map(|event| {
@@ -220,7 +232,7 @@ fn close_meets_push() {
 }
 
 #[test]
-fn a_reader_that_goes_leaves_nothing_behind() {
+fn a_dropped_reader_leaves_no_frame_behind() {
     model(|| {
         let ring = ring(4);
         let producer = {
@@ -228,11 +240,12 @@ fn a_reader_that_goes_leaves_nothing_behind() {
             thread::spawn(move || (push(&ring, 1), push(&ring, 2)))
         };
         ring.close();
-        ring.clear(true);
+        // SAFETY: the head is shared (`ring`).
+        unsafe { ring.clear(true) };
         assert_eq!(ring.queued(), (0, 0));
         producer.join().unwrap();
         assert_eq!(ring.queued(), (0, 0));
-        assert!(matches!(ring.try_push(3, 1, |_| ()), Err((3, Refused::Closed))));
+        assert!(matches!(ring.try_push(3, 1, |_| ()), Err((3, PushError::Closed))));
     });
 }
 
@@ -254,7 +267,7 @@ fn conflate_replaces_while_the_reader_takes() {
 
 /// Without an end, which would wake the reader anyway.
 #[test]
-fn who_conflates_for_a_sleeper_wakes_it() {
+fn a_conflated_push_wakes_a_sleeping_reader() {
     model(|| {
         let (outbox, mut reader) = outbox(Policy::Conflate, 4);
         let producer = thread::spawn({
@@ -268,7 +281,7 @@ fn who_conflates_for_a_sleeper_wakes_it() {
 }
 
 #[test]
-fn what_waits_beside_the_ring_wakes_too() {
+fn an_out_of_band_frame_wakes_a_sleeping_reader() {
     model(|| {
         let (outbox, mut reader) = outbox(Policy::DropNewest, 4);
         let producer = thread::spawn({

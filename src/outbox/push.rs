@@ -1,31 +1,33 @@
-//! What a push does, by policy.
+//! Pushing, by policy.
+
+#![allow(unsafe_code)]
 
 use super::Outbox;
 use super::conflated::{Conflated, Conflation};
-use super::lane::LaneRefused;
+use super::control_queue::ControlError;
 use super::reason::CloseReason;
-use super::ring::{Refused, Taken};
+use super::ring::{PopResult, PushError};
 use super::state::{Kind, State};
 use crate::frame::{Control, Frame, FrameRefs, Prepared};
 
-/// What became of a frame.
+/// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Push {
-    /// It waits to be sent.
+    /// The frame waits to be sent.
     Queued,
-    /// It waits in the place of an older one with its key, which is dropped.
+    /// The frame waits in the place of an older one with its key, which is dropped.
     Replaced,
-    /// It waits, and this many of the oldest were dropped for it.
+    /// The frame waits, and this many of the oldest were dropped for it.
     DroppedOldest(u64),
-    /// It did not fit and was dropped.
+    /// The frame did not fit and was dropped.
     DroppedNewest,
     /// The outbox is closed, perhaps by this push: [`Outbox::closed`] says why.
     Closed,
 }
 
 impl Push {
-    /// Whether the outbox takes nothing any more, so that its owner may be forgotten.
+    /// Whether the outbox is closed, so that its connection may be forgotten.
     #[must_use]
     pub const fn is_closed(self) -> bool {
         matches!(self, Self::Closed)
@@ -33,26 +35,26 @@ impl Push {
 }
 
 impl Outbox {
-    /// Puts a frame at the end of the queue. Never waits for the consumer; what happens when the
-    /// queue is full is the [`Policy`](super::Policy)'s to say.
+    /// Puts a frame at the end of the queue. Never waits for the consumer; the
+    /// [`Policy`](super::Policy) decides what happens when the queue is full.
     ///
-    /// Costs one atomic step, no lock (but with `Conflate`) and, once the outbox has the memory
-    /// for as many frames, no allocation. Wakes the consumer only if it sleeps.
+    /// Costs one atomic operation, no lock (except with `Conflate`) and, once the outbox has the
+    /// memory for as many frames, no allocation. Wakes the consumer only if it sleeps.
     #[inline]
     pub fn push(&self, frame: Frame) -> Push {
         self.state.offer(None, frame.into()).0
     }
 
     /// [`push`](Self::push), in the place of the queued frame with the same key if the policy is
-    /// `Conflate`. Two things that must not replace one another need different keys: an id of
-    /// what the frame tells the state of, or a hash of 64 bits.
+    /// `Conflate`. Frames that must not replace one another need different keys: the id of the
+    /// object whose state the frame carries, or a hash of 64 bits.
     #[inline]
     pub fn push_keyed(&self, key: u64, frame: Frame) -> Push {
         self.state.offer(Some(key), frame.into()).0
     }
 
     /// [`push`](Self::push) of one of many references, for a loop over connections: the frame's
-    /// count is not touched, and a reference that does not fit stays there.
+    /// count does not change, and a reference that does not fit stays in `references`.
     ///
     /// ```
     /// use pondwire::{Frame, Outbox, OutboxOptions, Payload};
@@ -85,28 +87,28 @@ impl Outbox {
         push
     }
 
-    /// Puts a frame into the control lane, before everything that was or will be pushed: an
+    /// Puts a frame into the control queue, ahead of all frames that were or will be pushed: an
     /// acknowledgement or another answer to this connection alone. Replies keep their order.
     ///
-    /// Never dropped: when there are more than
+    /// Never dropped: if there are more than
     /// [`max_control_frames`](super::OutboxOptions::max_control_frames) or their bytes, the
-    /// connection does not read what it asks for, and the outbox closes. Takes a lock that only
-    /// this connection's handles know.
+    /// connection does not read the answers to its requests, and the outbox closes. Takes a lock
+    /// that only this connection's handles share.
     pub fn reply(&self, frame: Frame) -> Push {
-        let done = self.state.lane.reply(frame, &self.state.ring);
-        self.state.after_lane(&done)
+        let done = self.state.controls.reply(frame, &self.state.ring);
+        self.state.after_control(&done)
     }
 
-    /// Puts a control frame into the control lane. A pong or ping takes the place of one that
-    /// waits there, so that a peer that floods pings makes nothing grow.
+    /// Puts a control frame into the control queue. A pong or ping replaces one that waits there,
+    /// so that a peer that floods pings makes no queue grow.
     ///
-    /// A close frame ends the outbox: what waits in the control lane goes before it, queued frames
-    /// are dropped, and everything later is told `Closed`. To deliver them first, use
+    /// A close frame ends the outbox: the frames of the control queue go before it, other queued
+    /// frames are dropped, and every later push returns `Closed`. To deliver them first, use
     /// [`close`](Self::close) and write the close frame after the last batch.
     pub fn control(&self, control: Control) -> Push {
         let is_close = control.is_close();
-        let done = self.state.lane.control(control, &self.state.ring);
-        let done = self.state.after_lane(&done);
+        let done = self.state.controls.control(control, &self.state.ring);
+        let done = self.state.after_control(&done);
         if is_close && done == Push::Queued {
             self.state.abort(CloseReason::CloseFrame);
         }
@@ -115,7 +117,7 @@ impl Outbox {
 }
 
 impl State {
-    /// Queues an item or gives it back.
+    /// Queues an item or returns it.
     #[inline]
     pub(super) fn offer(&self, key: Option<u64>, item: Prepared) -> (Push, Option<Prepared>) {
         // No frame is near 4 GiB; if one were, it would be refused as too large.
@@ -128,7 +130,7 @@ impl State {
                     self.abort(CloseReason::TooOld);
                     return (Push::Closed, Some(item));
                 }
-                let done = self.ring.try_push(item, len, |position| ages.came(position, now));
+                let done = self.ring.try_push(item, len, |position| ages.record(position, now));
                 self.after_push(done, len)
             }
             _ => self.after_push(self.ring.try_push(item, len, |_| ()), len),
@@ -138,7 +140,7 @@ impl State {
     #[inline]
     fn after_push(
         &self,
-        done: Result<bool, (Prepared, Refused)>,
+        done: Result<bool, (Prepared, PushError)>,
         len: u32,
     ) -> (Push, Option<Prepared>) {
         match done {
@@ -147,21 +149,22 @@ impl State {
                 self.ring.wake_found();
                 (Push::Queued, None)
             }
-            Err((item, Refused::Closed)) => (Push::Closed, Some(item)),
+            Err((item, PushError::Closed)) => (Push::Closed, Some(item)),
             Err((item, why)) => self.refused(item, len, why),
         }
     }
 
     /// The queue is full.
     #[cold]
-    fn refused(&self, item: Prepared, len: u32, why: Refused) -> (Push, Option<Prepared>) {
+    fn refused(&self, item: Prepared, len: u32, why: PushError) -> (Push, Option<Prepared>) {
         match &self.kind {
-            Kind::DropOldest if why != Refused::Busy && len <= self.ring.bounds().bytes() => {
-                self.replace_oldest(item, len)
+            Kind::DropOldest if why != PushError::Busy && len <= self.ring.bounds().bytes() => {
+                // SAFETY: the policy is `DropOldest`.
+                unsafe { self.replace_oldest(item, len) }
             }
             Kind::Disconnect(_) => {
                 self.abort(match why {
-                    Refused::Bytes => CloseReason::TooManyBytes,
+                    PushError::Bytes => CloseReason::TooManyBytes,
                     _ => CloseReason::TooManyFrames,
                 });
                 (Push::Closed, Some(item))
@@ -172,19 +175,23 @@ impl State {
 
     /// Drops the oldest frames until the new one fits.
     ///
-    /// It waits for nobody: when the oldest is not there yet, or its slot not free, because
-    /// another thread stopped in the midst of its push or pop, the new frame is dropped.
-    fn replace_oldest(&self, mut item: Prepared, len: u32) -> (Push, Option<Prepared>) {
+    /// It waits for no other thread: if the oldest is not there yet, or its slot not free, because
+    /// a thread is suspended in the middle of its push or pop, the new frame is dropped.
+    ///
+    /// # Safety
+    /// The policy is `DropOldest`.
+    unsafe fn replace_oldest(&self, mut item: Prepared, len: u32) -> (Push, Option<Prepared>) {
         let mut dropped = 0;
         loop {
-            match self.ring.take_one() {
+            // SAFETY: with this policy any thread may pop (`State::new`).
+            match unsafe { self.ring.take_one() } {
                 Ok(oldest) => {
                     dropped += 1;
                     self.counters.dropped_oldest.add(1);
                     drop(oldest);
                 }
                 // The consumer was faster.
-                Err(Taken::Empty) => {}
+                Err(PopResult::Empty) => {}
                 Err(_) => return self.drop_newest(item),
             }
             match self.ring.try_push(item, len, |_| ()) {
@@ -196,8 +203,8 @@ impl State {
                         if dropped == 0 { Push::Queued } else { Push::DroppedOldest(dropped) };
                     return (push, None);
                 }
-                Err((item, Refused::Closed)) => return (Push::Closed, Some(item)),
-                Err((item, Refused::Busy)) => return self.drop_newest(item),
+                Err((item, PushError::Closed)) => return (Push::Closed, Some(item)),
+                Err((item, PushError::Busy)) => return self.drop_newest(item),
                 Err((back, _)) => item = back,
             }
         }
@@ -236,11 +243,11 @@ impl State {
         }
     }
 
-    fn after_lane(&self, done: &Result<(), LaneRefused>) -> Push {
+    fn after_control(&self, done: &Result<(), ControlError>) -> Push {
         match done {
             Ok(()) => Push::Queued,
-            Err(LaneRefused::Closed) => Push::Closed,
-            Err(LaneRefused::Full) => {
+            Err(ControlError::Closed) => Push::Closed,
+            Err(ControlError::Full) => {
                 self.abort(CloseReason::ControlOverflow);
                 Push::Closed
             }

@@ -1,20 +1,23 @@
-//! The one who takes frames out.
+//! The consumer's end.
+
+#![allow(unsafe_code)]
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::ring::word::{after, distance};
-use super::ring::{Sleep, Taken};
+use super::ring::{PopResult, Sleep};
 use super::state::{Kind, State};
-use super::{Aborted, Batch, CloseReason, OutboxStats};
+use super::{Batch, CloseReason, OutboxStats};
 use crate::frame::Prepared;
 use crate::sync::{Arc, spin_loop};
 
 /// The most frames of a batch. Linux takes up to 1,024 slices in a write; tokio gives it 64.
 const BATCH_FRAMES: u32 = 64;
 
-/// A batch has at most this many bytes, or one frame. About what a socket's buffer takes.
+/// The most bytes of a batch, unless it is one larger frame. About the size of a socket's buffer.
 const BATCH_BYTES: u32 = 256 << 10;
 
 /// The end of an [`Outbox`](super::Outbox) from which a connection's writer takes batches.
@@ -30,7 +33,7 @@ const BATCH_BYTES: u32 = 256 << 10;
 /// outbox.push(Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY));
 /// outbox.close();
 /// while let Some(mut batch) = reader.next_batch().await {
-///     // A server races this with `aborted`: a peer that reads nothing blocks it for ever.
+///     // A server races this with `aborted`: a peer that reads nothing blocks it forever.
 ///     socket.write_all_buf(&mut batch).await?;
 /// }
 /// // Nothing more will come.
@@ -44,25 +47,26 @@ const BATCH_BYTES: u32 = 256 << 10;
 /// # assert!(matches!(done, std::task::Poll::Ready(Ok(()))) && written[0] == 0x81);
 /// ```
 ///
-/// Dropping it closes the outbox and frees what is queued.
+/// Dropping it closes the outbox and frees the queued frames.
 pub struct OutboxReader {
     state: Arc<State>,
     /// The frames of the batch; emptied with it, and its memory kept.
     frames: Vec<Prepared>,
     lagged: u64,
-    /// The position after the last one taken: what lies between it and the next was dropped.
+    /// The position after the last frame that was taken: frames between it and the next were
+    /// dropped.
     expected: u32,
-    /// How many newest frames were dropped when the last batch was made.
+    /// The count of dropped newest frames when the last batch was made.
     newest_seen: u64,
     /// A close frame was taken: nothing may be sent after it.
     last_taken: bool,
 }
 
-/// What there is to take.
+/// The result of looking for frames.
 enum Found {
     Frames,
     Nothing,
-    /// A producer is in the midst of a push.
+    /// A producer is in the middle of a push.
     Soon,
     End,
 }
@@ -79,15 +83,15 @@ impl OutboxReader {
         }
     }
 
-    /// Waits for frames: at most 64 of at most 256 KiB together, or a single larger one. The
-    /// control lane goes first. `None` at the end; [`closed`](Self::closed) says why.
+    /// Waits for frames: at most 64 of at most 256 KiB together, or a single larger one. Control
+    /// frames and replies come first. `None` at the end; [`closed`](Self::closed) says why.
     ///
     /// Cancel-safe: a future that is dropped before it is ready has taken nothing.
     pub async fn next_batch(&mut self) -> Option<Batch<'_>> {
         if poll_fn(|cx| self.poll_frames(cx)).await { Some(self.batch()) } else { None }
     }
 
-    /// [`next_batch`](Self::next_batch) for those who poll. The waker of the last call is woken.
+    /// [`next_batch`](Self::next_batch) for code that polls. The waker of the last call is woken.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch<'_>>> {
         match self.poll_frames(cx) {
             Poll::Ready(true) => Poll::Ready(Some(self.batch())),
@@ -96,17 +100,17 @@ impl OutboxReader {
         }
     }
 
-    /// A batch if there are frames now. `None` says that there are none yet, or that this is the
+    /// A batch if frames are queued now. `None` means that there are none yet, or that this is the
     /// end: then [`closed`](Self::closed) has a reason before the call.
     #[inline]
     pub fn try_batch(&mut self) -> Option<Batch<'_>> {
         matches!(self.find(), Found::Frames).then(|| self.batch())
     }
 
-    /// A future that is ready once the outbox is closed by its policy, or by too much in its
-    /// control lane: for who writes a batch to a peer that does not read, and would learn from
-    /// [`next_batch`](Self::next_batch) only when that is written. Ready too when this reader is
-    /// dropped; pending for ever when the outbox ends in another way.
+    /// A future that is ready once the outbox is closed by its policy, or because too many replies
+    /// waited: for a task that is writing a batch to a peer that does not read, and would learn it
+    /// from [`next_batch`](Self::next_batch) only after the write. Ready too when this reader is
+    /// dropped; pending forever when the outbox ends in another way.
     ///
     /// ```
     /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload, Push};
@@ -128,14 +132,14 @@ impl OutboxReader {
         Aborted::new(Arc::clone(&self.state))
     }
 
-    /// Why nothing more may be pushed, once that is so. Frames may still wait if the reason is
+    /// Why the outbox is closed; `None` while it is open. Frames may still wait if the reason is
     /// [`Finished`](CloseReason::Finished) or [`CloseFrame`](CloseReason::CloseFrame).
     #[must_use]
     pub fn closed(&self) -> Option<CloseReason> {
         self.state.closed()
     }
 
-    /// The outbox in numbers, without a lock.
+    /// The counters of the outbox, read without a lock.
     #[must_use]
     pub fn stats(&self) -> OutboxStats {
         self.state.stats()
@@ -153,37 +157,37 @@ impl OutboxReader {
                 Found::Frames => return Poll::Ready(true),
                 Found::End => return Poll::Ready(false),
                 Found::Soon => {
-                    // Too short to sleep for, and it might be over; but the producer could have
-                    // been stopped, so this thread is given to others.
+                    // Usually too short to sleep for; but the producer may be suspended, so this
+                    // task yields its thread to others.
                     spin_loop();
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 Found::Nothing => {}
             }
-            // Once asleep, what was put beside the ring before is looked for again.
-            if self.state.ring.sleep(cx.waker()) == Sleep::Asleep && !self.waits_beside() {
+            // Once asleep, check again for frames that came out of band before.
+            if self.state.ring.sleep(cx.waker()) == Sleep::Asleep && !self.has_out_of_band() {
                 return Poll::Pending;
             }
         }
     }
 
-    /// Whether there is something that is not in the ring.
-    fn waits_beside(&self) -> bool {
+    /// Whether frames wait outside of the ring.
+    fn has_out_of_band(&self) -> bool {
         let conflated = match &self.state.kind {
             Kind::Conflate(conflated) => conflated.queued().0 > 0,
             _ => false,
         };
-        conflated || self.state.ring.has_beside()
+        conflated || self.state.ring.has_out_of_band()
     }
 
     fn find(&mut self) -> Found {
-        // A batch that was leaked.
+        // The frames of a batch that was leaked.
         self.frames.clear();
         self.lagged = 0;
-        // First, so that all that was pushed before the end is found below.
+        // First, so that all frames that were pushed before the end are found below.
         let is_closed = self.state.ring.is_closed();
-        if is_closed || self.state.ring.has_beside() {
+        if is_closed || self.state.ring.has_out_of_band() {
             match self.find_controls() {
                 Found::Nothing => {}
                 found => return found,
@@ -204,28 +208,29 @@ impl OutboxReader {
         }
     }
 
-    /// The control lane, and the end: `Nothing` if frames of the queue may follow.
+    /// The control frames and the end: `Nothing` if queued frames may follow.
     #[cold]
     fn find_controls(&mut self) -> Found {
         let state = &*self.state;
         if self.last_taken || state.closed().is_some_and(CloseReason::is_too_slow) {
-            state.lane.clear(&state.ring);
-            state.discard(false);
-            // A push that is not done yet is not left behind.
+            state.controls.clear(&state.ring);
+            // SAFETY: this is the reader.
+            unsafe { state.discard(false) };
+            // A push that is not done yet must not be left behind.
             return if state.ring.queued().0 > 0 { Found::Soon } else { Found::End };
         }
-        self.last_taken = state.lane.take(BATCH_FRAMES as usize, &mut self.frames, &state.ring);
+        self.last_taken = state.controls.take(BATCH_FRAMES as usize, &mut self.frames, &state.ring);
         state.counters.control_delivered.add_alone(self.frames.len() as u64);
         if self.last_taken {
-            // Whoever put the close frame there may not have come to this yet.
+            // The thread that put the close frame there may not have done this yet.
             state.abort(CloseReason::CloseFrame);
             return Found::Frames;
         }
         Found::Nothing
     }
 
-    /// Moves frames of the queue to `self.frames` and counts them; `true` if some are to be
-    /// there soon.
+    /// Moves queued frames to `self.frames` and counts them; `true` if there are none yet but a
+    /// push is in progress.
     fn take_frames(&mut self, room: u32) -> bool {
         let state = &*self.state;
         let (count, bytes) = match &state.kind {
@@ -234,14 +239,15 @@ impl OutboxReader {
                 self.lagged = lagged;
                 (count, bytes)
             }
-            _ => match state.ring.take(room, BATCH_BYTES, &mut self.frames) {
-                Taken::Some { first, count, bytes } => {
+            // SAFETY: this is the reader, the one consumer; `&mut self` excludes a second call.
+            _ => match unsafe { state.ring.take(room, BATCH_BYTES, &mut self.frames) } {
+                PopResult::Some { first, count, bytes } => {
                     self.lagged = u64::from(distance(self.expected, first));
                     self.expected = after(first, count);
                     (count, bytes)
                 }
-                Taken::Empty => return false,
-                Taken::Busy => return true,
+                PopResult::Empty => return false,
+                PopResult::Busy => return true,
             },
         };
         state.delivered.add_alone(u64::from(count));
@@ -252,15 +258,50 @@ impl OutboxReader {
 
 impl Drop for OutboxReader {
     fn drop(&mut self) {
-        self.state.reason.give(CloseReason::ReaderDropped);
+        self.state.reason.set(CloseReason::ReaderDropped);
         self.state.ring.close();
-        self.state.discard(true);
-        self.state.lane.clear(&self.state.ring);
+        // SAFETY: this is the reader.
+        unsafe { self.state.discard(true) };
+        self.state.controls.clear(&self.state.ring);
     }
 }
 
 impl fmt::Debug for OutboxReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutboxReader").field("closed", &self.closed()).finish_non_exhaustive()
+    }
+}
+
+/// Ready once the outbox is closed because its bounds were exceeded or the reader was dropped; made
+/// by [`OutboxReader::aborted`].
+///
+/// If several are polled, only the last is woken.
+#[must_use = "futures do nothing unless polled"]
+pub struct Aborted {
+    state: Arc<State>,
+}
+
+impl Aborted {
+    const fn new(state: Arc<State>) -> Self {
+        Self { state }
+    }
+}
+
+impl Future for Aborted {
+    type Output = CloseReason;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        // Before the check: the thread that closes the outbox takes the waker after closing it.
+        self.state.controls.set_abort_waker(cx.waker());
+        match self.state.closed() {
+            Some(reason) if reason.drops_frames() => Poll::Ready(reason),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for Aborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aborted").field("closed", &self.state.closed()).finish_non_exhaustive()
     }
 }

@@ -4,22 +4,22 @@ use std::fmt;
 
 use crate::sync::atomic::{AtomicU8, Ordering};
 
-/// Why an outbox takes nothing any more.
+/// Why an outbox is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// [`Outbox::close`](super::Outbox::close) was called, or the last [`Outbox`](super::Outbox)
-    /// dropped. What was queued is still delivered.
+    /// dropped. Queued frames are still delivered.
     Finished,
-    /// A close frame was put into the control lane; it is the last thing delivered.
+    /// A close frame was put into the control queue; it is delivered last.
     CloseFrame,
-    /// More frames would have waited than may.
+    /// More frames would have waited than allowed.
     TooManyFrames,
-    /// More bytes would have waited than may.
+    /// More bytes would have waited than allowed.
     TooManyBytes,
-    /// The oldest frame waited for too long.
+    /// The oldest frame waited too long.
     TooOld,
-    /// The control lane was full: the peer asks for more than it reads.
+    /// The control queue was full: the peer requests more than it reads.
     ControlOverflow,
     /// The [`OutboxReader`](super::OutboxReader) was dropped.
     ReaderDropped,
@@ -36,13 +36,13 @@ impl CloseReason {
         Self::ReaderDropped,
     ];
 
-    /// Whether what waited was dropped, so that nothing but the end is to be written.
+    /// Whether the queued frames were dropped, so that the writer must not write them.
     pub(super) const fn drops_frames(self) -> bool {
         !matches!(self, Self::Finished | Self::CloseFrame)
     }
 
-    /// Whether the connection was too slow for what it was sent; WebSocket code 1013 or 1008
-    /// tells it so.
+    /// Whether the connection was too slow for the frames that it was sent; close it with WebSocket
+    /// code 1013 or 1008.
     #[must_use]
     pub const fn is_too_slow(self) -> bool {
         matches!(
@@ -59,23 +59,23 @@ impl fmt::Display for CloseReason {
             Self::CloseFrame => "a close frame was sent",
             Self::TooManyFrames => "too many frames waited",
             Self::TooManyBytes => "too many bytes waited",
-            Self::TooOld => "a frame waited for too long",
+            Self::TooOld => "a frame waited too long",
             Self::ControlOverflow => "too many replies waited",
             Self::ReaderDropped => "the reader was dropped",
         })
     }
 }
 
-/// The first reason given, or none yet.
+/// A reason that is set once.
 #[derive(Default)]
-pub(super) struct FirstReason(AtomicU8);
+pub(super) struct OnceReason(AtomicU8);
 
-impl FirstReason {
-    /// Keeps the reason if it is the first.
-    pub(super) fn give(&self, reason: CloseReason) {
+impl OnceReason {
+    /// Sets the reason unless one is set already.
+    pub(super) fn set(&self, reason: CloseReason) {
         let number = CloseReason::ALL.iter().position(|each| *each == reason);
         let number = number.map_or(0, |at| at as u8 + 1);
-        // Relaxed: whoever reads it has seen the ring closed, which comes after this.
+        // Relaxed: a thread that reads it has seen the ring closed, which comes after this.
         let _ = self.0.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
     }
 

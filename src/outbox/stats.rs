@@ -1,29 +1,29 @@
-//! What an outbox has seen, in numbers.
+//! The counters of an outbox.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// The numbers of an outbox at one moment, read without a lock.
+/// The counters of an outbox, read without a lock.
 ///
-/// Each is right for itself; while others push they may not yet add up. When nobody does,
-/// the frames that were offered to an open outbox are
+/// Each is exact by itself; while other threads push they may not add up. When none does, the
+/// number of frames that were offered to an open outbox is
 /// `queued_frames + delivered + dropped_oldest + dropped_newest + conflated + discarded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxStats {
-    /// Frames that wait now, without the control lane.
+    /// Frames that wait now, without the control queue.
     pub queued_frames: usize,
     /// Their bytes.
     pub queued_bytes: usize,
-    /// Frames that went into a batch, without the control lane.
+    /// Frames that went into a batch, without the control queue.
     pub delivered: u64,
     /// Their bytes.
     pub delivered_bytes: u64,
-    /// What of the control lane went into a batch.
+    /// Frames of the control queue that went into a batch.
     pub control_delivered: u64,
     /// Frames dropped for newer ones.
     pub dropped_oldest: u64,
-    /// New frames dropped because they did not fit. Also with `DropOldest`: when a frame is
-    /// larger than all that may wait, or another thread is in the midst of a push or pop.
+    /// New frames dropped because they did not fit. Also with `DropOldest`: if a frame is larger
+    /// than the bound, or another thread is in the middle of a push or pop.
     pub dropped_newest: u64,
     /// Frames replaced by one with the same key.
     pub conflated: u64,
@@ -32,7 +32,7 @@ pub struct OutboxStats {
 }
 
 impl OutboxStats {
-    /// Frames that the connection was meant to get and never will, but for replaced ones.
+    /// Frames that the connection will never receive, except replaced ones.
     #[must_use]
     pub const fn lost(&self) -> u64 {
         self.dropped_oldest + self.dropped_newest + self.discarded
@@ -47,7 +47,7 @@ pub(super) struct Counters {
     pub(super) discarded: Counter,
 }
 
-/// A number that only grows. Relaxed: nothing is concluded from it.
+/// A number that only grows. Relaxed: no other access depends on it.
 #[derive(Default)]
 pub(super) struct Counter(AtomicU64);
 

@@ -78,8 +78,8 @@ fn token_names(token: &str, key: &str) -> bool {
 }
 
 impl<'a> Iterator for Members<'a> {
-    /// The key, owned when it is written with escapes, and the value. A lone surrogate in a key
-    /// reads as U+FFFD.
+    /// The key, owned if it is written with escapes, and the value. A lone surrogate in a key
+    /// becomes U+FFFD.
     type Item = (Cow<'a, str>, Value<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -106,7 +106,7 @@ pub struct Elements<'a> {
 
 impl<'a> Elements<'a> {
     pub(super) fn new(json: &'a str) -> Self {
-        // An object is an empty array here.
+        // A value of another type counts as an empty array.
         let array = if json.starts_with('[') { json } else { "" };
         Self { json, items: Items::new(array.as_bytes()) }
     }

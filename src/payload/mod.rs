@@ -1,4 +1,4 @@
-//! A validated span of JSON that nobody has decoded yet: navigate it, or decode it when asked.
+//! A validated span of JSON, not decoded: it can be navigated lazily or decoded on demand.
 
 mod iter;
 mod owned;
@@ -21,8 +21,8 @@ pub use value::Value;
 
 /// The payload of a message: one validated JSON object, still text.
 ///
-/// It borrows the frame and is cheap to copy. Nothing of it has been converted; a field costs a
-/// skip over what precedes it, [`decode`](Self::decode) what a decoder costs.
+/// It borrows the frame and is cheap to copy. No value in it has been converted; access to a field
+/// costs a skip over the text before it, [`decode`](Self::decode) a full parse.
 ///
 /// ```
 /// use pondwire::Payload;
@@ -52,7 +52,7 @@ impl<'a> Payload<'a> {
     ///
     /// # Errors
     /// As for a frame: path `wireMessage` for malformed JSON or an exceeded limit, `payload` for
-    /// a value that is no object.
+    /// a value that is not an object.
     pub fn from_json(json: &'a str) -> Result<Self, ValidationError> {
         Self::from_json_with(json, Limits::default())
     }
@@ -72,7 +72,7 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// The object that `span` of `text` is.
+    /// The object at `span` of `text`.
     #[inline(always)]
     pub(crate) fn from_span(text: &'a str, span: Span) -> Self {
         Self { json: &text[span.start..span.end], newlines: span.newlines }
@@ -83,7 +83,7 @@ impl<'a> Payload<'a> {
         Self { json, newlines: false }
     }
 
-    /// The object that `item` is, a part of this payload.
+    /// The object at `item`, a part of this payload.
     pub(crate) fn part(self, item: Range<usize>) -> Self {
         Self { json: &self.json[item], ..self }
     }
@@ -107,10 +107,10 @@ impl<'a> Payload<'a> {
         Value::new(self.json)
     }
 
-    /// The value of a member, or `None` when there is none.
+    /// The value of a member, or `None` if there is none.
     ///
-    /// A key that is written with escapes is found too; of duplicates the last is meant. Skips
-    /// over the whole object; allocates nothing.
+    /// Finds keys that are written with escapes too; of duplicates the last counts. Skips over the
+    /// whole object; allocates nothing.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
         self.value().get(key)
@@ -175,12 +175,11 @@ impl<'a> Payload<'a> {
     /// [`decode`](Self::decode) into a type that borrows nothing: the same value or error at every
     /// size, by the same [rules for numbers](Self#numbers).
     ///
-    /// From 1,024 bytes on it is `simd-json` that finds the structure, which is faster where there
-    /// are many doubles with all their digits. Payloads with something that it would read otherwise
-    /// (`-0`, integers beyond 64 bits, an `f32`, keys that are numbers, ...) are then decoded by
-    /// `serde_json` after all, from the beginning, so `T`'s `Deserialize` may run twice. Allocates
-    /// what `T` does; a thread keeps scratch memory of about 20 times its largest payload, of those
-    /// up to 64 KiB.
+    /// From 1,024 bytes on `simd-json` finds the structure, which is faster for many doubles with
+    /// all their digits. If a payload has values that it would read differently (`-0`, integers
+    /// beyond 64 bits, an `f32`, keys that are numbers, ...), `serde_json` then decodes it from the
+    /// beginning, so `T`'s `Deserialize` may run twice. Allocates what `T` does; a thread keeps
+    /// scratch memory of about 20 times its largest payload, of payloads up to 64 KiB.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).

@@ -1,4 +1,4 @@
-//! A payload that keeps its text.
+//! A payload that owns its text.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::error::ValidationError;
 use crate::limits::Limits;
 
 /// A [`Payload`] that owns its text: one validated JSON object, for messages that are built or
-/// kept. Its [`view`](Self::view) is navigated and decoded.
+/// stored. Use its [`view`](Self::view) to navigate and decode it.
 ///
-/// The text stays as it was given, so that numbers of any size, the order of keys and lone
-/// surrogates survive, which a tree of values would lose. To change something inside, decode it,
-/// change that, and [`encode`](Self::encode) it.
+/// The text is kept unchanged, which preserves numbers of any size, the order of keys and lone
+/// surrogates; a tree of values would lose them. To change a value in it, decode it, change the
+/// result and [`encode`](Self::encode) that.
 ///
-/// Limitations: it deserializes with `serde_json` alone (text, readers, [`serde_json::Value`]), and
+/// Limitations: it deserializes only with `serde_json` (text, readers, [`serde_json::Value`]), and
 /// not within `#[serde(flatten)]` or an untagged enum, where there is no JSON text.
 ///
 /// ```
@@ -47,7 +47,7 @@ impl OwnedPayload {
         Payload::from_json(json).map(Self::from)
     }
 
-    /// A payload yet to be serialized. Allocates its text, once or twice.
+    /// Serializes `payload`. Allocates its text, once or twice.
     ///
     /// # Errors
     /// `payload` does not serialize, or not as a JSON object.
@@ -59,7 +59,7 @@ impl OwnedPayload {
         Ok(Self { json: json.into(), newlines })
     }
 
-    /// The payload as received ones are.
+    /// The payload as a borrowed [`Payload`].
     #[must_use]
     #[inline]
     pub const fn view(&self) -> Payload<'_> {
@@ -103,7 +103,7 @@ impl Serialize for OwnedPayload {
 }
 
 impl<'de> Deserialize<'de> for OwnedPayload {
-    /// Refuses what [`from_json`](Self::from_json) does.
+    /// Refuses the same input as [`from_json`](Self::from_json).
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Box::<RawValue>::deserialize(deserializer)?;
         Self::from_json(json.get()).map_err(D::Error::custom)

@@ -1,13 +1,13 @@
-//! Decoding large payloads into owned types: `simd-json` finds the structure, and what `serde_json`
-//! would read differently is left to `serde_json`.
+//! Decoding large payloads into owned types: `simd-json` finds the structure, and `serde_json`
+//! decodes the payloads that the two would read differently.
 //!
-//! `simd-json` turns the text into a tape of nodes, with its numbers converted. Nearly all of them are
-//! what `serde_json` makes of them; [`Nodes`] fails at the others, and the payload is then decoded
-//! again from its text. So the result, or the error, is that of `serde_json` at every size:
+//! `simd-json` turns the text into a tape of nodes, with its numbers converted. Nearly all of them
+//! equal the values that `serde_json` reads; [`Nodes`] fails at the others, and the payload is then
+//! decoded again from its text. So the result, or the error, is that of `serde_json` at every size:
 //! - `-0`, an integer on the tape, is a double to `serde_json`;
 //! - `f32` is rounded from the text by `serde_json`, and would be from a double here;
 //! - 128-bit integers, numbers and booleans as keys, strings read as bytes and `RawValue` have no
-//!   node, and neither have integers beyond 64 bits and doubles beyond their range;
+//!   node, nor have integers beyond 64 bits and doubles beyond their range;
 //! - where any crate in the build enables `serde_json/arbitrary_precision`, or makes the numbers of
 //!   `simd-json` approximate, the tape is not used at all.
 
@@ -22,14 +22,15 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use simd_json::{Buffers, INPUT_PADDING, Node, StaticNode, Tape, fill_tape_padded};
 
-/// From this many bytes on the tape is faster, the copy of the input included (`profiles/README.md`).
+/// The payload size in bytes from which the tape is faster, the copy of the input included
+/// (`profiles/README.md`).
 const TAPE_FROM: usize = 1024;
 
-/// The deepest nesting that a tape is made of: `serde_json` recurses no further either.
+/// The deepest nesting for which a tape is made: `serde_json` recurses no further either.
 const MAX_DEPTH: usize = 127;
 
-/// A thread keeps the scratch memory of payloads up to this many bytes: some 20 times as much, for
-/// a payload of nothing but small numbers.
+/// The largest payload, in bytes, whose scratch memory a thread keeps: some 20 times as much, for a
+/// payload of small numbers only.
 const SCRATCH_KEPT: usize = 64 << 10;
 
 /// Decodes a validated object: the value and the error of [`serde_json::from_str`].
@@ -43,11 +44,11 @@ pub(super) fn owned<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Er
     serde_json::from_str(json)
 }
 
-/// Whether both engines read numbers alike in this build. Features of either, which any crate of the
-/// build may enable, change that for all.
+/// Whether both engines read numbers alike in this build. Features of either, which any crate of
+/// the build may enable, change that for all.
 static ENGINES_AGREE: LazyLock<bool> = LazyLock::new(|| {
-    // Halfway cases and others that approximations miss; with `arbitrary_precision`, a decimal keeps
-    // its text.
+    // Halfway cases and others that approximations miss; with `arbitrary_precision`, a decimal
+    // keeps its text.
     const HARD: [(&str, f64); 4] = [
         ("[122.416294033786585]", 122.416_294_033_786_59),
         ("[9007199254740993.0]", 9_007_199_254_740_992.0),
@@ -71,8 +72,8 @@ static ENGINES_AGREE: LazyLock<bool> = LazyLock::new(|| {
     exact && !keeps_text
 });
 
-/// What `simd-json` works in: it unescapes strings within its input, so it needs a copy, and may
-/// read past the end, so the copy is padded.
+/// The memory that `simd-json` works in: it unescapes strings within its input, so it needs a copy,
+/// and may read past the end, so the copy is padded.
 struct Scratch {
     input: Vec<u8>,
     buffers: Buffers,
@@ -109,13 +110,13 @@ impl Scratch {
 }
 
 fn by_tape<T: DeserializeOwned>(json: &str) -> Option<T> {
-    // None while `T`'s own `Deserialize` decodes another payload, and gone when a destructor does
-    // as its thread ends: then there is just nothing to reuse.
+    // None while `T`'s own `Deserialize` decodes another payload, and gone when a destructor
+    // decodes one as its thread ends: then there is nothing to reuse.
     let kept = SCRATCH.try_with(Cell::take).ok().flatten();
     let mut scratch = kept.unwrap_or_else(Scratch::new);
     let decoded = scratch.decode(json);
     if json.len() <= SCRATCH_KEPT {
-        // Not kept where the thread has ended its thread-locals.
+        // Not kept if the thread's locals are destroyed already.
         let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
     }
     decoded
@@ -142,8 +143,8 @@ impl de::Error for Failed {
 /// Deserializes the nodes of a tape, from the first of `rest` on.
 struct Nodes<'t, 'de> {
     rest: &'t [Node<'de>],
-    /// Something failed. A type's own `Deserialize` may have gone on with a default, at a node where
-    /// `serde_json` would not be.
+    /// An error occurred. A type's own `Deserialize` may have continued with a default, at a node
+    /// where `serde_json` would not be.
     failed: bool,
 }
 
@@ -154,7 +155,7 @@ impl<'de> Nodes<'_, 'de> {
         Ok(node)
     }
 
-    /// The outcome of anything that has to do with this tape.
+    /// Passes on the outcome of a step over this tape, and records a failure.
     fn noted<T>(&mut self, outcome: Result<T, Failed>) -> Result<T, Failed> {
         self.failed |= outcome.is_err();
         outcome
@@ -174,7 +175,7 @@ impl<'de> Nodes<'_, 'de> {
             // `into`: see `ENGINES_AGREE`.
             #[allow(clippy::useless_conversion)]
             Node::Static(StaticNode::F64(number)) => visitor.visit_f64(number.into()),
-            // Integers beyond 64 bits, if a feature lets them be.
+            // Integers beyond 64 bits, if a feature enables them.
             #[allow(unreachable_patterns)]
             Node::Static(_) => Err(Failed),
         }
@@ -183,7 +184,7 @@ impl<'de> Nodes<'_, 'de> {
     fn elements<V: Visitor<'de>>(&mut self, left: usize, visitor: V) -> Result<V::Value, Failed> {
         let mut elements = Items { nodes: self, left };
         let value = visitor.visit_seq(&mut elements)?;
-        // What a visitor leaves is an error to `serde_json`.
+        // Elements that the visitor leaves are an error to `serde_json`.
         if elements.left == 0 { Ok(value) } else { Err(Failed) }
     }
 
@@ -193,7 +194,7 @@ impl<'de> Nodes<'_, 'de> {
         if members.left == 0 { Ok(value) } else { Err(Failed) }
     }
 
-    /// Visits the next node if it is one that the type can be made of.
+    /// Visits the next node if the type can be made from it.
     fn visit_if<V: Visitor<'de>>(
         &mut self,
         fits: impl FnOnce(&Node<'de>) -> bool,
@@ -210,7 +211,7 @@ impl<'de> Nodes<'_, 'de> {
     }
 }
 
-/// Whether a type of `serde_json` asks for what only that can give it.
+/// Whether it is one of `serde_json`'s own types, which only its own deserializer supports.
 fn is_of_serde_json(name: &str) -> bool {
     name.starts_with("$serde_json::")
 }
@@ -396,7 +397,7 @@ impl<'de> MapAccess<'de> for &mut Items<'_, '_, 'de> {
     }
 }
 
-/// A member's key. `serde_json` also makes numbers and booleans of it: those are left to it.
+/// A member's key. `serde_json` can also read it as a number or boolean, which is left to it.
 struct Key<'a, 't, 'de>(&'a mut Nodes<'t, 'de>);
 
 impl Key<'_, '_, '_> {
@@ -528,7 +529,7 @@ mod tests {
 
     #[test]
     fn the_tape_is_used_where_both_engines_agree() {
-        // Else nothing here is tried, and it is said why.
+        // Otherwise the tape is not used, and the test says why.
         if !*ENGINES_AGREE {
             println!("not tried: a feature of this build changes the numbers of one engine");
             return;
@@ -540,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn what_serde_json_reads_otherwise_is_left_to_it() {
+    fn values_that_serde_json_reads_differently_are_left_to_it() {
         assert!(!decoded::<Value>(r#"{"n":-0}"#));
         assert!(!decoded::<Value>(r#"{"n":18446744073709551616}"#));
         assert!(!decoded::<BTreeMap<String, f32>>(r#"{"n":0.1}"#));
@@ -562,7 +563,7 @@ mod tests {
             bytes: Vec<u8>,
         }
         assert!(decoded::<Lenient>(r#"{"bytes":[1,2]}"#));
-        // The next node would be taken for a key, and the one behind it for its value.
+        // The next node would be mistaken for a key, and the one behind it for its value.
         assert!(by_tape::<Lenient>(r#"{"bytes":[1,300,"x",5]}"#).is_none());
         assert!(serde_json::from_str::<Lenient>(r#"{"bytes":[1,300,"x",5]}"#).is_err());
     }

@@ -1,4 +1,4 @@
-//! One JSON value, held as its text until a type is asked for.
+//! One JSON value, kept as its text and converted on demand.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,7 +24,7 @@ impl<'a> Value<'a> {
         Self { json }
     }
 
-    /// The value's text as it stands in the frame; strings with their quotes.
+    /// The value's text as it is in the frame; strings include their quotes.
     #[must_use]
     pub const fn raw(&self) -> &'a str {
         self.json
@@ -52,8 +52,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A string, borrowed from the frame unless it is written with escapes (one allocation).
-    /// `None` also when it holds half of a surrogate pair.
+    /// A string, borrowed from the frame unless it is written with escapes (one allocation). `None`
+    /// also for a string with a lone surrogate.
     #[must_use]
     pub fn as_str(&self) -> Option<Cow<'a, str>> {
         if self.json_type() != JsonType::String {
@@ -75,8 +75,8 @@ impl<'a> Value<'a> {
         self.json.parse().ok()
     }
 
-    /// A number, rounded to the nearest double (`-0` is the negative zero); `None` for one beyond
-    /// their range.
+    /// A number, rounded to the nearest double (`-0` is negative zero); `None` for one beyond their
+    /// range.
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         if self.json_type() != JsonType::Number {
@@ -127,7 +127,8 @@ impl<'a> Value<'a> {
 
     /// The value that an RFC 6901 JSON pointer leads to: `/user/tags/0`, with `~1` for `/` and
     /// `~0` for `~` in a key. `""` is the value itself; a pointer that is neither empty nor
-    /// starts with `/`, or an index with leading zeros, leads nowhere. Allocates only to compare a token that has `~` with a key that has escapes.
+    /// starts with `/`, or an index with leading zeros, leads nowhere. Allocates only to compare a
+    /// token that has `~` with a key that has escapes.
     #[must_use]
     pub fn pointer(&self, pointer: &str) -> Option<Value<'a>> {
         if pointer.is_empty() {
@@ -173,7 +174,7 @@ impl fmt::Debug for Value<'_> {
 }
 
 impl Serialize for Value<'_> {
-    /// As the very same text with `serde_json`, which checks it once more.
+    /// As the same text with `serde_json`, which validates it once more.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw: &RawValue = serde_json::from_str(self.json).map_err(S::Error::custom)?;
         raw.serialize(serializer)

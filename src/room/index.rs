@@ -1,4 +1,4 @@
-//! The members by user, for what is sent to users by name.
+//! The members by user, for publishes to users by name.
 
 use std::sync::Arc as StdArc;
 
@@ -9,17 +9,17 @@ use crate::fanout::Closed;
 use crate::outbox::Outbox;
 use crate::sync::Mutex;
 
-/// A user's id, shared by whoever has to know it.
+/// A user's id, shared by the table and the members.
 pub(super) type UserId = StdArc<str>;
 
 /// The connections of a user, mostly one.
 type Connections = SmallVec<[Connection; 1]>;
 
-/// The outboxes that something is to be pushed into.
+/// The outboxes that a frame will be pushed into.
 pub(super) type Outboxes = SmallVec<[Outbox; 8]>;
 
-/// Where a member is in the index.
-pub(super) struct Place {
+/// The key of a member in the index.
+pub(super) struct IndexKey {
     pub(super) user_id: UserId,
     pub(super) user_hash: u64,
     number: u64,
@@ -34,14 +34,14 @@ pub(super) struct Index {
 struct Table {
     users: std::collections::HashMap<UserId, Connections, RandomState>,
     closed: bool,
-    /// Of joins and of look-ups so far.
+    /// The number of joins and look-ups so far.
     count: u64,
 }
 
 struct Connection {
-    /// The join that it came by.
+    /// The number of its join.
     number: u64,
-    /// The look-up that found it last.
+    /// The number of the look-up that found it last.
     found_by: u64,
     outbox: Outbox,
 }
@@ -58,7 +58,7 @@ impl Index {
         self.hasher.hash_one(user_id)
     }
 
-    pub(super) fn insert(&self, user_id: &str, outbox: Outbox) -> Result<Place, Closed> {
+    pub(super) fn insert(&self, user_id: &str, outbox: Outbox) -> Result<IndexKey, Closed> {
         let user_hash = self.hash(user_id);
         let mut table = self.table.lock();
         if table.closed {
@@ -72,21 +72,21 @@ impl Index {
             None => UserId::from(user_id),
         };
         table.users.entry(StdArc::clone(&user_id)).or_default().push(connection);
-        Ok(Place { user_id, user_hash, number })
+        Ok(IndexKey { user_id, user_hash, number })
     }
 
-    /// Forgets the connection; again, it does nothing.
-    pub(super) fn remove(&self, place: &Place) {
+    /// Removes the connection; a second call does nothing.
+    pub(super) fn remove(&self, key: &IndexKey) {
         let mut table = self.table.lock();
-        let Some(connections) = table.users.get_mut(&place.user_id) else { return };
-        let Some(at) = connections.iter().position(|found| found.number == place.number) else {
+        let Some(connections) = table.users.get_mut(&key.user_id) else { return };
+        let Some(at) = connections.iter().position(|found| found.number == key.number) else {
             return;
         };
         let removed = connections.remove(at);
         if connections.is_empty() {
-            table.users.remove(&place.user_id);
+            table.users.remove(&key.user_id);
         }
-        // An outbox that ends wakes its reader, whose code is not ours.
+        // An outbox that ends wakes its reader, which runs foreign code.
         drop(table);
         drop(removed);
     }
@@ -115,7 +115,7 @@ impl Index {
         self.table.lock().users.contains_key(user_id)
     }
 
-    /// Forgets all, and lets nobody in any more.
+    /// Removes all connections, and refuses further ones.
     pub(super) fn close(&self) {
         let mut table = self.table.lock();
         table.closed = true;

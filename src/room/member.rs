@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::index::{Index, Place, UserId};
+use super::index::{Index, IndexKey, UserId};
 use crate::fanout::{InsideObserver, Observer, Subscription};
 use crate::frame::Frame;
 use crate::outbox::Outbox;
@@ -16,30 +16,30 @@ pub struct Member {
 }
 
 impl Member {
-    pub(super) fn new(place: &Place, outbox: Outbox) -> Self {
-        Self { outbox, user_hash: place.user_hash, user_id: place.user_id.clone() }
+    pub(super) fn new(key: &IndexKey, outbox: Outbox) -> Self {
+        Self { outbox, user_hash: key.user_hash, user_id: key.user_id.clone() }
     }
 
-    /// Whose connection it is.
+    /// The id of the user whose connection it is.
     #[must_use]
     pub fn user_id(&self) -> &str {
         &self.user_id
     }
 
-    /// Where its frames go.
+    /// The connection's outbox.
     #[must_use]
     pub const fn outbox(&self) -> &Outbox {
         &self.outbox
     }
 
-    /// Whether it is a connection of this user, whose id has this hash.
+    /// Whether it is a connection of the user with this id and hash.
     #[inline]
     pub(super) fn is_of(&self, user_id: &str, hash: u64) -> bool {
         self.user_hash == hash && *self.user_id == *user_id
     }
 }
 
-/// What [`Room`](super::Room) does better, counting references together.
+/// One reference at a time; [`Room`](super::Room) counts the references of all members at once.
 impl Observer<Frame> for Member {
     fn notify(&self, frame: &Frame) {
         self.outbox.push(frame.clone());
@@ -55,50 +55,50 @@ impl fmt::Debug for Member {
     }
 }
 
-/// Keeps a connection in a room; dropping it is leaving.
+/// Keeps a connection in a room; dropping it leaves the room.
 ///
-/// Nothing that is published after it was dropped reaches the connection. A publish that is running
-/// on another thread meanwhile may still push its frame; see
+/// Frames that are published after it was dropped do not reach the connection. A publish that is
+/// running on another thread meanwhile may still push its frame; see
 /// [`leave_and_wait`](Self::leave_and_wait).
-#[must_use = "dropping it is leaving the room"]
+#[must_use = "dropping it leaves the room"]
 pub struct Membership {
     subscription: Subscription,
     index: Arc<Index>,
-    place: Place,
+    key: IndexKey,
 }
 
 impl Membership {
-    pub(super) const fn new(subscription: Subscription, index: Arc<Index>, place: Place) -> Self {
-        Self { subscription, index, place }
+    pub(super) const fn new(subscription: Subscription, index: Arc<Index>, key: IndexKey) -> Self {
+        Self { subscription, index, key }
     }
 
-    /// Whose connection it is.
+    /// The id of the user whose connection it is.
     #[must_use]
     pub fn user_id(&self) -> &str {
-        &self.place.user_id
+        &self.key.user_id
     }
 
-    /// Leaves, and waits until no publish to all members is running that could still push: nothing
-    /// of the room comes into the outbox after this, but for frames to users by name that were
-    /// looked up before.
+    /// Leaves, and waits until no running publish to all members could still push: after this no
+    /// frame of the room enters the outbox, except frames to users by name that were looked up
+    /// before.
     ///
     /// # Errors
     /// [`InsideObserver`] within [`Room::for_each`](super::Room::for_each) or an observer of any
     /// subject: it would wait for itself. The membership ends all the same.
     pub fn leave_and_wait(self) -> Result<(), InsideObserver> {
-        self.index.remove(&self.place);
+        self.index.remove(&self.key);
         self.subscription.unsubscribe_and_wait()
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.index.remove(&self.place);
+        self.index.remove(&self.key);
     }
 }
 
 impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Membership").field("user_id", &self.place.user_id).finish_non_exhaustive()
+        f.debug_struct("Membership").field("user_id", &self.key.user_id).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,5 @@
 //! The members of a channel: one frame goes to the outboxes of all of them, or of some.
 
-mod delivery;
 mod index;
 mod member;
 
@@ -8,7 +7,6 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-pub use delivery::Delivery;
 pub use member::{Member, Membership};
 
 use crate::fanout::{Closed, Subject};
@@ -20,9 +18,9 @@ use index::Index;
 
 /// A channel's members, each a connection of a user, and the ways to send a [`Frame`] to them.
 ///
-/// Members join and leave while others publish. What goes to all, or to all but one user, takes no
+/// Members join and leave while others publish. A publish to all, or to all but one user, takes no
 /// lock: it walks the members in the order in which they joined and pushes to each outbox; the
-/// references to the frame are counted in advance, together. What goes to users by name finds them
+/// references to the frame are counted up front, all at once. A publish to users by name finds them
 /// in a table, under a lock that is held for the look-up and not for the pushes.
 ///
 /// A room is a handle, clones share the members. It knows nothing of presence, of permissions or of
@@ -62,7 +60,7 @@ impl Room {
     }
 
     /// Makes a connection of `user_id` a member, behind all others, until the [`Membership`] is
-    /// dropped. A user may have several, each of which gets what the user gets.
+    /// dropped. A user may have several, each of which gets the user's frames.
     ///
     /// Every publish that begins after this returns reaches `outbox`. Costs two or three
     /// allocations and two short locks, none of which a publish takes.
@@ -70,12 +68,12 @@ impl Room {
     /// # Errors
     /// [`Closed`] after [`close`](Self::close).
     pub fn join(&self, user_id: &str, outbox: Outbox) -> Result<Membership, Closed> {
-        let place = self.index.insert(user_id, outbox.clone())?;
-        let member = Member::new(&place, outbox);
+        let key = self.index.insert(user_id, outbox.clone())?;
+        let member = Member::new(&key, outbox);
         match self.members.subscribe_observer(member) {
-            Ok(subscription) => Ok(Membership::new(subscription, Arc::clone(&self.index), place)),
+            Ok(subscription) => Ok(Membership::new(subscription, Arc::clone(&self.index), key)),
             Err(closed) => {
-                self.index.remove(&place);
+                self.index.remove(&key);
                 Err(closed)
             }
         }
@@ -83,16 +81,16 @@ impl Room {
 
     /// Sends a frame to all members.
     ///
-    /// No lock, no allocation but what the outboxes need to grow; two atomic steps, and those of a
-    /// push for each member. See [`Subject::publish`] for who is reached when members come and go
+    /// Takes no lock and allocates only to grow outboxes; two atomic operations, and a push for
+    /// each member. [`Subject::publish`] defines which members are reached if some join or leave
     /// meanwhile.
     #[inline]
     pub fn publish(&self, frame: &Frame) -> Delivery {
         self.push_where(frame, |_| true, |member, references| member.outbox().push_from(references))
     }
 
-    /// [`publish`](Self::publish), in the place of what waits under the same key in those outboxes
-    /// whose policy is to conflate; see [`Outbox::push_keyed`].
+    /// [`publish`](Self::publish), replacing the queued frame with the same key in outboxes whose
+    /// policy is to conflate; see [`Outbox::push_keyed`].
     #[inline]
     pub fn publish_keyed(&self, key: u64, frame: &Frame) -> Delivery {
         self.push_where(
@@ -113,8 +111,8 @@ impl Room {
         )
     }
 
-    /// Sends a frame to the connections of the users with these ids, each once; ids of nobody here
-    /// count for nothing, and no id at all means nobody.
+    /// Sends a frame to the connections of the users with these ids, each once; ids of users who
+    /// are not members are ignored, and without ids nobody receives it.
     ///
     /// Takes a lock for the look-up; allocates when there are more than eight ids or connections.
     pub fn publish_to<'a>(
@@ -186,7 +184,7 @@ impl Room {
         self.index.contains(user_id)
     }
 
-    /// How many connections are members.
+    /// The number of connections that are members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.members.len()
@@ -198,7 +196,7 @@ impl Room {
         self.len() == 0
     }
 
-    /// Ends all memberships for good: nobody is reached any more, and nobody may join.
+    /// Ends all memberships for good: no member is reached any more, and no connection may join.
     pub fn close(&self) {
         self.index.close();
         self.members.close();
@@ -214,5 +212,28 @@ impl Default for Room {
 impl fmt::Debug for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Room").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// The outcome of a publish, in numbers of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The frame waits to be sent, possibly in the place of older ones.
+    pub queued: usize,
+    /// The frame was dropped: the outbox is full, and its policy drops new frames.
+    pub dropped: usize,
+    /// The outbox is closed, possibly by this very frame.
+    pub closed: usize,
+}
+
+impl Delivery {
+    #[inline]
+    const fn count(&mut self, push: Push) {
+        match push {
+            Push::DroppedNewest => self.dropped += 1,
+            Push::Closed => self.closed += 1,
+            _ => self.queued += 1,
+        }
     }
 }

@@ -1,33 +1,34 @@
 //! JSON grammar to spans: one pass over the frame, no recursion, no allocation.
 //!
-//! [`document`] validates every byte and reports the members of the root object; what they mean
-//! is the business of [`view`](crate::view). [`skip`] walks text that [`document`] has accepted,
+//! [`document`] validates every byte and reports the members of the root object;
+//! [`view`](crate::view) knows their meaning. [`skip`] walks text that [`document`] has accepted,
 //! and [`text`] reads its strings.
 //!
-//! `scalar` is one way to scan and the judge of all others. `blocks` is the other, 64 bytes at a
-//! time, on what `arch` makes of the CPU's vector instructions: it says whether a document is
-//! malformed, `scalar` then says where and why.
+//! There are two scanners. `blocks` reads 64 bytes at a time, with the masks that `arch` makes by
+//! the CPU's vector instructions, and decides whether a document is malformed. `scalar` finds where
+//! and why, and is the oracle that `blocks` is tested against: they share the primitives of
+//! `lexeme` and nothing else.
 
 pub(crate) mod skip;
 pub(crate) mod text;
 
 mod arch;
 mod blocks;
-mod containers;
+mod lexeme;
 mod scalar;
+mod swar;
 #[cfg(test)]
 mod tests;
-mod word;
 
 pub use arch::{Tier, UnknownTier};
 pub(crate) use blocks::Specials;
-pub(crate) use scalar::plain_text_end;
+pub(crate) use lexeme::plain_text_end;
 
 use std::mem::MaybeUninit;
 
 use crate::error::Detail;
 
-/// The type of a JSON value, told by its first byte.
+/// The type of a JSON value, as its first byte shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JsonType {
     /// `{…}`
@@ -45,8 +46,8 @@ pub enum JsonType {
 }
 
 impl JsonType {
-    /// The type of the value that starts with `first`; anything but an opening byte is a number,
-    /// which only text that [`document`] refuses would make wrong.
+    /// The type of the value that starts with `first`; any other byte than the ones below starts a
+    /// number, in text that [`document`] accepts.
     pub(crate) const fn of(first: u8) -> Self {
         match first {
             b'{' => Self::Object,
@@ -64,7 +65,7 @@ impl JsonType {
 pub(crate) struct Text {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// A backslash occurs: the bytes are not yet the string.
+    /// A backslash occurs: the bytes must be unescaped.
     pub(crate) escaped: bool,
 }
 
@@ -73,16 +74,17 @@ pub(crate) struct Text {
 pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// See [`Text::escaped`]; only ever set for a string.
+    /// See [`Text::escaped`]; set for strings only.
     pub(crate) escaped: bool,
     /// A CR or LF may occur as whitespace.
     pub(crate) newlines: bool,
-    /// An array at depth 3, as `[…]` in `{"a":{"b":[…]}}`, may hold something that is no object.
+    /// An array at depth 3, as `[…]` in `{"a":{"b":[…]}}`, may hold an element that is not an
+    /// object.
     pub(crate) mixed: bool,
 }
 
 impl Span {
-    /// No value.
+    /// The span of no value.
     pub(crate) const NOWHERE: Self = Self::plain(0, 0);
 
     /// A string without escapes.
@@ -97,28 +99,28 @@ impl Span {
     }
 }
 
-/// Where the bytes stop being one JSON document, and why: always [`Detail::Utf8`],
-/// [`Detail::Json`] or [`Detail::TooDeep`]. `at` is at most the length of the input.
+/// Why the bytes are not one JSON document, and where that shows. The detail is always
+/// [`Detail::Utf8`], [`Detail::Json`] or [`Detail::TooDeep`]; `at` is at most the input's length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
     pub(crate) detail: Detail,
     pub(crate) at: usize,
 }
 
-/// Up to this many nested brackets any recursive decoder may be trusted with a document.
+/// The deepest nesting that recursive decoders can safely handle.
 pub(crate) const RECURSION_LIMIT: usize = 127;
 
-/// Who is told of the members of a root object.
+/// Receives the root object's members.
 pub(crate) trait Members {
-    /// How many quotes the strings in front of the payload have, and the payload's key. Where more
-    /// follows, no more are looked for ahead; 64 are all that ever are.
+    /// The number of quotes of the members before the payload and of the payload's key. In a long
+    /// document no more are searched ahead of the grammar; at most 64 ever are.
     const QUOTES_AHEAD: usize;
 
-    /// The next member, with its place in the document.
+    /// Receives the next member, by its spans in the document.
     fn member(&mut self, key: Text, value: Span);
 }
 
-/// Nobody.
+/// Receives members and ignores them.
 struct Ignored;
 
 impl Members for Ignored {
@@ -127,11 +129,11 @@ impl Members for Ignored {
     fn member(&mut self, _: Text, _: Span) {}
 }
 
-/// Validates `bytes` as one JSON document in UTF-8 of at most `max_depth` nested brackets, tells
-/// `members` each member of a root object in order, duplicates included, and returns the text and
-/// the root's span. `text` is the same bytes when they are known to be UTF-8 already.
+/// Validates `bytes` as one JSON document in UTF-8 of at most `max_depth` nested brackets, passes
+/// each member of a root object to `members` in order, duplicates included, and returns the text
+/// and the root's span. `text` is the same bytes if they are known to be UTF-8 already.
 ///
-/// Members of a document that turns out malformed may have been reported too.
+/// Members of a document that turns out to be malformed may have been reported before the error.
 #[inline(always)]
 pub(crate) fn document<'a>(
     bytes: &'a [u8],
@@ -142,7 +144,7 @@ pub(crate) fn document<'a>(
     document_by(arch::Detected::current(), bytes, text, max_depth, members)
 }
 
-/// [`document`] with a tier of one's choice.
+/// [`document`] with a given tier.
 #[inline(always)]
 fn document_by<'a>(
     tier: arch::Detected,
@@ -151,7 +153,7 @@ fn document_by<'a>(
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
-    // Beyond these limits depths and places do not fit the masks' own.
+    // Beyond these limits depths and places do not fit the blocks' types.
     if !(1..=RECURSION_LIMIT).contains(&max_depth) || u32::try_from(bytes.len()).is_err() {
         return by_scalar(bytes, text, max_depth, members);
     }
@@ -173,8 +175,8 @@ fn document_by<'a>(
             }
             debug_assert!(false, "the outline of a valid document has all its members");
         }
-        Some(Err(stopped)) => {
-            if let Some(malformed) = explain(&stopped, bytes, text, max_depth) {
+        Some(Err(site)) => {
+            if let Some(malformed) = explain(&site, bytes, text, max_depth) {
                 return Err(malformed);
             }
         }
@@ -183,11 +185,11 @@ fn document_by<'a>(
     by_scalar(bytes, text, max_depth, members)
 }
 
-/// What is wrong, told by the scalar scanner from shortly before; `None` if it sees nothing wrong
-/// from there.
+/// The error that the scalar scanner finds when it resumes shortly before `site`; `None` if it
+/// finds none from there.
 #[cold]
 fn explain(
-    stopped: &blocks::Stopped,
+    site: &blocks::ErrorSite,
     bytes: &[u8],
     text: Option<&str>,
     max_depth: usize,
@@ -197,7 +199,7 @@ fn explain(
     {
         return Some(malformed);
     }
-    scalar::resume(bytes, stopped, max_depth).err()
+    scalar::resume(bytes, site, max_depth).err()
 }
 
 #[inline(always)]
@@ -207,19 +209,19 @@ fn by_scalar<'a>(
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
-    arch::beside_tiers(move || {
+    arch::without_tier(move || {
         let text = text_of(text, bytes)?;
         scalar::document(bytes, max_depth, members).map(|root| (text, root))
     })
 }
 
-/// [`document`] for text, of which only the root is asked for.
+/// [`document`] for text of which only the root's span is needed.
 pub(crate) fn root(text: &str, max_depth: usize) -> Result<Span, Malformed> {
     document(text.as_bytes(), Some(text), max_depth, &mut Ignored).map(|(_, root)| root)
 }
 
-/// Tells `each` in order of the bytes to escape in every block of 64 bytes of text; the last may
-/// be shorter.
+/// Calls `each`, in order, with the bytes to escape of every block of 64 bytes of text; the last
+/// may be shorter.
 #[inline]
 pub(crate) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
     if !arch::each_specials(arch::Detected::current(), bytes, &mut each) {
@@ -227,8 +229,8 @@ pub(crate) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
     }
 }
 
-/// Copies `from`, valid JSON, into `to`, with a space for each CR and LF, and returns what is written
-/// there. Of control characters that JSON never holds, the tiers make different things.
+/// Copies `from`, valid JSON, into `to`, with a space for each CR and LF, and returns the written
+/// bytes. Control characters that valid JSON never holds are copied differently by the tiers.
 ///
 /// # Panics
 /// The lengths differ.
@@ -237,7 +239,7 @@ pub(crate) fn copy_with_spaces<'a>(from: &[u8], to: &'a mut [MaybeUninit<u8>]) -
     arch::copy_with_spaces(arch::Detected::current(), from, to)
 }
 
-/// `bytes` as text, which `known` is if there is one.
+/// `bytes` as text; `known` is that text if it was validated before.
 #[inline(always)]
 fn text_of<'a>(known: Option<&'a str>, bytes: &'a [u8]) -> Result<&'a str, Malformed> {
     match known {
@@ -248,7 +250,7 @@ fn text_of<'a>(known: Option<&'a str>, bytes: &'a [u8]) -> Result<&'a str, Malfo
 
 fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
     simdutf8::basic::from_utf8(bytes).or_else(|_| {
-        // The fast check has no position; std's, which has, is the judge.
+        // The fast check gives no position; std's does, and its verdict counts.
         std::str::from_utf8(bytes)
             .map_err(|error| Malformed { detail: Detail::Utf8, at: error.valid_up_to() })
     })

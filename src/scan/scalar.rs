@@ -1,13 +1,14 @@
-//! The scanner that needs nothing of the machine: safe, and the oracle of all others.
+//! The scanner that needs no vector instructions: safe, and the oracle of all others.
 
-use super::blocks::{BLOCK, Specials, Stopped};
-use super::containers::Containers;
-use super::text::four_hex_digits;
-use super::{Ignored, Malformed, Members, Span, Text, word};
+use smallvec::SmallVec;
+
+use super::blocks::{BLOCK, ErrorSite, Specials};
+use super::lexeme::{self, four_hex_digits, malformed, plain_text_end};
+use super::{Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text, swar};
 use crate::error::Detail;
 
-/// See [`document`](super::document). Looks at ASCII only: `bytes` must be UTF-8, or what is
-/// wrong in strings goes unnoticed. Every span begins and ends on a character boundary.
+/// See [`document`](super::document). Checks ASCII only: `bytes` must be UTF-8, or errors in
+/// strings go unnoticed. Every span begins and ends on a character boundary.
 pub(super) fn document(
     bytes: &[u8],
     max_depth: usize,
@@ -23,37 +24,37 @@ pub(super) fn document(
     };
     let root = cursor.span(start, end, false);
     let rest = cursor.space(end);
-    if rest == bytes.len() { Ok(root) } else { Err(json("trailing data", rest)) }
+    if rest == bytes.len() { Ok(root) } else { Err(malformed("trailing data", rest)) }
 }
 
-/// Goes on where the blocks stopped, to the document's end.
-pub(super) fn resume(bytes: &[u8], stopped: &Stopped, max_depth: usize) -> Result<(), Malformed> {
+/// Continues from the site of an error that the blocks found, to the document's end.
+pub(super) fn resume(bytes: &[u8], site: &ErrorSite, max_depth: usize) -> Result<(), Malformed> {
     let mut cursor = Cursor::new(bytes, max_depth);
-    let Some(separator) = stopped.separator else {
+    let Some(separator) = site.separator else {
         return document(bytes, max_depth, &mut Ignored).map(drop);
     };
-    for object in stopped.brackets.outermost_first() {
+    for object in site.brackets.outermost_first() {
         cursor.containers.open(object, separator)?;
     }
-    let end = cursor.behind_separator(separator, stopped.in_text.then_some(stopped.block))?;
+    let end = cursor.behind_separator(separator, site.in_text.then_some(site.block))?;
     let rest = cursor.space(end);
-    if rest == bytes.len() { Ok(()) } else { Err(json("trailing data", rest)) }
+    if rest == bytes.len() { Ok(()) } else { Err(malformed("trailing data", rest)) }
 }
 
-/// What a value is followed by.
+/// The continuation after a value.
 enum Behind {
     /// Another value, at this byte.
     Value(usize),
-    /// The end of all containers that count, at this byte.
+    /// The end of all containers above the base depth, at this byte.
     End(usize),
 }
 
 struct Cursor<'a> {
     bytes: &'a [u8],
     containers: Containers,
-    /// A CR or LF was passed as whitespace since this was last cleared.
+    /// A CR or LF was skipped as whitespace since this was last cleared.
     newlines: bool,
-    /// See [`Span::mixed`], of all so far.
+    /// [`Span::mixed`] for all values so far.
     mixed: bool,
 }
 
@@ -62,27 +63,22 @@ impl<'a> Cursor<'a> {
         Self { bytes, containers: Containers::new(max_depth), newlines: false, mixed: false }
     }
 
-    /// The byte at `at`; NUL, which is nowhere right, behind the end.
+    /// The byte at `at`; NUL past the end, which is never valid JSON.
     #[inline]
     fn byte(&self, at: usize) -> u8 {
-        self.bytes.get(at).copied().unwrap_or(0)
+        lexeme::byte(self.bytes, at)
     }
 
     fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
         Span { start, end, escaped, newlines: self.newlines, mixed: self.mixed }
     }
 
-    /// An error at `at`, or that the input ends there.
     #[cold]
     fn unexpected(&self, reason: &'static str, at: usize) -> Malformed {
-        if at < self.bytes.len() {
-            json(reason, at)
-        } else {
-            json("unexpected end", self.bytes.len())
-        }
+        lexeme::unexpected(self.bytes, reason, at)
     }
 
-    /// Passes whitespace.
+    /// Skips whitespace.
     #[inline]
     fn space(&mut self, at: usize) -> usize {
         if self.byte(at) > b' ' { at } else { self.space_run(at) }
@@ -99,7 +95,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The root object, from its brace: as [`Self::value`], but telling of each member.
+    /// The root object, from its brace: as [`Self::value`], but reports each member.
     fn root_object(
         &mut self,
         start: usize,
@@ -136,8 +132,8 @@ impl<'a> Cursor<'a> {
         Ok(at + 1)
     }
 
-    /// The rest of the document behind the bracket, colon or comma at `separator`. When a string
-    /// follows of which all before `text` is known to be right, it goes on from there.
+    /// The rest of the document behind the bracket, colon or comma at `separator`. If a string
+    /// follows that is known to be valid up to `text`, the scan continues from there.
     fn behind_separator(
         &mut self,
         separator: usize,
@@ -195,7 +191,7 @@ impl<'a> Cursor<'a> {
                         continue;
                     }
                 }
-                _ => at = self.scalar(at)?,
+                _ => at = lexeme::scalar(self.bytes, at)?,
             }
             match self.behind_value(at, base)? {
                 Behind::Value(next) => at = next,
@@ -204,7 +200,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What comes behind a value, or from the bracket that closes an empty container.
+    /// The continuation after a value, or from the bracket that closes an empty container.
     #[inline(always)]
     fn behind_value(&mut self, mut at: usize, base: usize) -> Result<Behind, Malformed> {
         loop {
@@ -232,7 +228,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What an array's item that starts at `at` says of [`Span::mixed`].
+    /// Updates [`Span::mixed`] for an array's item that starts at `at`.
     #[inline(always)]
     fn note_item(&mut self, at: usize) {
         self.mixed |= self.containers.depth() == 3 && self.byte(at) != b'{';
@@ -270,7 +266,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The rest of a string that is interrupted at `at` by something other than its end.
+    /// The rest of a string whose plain text is interrupted at `at` by a byte other than its end.
     fn escaped_string(&self, start: usize, mut at: usize) -> Result<Text, Malformed> {
         loop {
             match self.byte(at) {
@@ -293,85 +289,19 @@ impl<'a> Cursor<'a> {
             _ => Err(self.unexpected("invalid escape", at)),
         }
     }
-
-    /// A number or a literal.
-    #[inline(always)]
-    fn scalar(&self, at: usize) -> Result<usize, Malformed> {
-        match self.byte(at) {
-            b'-' | b'0'..=b'9' => self.number(at),
-            b't' => self.literal(at, b"true"),
-            b'f' => self.literal(at, b"false"),
-            b'n' => self.literal(at, b"null"),
-            _ => Err(self.unexpected("expected a value", at)),
-        }
-    }
-
-    /// A number, from its sign or first digit.
-    #[inline]
-    fn number(&self, start: usize) -> Result<usize, Malformed> {
-        let mut at = start + usize::from(self.byte(start) == b'-');
-        at = if self.byte(at) == b'0' { at + 1 } else { self.digits(at)? };
-        if self.byte(at) == b'.' {
-            at = self.digits(at + 1)?;
-        }
-        if self.byte(at) | 0x20 == b'e' {
-            at += 1;
-            at = self.digits(at + usize::from(matches!(self.byte(at), b'+' | b'-')))?;
-        }
-        Ok(at)
-    }
-
-    /// One digit or more.
-    #[inline]
-    fn digits(&self, start: usize) -> Result<usize, Malformed> {
-        let mut at = start;
-        while self.byte(at).is_ascii_digit() {
-            at += 1;
-        }
-        if at > start { Ok(at) } else { Err(self.unexpected("expected a digit", at)) }
-    }
-
-    #[inline]
-    fn literal(&self, at: usize, word: &'static [u8]) -> Result<usize, Malformed> {
-        if self.bytes[at..].starts_with(word) {
-            return Ok(at + word.len());
-        }
-        let same = std::iter::zip(&self.bytes[at..], word).take_while(|(a, b)| a == b).count();
-        Err(self.unexpected("invalid literal", at + same))
-    }
-}
-
-/// Where the number or literal at `at` ends; `None` when there is none.
-pub(super) fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let cursor = Cursor::new(bytes, 0);
-    cursor.scalar(at).ok()
-}
-
-/// Where plain string text ends: at a quote, a backslash, a control character or the input's end.
-#[inline]
-pub(crate) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(next) = word::load(bytes, at) {
-        let mask = word::interrupts_string(next);
-        if mask != 0 {
-            return at + word::first(mask);
-        }
-        at += 8;
-    }
-    let tail = bytes.get(at..).unwrap_or_default();
-    at + tail.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\').count()
 }
 
 /// See [`blocks::specials`](super::blocks::specials).
 pub(super) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
     for (block, at) in bytes.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
         let mut all = 0;
-        // Mostly there are none, which is found sooner than which they are.
+        // Mostly there are none, which is found faster than their places.
         if plain_text_end(block, 0) < block.len() {
             let (words, tail) = block.as_chunks::<8>();
             let mut last = [b' '; 8];
             last[..tail.len()].copy_from_slice(tail);
             for (word, place) in words.iter().chain([&last]).zip((0..BLOCK).step_by(8)) {
-                all |= word::specials(u64::from_le_bytes(*word)) << place;
+                all |= swar::specials(u64::from_le_bytes(*word)) << place;
             }
         }
         let (mut rest, mut long) = (all, 0);
@@ -387,7 +317,57 @@ pub(super) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
     }
 }
 
-#[cold]
-fn json(reason: &'static str, at: usize) -> Malformed {
-    Malformed { detail: Detail::Json(reason), at }
+/// The open brackets around the cursor: a stack of bits. The first 128 levels, one more than the
+/// default limit, take no allocation; deeper ones, which only a raised limit admits, take one bit
+/// each.
+struct Containers {
+    /// Bit `d % 64` of word `d / 64`: the bracket at depth `d` is an object's.
+    objects: SmallVec<[u64; 2]>,
+    depth: usize,
+    max_depth: usize,
+}
+
+impl Containers {
+    fn new(max_depth: usize) -> Self {
+        Self { objects: SmallVec::from_buf([0; 2]), depth: 0, max_depth }
+    }
+
+    #[inline]
+    const fn depth(&self) -> usize {
+        self.depth
+    }
+
+    #[inline]
+    fn open(&mut self, object: bool, at: usize) -> Result<(), Malformed> {
+        if self.depth >= RECURSION_LIMIT.min(self.max_depth) {
+            self.admit_deep(at)?;
+        }
+        let (word, bit) = (self.depth / 64, self.depth % 64);
+        self.objects[word] = self.objects[word] & !(1 << bit) | u64::from(object) << bit;
+        self.depth += 1;
+        Ok(())
+    }
+
+    #[cold]
+    fn admit_deep(&mut self, at: usize) -> Result<(), Malformed> {
+        if self.depth >= self.max_depth {
+            return Err(Malformed { detail: Detail::TooDeep { limit: self.max_depth }, at });
+        }
+        if self.depth / 64 == self.objects.len() {
+            self.objects.push(0);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn close(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Whether the innermost open bracket is an object's. There must be one.
+    #[inline]
+    fn in_object(&self) -> bool {
+        let innermost = self.depth - 1;
+        self.objects[innermost / 64] >> (innermost % 64) & 1 == 1
+    }
 }

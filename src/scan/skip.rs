@@ -1,11 +1,12 @@
-//! Walking JSON that [`document`](super::document) has accepted, without looking at it again
-//! more than needed: a value is skipped by its quotes and brackets alone.
+//! Walking JSON that [`document`](super::document) has accepted, without a second validation: a
+//! value is skipped by its quotes and brackets alone.
 //!
-//! Every function is total: on other text the spans would be wrong, but nothing panics, loops or
-//! reads outside the text.
+//! Every function is total: on other text the spans would be wrong, but nothing panics, loops
+//! forever or reads outside the text.
 
 use super::arch::{Detected, container_end};
-use super::{Text, word};
+use super::lexeme::plain_text_end;
+use super::{Text, swar};
 
 /// The members of the object or elements of the array that `json` is, in order; nothing for any
 /// other value.
@@ -56,7 +57,7 @@ impl Iterator for Items<'_> {
     }
 }
 
-/// Passes whitespace, commas and colons.
+/// Skips whitespace, commas and colons.
 #[inline]
 fn separator(json: &[u8], at: usize) -> usize {
     let rest = json.get(at..).unwrap_or_default();
@@ -70,7 +71,7 @@ pub(crate) fn string(json: &[u8], quote: usize) -> Text {
     let start = quote + 1;
     let (mut at, mut escaped) = (start, false);
     loop {
-        at = super::scalar::plain_text_end(json, at);
+        at = plain_text_end(json, at);
         match json.get(at) {
             Some(b'\\') => {
                 escaped = true;
@@ -87,7 +88,7 @@ pub(crate) fn string(json: &[u8], quote: usize) -> Text {
     }
 }
 
-/// Where the value that starts at `start` ends.
+/// The end of the value that starts at `start`.
 #[inline]
 pub(crate) fn value(json: &[u8], start: usize) -> usize {
     match json.get(start) {
@@ -102,14 +103,14 @@ pub(crate) fn value(json: &[u8], start: usize) -> usize {
     }
 }
 
-/// Where the container whose bracket is at `start` ends.
+/// The end of the container whose bracket is at `start`.
 #[inline]
 fn container(json: &[u8], start: usize) -> usize {
     let tier = Detected::current();
     container_end(tier, json, start).unwrap_or_else(|| container_by_words(json, start))
 }
 
-/// The same with nothing but general-purpose registers.
+/// The same with general-purpose registers only.
 pub(super) fn container_by_words(json: &[u8], start: usize) -> usize {
     let (mut at, mut depth) = (start, 0_usize);
     loop {
@@ -132,10 +133,10 @@ pub(super) fn container_by_words(json: &[u8], start: usize) -> usize {
 /// The next quote or bracket at or behind `at`.
 #[inline]
 fn next_structural(json: &[u8], mut at: usize) -> usize {
-    while let Some(next) = word::load(json, at) {
-        let mask = word::structural(next);
+    while let Some(next) = swar::load(json, at) {
+        let mask = swar::structural(next);
         if mask != 0 {
-            return at + word::first(mask);
+            return at + swar::first(mask);
         }
         at += 8;
     }
@@ -147,7 +148,7 @@ fn next_structural(json: &[u8], mut at: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Nothing that skipping is given can make it panic, stand still or leave the text.
+    /// No input makes skipping panic, stand still or leave the text.
     #[test]
     fn skipping_is_total() {
         const BYTES: &[u8] = b"{}[]\",:\\ 1a-@\n\xC3";

@@ -1,4 +1,4 @@
-//! Every tier against the scalar scanner: the same verdict and the same members.
+//! Compares every tier with the scalar scanner: the same verdict and the same members.
 
 use std::mem::MaybeUninit;
 
@@ -6,7 +6,7 @@ use super::arch::{self, Detected, Tier};
 use super::blocks::{Outline, Specials};
 use super::{Ignored, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, skip};
 
-/// What a scanner says of a document: its members, or that it is malformed.
+/// A scanner's verdict on a document: its members, or `None` if it is malformed.
 type Verdict = Option<Vec<(Text, Span)>>;
 
 impl Members for Vec<(Text, Span)> {
@@ -44,17 +44,17 @@ fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
     Some(members)
 }
 
-/// All tiers say what the scalar scanner says; they know of newlines only for the whole document,
-/// so theirs may be reported for members that have none.
+/// Checks that all tiers agree with the scalar scanner. They know only whether the whole document
+/// has newlines, so they may report them for members that have none.
 fn all_agree_within(bytes: &[u8], max_depth: usize) {
     let expected = by_scalar(bytes, max_depth);
     let error = super::by_scalar(bytes, None, max_depth, &mut Ignored).err();
     for tier in tiers() {
-        // An error is the same one at the same place.
+        // An error must be the same, at the same place.
         let whole = document_by(tier, bytes, None, max_depth, &mut Ignored).err();
         assert_eq!(whole, error, "{}: {:?}", tier.tier(), String::from_utf8_lossy(bytes));
         if max_depth == 0 {
-            // Blocks are not asked then.
+            // Blocks are not used then.
             continue;
         }
         let verdict = by_tier(tier, bytes, max_depth);
@@ -82,7 +82,7 @@ fn all_agree_within(bytes: &[u8], max_depth: usize) {
     }
 }
 
-/// Whether an array at depth 3 has an element that is no object, found by walking.
+/// Whether an array at depth 3 has an element that is not an object, found by walking.
 fn holds_mixed_list(bytes: &[u8], member: Span) -> bool {
     let json = &bytes[member.start..member.end];
     let lists = skip::Items::new(json).map(|(_, start, end)| &json[start..end]);
@@ -90,20 +90,20 @@ fn holds_mixed_list(bytes: &[u8], member: Span) -> bool {
     lists.any(|list| skip::Items::new(list).any(|(_, start, _)| list[start] != b'{'))
 }
 
-/// A presence list of objects need not be walked again, on any tier.
+/// No tier reports a presence list of objects as mixed, so that it need not be walked again.
 #[test]
 fn lists_of_objects_are_not_mixed() {
-    let told = |json: &str, tier: Detected| {
+    let is_mixed = |json: &str, tier: Detected| {
         let mut members = Vec::new();
         document_by(tier, json.as_bytes(), None, RECURSION_LIMIT, &mut members).unwrap();
         members[0].1.mixed
     };
     for tier in Tier::ALL.iter().copied().filter_map(Detected::of) {
         for list in ["[]", "[{}]", "[ {\"id\":[1]} , {\"a\":{\"b\":[2]}} ]"] {
-            assert!(!told(&format!("{{\"payload\":{{\"presence\":{list}}}}}"), tier), "{list}");
+            assert!(!is_mixed(&format!("{{\"payload\":{{\"presence\":{list}}}}}"), tier), "{list}");
         }
         for list in ["[1]", "[{},\"a\"]", "[{} , [] ]", "[ null,{}]"] {
-            assert!(told(&format!("{{\"payload\":{{\"presence\":{list}}}}}"), tier), "{list}");
+            assert!(is_mixed(&format!("{{\"payload\":{{\"presence\":{list}}}}}"), tier), "{list}");
         }
     }
 }
@@ -112,7 +112,8 @@ fn all_agree(bytes: &[u8]) {
     all_agree_within(bytes, RECURSION_LIMIT);
 }
 
-/// A seeded source of numbers; the seed and the number of cases may be given from outside.
+/// A seeded source of numbers; the seed and the number of cases may be set by environment
+/// variables.
 struct Random(u64);
 
 impl Random {
@@ -141,7 +142,7 @@ fn cases(default: usize) -> usize {
         .min(number("PONDWIRE_MAX_CASES").unwrap_or(usize::MAX))
 }
 
-/// Pieces of JSON, right and wrong, of which random documents are made.
+/// Pieces of JSON, valid and invalid, of which random documents are made.
 const PIECES: &[&str] = &[
     "{",
     "}",
@@ -297,7 +298,7 @@ fn documents_that_are_nearly_json() {
 fn pieces_in_any_order() {
     let mut random = Random::new("pieces_in_any_order");
     for _ in 0..cases(60_000) {
-        // Moved through the block by spaces in front.
+        // Spaces in front move it through the block.
         let mut text = " ".repeat(random.below(70));
         let is_object = random.below(2) == 0;
         text.push_str(if is_object { "{\"payload\":" } else { "[" });
@@ -378,9 +379,9 @@ fn the_depth_limit_is_the_same() {
     }
 }
 
-/// What a compact start holds behind the blocks that are looked at for quotes.
+/// A compact start that continues behind the blocks that are searched for quotes.
 #[test]
-fn compact_beyond_the_first_blocks() {
+fn compact_prefixes_beyond_the_first_blocks() {
     let digits = "1".repeat(300);
     for end in ["}", "}}", "},\"é\":1}", ",\"é\":\"é\"}}", "é}}", "},\"a\":[]}"] {
         all_agree(format!("{{\"a\":\"b\",\"c\":{{\"d\":{digits}{end}").as_bytes());
@@ -418,7 +419,7 @@ fn containers_end_where_words_find_it() {
             let expected = skip::container_by_words(&bytes, start);
             for tier in tiers() {
                 let end = arch::container_end(tier, &bytes, start);
-                // On text that is not valid, they may differ, but not leave it.
+                // On invalid text they may differ, but must stay within it.
                 assert!(end.is_some_and(|end| start < end && end <= bytes.len()));
                 if by_scalar(&bytes[start..expected], RECURSION_LIMIT).is_some() {
                     assert_eq!(end, Some(expected), "{}", tier.tier());
@@ -430,7 +431,7 @@ fn containers_end_where_words_find_it() {
 }
 
 #[test]
-fn a_wished_tier_is_taken_if_it_is_there() {
+fn a_requested_tier_is_used_if_it_is_supported() {
     for &tier in Tier::ALL {
         assert_eq!(tier.as_str().parse(), Ok(tier));
         assert_eq!(Detected::of(tier).is_some(), tier.is_supported());
@@ -440,7 +441,7 @@ fn a_wished_tier_is_taken_if_it_is_there() {
     println!("tiers compared with the scalar scanner: {}", names.join(", "));
 }
 
-/// The specials of every block, as a table of bytes tells them.
+/// The specials of every block, found byte by byte.
 fn specials_by_byte(bytes: &[u8]) -> Vec<(usize, u64, u64)> {
     let mask = |block: &[u8], is: fn(u8) -> bool| {
         block.iter().rev().fold(0, |mask, &byte| mask << 1 | u64::from(is(byte)))
@@ -498,7 +499,7 @@ fn bytes_to_escape_in_random_text() {
 }
 
 #[test]
-fn whitespace_is_copied_as_spaces_and_tabs() {
+fn newlines_are_copied_as_spaces() {
     let all = Tier::ALL.iter().copied().filter_map(Detected::of);
     for tier in all {
         for length in 0..300 {

@@ -1,9 +1,11 @@
-//! The strings of a validated document: escapes undone, or compared as if they were.
+//! The strings of a validated document: unescaped, or compared as if they were.
 
 use std::borrow::Cow;
 
-/// One piece of a string: plain text, the character an escape stands for, or half of a surrogate
-/// pair without its other half, which no `str` can hold.
+use super::lexeme::four_hex_digits;
+
+/// One piece of a string: plain text, the character that an escape stands for, or a lone surrogate,
+/// which no `str` can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Piece<'a> {
     Plain(&'a str),
@@ -35,7 +37,7 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-/// What the escape at the start of `text` stands for and how long it is.
+/// The piece that the escape at the start of `text` stands for, and the escape's length.
 fn escape(text: &str) -> (Piece<'_>, usize) {
     let bytes = text.as_bytes();
     let simple = match bytes.get(1) {
@@ -68,30 +70,13 @@ fn unicode_escape(bytes: &[u8]) -> (Piece<'static>, usize) {
     }
 }
 
-/// The number that the four hexadecimal digits at `at` write, if there are four.
-#[inline]
-pub(super) fn four_hex_digits(bytes: &[u8], at: usize) -> Option<u32> {
-    let digits = bytes.get(at..)?.first_chunk::<4>()?;
-    let mut number = 0;
-    for &digit in digits {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            b'A'..=b'F' => digit - b'A' + 10,
-            _ => return None,
-        };
-        number = number << 4 | u32::from(value);
-    }
-    Some(number)
-}
-
-/// The string that the inside of a validated string writes: borrowed when it has no escape, owned
-/// in one allocation when it has, `None` when it holds half of a surrogate pair.
+/// The unescaped inside of a validated string: borrowed if it has no escape, owned in one
+/// allocation if it has, `None` if it holds a lone surrogate.
 pub(crate) fn unescape(inside: &str, escaped: bool) -> Option<Cow<'_, str>> {
     if escaped { decode(inside, None).map(Cow::Owned) } else { Some(Cow::Borrowed(inside)) }
 }
 
-/// As [`unescape`], with U+FFFD for half of a surrogate pair.
+/// As [`unescape`], with U+FFFD for a lone surrogate.
 #[inline(always)]
 pub(crate) fn unescape_lossy(inside: &str, escaped: bool) -> Cow<'_, str> {
     if escaped { Cow::Owned(decode_lossy(inside)) } else { Cow::Borrowed(inside) }
@@ -102,9 +87,10 @@ fn decode_lossy(inside: &str) -> String {
     decode(inside, Some(char::REPLACEMENT_CHARACTER)).unwrap_or_default()
 }
 
-/// Undoes the escapes, with `instead` for half of a surrogate pair if that is to be tolerated.
+/// Undoes the escapes, with `instead` for a lone surrogate; `None` if there is one and no
+/// `instead`.
 fn decode(inside: &str, instead: Option<char>) -> Option<String> {
-    // An escape is at least as long as what stands for it.
+    // An escape is at least as long as the character that it stands for.
     let mut text = String::with_capacity(inside.len());
     for piece in (Pieces { rest: inside }) {
         match piece {
@@ -122,12 +108,12 @@ pub(crate) fn excerpt(text: &str, limit: usize) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// Whether half of a surrogate pair occurs; allocates nothing.
+/// Whether a lone surrogate occurs; allocates nothing.
 pub(crate) fn has_lone_surrogate(inside: &str) -> bool {
     Pieces { rest: inside }.any(|piece| piece == Piece::LoneSurrogate)
 }
 
-/// Whether the inside of a validated string with escapes writes `expected`; allocates nothing.
+/// Whether the inside of a validated string, unescaped, equals `expected`; allocates nothing.
 pub(crate) fn unescapes_to(inside: &str, expected: &str) -> bool {
     let mut expected = expected;
     for piece in (Pieces { rest: inside }) {
@@ -159,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_pair_is_no_string() {
+    fn a_lone_surrogate_is_no_string() {
         for inside in [r"\ud800", r"x\udc00y", r"\ud800\ud800", r"\ud83dx\ude00", r"\ud83d\n"] {
             assert_eq!(unescape(inside, true), None, "{inside}");
             assert!(has_lone_surrogate(inside), "{inside}");

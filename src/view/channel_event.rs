@@ -1,18 +1,17 @@
-//! Any frame of a server: a plain message or a presence one.
+//! Any frame of a server: a plain message or a presence message.
 
 use bytes::Bytes;
 
-use super::envelope::{Document, Fields};
+use super::document::{Document, Fields, parse_methods};
 use super::message::ServerMessage;
 use super::owned::OwnedMessage;
-use super::parse::parse_methods;
 use super::presence::PresenceMessage;
 use crate::error::ValidationError;
 use crate::limits::ParseOptions;
 use crate::payload::Payload;
 use crate::protocol::ServerAction;
 
-/// Any frame that a server sends, told apart by its action.
+/// Any frame that a server sends, distinguished by its action.
 ///
 /// ```
 /// use pondwire::ChannelEvent;
@@ -54,7 +53,7 @@ impl<'a> ChannelEvent<'a> {
         ServerMessage::fields(document)
     }
 
-    /// What is told.
+    /// The action.
     #[must_use]
     pub const fn action(&self) -> ServerAction {
         match self {
@@ -72,7 +71,7 @@ impl<'a> ChannelEvent<'a> {
         }
     }
 
-    /// The channel it is about; may be empty.
+    /// The channel that the message belongs to; may be empty.
     #[must_use]
     pub fn channel_name(&self) -> &str {
         match self {
@@ -81,7 +80,7 @@ impl<'a> ChannelEvent<'a> {
         }
     }
 
-    /// The id of the request it answers, or the message's own; may be empty.
+    /// The id of the request that it answers, or its own id; may be empty.
     #[must_use]
     pub fn request_id(&self) -> &str {
         match self {

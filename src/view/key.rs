@@ -11,10 +11,10 @@ pub(super) enum Key {
     ChannelName,
 }
 
-/// How many there are.
+/// The number of keys.
 pub(super) const KEYS: usize = 5;
 
-/// Each has a length of its own, below this.
+/// The names have different lengths, all below this.
 const WORD: usize = 16;
 
 const ALL: [Key; KEYS] = [Key::Event, Key::Action, Key::Payload, Key::RequestId, Key::ChannelName];
@@ -35,7 +35,7 @@ const WORDS: [u128; KEYS] = {
     words
 };
 
-/// The key of each length; for a length that none has, any.
+/// The key of each length; an arbitrary one for a length that no key has.
 const OF_LENGTH: [Key; WORD] = {
     let mut table = [Key::Event; WORD];
     let mut key = 0;
@@ -57,8 +57,8 @@ impl Key {
         }
     }
 
-    /// The key that `place` of `frame` holds. A table and a comparison of 16 bytes, instead of
-    /// jumps that follow no pattern: clients send the keys in different orders.
+    /// The key at `place` in `frame`. A table and a comparison of 16 bytes, instead of
+    /// unpredictable branches: clients send the keys in different orders.
     #[inline(always)]
     pub(super) fn at(frame: &[u8], place: Text) -> Option<Self> {
         let length = place.end - place.start;

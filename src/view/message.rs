@@ -1,12 +1,11 @@
-//! The two plain messages: what a client sends and what a server sends.
+//! The two plain messages: a client's and a server's.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::envelope::{Document, Fields};
+use super::document::{Document, Fields, parse_methods};
 use super::owned::OwnedMessage;
-use super::parse::parse_methods;
 use crate::error::ValidationError;
 use crate::limits::ParseOptions;
 use crate::payload::Payload;
@@ -38,7 +37,7 @@ macro_rules! message {
         impl<'a> $name<'a> {
             parse_methods!(
                 $action,
-                "no message of this kind: the first failing field in the order `event`, \
+                "not a message of this kind: the first failing field in the order `event`, \
                  `requestId`, `channelName`, `payload`, `action`."
             );
 
@@ -79,7 +78,7 @@ macro_rules! message {
                 }
             }
 
-            /// What is asked for or told.
+            /// The action.
             #[must_use]
             pub const fn action(&self) -> $action {
                 self.action
@@ -91,7 +90,7 @@ macro_rules! message {
                 &self.event
             }
 
-            /// The channel it is about; may be empty.
+            /// The channel that the message belongs to; may be empty.
             #[must_use]
             pub fn channel_name(&self) -> &str {
                 &self.channel_name
@@ -113,7 +112,7 @@ macro_rules! message {
 }
 
 message! {
-    /// What a client sends: a borrowed view of a validated frame.
+    /// A client's message: a borrowed view of a validated frame.
     ///
     /// ```
     /// use pondwire::{ClientAction, ClientMessage};
@@ -128,7 +127,7 @@ message! {
     ClientMessage, ClientAction, "clientMessage", ClientAction::from_bytes, ClientAction::NAMES
 }
 
-/// What a plain server message may be: every action but `PRESENCE`, in table order.
+/// The actions of a plain server message: all but `PRESENCE`, in table order.
 const SERVER_NAMES: &[&str] = ServerAction::NAMES.split_at(4).0;
 
 fn server_action(word: &[u8]) -> Option<ServerAction> {
@@ -136,8 +135,8 @@ fn server_action(word: &[u8]) -> Option<ServerAction> {
 }
 
 message! {
-    /// What a server sends, presence aside: a borrowed view of a validated frame.
+    /// A server's message, except presence: a borrowed view of a validated frame.
     ///
-    /// `PRESENCE` is refused here; [`ChannelEvent`](crate::ChannelEvent) takes both.
+    /// `PRESENCE` is refused here; [`ChannelEvent`](crate::ChannelEvent) accepts both.
     ServerMessage, ServerAction, "serverMessage", server_action, SERVER_NAMES
 }

@@ -1,19 +1,60 @@
-//! The envelope's rules: what makes a JSON document a message, and the views of one.
+//! The rules of the envelope, by which a JSON document is a message, and the views of one.
 //!
 //! A view borrows the frame it was parsed from. Parsing validates all of the frame, the payload
 //! included, and allocates nothing unless one of `event`, `channelName` and `requestId` is
 //! written with escapes.
 
 mod channel_event;
-mod envelope;
+mod document;
 mod key;
 mod message;
 mod owned;
-mod parse;
 mod presence;
-mod serialize;
 
 pub use channel_event::ChannelEvent;
 pub use message::{ClientMessage, ServerMessage};
 pub use owned::OwnedMessage;
 pub use presence::PresenceMessage;
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use crate::payload::Payload;
+use crate::protocol::{ClientAction, ServerAction};
+
+/// Serializes the five keys in the order in which this crate writes them.
+fn fields<S: Serializer>(
+    serializer: S,
+    action: &str,
+    event: &str,
+    channel_name: &str,
+    request_id: &str,
+    payload: Payload<'_>,
+) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_struct("Message", 5)?;
+    fields.serialize_field("action", action)?;
+    fields.serialize_field("event", event)?;
+    fields.serialize_field("channelName", channel_name)?;
+    fields.serialize_field("requestId", request_id)?;
+    fields.serialize_field("payload", &payload)?;
+    fields.end()
+}
+
+macro_rules! serialize_view {
+    ($name:ty, $message:ident => $event:expr) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let $message = self;
+                let (channel_name, request_id) = (self.channel_name(), self.request_id());
+                let action = self.action().as_str();
+                fields(serializer, action, $event, channel_name, request_id, self.payload())
+            }
+        }
+    };
+}
+
+serialize_view!(ClientMessage<'_>, message => message.event());
+serialize_view!(ServerMessage<'_>, message => message.event());
+serialize_view!(PresenceMessage<'_>, message => message.event().as_str());
+serialize_view!(ChannelEvent<'_>, message => message.event());
+serialize_view!(OwnedMessage<ClientAction>, message => message.event());
+serialize_view!(OwnedMessage<ServerAction>, message => message.event());

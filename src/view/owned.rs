@@ -1,4 +1,4 @@
-//! A message that keeps its frame, for another task or a later time.
+//! A message that owns its frame, for another task or later use.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::envelope::{Document, Fields};
+use super::document::{Document, Fields};
 use crate::error::{Detail, ValidationError};
 use crate::limits::ParseOptions;
 use crate::payload::Payload;
@@ -16,9 +16,9 @@ use crate::scan::{Span, Text, text};
 /// A validated message and its frame: `'static`, `Send`, and cheap to clone.
 ///
 /// It shares the memory of the [`Bytes`] it was parsed from, which may be a much larger read
-/// buffer; [`detach`](Self::detach) lets that go. Made by `parse_owned` of the views; `A` is the
-/// action, [`ClientAction`] or [`ServerAction`](crate::ServerAction). Nothing in it can be changed:
-/// for that there is [`message`](crate::message).
+/// buffer; [`detach`](Self::detach) releases that. Made by `parse_owned` of the views; `A` is the
+/// action, [`ClientAction`] or [`ServerAction`](crate::ServerAction). It cannot be changed; the
+/// types of [`message`](crate::message) can.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -40,7 +40,7 @@ pub struct OwnedMessage<A = ClientAction> {
     payload: Option<Span>,
 }
 
-/// A header string: its place in the frame, or what its escapes stand for.
+/// A header string: its place in the frame, or the unescaped text.
 #[derive(Clone)]
 enum OwnedText {
     Plain(Text),
@@ -85,7 +85,7 @@ impl<A: Copy> OwnedMessage<A> {
         })
     }
 
-    /// What is asked for or told.
+    /// The action.
     #[must_use]
     pub const fn action(&self) -> A {
         self.action
@@ -97,7 +97,7 @@ impl<A: Copy> OwnedMessage<A> {
         self.event.get(&self.text)
     }
 
-    /// The channel it is about; may be empty.
+    /// The channel that the message belongs to; may be empty.
     #[must_use]
     pub fn channel_name(&self) -> &str {
         self.channel_name.get(&self.text)
@@ -115,13 +115,13 @@ impl<A: Copy> OwnedMessage<A> {
         self.payload.map_or(Payload::EMPTY, |span| Payload::from_span(&self.text, span))
     }
 
-    /// The whole frame, as it was received; shares the memory.
+    /// The whole frame as it was received; shares the memory.
     #[must_use]
     pub fn frame(&self) -> &Bytes {
         self.text.as_bytes()
     }
 
-    /// The same message in memory of its own, of just the frame's size, so that a larger read
+    /// The same message in its own memory, of exactly the frame's size, so that a larger read
     /// buffer can be reused. One allocation and one copy of the frame.
     #[must_use]
     pub fn detach(self) -> Self {

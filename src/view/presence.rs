@@ -1,14 +1,13 @@
-//! The presence message, whose payload has a shape of its own.
+//! The presence message, whose payload has a fixed shape.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::envelope::{Document, Fields, PRESENCE_NAMES};
+use super::document::{Document, Fields, PRESENCE_NAMES, parse_methods};
 use super::message::field_text;
 use super::owned::OwnedMessage;
-use super::parse::parse_methods;
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::ParseOptions;
 use crate::payload::Payload;
@@ -16,7 +15,7 @@ use crate::protocol::{PresenceEvent, ServerAction};
 use crate::scan::skip::Items;
 use crate::scan::{JsonType, Span, text};
 
-/// A change of a channel's presence: who is there, and what changed.
+/// A change of a channel's presence: the presence of all users in it, and the one that changed.
 ///
 /// ```
 /// use pondwire::{PresenceEvent, PresenceMessage};
@@ -54,7 +53,7 @@ pub(super) struct PresenceFields {
 impl<'a> PresenceMessage<'a> {
     parse_methods!(
         ServerAction,
-        "no presence message: the first failing field in the order `requestId`, `channelName`, \
+        "not a presence message: the first failing field in the order `requestId`, `channelName`, \
          `event`, `action`, `payload`, `payload.presence`, its items, `payload.changed`. A missing \
          payload is an error here in any case."
     );
@@ -99,13 +98,13 @@ impl<'a> PresenceMessage<'a> {
         ServerAction::Presence
     }
 
-    /// What happened.
+    /// The kind of change.
     #[must_use]
     pub const fn event(&self) -> PresenceEvent {
         self.event
     }
 
-    /// The channel it is about; may be empty.
+    /// The channel that the message belongs to; may be empty.
     #[must_use]
     pub fn channel_name(&self) -> &str {
         &self.channel_name
@@ -123,7 +122,8 @@ impl<'a> PresenceMessage<'a> {
         self.payload
     }
 
-    /// The presence of everyone who is there now, in the server's order, each skipped to.
+    /// The presence of all users in the channel now, in the server's order. Each is found by
+    /// skipping the ones before.
     pub fn presence(&self) -> impl Iterator<Item = Payload<'a>> + use<'a> {
         let payload = self.payload;
         let start = self.presence.start;
@@ -131,7 +131,7 @@ impl<'a> PresenceMessage<'a> {
         Items::new(list).map(move |(_, from, to)| payload.part(start + from..start + to))
     }
 
-    /// The presence that changed: the new value, or the last one of a user who left.
+    /// The presence that changed: the new value, or the departed user's last value.
     #[must_use]
     pub fn changed(&self) -> Payload<'a> {
         self.payload.part(self.changed.clone())
@@ -165,7 +165,7 @@ fn payload_shape(frame: &str, span: Span) -> Result<(Range<usize>, Range<usize>)
         }
     };
     let presence = require("payload.presence", presence, JsonType::Array, Detail::ExpectedArray)?;
-    // Mostly the scan has seen already that all entries are objects.
+    // Usually the scan has found already that all entries are objects.
     let unsure = if span.mixed { &json[presence.clone()] } else { b"" };
     for (index, (_, start, _)) in Items::new(unsure).enumerate() {
         let start = presence.start + start;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Shows that the models of src/outbox/models.rs can fail: puts one bug at a time into a copy of the
-# tree and requires the model that watches for it to find it. Some two minutes.
+# tree and requires that the model that watches for it finds it. Takes some two minutes.
 #
 #     tests/loom/weakened_outbox.sh [NAME…]
 set -euo pipefail
@@ -49,8 +49,8 @@ weaken() {
 # A position is claimed twice: the tail is not swapped but stored.
 store_tail='s/self\.tail\.compare_exchange_weak\(\s*tail\.0,\s*next\.0,\s*Ordering::AcqRel,\s*Ordering::Acquire,?\s*\)/{ self.tail.store(next.0, Ordering::Release); Ok::<u64, u64>(0) }/'
 weaken pushed-twice two_producers_push_while_a_popper_takes ring/mod.rs "$store_tail"
-weaken over-bounds the_bounds_hold_whoever_pushes ring/mod.rs "$store_tail"
-# The item is shown before it is there.
+weaken over-bounds the_bounds_hold_with_two_producers ring/mod.rs "$store_tail"
+# The item is published before it is written.
 weaken shown-early two_producers_drop_the_oldest ring/slot.rs \
     's/(store\(full\(position\), Ordering::)Release/$1Relaxed/'
 # The slot is free before the item is out.
@@ -62,37 +62,37 @@ weaken old-tag a_producer_drops_the_oldest_while_the_consumer_takes ring/slot.rs
 # An item is claimed twice: the head is not swapped but stored.
 weaken claimed-twice a_producer_drops_the_oldest_while_the_consumer_takes ring/mod.rs \
     's/self\s*\.head\s*\.compare_exchange\(head\.0, next\.0, Ordering::AcqRel, Ordering::Acquire\)/{ self.head.store(next.0, Ordering::Release); Ok::<u64, u64>(0) }/'
-# Who loses the race to allocate uses the other's slots without having seen them made.
-weaken unseen-slots two_producers_allocate_the_same_place ring/mod.rs \
+# A thread that loses the race to allocate uses the other's slots without seeing them initialised.
+weaken unseen-slots two_producers_allocate_the_same_segment ring/mod.rs \
     's/Ordering::AcqRel,\s*Ordering::Acquire,(\s*\);\s*let slots = match)/Ordering::Relaxed, Ordering::Relaxed,$1/'
 # The consumer sleeps on a tail that has moved since it looked.
-weaken late-sleep who_pushes_to_a_sleeper_wakes_it ring/waking.rs \
+weaken late-sleep a_push_wakes_a_sleeping_reader ring/waking.rs \
     's/self\.tail\.compare_exchange\(\s*tail\.0,\s*tail\.asleep\(\)\.0,\s*Ordering::AcqRel,\s*Ordering::Acquire,?\s*\)/Ok::<u64, u64>(self.tail.fetch_or(SLEEPING, Ordering::AcqRel))/'
-# Nobody wakes who sleeps.
+# A push does not wake a sleeping reader.
 weaken no-wake push_meets_drop_oldest_and_wake push.rs \
     's/Ok\(true\) => \{\s*self\.ring\.wake_found\(\);/Ok(true) => {/'
-# The look for sleepers may miss the one who missed what was announced.
-weaken plain-look what_waits_beside_the_ring_wakes_too ring/waking.rs \
+# The check for a sleeping reader may miss one that missed the announcement.
+weaken plain-look an_out_of_band_frame_wakes_a_sleeping_reader ring/waking.rs \
     's/self\.tail\.fetch_and\(!SLEEPING, Ordering::AcqRel\)/self.tail.load(Ordering::Acquire)/'
 # The same with the order of the announcement gone.
-weaken unordered-sleep what_waits_beside_the_ring_wakes_too ring/waking.rs \
+weaken unordered-sleep an_out_of_band_frame_wakes_a_sleeping_reader ring/waking.rs \
     's/(fetch_and\(!SLEEPING, Ordering::)AcqRel/$1Relaxed/'
 # The consumer does not look once more before it sleeps.
-weaken no-second-look what_waits_beside_the_ring_wakes_too reader.rs \
-    's/ && !self\.waits_beside\(\)//'
-weaken no-second-look-conflated who_conflates_for_a_sleeper_wakes_it reader.rs \
+weaken no-second-look an_out_of_band_frame_wakes_a_sleeping_reader reader.rs \
+    's/ && !self\.has_out_of_band\(\)//'
+weaken no-second-look-conflated a_conflated_push_wakes_a_sleeping_reader reader.rs \
     's/conflated \|\| self\.state\.ring/self.state.ring/'
-# What was taken is still known by its key, and replaced where it is no more.
+# A taken item is still found by its key, and replaced although it is gone.
 weaken stale-key conflate_replaces_while_the_reader_takes conflated.rs \
     's/self\.by_key\.remove\(&key\);//'
 # A close and a push overwrite each other.
 weaken lost-close close_meets_push ring/waking.rs \
     's/self\.tail\.fetch_or\(CLOSED, Ordering::AcqRel\)/{ let tail = self.tail.load(Ordering::Acquire); self.tail.store(tail | CLOSED, Ordering::Release); tail }/'
-# The reader goes without waiting for the push in the midst.
-weaken left-behind a_reader_that_goes_leaves_nothing_behind ring/waking.rs \
-    's/Err\(Taken::Busy\) if all =>/Err(Taken::Busy) if all \&\& looks > 9 =>/'
+# The reader is dropped without waiting for a push in progress.
+weaken left-behind a_dropped_reader_leaves_no_frame_behind ring/waking.rs \
+    's/Err\(PopResult::Busy\) if all =>/Err(PopResult::Busy) if all \&\& looks > 9 =>/'
 # A frame may follow a close frame.
-weaken after-close a_close_frame_comes_last_and_reaches_the_reader lane.rs \
+weaken after-close a_close_frame_comes_last_and_reaches_the_reader control_queue.rs \
     's/(let is_last = close\.is_some\(\))/$1 \&\& false/'
 
 exit $failed

@@ -1,50 +1,50 @@
-//! A run of slots, allocated together with its head.
+//! A run of slots, allocated together with its header.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use super::item::Item;
-use super::node::Head;
+use super::node::{GarbageHeader, NodeHeader};
 use super::order::{FOLLOW, LINK};
 use crate::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-pub(super) type Slot = AtomicPtr<Head>;
+pub(super) type Slot = AtomicPtr<NodeHeader>;
 
-/// How many slots the first chunk has, and how many the largest: small enough for a subject with
-/// one subscriber, large enough that the walk from chunk to chunk costs nothing.
+/// The slots of the first chunk and of the largest: few enough for a subject with one subscriber,
+/// many enough that the step from chunk to chunk costs nothing.
 #[cfg(not(pondwire_loom))]
 pub(super) const SLOTS: (usize, usize) = (4, 512);
 #[cfg(pondwire_loom)]
 pub(super) const SLOTS: (usize, usize) = (2, 4);
 
-/// The longest run of sequence numbers in a chunk, so that 32 bits tell them apart.
+/// The longest run of sequence numbers in a chunk, so that 32 bits distinguish them.
 pub(super) const MAX_SPAN: u64 = 1 << 32;
 
-/// The head of a chunk; its slots follow it in memory.
+/// The header of a chunk; its slots follow it in memory.
 #[repr(C)]
 pub(super) struct Chunk {
     /// Its `link` is the chunk before it.
-    item: Item,
+    garbage: GarbageHeader,
     next: AtomicPtr<Chunk>,
-    /// It is not linked any more, because a merge has taken its nodes over or the log was closed:
-    /// who is still walking it finds nodes there that were unsubscribed since.
+    /// The chunk is no longer linked, because a merge has taken its nodes over or the log was
+    /// closed: a publisher that still walks it finds nodes that were unsubscribed since.
     stale: AtomicBool,
-    /// The sequence number of slot 0, or of what was in it.
+    /// The sequence number of slot 0, or of the node that was in it.
     pub(super) first: u64,
-    /// Behind the sequence number of the last slot.
+    /// One past the sequence number of the last slot.
     pub(super) end: u64,
     slots: usize,
-    /// Whether slots were left out between, so that a slot's number does not tell the sequence.
+    /// Whether a merge left out slots, so that a slot's index does not give its sequence number.
     pub(super) merged: bool,
-    /// How many slots are taken. Only used under the lock, like `live`.
+    /// The number of slots that were taken so far. Used only under the lock, like `live`.
     pub(super) used: Cell<usize>,
-    /// How many slots hold a node.
+    /// The number of slots that hold a node.
     pub(super) live: Cell<usize>,
 }
 
 impl Chunk {
-    /// Relaxed, like the store: who removes a node and knows of a walk, is on the walk's thread.
+    /// Relaxed, like the store: only the walking thread itself can rely on seeing its own removal.
     #[inline]
     pub(super) fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Relaxed)
@@ -55,11 +55,6 @@ impl Chunk {
     }
 }
 
-/// A pointer to a chunk that is not freed (invariant 3): everyone who has one is either entered or
-/// holds the lock.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) struct ChunkPtr(NonNull<Chunk>);
-
 fn layout(slots: usize) -> Layout {
     let (layout, at) = Layout::new::<Chunk>()
         .extend(Layout::array::<Slot>(slots).expect("few slots"))
@@ -68,109 +63,147 @@ fn layout(slots: usize) -> Layout {
     layout
 }
 
-impl ChunkPtr {
-    /// An empty chunk that nobody knows of. A merged one has room for what it takes over.
-    pub(super) fn allocate(first: u64, end: u64, slots: usize, merged: bool) -> Self {
-        // SAFETY: the layout's size is not zero, the head alone has some.
-        let memory = unsafe { alloc(layout(slots)) };
-        let Some(memory) = NonNull::new(memory.cast::<Chunk>()) else {
-            handle_alloc_error(layout(slots))
-        };
-        let head = Chunk {
-            item: Item::new(free),
-            next: AtomicPtr::new(ptr::null_mut()),
-            stale: AtomicBool::new(false),
-            first,
-            end,
-            slots,
-            merged,
-            used: Cell::new(0),
-            live: Cell::new(0),
-        };
+/// An empty chunk that nobody else knows of. A merged one has as many slots as it takes nodes over.
+pub(super) fn allocate(first: u64, end: u64, slots: usize, merged: bool) -> NonNull<Chunk> {
+    // SAFETY: the layout's size is not zero, because the header's is not.
+    let memory = unsafe { alloc(layout(slots)) };
+    let Some(chunk) = NonNull::new(memory.cast::<Chunk>()) else {
+        handle_alloc_error(layout(slots))
+    };
+    let header = Chunk {
+        // SAFETY: the header is the start of a chunk, which `free` frees.
+        garbage: unsafe { GarbageHeader::new(free) },
+        next: AtomicPtr::new(ptr::null_mut()),
+        stale: AtomicBool::new(false),
+        first,
+        end,
+        slots,
+        merged,
+        used: Cell::new(0),
+        live: Cell::new(0),
+    };
+    // SAFETY: valid for writes and aligned, by the layout.
+    unsafe { chunk.write(header) };
+    // SAFETY: just made, of this layout.
+    let start = unsafe { slots_start(chunk) };
+    for index in 0..slots {
+        // SAFETY: within the allocation.
+        let slot = unsafe { start.add(index) };
         // SAFETY: valid for writes and aligned, by the layout.
-        unsafe { memory.write(head) };
-        let chunk = Self(memory);
-        for index in 0..slots {
-            // SAFETY: within the allocation.
-            let slot = unsafe { chunk.slots_start().add(index) };
-            // SAFETY: valid for writes and aligned, by the layout.
-            unsafe { slot.write(Slot::new(ptr::null_mut())) };
-        }
-        chunk
+        unsafe { slot.write(Slot::new(ptr::null_mut())) };
     }
+    chunk
+}
 
-    fn slots_start(self) -> NonNull<Slot> {
-        // SAFETY: the slots start behind the head, in the same allocation.
-        unsafe { self.0.add(1) }.cast()
+/// # Safety
+/// `chunk` was made by [`allocate`] and is not freed.
+unsafe fn slots_start(chunk: NonNull<Chunk>) -> NonNull<Slot> {
+    // SAFETY: the slots start behind the header, in the same allocation.
+    unsafe { chunk.add(1) }.cast()
+}
+
+/// A chunk that is not freed while `'g` lasts: `'g` is within the lifetime of a `ReadGuard`, of a
+/// `Locked`, or of the one owner of an unlinked chain (invariant 3). So are the chunks that are
+/// reached from it.
+///
+/// Not a reference, because a reference to the header may not be used to reach the slots behind it.
+#[derive(Clone, Copy)]
+pub(super) struct ChunkRef<'g> {
+    chunk: NonNull<Chunk>,
+    lifetime: PhantomData<&'g Chunk>,
+}
+
+impl PartialEq for ChunkRef<'_> {
+    /// Whether both are the same chunk.
+    fn eq(&self, other: &Self) -> bool {
+        self.chunk == other.chunk
+    }
+}
+
+impl<'g> ChunkRef<'g> {
+    /// # Safety
+    /// `chunk` was made by [`allocate`], and neither it nor what is reached from it is freed while
+    /// `'g` lasts.
+    #[inline]
+    pub(super) unsafe fn from_raw(chunk: NonNull<Chunk>) -> Self {
+        Self { chunk, lifetime: PhantomData }
     }
 
     #[inline]
-    pub(super) fn get<'a>(self) -> &'a Chunk {
-        // SAFETY: invariant 3; who asks keeps it alive for as long as it uses the answer.
-        unsafe { self.0.as_ref() }
+    pub(super) fn as_raw(self) -> NonNull<Chunk> {
+        self.chunk
     }
 
     #[inline]
-    pub(super) fn slots<'a>(self) -> &'a [Slot] {
+    pub(super) fn get(self) -> &'g Chunk {
+        // SAFETY: not freed while `'g` lasts, by this type's invariant.
+        unsafe { self.chunk.as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn slots(self) -> &'g [Slot] {
         let chunk = self.get();
-        chunk.item.canary.check();
-        // SAFETY: so many were written behind the head, and as in `get`.
-        unsafe { std::slice::from_raw_parts(self.slots_start().as_ptr(), chunk.slots) }
+        chunk.garbage.canary.check();
+        // SAFETY: made by `allocate` and not freed, by this type's invariant.
+        let start = unsafe { slots_start(self.chunk) };
+        // SAFETY: `allocate` wrote so many slots there, and they live as long as the header.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), chunk.slots) }
     }
 
-    pub(super) fn as_ptr(self) -> *mut Chunk {
-        self.0.as_ptr()
+    pub(super) fn garbage(self) -> NonNull<GarbageHeader> {
+        self.chunk.cast()
     }
 
-    pub(super) fn item(self) -> NonNull<Item> {
-        self.0.cast()
+    /// The chunk before this one; used only under the lock (invariant 4).
+    pub(super) fn previous(self) -> Option<Self> {
+        let previous = NonNull::new(self.get().garbage.link.get().cast::<Chunk>())?;
+        // SAFETY: reached from a chunk of the same lifetime.
+        Some(unsafe { Self::from_raw(previous) })
     }
 
-    /// The chunk that a node or a chunk names by its link.
-    pub(super) fn from_link(item: &Item) -> Option<Self> {
-        NonNull::new(item.link.get().cast::<Chunk>()).map(Self)
-    }
-
-    pub(super) fn before(self) -> Option<Self> {
-        Self::from_link(&self.get().item)
-    }
-
-    pub(super) fn set_before(self, before: Option<Self>) {
-        let before = before.map_or(ptr::null_mut(), |before| before.item().as_ptr());
-        self.get().item.link.set(before);
+    pub(super) fn set_previous(self, previous: Option<Self>) {
+        let previous = previous.map_or(ptr::null_mut(), |previous| previous.garbage().as_ptr());
+        self.get().garbage.link.set(previous);
     }
 
     /// The chunk after this one, for publishers and writers alike.
     #[inline]
-    pub(super) fn after(self) -> Option<Self> {
-        follow(&self.get().next)
+    pub(super) fn next(self) -> Option<Self> {
+        // SAFETY: reached from a chunk of the same lifetime.
+        unsafe { follow(&self.get().next) }
     }
 
-    pub(super) fn set_after(self, after: Option<Self>) {
-        link(&self.get().next, after);
+    pub(super) fn set_next(self, next: Option<Self>) {
+        link(&self.get().next, next);
     }
 }
 
-#[inline]
-pub(super) fn follow(link: &AtomicPtr<Chunk>) -> Option<ChunkPtr> {
-    NonNull::new(link.load(FOLLOW.order())).map(ChunkPtr)
-}
-
-pub(super) fn link(link: &AtomicPtr<Chunk>, to: Option<ChunkPtr>) {
-    link.store(to.map_or(ptr::null_mut(), ChunkPtr::as_ptr), LINK.order());
-}
-
-/// Gives a chunk's memory back; not its nodes.
+/// The chunk that `link` points to.
 ///
 /// # Safety
-/// `item` is the head of a chunk that nobody uses any more.
-unsafe fn free(item: NonNull<Item>) {
+/// As for [`ChunkRef::from_raw`] with that chunk.
+#[inline]
+pub(super) unsafe fn follow<'g>(link: &AtomicPtr<Chunk>) -> Option<ChunkRef<'g>> {
+    let chunk = NonNull::new(link.load(FOLLOW.order()))?;
+    // SAFETY: the caller's promise.
+    Some(unsafe { ChunkRef::from_raw(chunk) })
+}
+
+pub(super) fn link(link: &AtomicPtr<Chunk>, to: Option<ChunkRef<'_>>) {
+    link.store(to.map_or(ptr::null_mut(), |to| to.as_raw().as_ptr()), LINK.order());
+}
+
+/// Frees a chunk's memory, but not its nodes.
+///
+/// # Safety
+/// `item` is the header of a chunk that nobody uses any more.
+unsafe fn free(item: NonNull<GarbageHeader>) {
     let chunk = item.cast::<Chunk>();
     // SAFETY: the caller's promise.
     let slots = unsafe { chunk.as_ref() }.slots;
-    // A model keeps the memory: a use after free is to meet the canary, not the allocator.
+    // A model keeps the memory: the canary, not the allocator, is to detect a use after free.
     if cfg!(not(pondwire_loom)) {
-        // SAFETY: allocated with this very layout; neither head nor slots need to be dropped.
+        // SAFETY: allocated with this very layout; neither header nor slots need to be dropped.
         unsafe { dealloc(chunk.as_ptr().cast(), layout(slots)) };
     }
 }

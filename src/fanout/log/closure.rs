@@ -5,21 +5,21 @@
 use std::fmt;
 use std::ptr::NonNull;
 
-use super::node::{Head, NewNode, Node};
+use super::node::{NewNode, Node, NodeHeader};
 use crate::fanout::observer::Observer;
 
-/// A subscribed closure of any type: what a [`Subject<T>`](crate::fanout::Subject) holds unless it
-/// is told another type of observer.
+/// A subscribed closure of any type: the observer type of a [`Subject<T>`](crate::fanout::Subject)
+/// that names no other.
 ///
-/// It is made by subscribing, and only seen by reference.
+/// Made by subscribing, and seen by reference only.
 #[repr(C)]
 pub struct Closure<T: ?Sized> {
     call: unsafe fn(NonNull<()>, &T),
-    /// The closure, in the same node; it is dropped with the node.
+    /// The closure, in the same node; dropped with the node.
     code: NonNull<()>,
 }
 
-// SAFETY: stands for a closure that is `Send + Sync` (`NewNode::of_closure`).
+// SAFETY: represents a closure that is `Send + Sync` (`NewNode::of_closure`).
 unsafe impl<T: ?Sized> Send for Closure<T> {}
 // SAFETY: as for `Send`.
 unsafe impl<T: ?Sized> Sync for Closure<T> {}
@@ -39,7 +39,7 @@ impl<T: ?Sized> fmt::Debug for Closure<T> {
     }
 }
 
-/// What is allocated: it starts with what the log takes it for.
+/// The content of a node: the observer that the log knows, then the closure that it calls.
 #[repr(C)]
 struct Inline<P, F> {
     observer: P,
@@ -55,48 +55,50 @@ unsafe fn call<T: ?Sized, F: Fn(&T)>(code: NonNull<()>, value: &T) {
     code(value);
 }
 
-/// How a `Closure<T>` is part of the observers of a log.
-pub(super) trait Holds<T: ?Sized>: Send + Sync + 'static {
-    fn holding(closure: Closure<T>) -> Self;
-    fn held(&mut self) -> &mut Closure<T>;
+/// An observer type that has a `Closure<T>` in it.
+pub(super) trait ClosureSlot<T: ?Sized>: Send + Sync + 'static {
+    fn with_closure(closure: Closure<T>) -> Self;
+    fn closure_mut(&mut self) -> &mut Closure<T>;
 }
 
-impl<T: ?Sized + 'static> Holds<T> for Closure<T> {
-    fn holding(closure: Self) -> Self {
+impl<T: ?Sized + 'static> ClosureSlot<T> for Closure<T> {
+    fn with_closure(closure: Self) -> Self {
         closure
     }
 
-    fn held(&mut self) -> &mut Self {
+    fn closure_mut(&mut self) -> &mut Self {
         self
     }
 }
 
 impl NewNode {
     /// A node whose observer is a `P` with a `Closure<T>` that calls `code`.
-    pub(super) fn of_closure<T: ?Sized + 'static, P: Holds<T>, F>(code: F) -> Self
+    pub(super) fn of_closure<T: ?Sized + 'static, P: ClosureSlot<T>, F>(code: F) -> Self
     where
         F: Fn(&T) + Send + Sync + 'static,
     {
-        // Behind a stricter alignment the observer would start elsewhere in the node. An observer may
+        // With a stricter alignment the observer would start elsewhere in the node. An observer may
         // be aligned more strictly than the head: a 64-bit atomic is, where pointers have 32 bits.
-        if align_of::<F>() > align_of::<Head>().max(align_of::<P>()) {
-            place::<T, P, Box<F>>(Box::new(code))
+        if align_of::<F>() > align_of::<NodeHeader>().max(align_of::<P>()) {
+            inline_node::<T, P, Box<F>>(Box::new(code))
         } else {
-            place::<T, P, F>(code)
+            inline_node::<T, P, F>(code)
         }
     }
 }
 
-fn place<T: ?Sized + 'static, P: Holds<T>, F>(code: F) -> NewNode
+fn inline_node<T: ?Sized + 'static, P: ClosureSlot<T>, F>(code: F) -> NewNode
 where
     F: Fn(&T) + Send + Sync + 'static,
 {
     // Known when this is compiled, also for the branch that is never taken: no constant assertion.
     assert!(Node::<Inline<P, F>>::OFFSET == Node::<P>::OFFSET, "the observer would not be found");
     let closure = Closure { call: call::<T, F>, code: NonNull::dangling() };
-    let node = NewNode::of(Inline { observer: P::holding(closure), code });
-    // SAFETY: the node was just made of this type, nobody else knows of it.
-    let inline = unsafe { Node::<Inline<P, F>>::place(node.head()).as_mut() };
-    inline.observer.held().code = NonNull::from(&mut inline.code).cast();
+    let node = NewNode::of(Inline { observer: P::with_closure(closure), code });
+    // SAFETY: the node was just made of this type.
+    let mut inline = unsafe { Node::<Inline<P, F>>::observer_ptr(node.header()) };
+    // SAFETY: as above, and nobody else knows of it.
+    let inline = unsafe { inline.as_mut() };
+    inline.observer.closure_mut().code = NonNull::from(&mut inline.code).cast();
     node
 }

@@ -1,12 +1,12 @@
 //! A hint to the CPU's cache, on targets that have one in stable Rust.
 
-/// Tells the CPU that `observer` is read soon. Any address will do.
+/// Asks the CPU to fetch `observer`, which will be read soon. Any address is allowed.
 #[inline]
 pub(super) fn prefetch<O>(observer: *const O) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint, which reads nothing; any address will do.
+        // SAFETY: a hint, which reads nothing; any address is allowed.
         unsafe { _mm_prefetch::<{ _MM_HINT_T0 }>(observer.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -1,25 +1,25 @@
-//! Values that are replaced, and replayed to who comes late.
+//! Values that are replaced, and replayed to late subscribers.
 
 use loom::thread;
 
 use super::super::BehaviorSubject;
-use super::{Ear, Observer, Record, model, model_within};
+use super::{Observer, Probe, Record, model, model_within};
 
-/// A value that was written by its publisher and is written again by who frees it.
-struct Value(usize, Ear);
+/// A value that its publisher writes, and the thread that frees it writes again.
+struct Value(usize, Probe);
 
 impl Value {
     fn new(number: usize, record: &Record) -> Self {
-        Self(number, record.ear(0))
+        Self(number, record.probe(0))
     }
 }
 
 struct Listener(Record);
 
 impl Observer<Value> for Listener {
-    fn notify(&self, Value(number, ear): &Value) {
-        ear.written.with(|_| ());
-        self.0.heard.lock().unwrap().push(*number);
+    fn notify(&self, Value(number, probe): &Value) {
+        probe.written.with(|_| ());
+        self.0.received.lock().unwrap().push(*number);
     }
 }
 
@@ -41,8 +41,8 @@ fn replay_vs_publish() {
         let kept = topic.subscribe_observer(Listener(record.clone())).unwrap();
         assert_eq!(topic.len(), 1);
         publisher.join().unwrap();
-        let heard = record.take();
-        assert!(heard == [1, 2] || heard == [2], "{heard:?}");
+        let received = record.take();
+        assert!(received == [1, 2] || received == [2], "{received:?}");
         assert_eq!(record.dropped(), 1);
         topic.publish(Value::new(3, &record));
         assert_eq!(record.take(), [3]);
@@ -64,9 +64,9 @@ fn replay_vs_two_publishes() {
         });
         let kept = topic.subscribe_observer(Listener(record.clone())).unwrap();
         publisher.join().unwrap();
-        let heard = record.take();
-        assert!(heard.is_sorted() && heard.last() == Some(&3), "{heard:?}");
-        assert!(heard.windows(2).all(|two| two[0] != two[1]), "{heard:?}");
+        let received = record.take();
+        assert!(received.is_sorted() && received.last() == Some(&3), "{received:?}");
+        assert!(received.windows(2).all(|two| two[0] != two[1]), "{received:?}");
         drop(kept);
     });
 }
@@ -84,11 +84,11 @@ fn replay_vs_two_publishers() {
         for publisher in publishers {
             publisher.join().unwrap();
         }
-        let mut heard = record.take();
+        let mut received = record.take();
         let latest = topic.value().unwrap().0;
-        assert!(heard.contains(&latest), "{heard:?} without {latest}");
-        heard.sort_unstable();
-        assert!(heard.windows(2).all(|two| two[0] != two[1]), "{heard:?}");
+        assert!(received.contains(&latest), "{received:?} without {latest}");
+        received.sort_unstable();
+        assert!(received.windows(2).all(|two| two[0] != two[1]), "{received:?}");
         drop(kept);
     });
 }

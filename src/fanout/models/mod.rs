@@ -19,7 +19,7 @@ use loom::thread;
 
 use super::{Observer, Subject, Subscription};
 
-/// `LOOM_MAX_PREEMPTIONS`, or 3: what `settle` is for takes so many.
+/// With `LOOM_MAX_PREEMPTIONS`, or 3: the case that `settle` handles takes so many.
 fn model(run: impl Fn() + Send + Sync + 'static) {
     model_within(3, run);
 }
@@ -30,23 +30,23 @@ fn model_within(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
     builder.check(run);
 }
 
-/// What was heard and dropped. Not modelled, so that it orders nothing.
+/// The calls and drops so far. Not modelled, so that it orders nothing.
 #[derive(Clone, Default)]
 struct Record {
-    heard: Arc<Mutex<Vec<usize>>>,
+    received: Arc<Mutex<Vec<usize>>>,
     dropped: Arc<AtomicUsize>,
 }
 
 impl Record {
-    fn ear(&self, name: usize) -> Ear {
+    fn probe(&self, name: usize) -> Probe {
         let written = UnsafeCell::new(0);
-        // A write that whoever is called must be ordered behind.
+        // A write that every call must be ordered behind.
         written.with_mut(|_| ());
-        Ear { name, record: self.clone(), written }
+        Probe { name, record: self.clone(), written }
     }
 
     fn take(&self) -> Vec<usize> {
-        std::mem::take(&mut self.heard.lock().unwrap())
+        std::mem::take(&mut self.received.lock().unwrap())
     }
 
     fn dropped(&self) -> usize {
@@ -54,7 +54,7 @@ impl Record {
     }
 }
 
-struct Ear {
+struct Probe {
     name: usize,
     record: Record,
     written: UnsafeCell<u8>,
@@ -62,32 +62,32 @@ struct Ear {
 
 // SAFETY: the cell is only looked at, and loom watches it.
 #[allow(unsafe_code)]
-unsafe impl Sync for Ear {}
+unsafe impl Sync for Probe {}
 
-impl Observer<()> for Ear {
+impl Observer<()> for Probe {
     fn notify(&self, _: &()) {
         self.written.with(|_| ());
-        self.record.heard.lock().unwrap().push(self.name);
+        self.record.received.lock().unwrap().push(self.name);
     }
 }
 
-impl Drop for Ear {
+impl Drop for Probe {
     fn drop(&mut self) {
         self.written.with_mut(|_| ());
         self.record.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-type Ears = Subject<(), Ear>;
+type Probes = Subject<(), Probe>;
 
-fn subject(names: std::ops::Range<usize>) -> (Ears, Record, Vec<Option<Subscription>>) {
-    let (subject, record) = (Ears::typed(), Record::default());
-    let kept = names.map(|name| Some(subject.subscribe_observer(record.ear(name)).unwrap()));
+fn subject(names: std::ops::Range<usize>) -> (Probes, Record, Vec<Option<Subscription>>) {
+    let (subject, record) = (Probes::typed(), Record::default());
+    let kept = names.map(|name| Some(subject.subscribe_observer(record.probe(name)).unwrap()));
     let kept = kept.collect();
     (subject, record, kept)
 }
 
-fn spawn_publish(subject: &Ears) -> thread::JoinHandle<()> {
+fn spawn_publish(subject: &Probes) -> thread::JoinHandle<()> {
     let subject = subject.clone();
     thread::spawn(move || subject.publish(&()))
 }
@@ -99,9 +99,9 @@ fn publish_vs_unsubscribe() {
         let publisher = spawn_publish(&subject);
         drop(kept[0].take());
         publisher.join().unwrap();
-        let heard = record.take();
-        assert!(heard == [0, 1] || heard == [1], "{heard:?}");
-        assert_eq!(record.dropped(), 1, "nobody publishes any more");
+        let received = record.take();
+        assert!(received == [0, 1] || received == [1], "{received:?}");
+        assert_eq!(record.dropped(), 1, "no publish is running any more");
         subject.publish(&());
         assert_eq!(record.take(), [1]);
         drop((subject, kept));
@@ -150,8 +150,8 @@ fn publish_vs_merge() {
         let publisher = spawn_publish(&subject);
         drop(kept[2].take());
         publisher.join().unwrap();
-        let heard = record.take();
-        assert!(heard == [1, 2, 3, 4, 5] || heard == [1, 3, 4, 5], "{heard:?}");
+        let received = record.take();
+        assert!(received == [1, 2, 3, 4, 5] || received == [1, 3, 4, 5], "{received:?}");
         assert_eq!(record.dropped(), 2);
         drop(kept[1].take());
         subject.publish(&());
@@ -159,7 +159,8 @@ fn publish_vs_merge() {
     });
 }
 
-/// What was merged is unsubscribed while a publisher may still walk what it was merged from.
+/// Nodes of a merged chunk are unsubscribed while a publisher may still walk the chunks that were
+/// merged.
 #[test]
 fn publish_vs_merge_and_unsubscribe() {
     model(|| {
@@ -169,15 +170,15 @@ fn publish_vs_merge_and_unsubscribe() {
         drop(kept[2].take());
         drop(kept[3].take());
         publisher.join().unwrap();
-        let mut heard = record.take();
-        heard.retain(|&name| name != 2 && name != 3);
-        assert_eq!(heard, [1, 4]);
+        let mut received = record.take();
+        received.retain(|&name| name != 2 && name != 3);
+        assert_eq!(received, [1, 4]);
         assert_eq!(record.dropped(), 3);
     });
 }
 
-/// Who is unsubscribed from a merged chunk hears a first publish, or both, or none; not the second
-/// alone, although the two may walk different chunks.
+/// An observer that is unsubscribed from a merged chunk is called by the first of two publishes, by
+/// both or by neither; not by the second alone, although the two may walk different chunks.
 #[test]
 fn two_publishes_vs_merge_and_unsubscribe() {
     model(|| {
@@ -193,9 +194,9 @@ fn two_publishes_vs_merge_and_unsubscribe() {
         drop(kept[2].take());
         drop(kept[3].take());
         publisher.join().unwrap();
-        let heard = record.take();
-        let first = heard.iter().position(|&name| name == 4).unwrap();
-        let (first, second) = heard.split_at(first + 1);
+        let received = record.take();
+        let first = received.iter().position(|&name| name == 4).unwrap();
+        let (first, second) = received.split_at(first + 1);
         assert!(second.iter().all(|name| first.contains(name)), "{first:?} {second:?}");
     });
 }
@@ -209,8 +210,8 @@ fn publish_vs_unlink() {
         let publisher = spawn_publish(&subject);
         drop(kept[1].take());
         publisher.join().unwrap();
-        let heard = record.take();
-        assert!(heard == [1, 2] || heard == [2], "{heard:?}");
+        let received = record.take();
+        assert!(received == [1, 2] || received == [2], "{received:?}");
         assert_eq!(record.dropped(), 2);
     });
 }
@@ -222,11 +223,11 @@ fn publish_vs_subscribe() {
         let (subject, record, mut kept) = subject(0..1);
         let publisher = spawn_publish(&subject);
         for name in 1..3 {
-            kept.push(Some(subject.subscribe_observer(record.ear(name)).unwrap()));
+            kept.push(Some(subject.subscribe_observer(record.probe(name)).unwrap()));
         }
         publisher.join().unwrap();
-        let heard = record.take();
-        assert!([0, 1, 2].starts_with(&heard) && !heard.is_empty(), "{heard:?}");
+        let received = record.take();
+        assert!([0, 1, 2].starts_with(&received) && !received.is_empty(), "{received:?}");
         subject.publish(&());
         assert_eq!(record.take(), [0, 1, 2]);
         drop((subject, kept));
@@ -241,8 +242,8 @@ fn publish_vs_close() {
         let publisher = spawn_publish(&subject);
         subject.close();
         publisher.join().unwrap();
-        let heard = record.take();
-        assert!([0, 1, 2].starts_with(&heard), "{heard:?}");
+        let received = record.take();
+        assert!([0, 1, 2].starts_with(&received), "{received:?}");
         assert_eq!(record.dropped(), 3);
         subject.publish(&());
         assert!(record.take().is_empty());
@@ -250,7 +251,8 @@ fn publish_vs_close() {
     });
 }
 
-/// What happens inside an observer holds for the publish around it, whoever closes meanwhile.
+/// Changes made inside an observer hold for the publish around it, even if another thread closes
+/// meanwhile.
 #[test]
 fn close_vs_inner_unsubscribe_and_close() {
     for inner_close in [false, true] {
@@ -260,8 +262,8 @@ fn close_vs_inner_unsubscribe_and_close() {
                 let (subject, second) = (subject.clone(), kept[1].take());
                 move || {
                     let mut second = second;
-                    subject.for_each(|ear| {
-                        ear.notify(&());
+                    subject.for_each(|probe| {
+                        probe.notify(&());
                         if inner_close {
                             subject.close();
                         } else {
@@ -272,8 +274,11 @@ fn close_vs_inner_unsubscribe_and_close() {
             });
             subject.close();
             publisher.join().unwrap();
-            let heard = record.take();
-            assert!(!heard.contains(&1) && (!inner_close || heard.len() <= 1), "{heard:?}");
+            let received = record.take();
+            assert!(
+                !received.contains(&1) && (!inner_close || received.len() <= 1),
+                "{received:?}"
+            );
             assert_eq!(record.dropped(), 3);
         });
     }
@@ -295,7 +300,7 @@ fn close_vs_unsubscribe_vs_publish() {
     });
 }
 
-/// After the wait the observer is not being called: what it reads may be written.
+/// After the wait the observer is not being called: the cell that it reads may be written.
 #[test]
 fn publish_vs_unsubscribe_and_wait() {
     struct Reads(Arc<UnsafeCell<u8>>);

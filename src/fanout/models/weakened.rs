@@ -1,8 +1,8 @@
-//! The models can fail: each ordering of `log/order.rs` is weakened in turn.
+//! Shows that the models can fail: each named ordering is weakened in turn.
 
 use std::process::Command;
 
-/// What each model fails without, by the names in `order.rs`.
+/// Each named ordering, and a model that fails without it.
 const NEEDED: [(&str, &str); 16] = [
     ("enter", "publish_after_publish_vs_unsubscribe"),
     ("leave", "publish_vs_unsubscribe"),

@@ -1,4 +1,4 @@
-//! One place of the ring: what is in it, and for which position.
+//! One slot of the ring: an item, and the position that it belongs to.
 
 #![allow(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use crate::sync::UnsafeCell;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
-/// The tag of a slot with nothing in it.
+/// The tag of an empty slot.
 const FREE: u32 = 0;
 
 /// The tag of a slot that holds the item of `position`, which has 30 bits; never [`FREE`].
@@ -16,10 +16,10 @@ const fn full(position: u32) -> u32 {
     position << 1 | 1
 }
 
-/// Sixteen bytes when the item is a frame: four of a line of the cache.
+/// Sixteen bytes if the item is a frame: four slots fill a cache line.
 pub(super) struct Slot<T> {
     tag: AtomicU32,
-    /// Valid while the tag is full; atomic because poppers read it before the item is theirs.
+    /// Valid while the tag is full; atomic because poppers read it before they own the item.
     len: AtomicU32,
     /// Initialised while the tag is full (invariant 4).
     item: UnsafeCell<MaybeUninit<T>>,
@@ -34,13 +34,13 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Acquire: whoever emptied it has done with the item.
+    /// Acquire: the thread that emptied it no longer uses the item.
     #[inline]
     pub(super) fn is_free(&self) -> bool {
         self.tag.load(Ordering::Acquire) == FREE
     }
 
-    /// Acquire: whoever filled it has done with the item.
+    /// Acquire: the thread that filled it has finished writing the item.
     #[inline]
     pub(super) fn holds(&self, position: u32) -> bool {
         self.tag.load(Ordering::Acquire) == full(position)
@@ -52,19 +52,19 @@ impl<T> Slot<T> {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Puts an item in and shows it to the poppers.
+    /// Puts an item in and publishes it to the poppers.
     ///
     /// # Safety
     /// The caller has claimed `position`, which belongs to this slot, and saw the slot free
     /// before (invariants 1 and 3).
     #[inline]
     pub(super) unsafe fn fill(&self, position: u32, item: T, len: u32) {
-        self.item.with_mut(|place| {
+        self.item.with_mut(|cell| {
             // SAFETY: the claim makes this the only access until the tag below is stored.
-            unsafe { place.write(MaybeUninit::new(item)) }
+            unsafe { cell.write(MaybeUninit::new(item)) }
         });
         self.len.store(len, Ordering::Relaxed);
-        // Release: item and length are there for who reads this tag.
+        // Release: a thread that reads this tag sees item and length.
         self.tag.store(full(position), Ordering::Release);
     }
 
@@ -73,11 +73,11 @@ impl<T> Slot<T> {
     /// # Safety
     /// The caller has claimed the position for which it saw the slot full (invariants 2 and 4).
     #[inline]
-    pub(super) unsafe fn empty(&self) -> T {
-        let item = self.item.with_mut(|place| {
+    pub(super) unsafe fn take(&self) -> T {
+        let item = self.item.with_mut(|cell| {
             // SAFETY: it is initialised (invariant 4), and the claim makes this the only access
             // until the tag below is stored.
-            unsafe { place.read() }
+            unsafe { cell.read() }
         });
         // Release: the item is out before another comes in.
         self.tag.store(FREE, Ordering::Release);
@@ -85,11 +85,11 @@ impl<T> Slot<T> {
         unsafe { item.assume_init() }
     }
 
-    /// Drops the item if there is one; for a ring that nobody else uses any more.
+    /// Drops the item if there is one.
     pub(super) fn clear(&mut self) {
         if self.tag.load(Ordering::Relaxed) != FREE {
             // SAFETY: full, so initialised (invariant 4), and `&mut` is the only access.
-            drop(unsafe { self.empty() });
+            drop(unsafe { self.take() });
         }
     }
 }

@@ -1,27 +1,29 @@
-//! One end of the ring in one word, so that one atomic step changes all of it together.
+//! One end of the ring in one word, so that one atomic operation changes all its parts together.
 //!
 //! ```text
-//!  63       62         61…59   58 … 29     28 … 0
-//!  closed │ sleeping │ place │ position │ bytes
+//!  63       62         61…59     58 … 29    28 … 0
+//!  closed │ sleeping │ segment │ position │ bytes
 //! ```
 //!
 //! `position` counts the items that ever passed this end, `bytes` sums their lengths, both modulo
-//! the size of their field. What is between two ends is a difference, and never so much that it
-//! is ambiguous ([`MAX_FRAMES`], [`MAX_BYTES`]).
+//! the size of their field. The contents between two ends are a difference, which is never so large
+//! that it is ambiguous ([`MAX_FRAMES`], [`MAX_BYTES`]).
+
+use super::INLINE;
 
 const BYTES_BITS: u32 = 29;
 const POSITION_BITS: u32 = 30;
-const PLACE_AT: u32 = BYTES_BITS + POSITION_BITS;
+const SEGMENT_AT: u32 = BYTES_BITS + POSITION_BITS;
 const BYTES: u32 = (1 << BYTES_BITS) - 1;
 const POSITION: u32 = (1 << POSITION_BITS) - 1;
 
 /// The most bytes that can be counted: 512 MiB less one.
 pub(crate) const MAX_BYTES: u32 = BYTES;
 
-/// The most frames that a ring has places for. Far from where positions become ambiguous.
+/// The most frames that a ring has slots for; far fewer than would make positions ambiguous.
 pub(crate) const MAX_FRAMES: u32 = 1 << 17;
 
-/// Set in the tail when nothing may be pushed any more.
+/// Set in the tail when the ring is closed to pushes.
 pub(super) const CLOSED: u64 = 1 << 63;
 
 /// Set in the tail by a consumer that is about to wait.
@@ -42,10 +44,10 @@ impl Word {
         self.0 as u32 & BYTES
     }
 
-    /// Which array of slots the next item goes to.
+    /// The segment that the next item goes to.
     #[inline]
-    pub(super) const fn place(self) -> usize {
-        (self.0 >> PLACE_AT) as usize & 7
+    pub(super) const fn segment(self) -> usize {
+        (self.0 >> SEGMENT_AT) as usize & 7
     }
 
     #[inline]
@@ -58,18 +60,18 @@ impl Word {
         self.0 & SLEEPING != 0
     }
 
-    /// This end after `frames` more of `bytes` together; neither closed nor sleeping.
+    /// This end after `frames` more of `bytes` in total; neither closed nor sleeping.
     #[inline]
-    pub(super) const fn advanced(self, frames: u32, bytes: u32, place: usize) -> Self {
+    pub(super) const fn advanced(self, frames: u32, bytes: u32, segment: usize) -> Self {
         let position = after(self.position(), frames) as u64;
         let bytes = (self.bytes().wrapping_add(bytes) & BYTES) as u64;
-        Self((place as u64) << PLACE_AT | position << BYTES_BITS | bytes)
+        Self((segment as u64) << SEGMENT_AT | position << BYTES_BITS | bytes)
     }
 
-    /// A tail that waits for the next push, which will go to the first array.
+    /// A tail that waits for the next push, which will go to segment 0.
     #[inline]
     pub(super) const fn asleep(self) -> Self {
-        Self((self.0 & ((1 << PLACE_AT) - 1)) | SLEEPING)
+        Self((self.0 & ((1 << SEGMENT_AT) - 1)) | SLEEPING)
     }
 
     /// How many frames lie between `head` and this tail.
@@ -91,10 +93,38 @@ pub(crate) const fn after(position: u32, count: u32) -> u32 {
     position.wrapping_add(count) & POSITION
 }
 
-/// How far it is from one position to a later one.
+/// The distance from one position to a later one.
 #[inline]
 pub(crate) const fn distance(from: u32, to: u32) -> u32 {
     to.wrapping_sub(from) & POSITION
+}
+
+/// The bounds of a ring.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::outbox) struct Bounds {
+    pub(super) frames: u32,
+    pub(super) bytes: u32,
+    /// The slots that the largest segment needs.
+    pub(super) slots: u32,
+}
+
+impl Bounds {
+    /// At least one frame, at most [`MAX_FRAMES`] and [`MAX_BYTES`].
+    pub(in crate::outbox) fn new(frames: usize, bytes: usize) -> Self {
+        let frames = u32::try_from(frames).unwrap_or(MAX_FRAMES);
+        let bytes = u32::try_from(bytes).unwrap_or(MAX_BYTES);
+        let frames = frames.clamp(1, MAX_FRAMES);
+        let slots = frames.next_power_of_two().max(INLINE);
+        Self { frames, bytes: bytes.min(MAX_BYTES), slots }
+    }
+
+    pub(in crate::outbox) const fn frames(self) -> u32 {
+        self.frames
+    }
+
+    pub(in crate::outbox) const fn bytes(self) -> u32 {
+        self.bytes
+    }
 }
 
 #[cfg(all(test, not(pondwire_loom)))]
@@ -105,12 +135,12 @@ mod tests {
     fn fields_do_not_run_into_each_other() {
         let full = Word(!0);
         let next = full.advanced(1, 1, 5);
-        assert_eq!((next.position(), next.bytes(), next.place()), (0, 0, 5));
+        assert_eq!((next.position(), next.bytes(), next.segment()), (0, 0, 5));
         assert!(!next.is_closed() && !next.is_sleeping());
         assert_eq!((next.frames_since(full), next.bytes_since(full)), (1, 1));
         let asleep = next.asleep();
         assert!(asleep.is_sleeping() && !asleep.is_closed());
-        assert_eq!((asleep.position(), asleep.bytes(), asleep.place()), (0, 0, 0));
+        assert_eq!((asleep.position(), asleep.bytes(), asleep.segment()), (0, 0, 0));
         let far = Word(0).advanced(MAX_FRAMES, MAX_BYTES, 0);
         assert_eq!((far.frames_since(Word(0)), far.bytes_since(Word(0))), (MAX_FRAMES, MAX_BYTES));
     }

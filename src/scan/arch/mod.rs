@@ -1,18 +1,18 @@
-//! The instruction sets: one file each for how masks are made of 64 bytes, and the choice between
-//! them, made once.
+//! The instruction sets: one file each that makes masks of 64 bytes, and the choice between them,
+//! made once.
 //!
-//! A target's module, and only it, knows which tiers there are: it has `supports`, `by_tier!` and
-//! `beside_tiers`. A target without any has `none`, whose instruction set is never there.
+//! Only a target's module knows which tiers exist: it has `supports`, `by_tier!` and
+//! `without_tier`. A target without tiers uses `none`, whose instruction set is never available.
 //!
 //! All unsafe code of the scanner is here. A value of a type that implements
-//! [`Isa`](super::blocks::Isa) is the proof that its instructions are there: it is made only
-//! behind a check. What it does is to load from references and to compute in registers.
+//! [`Isa`](super::blocks::Isa) is the proof that its instructions are available: it is made only
+//! after a check. Its methods load from references and compute in registers.
 
 #![allow(unsafe_code)]
 
+mod newlines;
 #[cfg(not(target_arch = "x86_64"))]
 mod none;
-mod spaces;
 mod tier;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -22,18 +22,19 @@ use none as target;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as target;
 
-pub(super) use target::beside_tiers;
+pub(super) use target::without_tier;
 pub(super) use tier::Detected;
 pub use tier::{Tier, UnknownTier};
 
 use std::mem::MaybeUninit;
 
 use super::Members;
-use super::blocks::{Outline, Prefix, Seen, Specials, Stopped};
+use super::blocks::{Charset, ErrorSite, Outline, Prefix, Specials};
 use target::by_tier;
 
-/// How the document starts, with the tier's instructions; `None` when it has none. With it the
-/// bytes as text, when it is a complete one in ASCII. See [`blocks::prefix`](super::blocks::prefix).
+/// The document's prefix, by the tier's instructions, and the bytes as text if the prefix is the
+/// whole document and ASCII; `None` for a tier without instructions. See
+/// [`blocks::prefix`](super::blocks::prefix).
 #[inline(always)]
 pub(super) fn prefix<'a>(
     tier: Detected,
@@ -43,13 +44,13 @@ pub(super) fn prefix<'a>(
 ) -> Option<(Prefix, Option<&'a str>)> {
     let prefix = by_tier!(tier, prefix(bytes, max_depth, members), return None);
     let ascii = prefix.complete && prefix.is_ascii();
-    // SAFETY: a complete prefix is strings, all of whose bytes are in the blocks that it has seen,
-    // and between them bytes that it has compared with ASCII.
+    // SAFETY: a complete prefix consists of strings, all of whose bytes are in the blocks that were
+    // checked for ASCII, and of bytes between them that were compared with ASCII bytes.
     Some((prefix, unsafe { text_if(ascii, bytes) }))
 }
 
-/// Fills `outline` with the tier's instructions; `None` when it has none. Returns the bytes as text
-/// when they are ASCII. See [`blocks::outline`](super::blocks::outline).
+/// Fills `outline` by the tier's instructions and returns the bytes as text if they are ASCII;
+/// `None` for a tier without instructions. See [`blocks::outline`](super::blocks::outline).
 #[inline]
 pub(super) fn outline<'a>(
     tier: Detected,
@@ -57,41 +58,40 @@ pub(super) fn outline<'a>(
     prefix: &Prefix,
     max_depth: usize,
     outline: &mut Outline,
-) -> Option<Result<Option<&'a str>, Stopped>> {
-    let seen = by_tier!(tier, outline(bytes, prefix, max_depth, outline), return None);
-    // SAFETY: the prefix, of which the same is true as of a complete one, and the blocks behind it
-    // are all of `bytes`.
-    Some(seen.map(|seen| unsafe { text_if(seen == Seen::Ascii, bytes) }))
+) -> Option<Result<Option<&'a str>, ErrorSite>> {
+    let checked = by_tier!(tier, outline(bytes, prefix, max_depth, outline), return None);
+    // SAFETY: `bytes` are the prefix, checked like a complete one, and the blocks behind it.
+    Some(checked.map(|charset| unsafe { text_if(charset == Charset::Ascii, bytes) }))
 }
 
 /// The bytes as text if they are ASCII.
 ///
 /// # Safety
-/// `ascii` only if each of them was found to have its high bit clear.
+/// If `ascii`, every byte has its high bit clear.
 #[inline(always)]
 unsafe fn text_if(ascii: bool, bytes: &[u8]) -> Option<&str> {
     debug_assert!(!ascii || bytes.is_ascii());
-    // SAFETY: as the caller says.
+    // SAFETY: the caller's promise.
     ascii.then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
-/// Where the container whose bracket is at `start` ends in a valid document; `None` when the tier
-/// has no instructions for it.
+/// The end of the container whose bracket is at `start` in a valid document; `None` for a tier
+/// without instructions.
 #[inline]
 pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Option<usize> {
     Some(by_tier!(tier, container_end(bytes, start), return None))
 }
 
-/// Tells `each` of all blocks of `bytes` in order with the tier's instructions; `false`, and tells
-/// nothing, when it has none. See [`blocks::specials`](super::blocks::specials).
+/// Calls `each` for every block of `bytes` in order, by the tier's instructions; returns `false`,
+/// and calls nothing, for a tier without. See [`blocks::specials`](super::blocks::specials).
 #[inline]
 pub(super) fn each_specials(tier: Detected, bytes: &[u8], each: impl FnMut(Specials)) -> bool {
     by_tier!(tier, each_specials(bytes, each), return false);
     true
 }
 
-/// Copies `from` into `to`, with a space for each CR and LF, and returns what is written there.
-/// Other control characters, the tab aside, may become spaces too.
+/// Copies `from` into `to`, with a space for each CR and LF, and returns the written bytes. Other
+/// control characters but the tab may become spaces too.
 ///
 /// # Panics
 /// The lengths differ.
@@ -102,7 +102,7 @@ pub(super) fn copy_with_spaces<'a>(
     to: &'a mut [MaybeUninit<u8>],
 ) -> &'a mut [u8] {
     assert_eq!(from.len(), to.len());
-    by_tier!(tier, copy_with_spaces(from, to), spaces::by_clamp(from, to));
+    by_tier!(tier, copy_with_spaces(from, to), newlines::by_clamp(from, to));
     let written = std::ptr::from_mut(to) as *mut [u8];
     // SAFETY: the same memory with the same lifetime, of which every byte was just written: the
     // lengths are equal.

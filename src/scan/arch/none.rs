@@ -1,11 +1,11 @@
 //! A target whose vector instructions no tier uses.
 //!
-//! [`Absent`] has no value, so everything that takes one is compiled, checked and never run: what is
-//! written for all instruction sets needs no exception for a target that has none of them.
+//! [`Absent`] has no value, so the code that takes one is compiled, checked and never run: the code
+//! for all instruction sets needs no exception for a target without them.
 
 use std::mem::MaybeUninit;
 
-use super::spaces;
+use super::newlines;
 use super::tier::{Detected, Tier};
 use crate::scan::Members;
 use crate::scan::blocks::{self, Block, Isa};
@@ -14,13 +14,13 @@ pub(super) const fn supports(tier: Tier) -> bool {
     matches!(tier, Tier::Scalar)
 }
 
-/// Calls `scan`, which uses no tier: here that is the rule.
+/// Calls `scan`, which uses no tier: on this target that is the rule.
 #[inline(always)]
-pub(in crate::scan) fn beside_tiers<T>(scan: impl FnOnce() -> T) -> T {
+pub(in crate::scan) fn without_tier<T>(scan: impl FnOnce() -> T) -> T {
     scan()
 }
 
-/// Calls `$function` of the tier's file; `$otherwise` where the tier has none.
+/// Calls `$function`; evaluates `$otherwise` for a tier without instructions.
 macro_rules! by_tier {
     ($tier:expr, $function:ident($($argument:expr),*), $otherwise:expr) => {
         match target::$function($tier, $($argument),*) {
@@ -31,7 +31,7 @@ macro_rules! by_tier {
 }
 pub(super) use by_tier;
 
-/// An instruction set that is never there.
+/// An instruction set that is never available.
 #[derive(Clone, Copy)]
 enum Absent {}
 
@@ -59,7 +59,7 @@ pub(super) fn outline(
     prefix: &blocks::Prefix,
     max_depth: usize,
     outline: &mut blocks::Outline,
-) -> Option<Result<blocks::Seen, blocks::Stopped>> {
+) -> Option<Result<blocks::Charset, blocks::ErrorSite>> {
     isa(tier).map(|isa| blocks::outline(isa, bytes, prefix, max_depth, outline))
 }
 
@@ -79,14 +79,14 @@ pub(super) fn each_specials(
     isa(tier).map(|isa| blocks::specials(isa, bytes, each))
 }
 
-/// See [`spaces`].
+/// See [`newlines`].
 #[inline(always)]
 pub(super) fn copy_with_spaces(
     tier: Detected,
     from: &[u8],
     to: &mut [MaybeUninit<u8>],
 ) -> Option<()> {
-    isa(tier).map(|_| spaces::by_blend(from, to))
+    isa(tier).map(|_| newlines::by_blend(from, to))
 }
 
 impl Isa for Absent {

@@ -1,4 +1,4 @@
-//! Which instructions to scan with: the best that this CPU has, or what is asked for.
+//! The instructions to scan with: the best that this CPU has, or the selected ones.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// The best that the CPU has is found when the first frame is parsed. The environment variable
 /// `PONDWIRE_TIER` (`scalar`, `sse2`, `avx2` or `avx512`), read at that moment, or
 /// [`select`](Self::select) at any time, chooses another; all give the same views and errors.
-/// Another value of the variable, or a tier that the CPU lacks, counts for nothing: ask
-/// [`current`](Self::current).
+/// Another value of the variable, or a tier that the CPU lacks, is ignored;
+/// [`current`](Self::current) returns the tier in use.
 ///
 /// ```
 /// use pondwire::Tier;
@@ -32,7 +32,7 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// All there are, the slowest first.
+    /// All tiers, the slowest first.
     pub const ALL: &'static [Self] = &[Self::Scalar, Self::Sse2, Self::Avx2, Self::Avx512];
 
     /// The name that `PONDWIRE_TIER` takes.
@@ -52,14 +52,14 @@ impl Tier {
         Detected::of(self).is_some()
     }
 
-    /// What frames are scanned with now.
+    /// The tier that frames are scanned with now.
     #[must_use]
     pub fn current() -> Self {
         Detected::current().0
     }
 
-    /// Scans with this tier from now on, in all threads. `false`, and no change, when the CPU
-    /// lacks it.
+    /// Scans with this tier from now on, in all threads. Returns `false`, and changes nothing, if
+    /// the CPU lacks it.
     pub fn select(self) -> bool {
         let detected = Detected::of(self);
         if let Some(detected) = detected {
@@ -75,7 +75,7 @@ impl fmt::Display for Tier {
     }
 }
 
-/// A name that is no tier's.
+/// A name that is not a tier's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownTier;
 
@@ -95,12 +95,12 @@ impl FromStr for Tier {
     }
 }
 
-/// A tier that this CPU was found to have. Invariant: made by [`Detected::of`] alone, or read from
-/// where such a one was stored.
+/// A tier that this CPU was found to support. Invariant: made by [`Detected::of`] only, or loaded
+/// from [`CURRENT`], where only such tiers are stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Detected(Tier);
 
-/// The index in [`Tier::ALL`] of what to scan with, plus one; 0 before the first use.
+/// The index in [`Tier::ALL`] of the tier to scan with, plus one; 0 before the first use.
 static CURRENT: AtomicU8 = AtomicU8::new(0);
 
 impl Detected {
@@ -114,7 +114,7 @@ impl Detected {
 
     #[inline]
     pub(crate) fn current() -> Self {
-        // Relaxed: the value says all, nothing else is published with it.
+        // Relaxed: the value alone is used, no other data is published with it.
         match CURRENT.load(Ordering::Relaxed) {
             0 => Self::choose(),
             stored => Self(Tier::ALL[usize::from(stored - 1)]),
@@ -127,9 +127,9 @@ impl Detected {
 
     #[cold]
     fn choose() -> Self {
-        let wished = std::env::var("PONDWIRE_TIER").ok().and_then(|name| name.parse().ok());
+        let requested = std::env::var("PONDWIRE_TIER").ok().and_then(|name| name.parse().ok());
         let best = Tier::ALL.iter().copied().rev().find_map(Self::of);
-        let chosen = wished.and_then(Self::of).or(best).unwrap_or(Self(Tier::Scalar));
+        let chosen = requested.and_then(Self::of).or(best).unwrap_or(Self(Tier::Scalar));
         chosen.store();
         chosen
     }

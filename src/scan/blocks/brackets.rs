@@ -1,6 +1,6 @@
 //! The one loop that is not arithmetic on whole masks: over the brackets of a block.
 
-use super::envelope::Outline;
+use super::outline::Outline;
 
 /// The open brackets, one bit a level, the innermost at the bottom: set for an object's.
 #[derive(Clone, Copy, Default)]
@@ -9,25 +9,25 @@ pub(crate) struct Brackets {
     pub(super) depth: usize,
 }
 
-/// The masks of a block that brackets decide about.
-pub(super) struct Events {
+/// The masks of a block that are checked against the open brackets.
+pub(super) struct StructuralMasks {
     pub(super) open: u64,
     pub(super) close: u64,
-    /// Brackets that are curly.
+    /// Bytes that are curly if they are brackets.
     pub(super) curly: u64,
     /// Colons and commas, which only containers hold.
     pub(super) separators: u64,
-    /// What only an object may hold here: a key's colon.
+    /// Bytes that only an object may hold here: a key's colon.
     pub(super) of_object: u64,
-    /// What only an array may hold here: an element that is no member.
+    /// Bytes that only an array may hold here: an element that is no member.
     pub(super) of_array: u64,
     /// The first bytes of values, and of keys.
     pub(super) value_starts: u64,
 }
 
-/// What the stretches of a block add up to.
+/// The sums over the stretches of a block.
 #[derive(Default)]
-struct Found {
+struct Sums {
     error: u64,
     /// Bytes at depth 1.
     level_1: u64,
@@ -36,37 +36,37 @@ struct Found {
 }
 
 impl Brackets {
-    /// The open brackets from the outermost: whether each is an object's.
+    /// For each open bracket, from the outermost, whether it is an object's.
     pub(crate) fn outermost_first(self) -> impl Iterator<Item = bool> {
         (0..self.depth).rev().map(move |level| self.objects >> level & 1 == 1)
     }
 
-    /// Within an object, the outermost value.
+    /// The brackets within an object that is the outermost value.
     pub(super) const fn in_root_object() -> Self {
         Self { objects: 1, depth: 1 }
     }
 
-    /// Checks each stretch between two brackets against the container it is in. Returns the bytes
-    /// at depth 1, the brackets that open depth 2 included; `None`, and no change, for an error.
+    /// Checks each stretch between two brackets against its container. Returns the bytes at depth
+    /// 1, the brackets that open depth 2 included; `None`, and no change, for an error.
     #[inline(always)]
     pub(super) fn check(
         &mut self,
-        events: &Events,
+        masks: &StructuralMasks,
         max_depth: usize,
         base: usize,
         outline: &mut Outline,
     ) -> Option<u64> {
         let mut after = *self;
-        let mut brackets = events.open | events.close;
-        let (mut rest, mut found) = (!0_u64, Found::default());
+        let mut brackets = masks.open | masks.close;
+        let (mut rest, mut sums) = (!0_u64, Sums::default());
         while brackets != 0 {
             let through = brackets ^ (brackets - 1);
             let bracket = brackets & through;
-            after.look(events, rest & through, &mut found);
+            after.add_stretch(masks, rest & through, &mut sums);
             rest &= !through;
             brackets &= brackets - 1;
-            let curly = events.curly & bracket != 0;
-            if events.open & bracket != 0 {
+            let curly = masks.curly & bracket != 0;
+            if masks.open & bracket != 0 {
                 if after.depth == max_depth {
                     return None;
                 }
@@ -83,23 +83,23 @@ impl Brackets {
                 }
             }
         }
-        after.look(events, rest, &mut found);
-        outline.mixed |= found.lists & events.value_starts & !(events.open & events.curly) != 0;
-        if found.error != 0 {
+        after.add_stretch(masks, rest, &mut sums);
+        outline.mixed |= sums.lists & masks.value_starts & !(masks.open & masks.curly) != 0;
+        if sums.error != 0 {
             return None;
         }
         *self = after;
-        Some(found.level_1)
+        Some(sums.level_1)
     }
 
-    /// What a `stretch` without a bracket before its last byte is, in the innermost container.
+    /// Adds a stretch, whose only bracket may be its last byte, in the innermost container.
     #[inline(always)]
-    fn look(&self, events: &Events, stretch: u64, found: &mut Found) {
-        found.error |= stretch & self.wrong_here(events);
+    fn add_stretch(&self, masks: &StructuralMasks, stretch: u64, sums: &mut Sums) {
+        sums.error |= stretch & self.wrong_here(masks);
         match self.depth {
-            0 => found.error |= stretch & events.separators,
-            1 => found.level_1 |= stretch,
-            3 if !self.in_object() => found.lists |= stretch,
+            0 => sums.error |= stretch & masks.separators,
+            1 => sums.level_1 |= stretch,
+            3 if !self.in_object() => sums.lists |= stretch,
             _ => {}
         }
     }
@@ -109,10 +109,10 @@ impl Brackets {
         self.objects & 1 == 1
     }
 
-    /// The events that the innermost container does not allow.
+    /// The bytes that the innermost container does not allow.
     #[inline(always)]
-    fn wrong_here(&self, events: &Events) -> u64 {
+    fn wrong_here(&self, masks: &StructuralMasks) -> u64 {
         let object = 0_u64.wrapping_sub(self.objects as u64 & 1);
-        events.of_array & object | events.of_object & !object
+        masks.of_array & object | masks.of_object & !object
     }
 }

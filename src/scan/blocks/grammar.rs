@@ -1,52 +1,52 @@
 //! The grammar of a document, 64 bytes at a time.
 
-use super::brackets::{Brackets, Events};
-use super::compact::Prefix;
-use super::envelope::Outline;
+use super::brackets::{Brackets, StructuralMasks};
 use super::numbers::Numbers;
+use super::outline::Outline;
+use super::prefix::Prefix;
 use super::strings::Strings;
 use super::{BLOCK, Block, Isa, next, run_ends};
 
-/// Everything that crosses from one block to the next.
+/// The state that carries over from one block to the next.
 #[derive(Default)]
 struct Grammar {
     strings: Strings,
     numbers: Numbers,
     brackets: Brackets,
-    /// What the next byte that is no space follows, bit 0 each.
+    /// The byte that the next byte other than a space follows, bit 0 each.
     behind_open: u64,
     behind_colon: u64,
     behind_comma: u64,
     behind_key: u64,
-    /// A string that may be a key goes on.
+    /// A string that may be a key continues.
     key: u64,
     non_ascii: u64,
     /// The last bracket, colon or comma so far.
     separator: Option<usize>,
 }
 
-/// What all bytes of a valid document are.
+/// The characters of a valid document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum Charset {
     Ascii,
-    /// Some are not ASCII; whether they are UTF-8 was not looked at.
+    /// Some bytes are not ASCII; whether they are UTF-8 was not checked.
     Other,
 }
 
-/// Where a scan stopped, for the scalar scanner to say why: all before is well-formed so far.
-pub(crate) struct Stopped {
-    /// The block in which an error showed; the input's length when it is what is missing there.
+/// The site of an error, for the scalar scanner to explain it: the text before is valid so far.
+pub(crate) struct ErrorSite {
+    /// The block in which the error showed; the input's length if the input ends too early.
     pub(crate) block: usize,
     /// The last bracket, colon or comma before that block.
     pub(crate) separator: Option<usize>,
-    /// The containers that are open behind it.
+    /// The containers that are open behind that separator.
     pub(crate) brackets: Brackets,
     /// The block starts in the plain text of a string.
     pub(crate) in_text: bool,
 }
 
 /// Validates `bytes`, at most 4 GiB, as one document of at most `max_depth` (1 to 127) nested
-/// brackets that starts with `prefix`, and fills `outline` with what is behind that.
+/// brackets that starts with `prefix`, and fills `outline` with the places behind it.
 #[inline(always)]
 pub(crate) fn outline<I: Isa>(
     isa: I,
@@ -54,7 +54,7 @@ pub(crate) fn outline<I: Isa>(
     prefix: &Prefix,
     max_depth: usize,
     outline: &mut Outline,
-) -> Result<Seen, Stopped> {
+) -> Result<Charset, ErrorSite> {
     let mut grammar = Grammar { non_ascii: prefix.non_ascii, ..Grammar::default() };
     if prefix.end > 0 {
         grammar.brackets = Brackets::in_root_object();
@@ -64,24 +64,24 @@ pub(crate) fn outline<I: Isa>(
         // The document itself stands where a value is due, as behind a colon.
         grammar.behind_colon = 1;
     }
-    let mut place = Place { bytes, base: prefix.end, max_depth };
-    while place.base < bytes.len() {
-        let (block, valid) = isa.load(bytes, place.base);
+    let mut context = BlockContext { bytes, base: prefix.end, max_depth };
+    while context.base < bytes.len() {
+        let (block, valid) = isa.load(bytes, context.base);
         let in_text = grammar.strings.in_text();
-        if !grammar.block(isa, block, valid, &place, outline) {
-            return Err(grammar.stopped(place.base, in_text));
+        if !grammar.block(isa, block, valid, &context, outline) {
+            return Err(grammar.error_site(context.base, in_text));
         }
-        place.base += BLOCK;
+        context.base += BLOCK;
     }
     if grammar.is_complete() {
-        Ok(if grammar.non_ascii == 0 { Seen::Ascii } else { Seen::Other })
+        Ok(if grammar.non_ascii == 0 { Charset::Ascii } else { Charset::Other })
     } else {
-        Err(grammar.stopped(bytes.len(), grammar.strings.in_text()))
+        Err(grammar.error_site(bytes.len(), grammar.strings.in_text()))
     }
 }
 
-/// Where a block is, and what it is a part of.
-struct Place<'a> {
+/// A block's place, and the document that it is a part of.
+struct BlockContext<'a> {
     bytes: &'a [u8],
     base: usize,
     max_depth: usize,
@@ -89,12 +89,12 @@ struct Place<'a> {
 
 impl Grammar {
     #[cold]
-    const fn stopped(&self, block: usize, in_text: bool) -> Stopped {
-        Stopped { block, separator: self.separator, brackets: self.brackets, in_text }
+    const fn error_site(&self, block: usize, in_text: bool) -> ErrorSite {
+        ErrorSite { block, separator: self.separator, brackets: self.brackets, in_text }
     }
 
-    /// Whether the document may end here: all is closed and nothing is due. A number that ends
-    /// with its block has yet to be looked at.
+    /// Whether the document may end here: all containers are closed and nothing is due. A number
+    /// that ends with its block has yet to be checked.
     #[inline(always)]
     fn is_complete(&self) -> bool {
         self.strings.inside == 0
@@ -103,7 +103,7 @@ impl Grammar {
             && self.numbers.is_complete()
     }
 
-    /// Checks a block of which the bytes of `valid` count. False: there is an error in it, or one
+    /// Checks a block, of which the bytes of `valid` count. Returns `false` if an error is in it or
     /// shows there; `brackets` and `separator` are then as they were before.
     #[inline(always)]
     fn block<I: Isa>(
@@ -111,7 +111,7 @@ impl Grammar {
         isa: I,
         block: I::Block,
         valid: u64,
-        place: &Place<'_>,
+        context: &BlockContext<'_>,
         outline: &mut Outline,
     ) -> bool {
         let low = block.within(0, b' ');
@@ -142,7 +142,7 @@ impl Grammar {
         let closing = strings.quotes & !strings.inside;
         let value_starts = opening | open | scalars.starts;
 
-        // Where a value is due there must be one, and nowhere else; but a container may be empty.
+        // A value must stand where one is due, and nowhere else; but a container may be empty.
         let behind_open = follow(open, spaces, &mut self.behind_open);
         let behind_comma = follow(commas, spaces, &mut self.behind_comma);
         let behind_colon = follow(colons, spaces, &mut self.behind_colon);
@@ -150,13 +150,13 @@ impl Grammar {
         let mut error = strings.error | scalars.error;
         error |= (value_starts ^ (item_due | behind_colon)) & !(behind_open & close);
 
-        // Whether an item is a member or an element shows at its colon. Which it has to be is
-        // left to the brackets.
+        // Whether an item is a member or an element shows at its colon. Which one it must be is
+        // checked with the brackets.
         let keys = opening & item_due;
         let key_ends = run_ends(keys, strings.inside, &mut self.key) & closing;
         let behind_key = follow(key_ends, spaces, &mut self.behind_key);
         error |= colons & !behind_key;
-        let events = Events {
+        let masks = StructuralMasks {
             open,
             close,
             curly: block.bit_5(),
@@ -165,26 +165,27 @@ impl Grammar {
             of_array: item_due & value_starts & !opening | behind_key & !colons,
             value_starts,
         };
-        // Bits behind the input's end count too: there shows what the end leaves unfinished.
-        if error != 0 || !literals_are_right(place, scalars.literals) {
+        // Bits behind the input's end count too: they show what the end leaves unfinished.
+        if error != 0 || !literals_are_right(context, scalars.literals) {
             return false;
         }
-        let checked = self.brackets.check(&events, place.max_depth, place.base, outline);
+        let checked = self.brackets.check(&masks, context.max_depth, context.base, outline);
         let Some(level_1) = checked else { return false };
-        outline.push_quotes(strings.quotes & level_1, place.base);
+        outline.push_quotes(strings.quotes & level_1, context.base);
         outline.escapes |= strings.backslashes & level_1 != 0;
         if separators != 0 {
-            self.separator = Some(place.base + separators.ilog2() as usize);
+            self.separator = Some(context.base + separators.ilog2() as usize);
         }
         true
     }
 }
 
-/// Compares each of `starts` with the literal that it begins, and what may stand behind that.
+/// Whether each of `starts` begins a literal that is complete and followed by a byte that may stand
+/// behind one.
 #[inline(always)]
-fn literals_are_right(place: &Place<'_>, mut starts: u64) -> bool {
+fn literals_are_right(context: &BlockContext<'_>, mut starts: u64) -> bool {
     while starts != 0 {
-        let text = &place.bytes[place.base + starts.trailing_zeros() as usize..];
+        let text = &context.bytes[context.base + starts.trailing_zeros() as usize..];
         let rest = match text[0] {
             b't' => text.strip_prefix(b"true"),
             b'f' => text.strip_prefix(b"false"),
@@ -199,7 +200,7 @@ fn literals_are_right(place: &Place<'_>, mut starts: u64) -> bool {
     true
 }
 
-/// The first byte behind each of `mask` that is no space.
+/// The first byte behind each of `mask` that is not a space.
 #[inline(always)]
 fn follow(mask: u64, spaces: u64, carry: &mut u64) -> u64 {
     let behind = next(mask, carry);

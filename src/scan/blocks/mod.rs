@@ -1,38 +1,35 @@
 //! A document in blocks of 64 bytes: each class of bytes is a `u64` mask, bit *i* for byte *i*, and
-//! the grammar is arithmetic on masks. What crosses from one block to the next is a carry.
+//! the grammar is arithmetic on masks. State carries over from one block to the next.
 //!
-//! The code here is safe and the same for all instruction sets; what they differ in is how the
-//! masks are made, behind [`Isa`] and [`Block`]. It finds *whether* a document is malformed; where
-//! and why is told by the scalar scanner, resumed at the last bracket, colon or comma before.
+//! The code here is safe and the same for all instruction sets; they differ in how the masks are
+//! made, behind [`Isa`] and [`Block`]. It finds *whether* a document is malformed; the scalar
+//! scanner, resumed at the last bracket, colon or comma before, finds where and why.
 
 mod brackets;
-mod compact;
-mod envelope;
 mod grammar;
 mod numbers;
-mod skip;
-mod specials;
+mod outline;
+mod prefix;
 mod strings;
 
-pub(super) use compact::{Prefix, prefix};
-pub(super) use envelope::Outline;
-pub(super) use grammar::{Seen, Stopped, outline};
-pub(super) use skip::container_end;
-pub(crate) use specials::Specials;
-pub(super) use specials::specials;
+pub(super) use grammar::{Charset, ErrorSite, outline};
+pub(super) use outline::Outline;
+pub(super) use prefix::{Prefix, prefix};
+use strings::Strings;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 64;
 
-/// An instruction set that is known to be there: the value is the proof.
+/// An instruction set that is known to be available: the value is the proof.
 pub(super) trait Isa: Copy {
     type Block: Block;
 
-    /// The block at `at`, which must be within `bytes`, and which of its bits are of bytes that
-    /// there are. The masks of a block that is cut short have no bits beyond, or those of NUL.
+    /// The block at `at`, which must be within `bytes`, and the mask of its valid bytes. In a block
+    /// that the input's end cuts short, the masks have no bits behind the end, or those of NUL.
     fn load(self, bytes: &[u8], at: usize) -> (Self::Block, u64);
 
-    /// Writes `base` and the place of each bit of `mask`, added, in order; behind the last anything.
+    /// Writes the sum of `base` and the place of each bit of `mask`, in order; the bytes behind the
+    /// last are arbitrary.
     fn put_places(self, mask: u64, base: u8, to: &mut [u8; BLOCK]);
 
     /// Bit *i* of the result is the parity of the bits up to *i*.
@@ -47,20 +44,21 @@ pub(super) trait Block: Copy {
     /// The bytes from `first` to `last`.
     fn within(self, first: u8, last: u8) -> u64;
 
-    /// The bytes in which bit 5 is set: it tells `{` from `[` and `}` from `]`.
+    /// The bytes in which bit 5 is set: it distinguishes `{` from `[` and `}` from `]`.
     fn bit_5(self) -> u64;
 
     /// Each byte with bit 5 set, so that `[` becomes `{`, `]` becomes `}` and `A` becomes `a`.
     fn with_bit_5(self) -> Self;
 
-    /// Quotes, backslashes and control characters; also those behind the input's end.
+    /// Quotes, backslashes and control characters; bits behind the input's end may be set too.
     fn specials(self) -> u64;
 
     /// The bytes that are not ASCII.
     fn non_ascii(self) -> u64;
 }
 
-/// `mask` moved to the next byte, `carry` in at the bottom; `carry` becomes what falls out.
+/// `mask` shifted to the next byte, with `carry` as the lowest bit; `carry` becomes the bit that is
+/// shifted out.
 #[inline(always)]
 fn next(mask: u64, carry: &mut u64) -> u64 {
     let moved = mask << 1 | *carry;
@@ -68,8 +66,8 @@ fn next(mask: u64, carry: &mut u64) -> u64 {
     moved
 }
 
-/// From each bit of `starts` runs forward over `through`; returns where the runs end. A run that
-/// reaches the block's end goes on from the next block's start by `carry`.
+/// Runs forward over `through` from each bit of `starts`; returns where the runs end. A run that
+/// reaches the block's end continues from the next block's start, by `carry`.
 ///
 /// Each start must be the first bit of its run of `through`.
 #[inline(always)]
@@ -80,11 +78,11 @@ fn run_ends(starts: u64, through: u64, carry: &mut u64) -> u64 {
     sum & !through
 }
 
-/// Places are written so many at a time, so that there is little for the CPU to predict wrongly.
+/// The number of places that are written at a time: fewer branches, fewer mispredictions.
 const BATCH: usize = 4;
 
-/// Writes what `of` makes of the place of each bit of `mask`, in order, into as many `batches` as it
-/// takes, or as there are; behind the last place in its batch it writes anything.
+/// Writes the result of `of` for the place of each bit of `mask`, in order, into as many `batches`
+/// as needed, or as there are; the values behind the last one in its batch are arbitrary.
 #[inline(always)]
 pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl Fn(u32) -> T) {
     for batch in batches {
@@ -96,4 +94,73 @@ pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl 
             mask &= mask.wrapping_sub(1);
         }
     }
+}
+
+/// The bytes of a block that must be escaped in a string.
+#[derive(Clone, Copy)]
+pub(crate) struct Specials {
+    /// The start of the block.
+    pub(crate) at: usize,
+    /// Quotes, backslashes and control characters: bit *i* for the byte at `at + i`.
+    pub(crate) all: u64,
+    /// The bytes of `all` that have no escape of one letter, only `\u00` and two digits.
+    pub(crate) long: u64,
+}
+
+/// Calls `each` for every block of 64 bytes in order; the last may be shorter.
+#[inline(always)]
+pub(crate) fn specials<I: Isa>(isa: I, bytes: &[u8], mut each: impl FnMut(Specials)) {
+    for at in (0..bytes.len()).step_by(BLOCK) {
+        let (block, valid) = isa.load(bytes, at);
+        let (all, mut long) = (block.specials() & valid, 0);
+        if all != 0 {
+            let short = block.within(0x08, 0x0D) & !block.equal(0x0B);
+            long = block.within(0, 0x1F) & valid & !short;
+        }
+        each(Specials { at, all, long });
+    }
+}
+
+/// The end of the container whose bracket is at `start` in a valid document, found by counting
+/// brackets; the text's length if it does not end.
+#[inline(always)]
+pub(crate) fn container_end<I: Isa>(isa: I, bytes: &[u8], start: usize) -> usize {
+    let (mut strings, mut depth, mut at) = (Strings::default(), 0, start);
+    while at < bytes.len() {
+        let (block, valid) = isa.load(bytes, at);
+        let (quotes, inside) = strings.valid_masks(isa, block);
+        let outside = !(quotes | inside) & valid;
+        let folded = block.with_bit_5();
+        let open = folded.equal(b'{') & outside;
+        let close = folded.equal(b'}') & outside;
+        let closing = close.count_ones();
+        if closing < depth {
+            // Even if all closing brackets came first, one container would stay open.
+            depth = depth + open.count_ones() - closing;
+        } else if let Some(end) = end_within(open, close, &mut depth) {
+            return at + end;
+        }
+        at += BLOCK;
+    }
+    bytes.len()
+}
+
+/// The place in a block at which the depth returns to 0; if there is none, adds the block's
+/// brackets to `depth`.
+#[inline(always)]
+fn end_within(open: u64, close: u64, depth: &mut u32) -> Option<usize> {
+    let mut brackets = open | close;
+    while brackets != 0 {
+        let at = brackets.trailing_zeros();
+        if open >> at & 1 == 1 {
+            *depth += 1;
+        } else {
+            *depth = depth.saturating_sub(1);
+            if *depth == 0 {
+                return Some(at as usize + 1);
+            }
+        }
+        brackets &= brackets - 1;
+    }
+    None
 }

@@ -1,13 +1,14 @@
-//! Numbers and literals: everything outside of strings that is neither structure nor space.
+//! Numbers and literals: all bytes outside of strings that are neither structure nor space.
 
 use super::{Block, next, run_ends};
 
-/// What crosses blocks; each but the runs is bit 0 for the next block's first byte.
+/// The state that carries over between blocks; each field but the runs is bit 0, for the next
+/// block's first byte.
 #[derive(Default)]
 pub(super) struct Numbers {
     /// The block before ended in a scalar.
     scalar: u64,
-    /// The run of a literal goes on.
+    /// The run of a literal continues.
     literal: u64,
     /// Must be a digit: behind a sign or a dot.
     digit: u64,
@@ -20,9 +21,9 @@ pub(super) struct Numbers {
     behind_dot: u64,
     behind_exponent: u64,
     behind_exponent_sign: u64,
-    /// The digits of a fraction go on.
+    /// The digits of a fraction continue.
     fraction: u64,
-    /// The digits of an exponent go on.
+    /// The digits of an exponent continue.
     exponent: u64,
 }
 
@@ -30,7 +31,8 @@ pub(super) struct Numbers {
 pub(super) struct Scalars {
     /// First bytes.
     pub(super) starts: u64,
-    /// First bytes of what must be `true`, `false` or `null`; to be compared with the text.
+    /// First bytes of literals, which must be `true`, `false` or `null`; to be compared with the
+    /// text.
     pub(super) literals: u64,
     pub(super) error: u64,
 }
@@ -42,7 +44,7 @@ impl Numbers {
         self.digit | self.behind_exponent == 0
     }
 
-    /// Checks the bytes of `scalars`, all that is outside of strings and no structure or space.
+    /// Checks `scalars`, all bytes outside of strings that are neither structure nor space.
     #[inline(always)]
     pub(super) fn check<B: Block>(&mut self, block: B, scalars: u64) -> Scalars {
         // All other carries come from a scalar that reaches the end of its block.
@@ -97,7 +99,7 @@ impl Numbers {
         next(zeros, &mut self.behind_zero) & digits
     }
 
-    /// Numbers of any form; `numbers` are their bytes, or bytes that are of no scalar at all.
+    /// Numbers of any form; `numbers` are their bytes, or bytes that belong to no valid scalar.
     #[inline(always)]
     fn all_numbers<B: Block>(&mut self, block: B, numbers: u64, starts: u64) -> u64 {
         let digits = block.within(b'0', b'9') & numbers;

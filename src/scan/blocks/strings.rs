@@ -1,8 +1,8 @@
-//! Which bytes are inside strings, and whether escapes are right.
+//! The insides of strings, and the validity of escapes.
 
 use super::{Block, Isa};
 
-/// What crosses blocks.
+/// The state that carries over between blocks.
 #[derive(Default)]
 pub(super) struct Strings {
     /// Bit 0: the next block's first byte is escaped.
@@ -27,7 +27,7 @@ pub(super) struct StringMasks {
 const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
 
 impl Strings {
-    /// Whether the next byte is inside a string and no part of an escape.
+    /// Whether the next byte is inside a string and not part of an escape.
     #[inline(always)]
     pub(super) const fn in_text(&self) -> bool {
         self.inside != 0 && self.escaped | self.hex == 0
@@ -73,8 +73,8 @@ impl Strings {
         escaped
     }
 
-    /// Escapes that JSON does not know. Not masked by what is inside a string: the quote of
-    /// `\u12"` is such an error, and a backslash outside of strings is an error anyway.
+    /// Invalid escapes. Not masked by the inside of strings: the quote of `\u12"` is such an error,
+    /// and a backslash outside of strings is an error anyway.
     #[inline(always)]
     fn escape_errors<B: Block>(&mut self, block: B, escaped: u64) -> u64 {
         let unicode = block.equal(b'u') & escaped;

@@ -9,13 +9,13 @@ use std::mem::MaybeUninit;
 
 use super::window;
 use crate::scan::Members;
-use crate::scan::arch::spaces;
+use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
 
-/// 64 bytes, and how far their masks are to be shifted.
+/// 64 bytes, and by how many bits their masks must be shifted down.
 type Block = ([__m256i; 2], u32);
 
-isa!("avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", Block, spaces::by_blend);
+isa!("avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", Block, newlines::by_blend);
 
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -24,7 +24,7 @@ fn load(bytes: &[u8], at: usize) -> (Block, u64) {
     let (block, shift) = window(bytes, at, &mut copy);
     let (halves, _) = block.as_chunks::<32>();
     let load = |half: &[u8; 32]| {
-        // SAFETY: 32 bytes are readable behind the reference; no alignment is asked for.
+        // SAFETY: 32 bytes are readable behind the reference; no alignment is required.
         unsafe { _mm256_loadu_si256(half.as_ptr().cast()) }
     };
     (([load(&halves[0]), load(&halves[1])], shift), !0 >> shift)
@@ -36,7 +36,7 @@ fn put_places(mask: u64, base: u8, to: &mut [u8; BLOCK]) {
     blocks::put_places(mask, to.as_chunks_mut().0, |place| base.wrapping_add(place as u8));
 }
 
-/// The product with all ones, carries left out, is the running sum without carries.
+/// The carry-less product with all ones is the prefix XOR.
 #[inline]
 #[target_feature(enable = "pclmulqdq")]
 pub(super) fn prefix_xor(mask: u64) -> u64 {

@@ -1,4 +1,4 @@
-//! AVX-512: one register of 64 bytes, whose comparisons give masks at once.
+//! AVX-512: one register of 64 bytes, whose comparisons yield masks directly.
 
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi8, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_loadu_si512,
@@ -9,13 +9,13 @@ use std::mem::MaybeUninit;
 
 use super::avx2::prefix_xor;
 use crate::scan::Members;
-use crate::scan::arch::spaces;
+use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
 
 isa!(
     "avx512f,avx512bw,avx512vl,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq",
     __m512i,
-    spaces::by_blend
+    newlines::by_blend
 );
 
 #[inline]
@@ -26,8 +26,8 @@ fn load(bytes: &[u8], at: usize) -> (__m512i, u64) {
         length @ 0..BLOCK => !(!0 << length),
         _ => !0,
     };
-    // SAFETY: only the bytes of `valid` are read, and there are that many; no alignment is asked
-    // for, and what is masked out cannot fault.
+    // SAFETY: only the bytes of `valid` are read, and there are that many; no alignment is
+    // required, and masked-out bytes cannot fault.
     (unsafe { _mm512_maskz_loadu_epi8(valid, rest.as_ptr().cast()) }, valid)
 }
 
@@ -45,12 +45,12 @@ const PLACES: [u8; BLOCK] = {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2")]
 fn put_places(mask: u64, base: u8, to: &mut [u8; BLOCK]) {
-    // SAFETY: 64 bytes are readable behind the reference; no alignment is asked for.
+    // SAFETY: 64 bytes are readable behind the reference; no alignment is required.
     let places = unsafe { _mm512_loadu_si512(PLACES.as_ptr().cast()) };
     let places = _mm512_add_epi8(places, _mm512_set1_epi8(base as i8));
     // Into a register first: some CPUs are slow at compressing into memory.
     let places = _mm512_maskz_compress_epi8(mask, places);
-    // SAFETY: 64 bytes are writable behind the reference; no alignment is asked for.
+    // SAFETY: 64 bytes are writable behind the reference; no alignment is required.
     unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), places) };
 }
 

@@ -1,17 +1,19 @@
-//! x86-64: SSE2, which all have, AVX2 and AVX-512.
+//! x86-64: SSE2, which every CPU has, AVX2 and AVX-512.
 //!
 //! Each file has the same functions over its registers, safe within their target features;
 //! [`isa`] makes an [`Isa`](crate::scan::blocks::Isa) of them.
 
+#![allow(clippy::missing_safety_doc, reason = "safe functions, whose contract is their features")]
+
 use super::tier::Tier;
 use crate::scan::blocks::BLOCK;
 
-/// Makes, of the functions `load`, `put_places`, `prefix_xor`, `equal`, `within`, `specials`,
+/// Defines, from the functions `load`, `put_places`, `prefix_xor`, `equal`, `within`, `specials`,
 /// `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `outline`,
-/// `container_end`, `each_specials` and `copy_with_spaces`, which is `$spaces`, with all of
+/// `container_end`, `each_specials` and `copy_with_spaces`, which is `$copy`, with all of
 /// `$features`.
 macro_rules! isa {
-    ($features:literal, $registers:ty, $spaces:path) => {
+    ($features:literal, $registers:ty, $copy:path) => {
         /// See [`blocks::prefix`].
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn prefix(
@@ -29,7 +31,7 @@ macro_rules! isa {
             prefix: &blocks::Prefix,
             max_depth: usize,
             outline: &mut blocks::Outline,
-        ) -> Result<blocks::Seen, blocks::Stopped> {
+        ) -> Result<blocks::Charset, blocks::ErrorSite> {
             blocks::outline(Proof(()), bytes, prefix, max_depth, outline)
         }
 
@@ -48,17 +50,18 @@ macro_rules! isa {
             blocks::specials(Proof(()), bytes, each);
         }
 
-        /// See [`spaces`](crate::scan::arch::spaces).
+        /// See [`newlines`](crate::scan::arch::newlines).
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn copy_with_spaces(from: &[u8], to: &mut [MaybeUninit<u8>]) {
-            $spaces(from, to);
+            $copy(from, to);
         }
 
-        /// The instructions are there. Invariant: made only in functions with their features.
+        /// Proof that the instructions are available. Invariant: made only in functions with their
+        /// features.
         #[derive(Clone, Copy)]
         struct Proof(());
 
-        /// Invariant: made only of a [`Proof`] or of other `Registers`.
+        /// A block in registers. Invariant: made only from a [`Proof`] or from other `Registers`.
         #[derive(Clone, Copy)]
         struct Registers($registers);
 
@@ -67,20 +70,20 @@ macro_rules! isa {
 
             #[inline(always)]
             fn load(self, bytes: &[u8], at: usize) -> (Registers, u64) {
-                // SAFETY: by the invariant of `Proof` the features are there.
+                // SAFETY: by the invariant of `Proof` the features are available.
                 let (registers, valid) = unsafe { load(bytes, at) };
                 (Registers(registers), valid)
             }
 
             #[inline(always)]
             fn put_places(self, mask: u64, base: u8, to: &mut [u8; BLOCK]) {
-                // SAFETY: by the invariant of `Proof` the features are there.
+                // SAFETY: by the invariant of `Proof` the features are available.
                 unsafe { put_places(mask, base, to) }
             }
 
             #[inline(always)]
             fn prefix_xor(self, mask: u64) -> u64 {
-                // SAFETY: by the invariant of `Proof` the features are there.
+                // SAFETY: by the invariant of `Proof` the features are available.
                 unsafe { prefix_xor(mask) }
             }
         }
@@ -88,46 +91,46 @@ macro_rules! isa {
         impl blocks::Block for Registers {
             #[inline(always)]
             fn equal(self, byte: u8) -> u64 {
-                // SAFETY: by the invariant of `Registers` the features are there.
+                // SAFETY: by the invariant of `Registers` the features are available.
                 unsafe { equal(self.0, byte) }
             }
 
             #[inline(always)]
             fn within(self, first: u8, last: u8) -> u64 {
-                // SAFETY: by the invariant of `Registers` the features are there.
+                // SAFETY: by the invariant of `Registers` the features are available.
                 unsafe { within(self.0, first, last) }
             }
 
             #[inline(always)]
             fn specials(self) -> u64 {
-                // SAFETY: by the invariant of `Registers` the features are there.
+                // SAFETY: by the invariant of `Registers` the features are available.
                 unsafe { specials(self.0) }
             }
 
             #[inline(always)]
             fn bit_5(self) -> u64 {
-                // SAFETY: by the invariant of `Registers` the features are there.
+                // SAFETY: by the invariant of `Registers` the features are available.
                 unsafe { bit_5(self.0) }
             }
 
             #[inline(always)]
             fn with_bit_5(self) -> Self {
-                // SAFETY: by the invariant of `Registers` the features are there.
+                // SAFETY: by the invariant of `Registers` the features are available.
                 Self(unsafe { with_bit_5(self.0) })
             }
 
             #[inline(always)]
             fn non_ascii(self) -> u64 {
-                // SAFETY: by the invariant of `Registers` the features are there.
+                // SAFETY: by the invariant of `Registers` the features are available.
                 unsafe { high_bits(self.0) }
             }
         }
     };
 }
 
-/// The 64 bytes to load for the block at `at`, and by how many bits its masks are to be shifted
-/// down: a block that the input's end cuts short is loaded backwards from that end, or, when all
-/// of the input is shorter than a block, from `copy`.
+/// The 64 bytes to load for the block at `at`, and by how many bits its masks must be shifted down:
+/// a block that the input's end cuts short is loaded backwards from that end, or from `copy` if the
+/// whole input is shorter than a block.
 #[inline(always)]
 fn window<'a>(bytes: &'a [u8], at: usize, copy: &'a mut [u8; BLOCK]) -> (&'a [u8; BLOCK], u32) {
     let rest = &bytes[at..];
@@ -172,13 +175,13 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512vbmi2")
 }
 
-/// Calls `scan`, which uses no tier: here that is the exception.
+/// Calls `scan`, which uses no tier: on this target that is the exception.
 #[cold]
-pub(in crate::scan) fn beside_tiers<T>(scan: impl FnOnce() -> T) -> T {
+pub(in crate::scan) fn without_tier<T>(scan: impl FnOnce() -> T) -> T {
     scan()
 }
 
-/// Calls `$function` of the tier's file; `$otherwise` where the tier has none.
+/// Calls `$function` of the tier's file; evaluates `$otherwise` for a tier without a file.
 macro_rules! by_tier {
     ($tier:expr, $function:ident($($argument:expr),*), $otherwise:expr) => {
         match $tier.tier() {

@@ -1,4 +1,4 @@
-//! SSE2: four registers of 16 bytes. Part of every x86-64, so nothing needs to be detected.
+//! SSE2: four registers of 16 bytes. Part of every x86-64, so no detection is needed.
 
 use std::arch::x86_64::{
     __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
@@ -8,13 +8,13 @@ use std::mem::MaybeUninit;
 
 use super::window;
 use crate::scan::Members;
-use crate::scan::arch::spaces;
+use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
 
-/// 64 bytes, and how far their masks are to be shifted.
+/// 64 bytes, and by how many bits their masks must be shifted down.
 type Block = ([__m128i; 4], u32);
 
-isa!("sse2", Block, spaces::by_clamp);
+isa!("sse2", Block, newlines::by_clamp);
 
 #[inline]
 #[target_feature(enable = "sse2")]
@@ -23,7 +23,7 @@ fn load(bytes: &[u8], at: usize) -> (Block, u64) {
     let (block, shift) = window(bytes, at, &mut copy);
     let (quarters, _) = block.as_chunks::<16>();
     let load = |quarter: &[u8; 16]| {
-        // SAFETY: 16 bytes are readable behind the reference; no alignment is asked for.
+        // SAFETY: 16 bytes are readable behind the reference; no alignment is required.
         unsafe { _mm_loadu_si128(quarter.as_ptr().cast()) }
     };
     let registers =

@@ -1,27 +1,27 @@
-//! The usual start of a message: an object whose members are written compactly and without
-//! escapes. Then the quotes tell where everything is: `{"key":"value","key":"value",` has them at
-//! places that follow from each other, and what is between them needs no look. A short message is
-//! often all of this kind.
+//! The usual start of a message: an object whose members are written compactly and without escapes.
+//! Then the quotes determine the structure: in `{"key":"value","key":"value",` the place of each
+//! follows from the one before, and the bytes within strings need no further check. A short message
+//! often consists of nothing else.
 
 use super::{BLOCK, Block, Isa};
-use crate::scan::scalar::scalar_end;
+use crate::scan::lexeme::scalar_end;
 use crate::scan::{Members, Span, Text};
 
-/// Only the start of a message is looked at; an envelope is shorter.
+/// Only these bytes from the start are searched; an envelope is shorter.
 const WITHIN: usize = 4 * BLOCK;
 
-/// When no more than this is left behind it, that is looked at in the same way.
+/// A rest behind the prefix of at most this length is searched in the same way.
 const SHORT: usize = 2 * BLOCK;
 
-/// More quotes than this are not looked for.
+/// The most quotes that are searched.
 const ENOUGH: usize = BLOCK;
 
-/// What the start of a document was found to be.
+/// The compact start of a document.
 #[derive(Clone, Copy)]
 pub(crate) struct Prefix {
-    /// Where the next key starts, behind a comma; 0 when the document does not start like this.
+    /// The start of the next key, behind a comma; 0 if the document does not start compactly.
     pub(super) end: usize,
-    /// This was all: a whole document without whitespace.
+    /// The prefix is the whole document, without whitespace.
     pub(crate) complete: bool,
     /// Bits of bytes that are not ASCII, from the start to `end` at least, and of all if it is
     /// `complete`.
@@ -36,8 +36,8 @@ impl Prefix {
     }
 }
 
-/// Passes the members in front that are strings, numbers, literals or objects of these, all of them
-/// compact, and tells `members` of them.
+/// Scans the first members that are strings, numbers, literals or objects of these, all written
+/// compactly, and passes them to `members`.
 #[inline(always)]
 pub(crate) fn prefix<I: Isa, M: Members>(
     isa: I,
@@ -59,7 +59,7 @@ pub(crate) fn prefix<I: Isa, M: Members>(
 }
 
 impl Prefix {
-    /// Goes on from the key at `start`, or from the brace there, within the bytes behind.
+    /// Continues from the key or the brace at `start`.
     #[inline(always)]
     fn extend<I: Isa>(
         &mut self,
@@ -108,10 +108,10 @@ impl Prefix {
     }
 }
 
-/// The strings ahead, told by their quotes, and what is between them.
+/// The strings ahead, by the places of their quotes.
 struct Quotes<'a> {
     bytes: &'a [u8],
-    /// Where the places are counted from.
+    /// The byte that the places are relative to.
     start: usize,
     pairs: std::slice::Iter<'a, [u8; 2]>,
 }

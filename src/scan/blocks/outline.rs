@@ -1,4 +1,4 @@
-//! What is kept of the root object while its blocks pass, and members made from that.
+//! The places that are kept of the root object while its blocks pass, and its members made of them.
 
 use super::{BATCH, Prefix, put_places};
 use crate::scan::{Members, Span, Text, skip};
@@ -8,19 +8,19 @@ const QUOTES: usize = 40;
 
 const CONTAINERS: usize = 4;
 
-/// The places at depth 1 of a valid document, behind those of its prefix. When there are more than
-/// fit, the members are found by skipping instead.
+/// The places at depth 1 of a valid document, behind its prefix. If there are more than fit, the
+/// members are found by skipping instead.
 pub(crate) struct Outline {
     quotes: [u32; QUOTES + BATCH],
     quote_count: usize,
-    /// Where containers at depth 1 end, in order.
+    /// The ends of containers at depth 1, in order.
     closes: [u32; CONTAINERS],
     close_count: usize,
     /// A backslash occurs in a string at depth 1.
     pub(super) escapes: bool,
     /// A CR or LF occurs outside of strings.
     pub(super) newlines: bool,
-    /// An array at depth 3 holds something that is no object.
+    /// An array at depth 3 holds an element that is not an object.
     pub(super) mixed: bool,
 }
 
@@ -37,7 +37,7 @@ impl Outline {
         }
     }
 
-    /// Keeps the places of `quotes`, bits of the block at `base`.
+    /// Records the places of `quotes`, bits of the block at `base`.
     #[inline(always)]
     pub(super) fn push_quotes(&mut self, quotes: u64, base: usize) {
         if quotes == 0 {
@@ -64,7 +64,7 @@ impl Outline {
         self.span(start, end, false)
     }
 
-    /// Tells `members` each member behind `prefix`, of the root object that starts at `start`.
+    /// Passes each member behind `prefix` of the root object that starts at `start` to `members`.
     #[inline(always)]
     pub(crate) fn members(
         &self,
@@ -118,7 +118,7 @@ impl Outline {
         Some(())
     }
 
-    /// What is known of the whole document is said of each of its parts.
+    /// A span with the flags of the whole document, which may hold for any of its parts.
     #[inline(always)]
     const fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
         Span { start, end, escaped, newlines: self.newlines, mixed: self.mixed }
@@ -132,7 +132,7 @@ impl Outline {
     }
 }
 
-/// Passes whitespace of a valid document.
+/// Skips whitespace of a valid document.
 #[inline(always)]
 fn past_space(bytes: &[u8], mut at: usize) -> usize {
     while bytes.get(at).is_some_and(|&byte| byte <= b' ') {

@@ -1,11 +1,11 @@
-//! Whitespace that may not leave, replaced as it is copied.
+//! Copying JSON with its newlines, which only whitespace can contain, replaced by spaces.
 //!
-//! No instruction is chosen here: the compiler makes of these loops what the features around them
-//! allow. Each fills the start of `to` with as much of `from` as fits.
+//! No instruction is chosen here: the compiler vectorises these loops with the features that are
+//! enabled around them. Each fills the start of `to` with as much of `from` as fits.
 
 use std::mem::MaybeUninit;
 
-/// A space for each CR and LF: best where registers can be blended.
+/// A space for each CR and LF: best where the instruction set can blend registers.
 #[inline(always)]
 pub(super) fn by_blend(from: &[u8], to: &mut [MaybeUninit<u8>]) {
     for (to, &byte) in to.iter_mut().zip(from) {

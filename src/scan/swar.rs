@@ -1,7 +1,7 @@
 //! Eight bytes at a time in a general-purpose register (SWAR).
 //!
-//! Each test sets the high bit of the bytes that match. A carry can make a byte *behind* a match
-//! look like one, never a byte before the first: only the lowest set bit is read.
+//! Each test sets the high bit of the bytes that match. A carry can mark a byte *behind* a match by
+//! mistake, but never one before the first match: only the lowest set bit is read.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
@@ -19,14 +19,14 @@ const fn equal(word: u64, byte: u8) -> u64 {
     difference.wrapping_sub(ONES) & !difference & HIGHS
 }
 
-/// Quotes, backslashes and control characters: all that may end or interrupt plain string text.
+/// Quotes, backslashes and control characters: all bytes that end or interrupt plain string text.
 #[inline]
 pub(super) const fn interrupts_string(word: u64) -> u64 {
     let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
     equal(word, b'"') | equal(word, b'\\') | control
 }
 
-/// The same as a mask of eight bits in which every one is right: bit *i* for byte *i*.
+/// The same bytes as an exact mask of eight bits: bit *i* for byte *i*.
 #[inline]
 pub(super) const fn specials(word: u64) -> u64 {
     const LOWS: u64 = !HIGHS;
@@ -41,10 +41,10 @@ pub(super) const fn specials(word: u64) -> u64 {
     (found >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// Quotes and brackets of both kinds: all that matters when skipping a validated container.
+/// Quotes and brackets of both kinds: all bytes that matter when skipping a validated container.
 #[inline]
 pub(super) const fn structural(word: u64) -> u64 {
-    // Bit 5 is all that tells `[` from `{` and `]` from `}`.
+    // Only bit 5 distinguishes `[` from `{` and `]` from `}`.
     let folded = word | (ONES * 0x20);
     equal(word, b'"') | equal(folded, b'{') | equal(folded, b'}')
 }

@@ -1,4 +1,5 @@
-//! The five fields of a message: found in the frame, checked in the order that errors name them.
+//! A scanned frame and the five fields of a message in it, which are checked in the order in which
+//! errors name them; and the parse methods of all views.
 
 use super::key::{KEYS, Key};
 use crate::error::{Detail, Field, ValidationError};
@@ -9,7 +10,7 @@ use crate::scan::{self, JsonType, Span, Text, text};
 /// The one action of a presence message.
 pub(super) const PRESENCE_NAMES: &[&str] = &[ServerAction::Presence.as_str()];
 
-/// A frame that is one JSON document within the limits, and where in it the fields are.
+/// A frame that was scanned as one JSON document within the limits, and the places of the fields.
 pub(super) struct Document<'a> {
     pub(super) text: &'a str,
     root: Span,
@@ -17,7 +18,7 @@ pub(super) struct Document<'a> {
     default_payload: bool,
 }
 
-/// The values of the five keys as they are met; the last of each counts.
+/// The values of the five keys, recorded during the scan; the last of each counts.
 struct Found<'a> {
     frame: &'a [u8],
     values: [Option<Span>; KEYS],
@@ -35,7 +36,7 @@ impl scan::Members for Found<'_> {
     }
 }
 
-/// Where the fields of a valid message are.
+/// The checked fields of a valid message.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<A> {
     pub(super) action: A,
@@ -47,7 +48,7 @@ pub(super) struct Fields<A> {
 }
 
 impl<'a> Document<'a> {
-    /// `text` is the frame once more when it is known to be UTF-8.
+    /// Scans `frame`; `text` is the same bytes if they are known to be UTF-8.
     #[inline(always)]
     pub(super) fn scan(
         frame: &'a [u8],
@@ -71,7 +72,7 @@ impl<'a> Document<'a> {
         JsonType::of(self.text.as_bytes()[value.start])
     }
 
-    /// The root must be an object; `name` is the message's name in errors.
+    /// Checks that the root is an object; `name` is the message's name in errors.
     #[inline(always)]
     pub(super) fn check_root(&self, name: &'static str) -> Result<(), ValidationError> {
         if self.json_type(self.root) == JsonType::Object {
@@ -86,7 +87,7 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// A field that must be a string that Rust can hold.
+    /// A field that must be a string without lone surrogates.
     #[inline(always)]
     fn string(&self, key: Key) -> Result<Text, ValidationError> {
         let value = self.require(key)?;
@@ -117,7 +118,7 @@ impl<'a> Document<'a> {
         self.string(Key::RequestId)
     }
 
-    /// `payload` must be an object; `None` when it is missing and may be.
+    /// The payload, which must be an object; `None` if it is missing and that is allowed.
     #[inline(always)]
     pub(super) fn payload(&self) -> Result<Option<Span>, ValidationError> {
         if self.value(Key::Payload).is_none() && self.default_payload {
@@ -126,7 +127,7 @@ impl<'a> Document<'a> {
         self.required_payload().map(Some)
     }
 
-    /// `payload` must be there and an object.
+    /// The payload, which must be present and an object.
     #[inline(always)]
     pub(super) fn required_payload(&self) -> Result<Span, ValidationError> {
         let value = self.require(Key::Payload)?;
@@ -137,7 +138,7 @@ impl<'a> Document<'a> {
         Err(ValidationError::at(field, Detail::ExpectedObject, value.start))
     }
 
-    /// `action` must be a word that `read` knows; `names` are those.
+    /// The action, which must be a word that `read` knows; `names` lists these.
     #[inline(always)]
     pub(super) fn action<A>(
         &self,
@@ -147,7 +148,7 @@ impl<'a> Document<'a> {
         self.one_of(Key::Action, read, names)
     }
 
-    /// `event` must be a word that `read` knows; `names` are those. Returns its text too.
+    /// The event, which must be a word that `read` knows, and its text; `names` lists these words.
     pub(super) fn event_of<A>(
         &self,
         read: impl Fn(&[u8]) -> Option<A>,
@@ -175,14 +176,14 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// What a string of the vocabulary writes; anything else for one that is none of `names`.
+    /// The string unescaped if it is one of `names`; otherwise a string that is none of them.
     #[inline(always)]
     fn word(&self, text: Text, names: &'static [&'static str]) -> &[u8] {
         let inside = &self.text[text.start..text.end];
         if text.escaped { escaped_word(inside, names) } else { inside.as_bytes() }
     }
 
-    /// Whether there is an `action`, and whether it is `PRESENCE`.
+    /// Whether `action` is `PRESENCE`; an error if it is missing.
     pub(super) fn is_presence(&self) -> Result<bool, ValidationError> {
         let value = self.require(Key::Action)?;
         Ok(self.json_type(value) == JsonType::String
@@ -190,8 +191,68 @@ impl<'a> Document<'a> {
     }
 }
 
-/// The word that is written with escapes; nothing for one that is none of `words`.
+/// The word that `inside` is when unescaped; empty if it is none of `words`.
 #[cold]
 fn escaped_word(inside: &str, words: &[&'static str]) -> &'static [u8] {
     words.iter().find(|word| text::unescapes_to(inside, word)).map_or(b"", |word| word.as_bytes())
 }
+
+/// Adds `parse` and its siblings to a view that has `from_document`, and `owned_fields` for an
+/// `OwnedMessage` of the action `$action`; `$errors` documents the message errors.
+macro_rules! parse_methods {
+    ($action:ty, $errors:literal) => {
+        /// Validates a whole frame within [`Limits::default`](crate::Limits) and views it. Linear
+        /// in its length; allocates nothing unless a header string has an escape.
+        ///
+        /// # Errors
+        /// The frame is larger or deeper than the limits, not UTF-8, not a JSON document, or
+        #[doc = $errors]
+        pub fn parse(frame: &'a [u8]) -> Result<Self, ValidationError> {
+            Self::parse_with(frame, ParseOptions::default())
+        }
+
+        /// [`parse`](Self::parse) with other [`Limits`](crate::Limits) or [`ParseOptions`].
+        ///
+        /// # Errors
+        /// As [`parse`](Self::parse).
+        pub fn parse_with(
+            frame: &'a [u8],
+            options: impl Into<ParseOptions>,
+        ) -> Result<Self, ValidationError> {
+            Self::from_document(&Document::scan(frame, None, &options.into())?)
+        }
+
+        /// [`parse`](Self::parse) for text that is known to be UTF-8, as WebSocket libraries return
+        /// it: it is not checked again.
+        ///
+        /// # Errors
+        /// As [`parse`](Self::parse).
+        pub fn parse_str(frame: &'a str) -> Result<Self, ValidationError> {
+            Self::parse_str_with(frame, ParseOptions::default())
+        }
+
+        /// [`parse_str`](Self::parse_str) with other [`Limits`](crate::Limits) or
+        /// [`ParseOptions`].
+        ///
+        /// # Errors
+        /// As [`parse`](Self::parse).
+        pub fn parse_str_with(
+            frame: &'a str,
+            options: impl Into<ParseOptions>,
+        ) -> Result<Self, ValidationError> {
+            Self::from_document(&Document::scan(frame.as_bytes(), Some(frame), &options.into())?)
+        }
+
+        /// A view that owns its frame; see [`OwnedMessage`].
+        ///
+        /// # Errors
+        /// As [`parse`](Self::parse).
+        pub fn parse_owned(
+            frame: Bytes,
+            options: impl Into<ParseOptions>,
+        ) -> Result<OwnedMessage<$action>, ValidationError> {
+            OwnedMessage::parse(frame, &options.into(), Self::owned_fields)
+        }
+    };
+}
+pub(super) use parse_methods;

@@ -1,8 +1,9 @@
-//! The control lane: what must reach the peer before any frame, and is never dropped.
+//! The control queue: control frames and replies, which reach the peer before any queued frame and
+//! are never dropped.
 //!
 //! It is bounded all the same, whatever the peer does. Of pongs and pings only the newest waits
 //! (RFC 6455, section 5.5.3 lets one pong answer many pings), of close frames the first, and
-//! replies have limits of their own: a peer that asks for more than it reads is disconnected.
+//! replies have limits of their own: a peer that requests more than it reads is disconnected.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -11,8 +12,8 @@ use super::ring::Ring;
 use crate::frame::{Control, Frame, Prepared};
 use crate::sync::Mutex;
 
-pub(super) struct Lane {
-    /// Made by the first frame: most connections have none for most of their time.
+pub(super) struct ControlQueue {
+    /// Allocated for the first frame: most connections have none most of the time.
     waiting: Mutex<Option<Box<Waiting>>>,
     max_frames: u32,
     max_bytes: u32,
@@ -25,24 +26,24 @@ struct Waiting {
     pong: Option<Control>,
     ping: Option<Control>,
     close: Option<Control>,
-    /// Who is to be told of an abort. Here, because it is as seldom touched.
+    /// The task that waits for an abort. Here, because it is accessed as seldom.
     aborted: Option<Waker>,
 }
 
-/// Why the lane did not take something.
-pub(super) enum LaneRefused {
+/// Why the control queue refused a frame.
+pub(super) enum ControlError {
     Closed,
     Full,
 }
 
-impl Lane {
+impl ControlQueue {
     pub(super) fn new(max_frames: usize, max_bytes: usize) -> Self {
         let most = |max| u32::try_from(max).unwrap_or(u32::MAX);
         Self { waiting: Mutex::new(None), max_frames: most(max_frames), max_bytes: most(max_bytes) }
     }
 
     pub(super) fn set_abort_waker(&self, waker: &Waker) {
-        // A waker's code is not ours: none of it under the lock.
+        // A waker is foreign code: it must not run under the lock.
         let waker = waker.clone();
         let mut waiting = self.waiting.lock();
         let before = waiting.get_or_insert_default().aborted.replace(waker);
@@ -50,7 +51,7 @@ impl Lane {
         drop(before);
     }
 
-    /// Wakes who waits for an abort; the outbox is closed.
+    /// Wakes the task that waits for an abort; the outbox is closed.
     pub(super) fn wake_at_abort(&self) {
         let waker = self.waiting.lock().as_mut().and_then(|waiting| waiting.aborted.take());
         if let Some(waker) = waker {
@@ -58,14 +59,14 @@ impl Lane {
         }
     }
 
-    /// Puts a reply after the others. What was taken is delivered: whether the ring is closed is
-    /// looked at under the lock, and the reader takes it once more when it has seen the end.
-    pub(super) fn reply<T>(&self, frame: Frame, ring: &Ring<T>) -> Result<(), LaneRefused> {
+    /// Puts a reply after the others. An accepted reply is delivered: whether the ring is closed is
+    /// checked under the lock, and the reader takes the lock once more when it has seen the end.
+    pub(super) fn reply<T>(&self, frame: Frame, ring: &Ring<T>) -> Result<(), ControlError> {
         self.put(ring, |waiting| {
             let bytes = waiting.reply_bytes.saturating_add(frame.wire().len());
             if waiting.replies.len() >= self.max_frames as usize || bytes > self.max_bytes as usize
             {
-                return Err(LaneRefused::Full);
+                return Err(ControlError::Full);
             }
             waiting.reply_bytes = bytes;
             waiting.replies.push_back(frame.into());
@@ -73,8 +74,8 @@ impl Lane {
         })
     }
 
-    /// Puts a control frame in, for an older one of its kind; but the first close stays.
-    pub(super) fn control<T>(&self, control: Control, ring: &Ring<T>) -> Result<(), LaneRefused> {
+    /// Puts a control frame in, replacing an older one of its kind; but the first close stays.
+    pub(super) fn control<T>(&self, control: Control, ring: &Ring<T>) -> Result<(), ControlError> {
         self.put(ring, |waiting| {
             if control.is_close() {
                 waiting.close.get_or_insert(control);
@@ -90,14 +91,14 @@ impl Lane {
     fn put<T>(
         &self,
         ring: &Ring<T>,
-        put: impl FnOnce(&mut Waiting) -> Result<(), LaneRefused>,
-    ) -> Result<(), LaneRefused> {
+        put: impl FnOnce(&mut Waiting) -> Result<(), ControlError>,
+    ) -> Result<(), ControlError> {
         let mut waiting = self.waiting.lock();
         if ring.is_closed() {
-            return Err(LaneRefused::Closed);
+            return Err(ControlError::Closed);
         }
         put(waiting.get_or_insert_default())?;
-        ring.set_beside(true);
+        ring.set_out_of_band(true);
         drop(waiting);
         ring.wake();
         Ok(())
@@ -121,16 +122,16 @@ impl Lane {
         let close = lane.close.take();
         let is_last = close.is_some();
         batch.extend(close.map(Prepared::from));
-        ring.set_beside(false);
+        ring.set_out_of_band(false);
         is_last
     }
 
     pub(super) fn clear<T>(&self, ring: &Ring<T>) {
         let mut waiting = self.waiting.lock();
         let mut cleared = waiting.take();
-        ring.set_beside(false);
+        ring.set_out_of_band(false);
         drop(waiting);
-        // The outbox is closed, and who closed it finds the waker here no more.
+        // The outbox is closed, and the thread that closed it no longer finds the waker here.
         if let Some(waker) = cleared.as_mut().and_then(|waiting| waiting.aborted.take()) {
             waker.wake();
         }

@@ -1,0 +1,106 @@
+//! The lexemes of JSON: where a number, a literal or plain string text ends.
+//!
+//! The scalar scanner and the blocks both stand on these, and share no other code: so the scalar
+//! scanner can be the oracle of the blocks.
+
+use super::{Malformed, swar};
+use crate::error::Detail;
+
+/// The byte at `at`; NUL past the end, which is never valid JSON.
+#[inline]
+pub(super) fn byte(bytes: &[u8], at: usize) -> u8 {
+    bytes.get(at).copied().unwrap_or(0)
+}
+
+#[cold]
+pub(super) fn malformed(reason: &'static str, at: usize) -> Malformed {
+    Malformed { detail: Detail::Json(reason), at }
+}
+
+/// The error that `reason` names at `at`, or an unexpected end if the input ends there.
+#[cold]
+pub(super) fn unexpected(bytes: &[u8], reason: &'static str, at: usize) -> Malformed {
+    if at < bytes.len() { malformed(reason, at) } else { malformed("unexpected end", bytes.len()) }
+}
+
+/// The end of the number or literal at `at`; `None` if there is none.
+pub(super) fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
+    scalar(bytes, at).ok()
+}
+
+/// The end of the number or literal at `at`.
+#[inline(always)]
+pub(super) fn scalar(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+    match byte(bytes, at) {
+        b'-' | b'0'..=b'9' => number(bytes, at),
+        b't' => literal(bytes, at, b"true"),
+        b'f' => literal(bytes, at, b"false"),
+        b'n' => literal(bytes, at, b"null"),
+        _ => Err(unexpected(bytes, "expected a value", at)),
+    }
+}
+
+/// The end of the number that starts at `start`, with its sign or first digit.
+#[inline]
+fn number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
+    let mut at = start + usize::from(byte(bytes, start) == b'-');
+    at = if byte(bytes, at) == b'0' { at + 1 } else { digits(bytes, at)? };
+    if byte(bytes, at) == b'.' {
+        at = digits(bytes, at + 1)?;
+    }
+    if byte(bytes, at) | 0x20 == b'e' {
+        at += 1;
+        at = digits(bytes, at + usize::from(matches!(byte(bytes, at), b'+' | b'-')))?;
+    }
+    Ok(at)
+}
+
+/// The end of the digits that start at `start`, of which there must be one.
+#[inline]
+fn digits(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
+    let mut at = start;
+    while byte(bytes, at).is_ascii_digit() {
+        at += 1;
+    }
+    if at > start { Ok(at) } else { Err(unexpected(bytes, "expected a digit", at)) }
+}
+
+#[inline]
+fn literal(bytes: &[u8], at: usize, word: &'static [u8]) -> Result<usize, Malformed> {
+    if bytes[at..].starts_with(word) {
+        return Ok(at + word.len());
+    }
+    let same = std::iter::zip(&bytes[at..], word).take_while(|(a, b)| a == b).count();
+    Err(unexpected(bytes, "invalid literal", at + same))
+}
+
+/// The end of plain string text: a quote, a backslash, a control character or the input's end.
+#[inline]
+pub(crate) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(next) = swar::load(bytes, at) {
+        let mask = swar::interrupts_string(next);
+        if mask != 0 {
+            return at + swar::first(mask);
+        }
+        at += 8;
+    }
+    let tail = bytes.get(at..).unwrap_or_default();
+    at + tail.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\').count()
+}
+
+/// The number that the four hexadecimal digits at `at` write; `None` if there are fewer than four.
+#[inline]
+pub(super) fn four_hex_digits(bytes: &[u8], at: usize) -> Option<u32> {
+    let digits = bytes.get(at..)?.first_chunk::<4>()?;
+    let mut number = 0;
+    for &digit in digits {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        };
+        number = number << 4 | u32::from(value);
+    }
+    Some(number)
+}
