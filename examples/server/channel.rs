@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
 use pondwire::cache::Change;
-use pondwire::protocol::ChannelReceivers;
+use pondwire::protocol::Recipients;
 use pondwire::{
     Frame, LastValue, Membership, Outbox, Payload, PresenceRoster, Room, ServerAction, uuid,
 };
@@ -172,7 +172,7 @@ impl Channel {
         sender: &UserId,
         event: &str,
         payload: Payload<'_>,
-        receivers: &ChannelReceivers<'_>,
+        receivers: &Recipients<'_>,
     ) -> usize {
         let request_id = uuid();
         let frame = Frame::broadcast(&self.name, event, &request_id, payload);
@@ -181,7 +181,7 @@ impl Channel {
             link.send(sender, event, payload, &request_id, receivers);
         }
         match receivers {
-            ChannelReceivers::Users(ids) => ids.len(),
+            Recipients::Users(ids) => ids.len(),
             _ => self.members.len(),
         }
     }
@@ -193,9 +193,9 @@ impl Channel {
         sender: &str,
         event: &str,
         frame: &Frame,
-        receivers: &ChannelReceivers<'_>,
+        receivers: &Recipients<'_>,
     ) {
-        if let ChannelReceivers::AllUsers = receivers {
+        if let Recipients::AllUsers = receivers {
             // First kept, then sent: see `catch_up`.
             self.last.set(frame.clone());
             self.members.publish_keyed(self.events.hash_one(event), frame);

@@ -227,10 +227,10 @@ impl Node {
 fn carry_out(todo: Todo, server: &Server) {
     for (here, effect) in todo {
         match effect {
-            Effect::Deliver { frame, receivers, from_user_id, .. } => {
+            Effect::Deliver { frame, recipients, from_user_id, .. } => {
                 let message = ServerMessage::parse(frame.json());
                 let event = message.as_ref().map_or("", |message| message.event());
-                here.deliver(&from_user_id, event, &frame, &receivers);
+                here.deliver(&from_user_id, event, &frame, &recipients);
             }
             Effect::Evict { user_id, reason, .. } => {
                 here.expel(&user_id, Some(&reason));

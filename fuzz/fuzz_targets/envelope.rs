@@ -94,10 +94,10 @@ fn written_again(envelope: &Envelope<'_>) {
         let frame = message.frame(envelope.channel_name());
         let parsed = ChannelEvent::parse_with(frame.json(), ANY_SIZE).unwrap();
         assert_eq!(parsed.request_id(), message.request_id);
-        let receivers = message.recipients.to_receivers();
+        let owned = message.recipients.clone().into_owned();
         for user in ["", "u1", &message.from_user_id] {
             let sender = &message.from_user_id;
-            assert_eq!(receivers.includes(user, sender), message.recipients.includes(user, sender));
+            assert_eq!(owned.includes(user, sender), message.recipients.includes(user, sender));
         }
     }
 }

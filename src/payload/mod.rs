@@ -78,8 +78,8 @@ impl<'a> Payload<'a> {
         Self { json: &text[span.start..span.end], newlines: span.newlines }
     }
 
-    /// An object that was a payload before and is on one line.
-    pub(crate) const fn kept(json: &'a str) -> Self {
+    /// An object that was validated as a payload and has no raw newlines.
+    pub(crate) const fn from_stored(json: &'a str) -> Self {
         Self { json, newlines: false }
     }
 

@@ -17,7 +17,7 @@ mod ids;
 mod names;
 mod node_names;
 mod pattern;
-mod receivers;
+mod recipients;
 mod schema;
 mod state_names;
 mod types;
@@ -26,13 +26,10 @@ mod wire_enum;
 pub use headers::Headers;
 #[cfg(feature = "uuid")]
 pub use ids::{Uuid, uuid};
-pub use names::{
-    ChannelReceiver, ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent,
-    SystemSender,
-};
+pub use names::{ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent, SystemSender};
 pub use node_names::{DistributedMessageType, InternalAction, InternalEvent, PubSubEventKind};
 pub use pattern::{BuildError, PathMatch, Pattern, PatternError, match_topic};
-pub use receivers::ChannelReceivers;
+pub use recipients::{Recipients, UserIds};
 pub use schema::{PondEvent, PondSchema, decode_object, encode_object};
 pub use state_names::{ChannelState, ConnectionState, LeaveReason};
 pub use types::{

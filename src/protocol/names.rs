@@ -116,14 +116,3 @@ wire_enum! {
         Gateway = "GATEWAY",
     }
 }
-
-wire_enum! {
-    /// A recipient that is not a list of users; see [`ChannelReceivers`](super::ChannelReceivers)
-    /// for both. Python and JavaScript declare it, Rust and Go use the literals.
-    ChannelReceiver {
-        /// Every user of the channel.
-        AllUsers = "ALL_USERS",
-        /// Every user of the channel but the one that sent.
-        AllExceptSender = "ALL_EXCEPT_SENDER",
-    }
-}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChannelReceivers, Headers, PathMatch, PubSubEventKind};
+use super::{Headers, PathMatch, PubSubEventKind, Recipients};
 
 /// A JSON object of any content.
 pub type Object = serde_json::Map<String, serde_json::Value>;
@@ -183,7 +183,7 @@ pub enum PubSubBody {
         /// The message.
         message: Object,
         /// To whom it goes.
-        recipient: ChannelReceivers<'static>,
+        recipient: Recipients<'static>,
     },
 }
 
@@ -203,7 +203,7 @@ impl PubSubEvent {
 mod tests {
     use serde_json::json;
 
-    use super::super::{ChannelReceivers, Pattern, PubSubEventKind};
+    use super::super::{Pattern, PubSubEventKind, Recipients};
     use super::{
         Headers, IncomingConnection, Object, PresencePayload, PubSubBody, PubSubEvent, UserAssigns,
         UserPresences,
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_body_is_of_its_kind() {
         let presence = UserPresences::from([("ann".to_owned(), Object::new())]);
-        let recipient = ChannelReceivers::AllUsers;
+        let recipient = Recipients::AllUsers;
         let bodies = [
             (PubSubBody::GetPresence, PubSubEventKind::GetPresence),
             (PubSubBody::Presence { presence }, PubSubEventKind::Presence),
