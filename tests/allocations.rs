@@ -3,14 +3,13 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use pondwire::cache::LocalFrames;
 use pondwire::distributed::{Envelope, Message};
 use pondwire::message::Client;
 use pondwire::protocol::Pattern;
 use pondwire::{
-    BehaviorSubject, ChannelEvent, ClientMessage, Frame, FrameCache, FrameKey, LastValue, Limits,
-    Outbox, OutboxOptions, Payload, Policy, PresenceEvent, PresenceRoster, Room, ServerAction,
-    ServerMessage, Subject, Tier, ValidationError,
+    BehaviorSubject, ChannelEvent, ClientMessage, Frame, LastValue, Limits, Outbox, OutboxOptions,
+    Payload, Policy, PresenceEvent, PresenceRoster, Room, ServerAction, ServerMessage, Subject,
+    Tier, ValidationError,
 };
 
 #[path = "support/counting.rs"]
@@ -149,8 +148,11 @@ fn a_message_between_nodes_is_read_for_nothing_and_written_at_once() {
     assert_eq!(kinds.len(), 13, "every type");
 }
 
+#[cfg(feature = "cache")]
 #[test]
 fn a_cache_hit_allocates_nothing() {
+    use pondwire::cache::{FrameCache, FrameKey, LocalFrames};
+
     let cache = FrameCache::new(1 << 20);
     let key = FrameKey::new("/chat/42", "topic").version(7);
     let make = || Frame::broadcast("/chat/42", "topic", "id", Payload::EMPTY);
@@ -360,10 +362,13 @@ fn a_room_delivers_without_an_allocation_and_keeps_nothing() {
     assert_eq!(counting::live(), before);
 }
 
-/// Every form of every frame is asked for after it was inserted: what the allocator gave stays
-/// within the bound and the tenth that the documentation has for tables.
+/// Every form of every frame is made after it was inserted: the allocated memory stays within the bound
+/// plus the documented tenth for tables.
+#[cfg(feature = "cache")]
 #[test]
 fn a_frame_cache_keeps_its_bound_with_all_forms_made() {
+    use pondwire::cache::{FrameCache, FrameKey};
+
     let bound = 4 << 20;
     for size in [0, 100, 500, 3000] {
         let text: String = "a word, another one; ".chars().cycle().take(size).collect();

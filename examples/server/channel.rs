@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
-use pondwire::cache::Change;
+use pondwire::cache::RosterChange;
 use pondwire::protocol::Recipients;
 use pondwire::{
     Frame, LastValue, Membership, Outbox, Payload, PresenceRoster, Room, ServerAction, uuid,
@@ -228,7 +228,7 @@ impl Channel {
     }
 
     /// One frame for all who are tracked; nobody else is told. The channel is locked meanwhile.
-    fn tell_of(&self, change: Option<Change<'_>>) {
+    fn tell_of(&self, change: Option<RosterChange<'_>>) {
         if let Some(change) = change {
             self.show(&change.frame(&uuid()));
         }

@@ -136,6 +136,7 @@ impl Frame {
     }
 
     /// The bytes of all its forms together, at most, made or not.
+    #[cfg(feature = "cache")]
     #[inline]
     pub(crate) fn most_bytes(&self) -> usize {
         let (wire, json) = (self.wire().len(), self.json().len());

@@ -19,6 +19,7 @@ pub(super) struct Variants {
 const EVENT: [&[u8]; 2] = [b"data: ", b"\n\n"];
 
 /// The bytes of all of them at most, for a frame and a document of so many.
+#[cfg(feature = "cache")]
 #[inline]
 pub(super) const fn most_bytes(wire: usize, json: usize) -> usize {
     let sse = json + EVENT[0].len() + EVENT[1].len();
