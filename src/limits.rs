@@ -36,7 +36,8 @@ impl Limits {
 /// How a frame is read: its [`Limits`] and the one leniency that existing servers differ in.
 ///
 /// ```
-/// use pondwire::{ClientMessage, Limits, ParseOptions};
+/// use pondwire::limits::ParseOptions;
+/// use pondwire::{ClientMessage, Limits};
 ///
 /// let frame = br#"{"action":"LEAVE_CHANNEL","event":"x","channelName":"/chat/1","requestId":"1"}"#;
 /// assert!(ClientMessage::parse(frame).is_err());

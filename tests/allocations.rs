@@ -3,13 +3,15 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
+use pondwire::cache::LastValue;
 use pondwire::distributed::{Envelope, Message};
+use pondwire::fanout::{BehaviorSubject, Subject};
 use pondwire::message::Client;
 use pondwire::protocol::Pattern;
+use pondwire::scan::Tier;
 use pondwire::{
-    BehaviorSubject, ChannelEvent, ClientMessage, Frame, LastValue, Limits, Outbox, OutboxOptions,
-    Payload, Policy, PresenceEvent, PresenceRoster, Room, ServerAction, ServerMessage, Subject,
-    Tier, ValidationError,
+    ChannelEvent, ClientMessage, Frame, Limits, Outbox, OutboxOptions, Payload, Policy,
+    PresenceEvent, PresenceRoster, Room, ServerAction, ServerMessage, ValidationError,
 };
 
 #[path = "support/counting.rs"]

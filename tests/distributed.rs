@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use pondwire::distributed::{
     AssignsChange, Envelope, HEARTBEAT, Ignored, Message, Origin, Topics, User, UserMessage, Users,
 };
+use pondwire::error::ErrorKind;
 use pondwire::protocol::{DistributedMessageType, Recipients, UserIds};
-use pondwire::{ErrorKind, Limits, Payload, ValidationError};
+use pondwire::{Limits, Payload, ValidationError};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 

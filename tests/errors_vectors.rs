@@ -11,11 +11,11 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use pondwire::error::{BoxError, MultiError, PondError, add_error, status};
 use pondwire::protocol::{
     Object, PondEvent, PondSchema, PresencePayload, PubSubBody, PubSubEvent, Recipients, UserData,
     decode_object, encode_object,
 };
-use pondwire::{BoxError, MultiError, PondError, add_error, status};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -5,10 +5,13 @@ mod support;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use pondwire::error::PondError;
+use pondwire::payload::OwnedPayload;
 use pondwire::protocol::PresencePayload;
+use pondwire::scan::Tier;
 use pondwire::{
-    ChannelEvent, ClientAction, ClientMessage, Frame, Limits, OwnedPayload, Payload, PondError,
-    PresenceEvent, ServerAction, Tier, ValidationError, message,
+    ChannelEvent, ClientAction, ClientMessage, Frame, Limits, Payload, PresenceEvent, ServerAction,
+    ValidationError, message,
 };
 use support::{Random, cases, workload_frames};
 

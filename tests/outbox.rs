@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Buf;
-use pondwire::{
-    CloseReason, Control, Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Push,
-};
+use pondwire::frame::Control;
+use pondwire::outbox::{CloseReason, Push};
+use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
 
 const DISCONNECT: Policy = Policy::Disconnect { max_age: None };
 const POLICIES: [Policy; 4] =

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use bytes::{Buf, Bytes};
-use pondwire::{Control, Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
+use pondwire::frame::Control;
+use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
 
 #[path = "support/counting.rs"]
 mod counting;

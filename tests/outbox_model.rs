@@ -4,7 +4,8 @@ mod support;
 
 use std::collections::VecDeque;
 
-use pondwire::{CloseReason, Frame, Outbox, OutboxOptions, Payload, Policy, Push};
+use pondwire::outbox::{CloseReason, Push};
+use pondwire::{Frame, Outbox, OutboxOptions, Payload, Policy};
 use support::{Random, cases};
 
 const DISCONNECT: Policy = Policy::Disconnect { max_age: None };

@@ -9,7 +9,9 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
-use pondwire::{CloseReason, Control, Frame, Outbox, OutboxOptions, Payload, Policy, Push};
+use pondwire::frame::Control;
+use pondwire::outbox::{CloseReason, Push};
+use pondwire::{Frame, Outbox, OutboxOptions, Payload, Policy};
 
 const PRODUCERS: usize = 7;
 

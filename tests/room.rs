@@ -8,9 +8,8 @@ use std::thread;
 
 use pondwire::fanout::{Closed, InsideObserver};
 use pondwire::protocol::Recipients;
-use pondwire::{
-    Delivery, Frame, Membership, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Room,
-};
+use pondwire::room::Delivery;
+use pondwire::{Frame, Membership, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Room};
 use support::Random;
 
 fn frame(event: &str) -> Frame {

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Push};
+use pondwire::outbox::Push;
+use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::runtime::Builder;

@@ -10,11 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
-use pondwire::cache::RosterChange;
+use pondwire::cache::{LastValue, RosterChange};
 use pondwire::protocol::Recipients;
-use pondwire::{
-    Frame, LastValue, Membership, Outbox, Payload, PresenceRoster, Room, ServerAction, uuid,
-};
+use pondwire::{Frame, Membership, Outbox, Payload, PresenceRoster, Room, ServerAction, uuid};
 use serde::Serialize;
 use serde_json::value::RawValue;
 

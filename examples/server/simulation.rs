@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use pondwire::outbox::OutboxStats;
-use pondwire::{CloseReason, Frame, Membership, Outbox, OutboxOptions, Policy, ServerAction, uuid};
+use pondwire::outbox::{CloseReason, OutboxStats};
+use pondwire::{Frame, Membership, Outbox, OutboxOptions, Policy, ServerAction, uuid};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};

@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use pondwire::distributed::{
     Cluster, ClusterLimits, ClusterOptions, Effect, Envelope, Ignored, Message,
 };
-use pondwire::{ChannelEvent, ErrorKind, Limits, Payload};
+use pondwire::error::ErrorKind;
+use pondwire::{ChannelEvent, Limits, Payload};
 use serde_json::Value;
 use serde_json::value::RawValue;
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use pondwire::{
-    ChannelEvent, ErrorKind, Frame, Limits, ParseOptions, PresenceMessage, ValidationError,
-};
+use pondwire::error::ErrorKind;
+use pondwire::limits::ParseOptions;
+use pondwire::{ChannelEvent, Frame, Limits, PresenceMessage, ValidationError};
 use pondwire_fuzz::{Fields, Kind, Message};
 use serde_json::value::RawValue;
 

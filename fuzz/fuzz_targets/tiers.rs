@@ -6,7 +6,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pondwire::{Limits, Payload, Tier, ValidationError, Value};
+use pondwire::scan::Tier;
+use pondwire::{Limits, Payload, ValidationError, Value};
 use pondwire_fuzz::{Kind, Message};
 
 fuzz_target!(|data: &[u8]| {

@@ -16,7 +16,8 @@
 //!
 //! ```
 //! use pondwire::message::Client;
-//! use pondwire::{ClientAction, ClientMessage, Frame, OwnedPayload};
+//! use pondwire::payload::OwnedPayload;
+//! use pondwire::{ClientAction, ClientMessage, Frame};
 //!
 //! let mut message = Client {
 //!     action: ClientAction::Broadcast,
@@ -88,8 +89,9 @@ pub struct Server {
 ///
 /// ```
 /// use pondwire::message::Presence;
+/// use pondwire::payload::OwnedPayload;
 /// use pondwire::protocol::PresencePayload;
-/// use pondwire::{Frame, OwnedPayload, PresenceEvent};
+/// use pondwire::{Frame, PresenceEvent};
 ///
 /// let ann = OwnedPayload::from_json(r#"{"name":"Ann"}"#)?;
 /// let mut message = Presence {

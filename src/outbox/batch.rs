@@ -56,7 +56,8 @@ impl<'a> Batch<'a> {
     /// Allocates nothing but the form of a message for which nobody has asked before.
     ///
     /// ```
-    /// use pondwire::{Control, Frame, Outbox, OutboxOptions, Payload};
+    /// use pondwire::frame::Control;
+    /// use pondwire::{Frame, Outbox, OutboxOptions, Payload};
     ///
     /// let (outbox, mut reader) = Outbox::new(OutboxOptions::default());
     /// let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);

@@ -109,7 +109,8 @@ impl OutboxReader {
     /// dropped; pending for ever when the outbox ends in another way.
     ///
     /// ```
-    /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload, Push};
+    /// # use pondwire::outbox::Push;
+    /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload};
     /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
     /// let options = OutboxOptions { max_frames: 1, ..OutboxOptions::default() };
     /// let (outbox, mut reader) = Outbox::new(options);

@@ -20,6 +20,8 @@ pub use iter::{Elements, Members};
 pub use owned::OwnedPayload;
 pub use value::Value;
 
+pub use crate::scan::JsonType;
+
 /// The payload of a message: one validated JSON object, still text.
 ///
 /// It borrows the frame and is cheap to copy. Nothing of it has been converted; a field costs a
