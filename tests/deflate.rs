@@ -271,7 +271,7 @@ fn every_prefix_of_a_compressed_frame() {
                         let text = error.to_string();
                         assert_eq!(
                             (error.close_code(), &*text),
-                            (1007, "Compressed data breaks off")
+                            (1007, "Compressed data is truncated")
                         );
                     }
                 }

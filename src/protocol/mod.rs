@@ -1,7 +1,8 @@
-//! The protocol's vocabulary: what the words on the wire are, and nothing of how they are parsed.
+//! The protocol's vocabulary: the names on the wire, ids, headers, channel patterns and typed schemas.
+//! Messages are parsed by [`view`](crate::view).
 //!
-//! Every enum is the union of what all implementations know (Python 0.0.6, JavaScript, Rust 0.1.4
-//! and Go) with a note who knows what. Words are exact: another case is another word.
+//! Every enum is the union of the names in all implementations (Python 0.0.6, JavaScript, Rust 0.1.4
+//! and Go), with a note on which implementation knows which. Names are case-sensitive.
 //!
 //! ```
 //! use pondwire::protocol::{ClientAction, SystemEvent};

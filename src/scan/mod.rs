@@ -1,8 +1,8 @@
 //! JSON grammar to spans: one pass over the frame, no recursion, no allocation.
 //!
-//! [`document`] validates every byte and reports the members of the root object; what they mean
-//! is the business of [`view`](crate::view). [`skip`] walks text that [`document`] has accepted,
-//! and [`text`] reads its strings.
+//! `document` validates every byte and reports the members of the root object; what they mean
+//! is the business of [`view`](crate::view). `skip` walks text that `document` has accepted,
+//! and `text` reads its strings.
 //!
 //! `scalar` is one way to scan and the judge of all others. `blocks` is the other, 64 bytes at a
 //! time, on what `arch` makes of the CPU's vector instructions: it says whether a document is
