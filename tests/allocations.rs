@@ -335,7 +335,7 @@ fn a_room_delivers_without_an_allocation_and_keeps_nothing() {
             // Every second one takes no more than a frame.
             let max_frames = if number % 2 == 0 { 1 } else { 1000 };
             let policy = Policy::DropNewest;
-            let options = OutboxOptions { policy, max_frames, ..OutboxOptions::default() };
+            let options = OutboxOptions::new().with_policy(policy).with_max_frames(max_frames);
             let (outbox, reader) = Outbox::new(options);
             (room.join(["ann", "bob"][number % 2], outbox).unwrap(), reader)
         })

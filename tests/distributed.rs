@@ -277,7 +277,7 @@ fn written_again(envelope: &Envelope<'_>, shown: &str) {
     let written = envelope.origin().encode(id, timestamp, message);
     assert_eq!(written.len(), written.capacity(), "{shown}");
     assert!(!written.iter().any(|byte| matches!(byte, b'\n' | b'\r')), "{shown}");
-    let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
+    let limits = Limits::new().with_max_bytes(usize::MAX);
     let again = Envelope::parse_with(&written, limits);
     let again = again.unwrap_or_else(|error| panic!("{error}: {shown}"));
     let message = again.message().unwrap_or_else(|| panic!("{shown}"));
@@ -518,7 +518,11 @@ fn a_node_acts_upon_what_is_its_business() {
 fn too_large_and_too_deep() {
     let bytes = bytes_of(&envelopes()[5]);
     let within = |max_bytes, max_depth| {
-        Envelope::parse_with(&bytes, Limits { max_bytes, max_depth }).map(|_| ())
+        Envelope::parse_with(
+            &bytes,
+            Limits::new().with_max_bytes(max_bytes).with_max_depth(max_depth),
+        )
+        .map(|_| ())
     };
     assert_eq!(within(bytes.len(), 2), Ok(()));
     assert!(within(bytes.len() - 1, 2).unwrap_err().is_too_large());

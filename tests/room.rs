@@ -31,7 +31,7 @@ fn events(reader: &mut OutboxReader) -> Vec<String> {
 }
 
 fn with(policy: Policy, max_frames: usize) -> (Outbox, OutboxReader) {
-    Outbox::new(OutboxOptions { policy, max_frames, ..OutboxOptions::default() })
+    Outbox::new(OutboxOptions::new().with_policy(policy).with_max_frames(max_frames))
 }
 
 /// A connection that loses nothing.

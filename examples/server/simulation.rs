@@ -95,7 +95,7 @@ impl Simulation {
             tasks.spawn(async move { while queue.next_batch().await.is_some() {} });
         }
         for (name, policy) in POLICIES.into_iter().filter(|_| slow) {
-            let options = OutboxOptions { policy, max_frames: 32, ..OutboxOptions::default() };
+            let options = OutboxOptions::new().with_policy(policy).with_max_frames(32);
             let (outbox, mut queue) = Outbox::new(options);
             crowd.join(&outbox);
             crowd.slow.push((name, outbox));

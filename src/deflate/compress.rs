@@ -18,6 +18,7 @@ const RSV1: u8 = 0x40;
 /// The settings for compressing frames. Use one setting in all of a server: a frame is compressed once,
 /// with the settings of the first request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeflateOptions {
     /// The level, from 1 (fastest) to 9 (smallest); higher values count as 9. At 0 nothing shrinks, so
     /// nothing is compressed. By default 6, as in zlib and the other servers.
@@ -29,10 +30,40 @@ pub struct DeflateOptions {
     pub max_bytes: usize,
 }
 
+impl DeflateOptions {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { level: 6, min_bytes: 256, max_bytes: 128 << 10 }
+    }
+
+    /// Sets [`level`](Self::level).
+    #[must_use]
+    pub const fn with_level(mut self, level: u8) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Sets [`min_bytes`](Self::min_bytes).
+    #[must_use]
+    pub const fn with_min_bytes(mut self, min_bytes: usize) -> Self {
+        self.min_bytes = min_bytes;
+        self
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub const fn with_max_bytes(mut self, max_bytes: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+}
+
 impl Default for DeflateOptions {
+    /// The same as [`new`](Self::new).
     #[inline]
     fn default() -> Self {
-        Self { level: 6, min_bytes: 256, max_bytes: 128 << 10 }
+        Self::new()
     }
 }
 

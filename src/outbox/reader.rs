@@ -112,7 +112,7 @@ impl OutboxReader {
     /// # use pondwire::outbox::Push;
     /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload};
     /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
-    /// let options = OutboxOptions { max_frames: 1, ..OutboxOptions::default() };
+    /// let options = OutboxOptions::new().with_max_frames(1);
     /// let (outbox, mut reader) = Outbox::new(options);
     /// let mut aborted = pin!(reader.aborted());
     /// let mut cx = Context::from_waker(Waker::noop());

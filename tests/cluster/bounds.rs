@@ -69,8 +69,8 @@ fn requests_are_rate_limited_however_many_losses() {
 /// Refused users are asked for once there may be room.
 #[test]
 fn refused_users_are_queried_later() {
-    let limits = ClusterLimits { nodes: 1, users_per_node: 1, ..ClusterLimits::default() };
-    let mut node = Node::with("a", ClusterOptions { limits, ..ClusterOptions::default() });
+    let limits = ClusterLimits::new().with_nodes(1).with_users_per_node(1);
+    let mut node = Node::with("a", ClusterOptions::new().with_limits(limits));
     node.cluster.join(&node.chat, "ann", Payload::EMPTY, node.now);
     node.receive_heartbeat("x");
     node.receive_joined("b", "bob", "{}");
@@ -100,9 +100,8 @@ fn refused_users_are_queried_later() {
 
 #[test]
 fn stored_remote_state_is_bounded() {
-    let limits =
-        ClusterLimits { nodes: 2, users_per_node: 3, bytes: 1500, ..ClusterLimits::default() };
-    let mut node = Node::with("a", ClusterOptions { limits, ..ClusterOptions::default() });
+    let limits = ClusterLimits::new().with_nodes(2).with_users_per_node(3).with_bytes(1500);
+    let mut node = Node::with("a", ClusterOptions::new().with_limits(limits));
     node.cluster.join(&node.chat, "ann", Payload::EMPTY, node.now);
     for user in ["1", "2", "3", "4"] {
         node.receive_joined("b", user, "{}");
@@ -172,8 +171,8 @@ fn users_changes_and_ids_have_a_maximum_size() {
 /// A list beyond the message limit is sent user by user, which confirms the users too.
 #[test]
 fn users_too_many_for_one_list_are_sent_one_by_one() {
-    let message_limits = pondwire::Limits { max_bytes: 600, ..Default::default() };
-    let mut many = Node::with("many", ClusterOptions { message_limits, ..Default::default() });
+    let message_limits = pondwire::Limits::new().with_max_bytes(600);
+    let mut many = Node::with("many", ClusterOptions::new().with_message_limits(message_limits));
     let mut node = Node::joined("a", &["ann"]);
     let ids: Vec<String> = (0..20).map(|n| format!("u{n}")).collect();
     for id in &ids {
@@ -221,9 +220,8 @@ fn no_received_message_breaks_the_bounds() {
     let recorded = records.filter(|record| record["kind"] == "envelope");
     let recorded: Vec<&str> = recorded.map(|record| record["bytes"].as_str().unwrap()).collect();
     for _ in 0..cases(100) {
-        let limits =
-            ClusterLimits { nodes: 3, users_per_node: 4, bytes: 2000, ..ClusterLimits::default() };
-        let mut node = Node::with("own", ClusterOptions { limits, ..ClusterOptions::default() });
+        let limits = ClusterLimits::new().with_nodes(3).with_users_per_node(4).with_bytes(2000);
+        let mut node = Node::with("own", ClusterOptions::new().with_limits(limits));
         let other = node.cluster.channel("/e", "/c");
         for channel in [&node.chat, &other] {
             node.cluster.join(channel, "u1", Payload::EMPTY, node.now);

@@ -36,6 +36,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// The settings of a [`Cluster`]. The defaults are those of every implementation. Times above a day
 /// count as a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClusterOptions {
     /// The names of topics.
     pub topics: Topics,
@@ -56,17 +57,75 @@ pub struct ClusterOptions {
     pub message_limits: Limits,
 }
 
-impl Default for ClusterOptions {
-    fn default() -> Self {
+impl ClusterOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             topics: Topics::default(),
             heartbeat_every: Duration::from_secs(30),
             expire_after: Duration::from_secs(90),
             get_timeout: Duration::from_millis(500),
             answer_within: Duration::from_secs(5),
-            limits: ClusterLimits::default(),
-            message_limits: Limits { max_bytes: 16 << 20, ..Limits::default() },
+            limits: ClusterLimits::new(),
+            message_limits: Limits::new().with_max_bytes(16 << 20),
         }
+    }
+
+    /// Sets [`topics`](Self::topics).
+    #[must_use]
+    pub fn with_topics(mut self, topics: Topics) -> Self {
+        self.topics = topics;
+        self
+    }
+
+    /// Sets [`heartbeat_every`](Self::heartbeat_every).
+    #[must_use]
+    pub fn with_heartbeat_every(mut self, heartbeat_every: Duration) -> Self {
+        self.heartbeat_every = heartbeat_every;
+        self
+    }
+
+    /// Sets [`expire_after`](Self::expire_after).
+    #[must_use]
+    pub fn with_expire_after(mut self, expire_after: Duration) -> Self {
+        self.expire_after = expire_after;
+        self
+    }
+
+    /// Sets [`get_timeout`](Self::get_timeout).
+    #[must_use]
+    pub fn with_get_timeout(mut self, get_timeout: Duration) -> Self {
+        self.get_timeout = get_timeout;
+        self
+    }
+
+    /// Sets [`answer_within`](Self::answer_within).
+    #[must_use]
+    pub fn with_answer_within(mut self, answer_within: Duration) -> Self {
+        self.answer_within = answer_within;
+        self
+    }
+
+    /// Sets [`limits`](Self::limits).
+    #[must_use]
+    pub fn with_limits(mut self, limits: ClusterLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets [`message_limits`](Self::message_limits).
+    #[must_use]
+    pub fn with_message_limits(mut self, message_limits: Limits) -> Self {
+        self.message_limits = message_limits;
+        self
+    }
+}
+
+impl Default for ClusterOptions {
+    /// The same as [`new`](Self::new).
+    fn default() -> Self {
+        Self::new()
     }
 }
 

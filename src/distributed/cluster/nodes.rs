@@ -17,6 +17,7 @@ impl NodeIndex {
 
 /// Bounds on the state that other nodes can make this one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClusterLimits {
     /// The most other nodes known at a time. By default 1,024.
     pub nodes: usize,
@@ -31,9 +32,46 @@ pub struct ClusterLimits {
     pub bytes: usize,
 }
 
-impl Default for ClusterLimits {
-    fn default() -> Self {
+impl ClusterLimits {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
         Self { nodes: 1024, users_per_node: 200_000, user_bytes: 64 << 10, bytes: 256 << 20 }
+    }
+
+    /// Sets [`nodes`](Self::nodes).
+    #[must_use]
+    pub const fn with_nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Sets [`users_per_node`](Self::users_per_node).
+    #[must_use]
+    pub const fn with_users_per_node(mut self, users_per_node: usize) -> Self {
+        self.users_per_node = users_per_node;
+        self
+    }
+
+    /// Sets [`user_bytes`](Self::user_bytes).
+    #[must_use]
+    pub const fn with_user_bytes(mut self, user_bytes: usize) -> Self {
+        self.user_bytes = user_bytes;
+        self
+    }
+
+    /// Sets [`bytes`](Self::bytes).
+    #[must_use]
+    pub const fn with_bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+}
+
+impl Default for ClusterLimits {
+    /// The same as [`new`](Self::new).
+    fn default() -> Self {
+        Self::new()
     }
 }
 
