@@ -10,7 +10,8 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
-use pondwire::distributed::{Envelope, Message, Origin, Recipients, Topics, UserMessage};
+use pondwire::distributed::{Envelope, Message, Origin, Topics, UserMessage};
+use pondwire::protocol::Recipients;
 use pondwire::{ClientMessage, Frame, Outbox, OutboxOptions, Room};
 
 /// Microseconds of Redis's one core for a message that many others wait behind, as measured on

@@ -15,13 +15,12 @@ const FRAMES: usize = 100_000;
 const THINGS: usize = 50;
 const READERS: usize = 100;
 
-const BOUNDS: OutboxOptions = OutboxOptions {
-    policy: Policy::DropOldest,
-    max_frames: 1000,
-    max_bytes: 100_000,
-    max_control_frames: 64,
-    max_control_bytes: 1 << 20,
-};
+const BOUNDS: OutboxOptions = OutboxOptions::new()
+    .with_policy(Policy::DropOldest)
+    .with_max_frames(1000)
+    .with_max_bytes(100_000)
+    .with_max_control_frames(64)
+    .with_max_control_bytes(1 << 20);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let room = Room::new();
@@ -88,6 +87,6 @@ fn connect(
     user: &str,
     policy: Policy,
 ) -> Result<(Membership, OutboxReader), Box<dyn Error>> {
-    let (outbox, reader) = Outbox::new(OutboxOptions { policy, ..BOUNDS });
+    let (outbox, reader) = Outbox::new(BOUNDS.with_policy(policy));
     Ok((room.join(user, outbox)?, reader))
 }

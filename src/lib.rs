@@ -1,8 +1,8 @@
 //! The PondSocket wire protocol as a zero-copy codec, for servers with many connections.
 //!
-//! PondSocket puts channels, presence and broadcasts on a WebSocket (or on server-sent events).
-//! This crate turns received frames into borrowed views without allocating, and a broadcast into
-//! bytes once, whoever receives it. But for the feature `redis` it does no I/O and knows no runtime.
+//! PondSocket puts channels, presence and broadcasts on a WebSocket (or on server-sent events). This
+//! crate turns received frames into borrowed views without allocating, and encodes a broadcast once for
+//! all of its recipients. Except for the feature `redis`, it does no I/O and needs no runtime.
 //!
 //! ```
 //! use pondwire::{ClientAction, ClientMessage, Frame, uuid};
@@ -24,9 +24,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A whole chat room, with who may broadcast and how everything is answered, is in [`docs::patterns`].
+//! [`docs::patterns`] shows a whole chat room, with authorization and an answer to every message.
 //!
-//! # The way data flows
+//! # Data flow
 //!
 //! ```text
 //! socket bytes ─► scan ─► view ─► payload     inbound: borrow, validate, stay lazy
@@ -34,73 +34,88 @@
 //!                             └► cache         and keep what is needed again
 //! ```
 //!
-//! - **Inbound**: [`ClientMessage`], [`ServerMessage`], [`PresenceMessage`] and [`ChannelEvent`]
-//!   view a frame; [`OwnedMessage`] keeps it. Their [`Payload`] is navigated lazily or decoded.
-//!   A frame that is no message gives a [`ValidationError`]: kind, path and byte offset. The types
-//!   of [`message`] own what they hold, to be built and changed.
-//! - **Outbound**: a [`Frame`] is one shared, ready-to-send message. [`cache`] keeps those that are
-//!   needed again, and who is in a channel, serialized already.
-//! - **Fan-out**: a [`Room`] sends a frame to the [`Outbox`]es of all members of a channel, or of
-//!   some, without a lock; a [`Subject`] or [`BehaviorSubject`] tells any other observers. See
-//!   [`docs::patterns`].
-//! - **More than one node**: [`distributed`] has what nodes tell each other over a bus.
-//! - **Vocabulary**: [`protocol`] holds every name on the wire, ids, headers, channel patterns and
-//!   typed schemas.
+//! - **Inbound**: [`ClientMessage`], [`ServerMessage`], [`PresenceMessage`] and [`ChannelEvent`] view a
+//!   frame; [`view::OwnedMessage`] keeps one. Their [`Payload`] is navigated lazily or decoded. A frame
+//!   that is not a message gives a [`ValidationError`] with kind, path and byte offset. The types of
+//!   [`message`] own their fields, so that messages can be built and changed.
+//! - **Outbound**: a [`Frame`] is one shared message, ready to send. [`cache`] keeps frames that are
+//!   needed again, and presence lists, already serialized.
+//! - **Fan-out**: a [`Room`] sends a frame to the [`Outbox`]es of all or some members of a channel
+//!   without a lock; [`fanout`] calls any other observers. See [`docs::patterns`].
+//! - **Several nodes**: [`distributed`] has the messages that nodes exchange over a bus.
+//! - **Vocabulary**: [`protocol`] has every name on the wire, ids, headers, channel patterns and typed
+//!   schemas.
+//!
+//! # Names at the root
+//!
+//! The root has the names that a first chat server or client needs; everything else is one module deep,
+//! and each of these types is also in its module.
+//!
+//! | names | use |
+//! |---|---|
+//! | [`ClientMessage`], [`ClientAction`] | a server reads what a client sent |
+//! | [`ServerMessage`], [`ServerAction`], [`PresenceMessage`], [`PresenceEvent`], [`ChannelEvent`] | a client, or a test, reads what a server sent |
+//! | [`Payload`], [`Value`] | the payload of each of them, and a part of it |
+//! | [`ValidationError`], [`Limits`] | why a frame was refused, and how large one may be |
+//! | [`Frame`], [`uuid()`] | what is sent, and its id |
+//! | [`Room`], [`Membership`], [`Closed`] | a channel, what keeps a member in it, and why a join failed |
+//! | [`Outbox`], [`OutboxReader`], [`Batch`], [`OutboxOptions`], [`Policy`] | a connection's queue: its two ends, what its writer sends, its bounds |
+//! | [`PresenceRoster`] | a channel's presence list |
 //!
 //! # Features
 //!
+//! - `cache` (on by default): `cache::FrameCache` and its views for single threads.
+//! - `simd-json` (on by default): a faster engine for [`Payload::decode_owned`] of large payloads, with
+//!   the same results.
 //! - `uuid` (on by default): [`uuid()`](protocol::uuid) and [`Frame::invalid_message`].
 //! - `http`: [`protocol::Headers`] over `http::HeaderMap`.
 //! - `deflate`: permessage-deflate: `Frame::deflated`, its negotiation and a bounded inflater in the
 //!   module `deflate`.
 //! - `redis`: `distributed::redis`, a bus between nodes over Redis pub/sub, on tokio.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! Any bytes give a view or an error, in time linear in their number, without recursion and
-//! within the memory they already take. Parsing allocates nothing but the text of header strings
-//! that are written with escapes, refusing nothing, sending once (with the default [`Limits`]).
-//! Unsafe code is confined to `frame` (a reference-counted allocation), `fanout` (the log that
-//! publishers walk), `outbox` (a queue without a lock) and `scan::arch` (vector instructions).
+//! Any bytes give a view or an error, in time linear in their number, without recursion and within the
+//! memory that they already take. Parsing allocates only the text of header strings that are written
+//! with escapes. Refusing a frame allocates nothing; encoding one allocates once (with the default
+//! [`Limits`]). Unsafe code is confined to `frame` (a reference-counted allocation), `fanout` (the log
+//! that publishers walk), `outbox` (a lock-free queue) and `scan::arch` (vector instructions).
 
-#[cfg(feature = "deflate")]
-pub mod deflate;
 mod encode;
-mod error;
-mod frame;
-mod limits;
-mod payload;
-mod room;
-mod scan;
 mod sync;
-mod view;
 
 pub mod cache;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 pub mod distributed;
 pub mod docs;
+pub mod error;
 pub mod fanout;
+pub mod frame;
+pub mod limits;
 pub mod message;
 pub mod outbox;
+pub mod payload;
 pub mod protocol;
+pub mod room;
+pub mod scan;
+pub mod view;
 
-pub use cache::{CoalescedRoster, FrameCache, FrameKey, LastValue, PresenceRoster};
-pub use error::{
-    BoxError, ErrorKind, InvalidCode, MultiError, PondError, ValidationError, add_error, combine,
-    status,
-};
-pub use fanout::{BehaviorSubject, Subject, Subscription};
-pub use frame::{Control, Frame, FrameRefs};
-pub use limits::{Limits, ParseOptions};
-pub use outbox::{CloseReason, Outbox, OutboxOptions, OutboxReader, Policy, Push};
-pub use payload::{Elements, Members, OwnedPayload, Payload, Value};
+// The names that a first chat server or client needs, as the table above says; nothing else.
+pub use cache::PresenceRoster;
+pub use error::ValidationError;
+pub use fanout::Closed;
+pub use frame::Frame;
+pub use limits::Limits;
+pub use outbox::{Batch, Outbox, OutboxOptions, OutboxReader, Policy};
+pub use payload::{Payload, Value};
 #[cfg(feature = "uuid")]
 pub use protocol::uuid;
-pub use protocol::{ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent};
-pub use room::{Delivery, Member, Membership, Room};
-pub use scan::{JsonType, Tier, UnknownTier};
-pub use view::{ChannelEvent, ClientMessage, OwnedMessage, PresenceMessage, ServerMessage};
+pub use protocol::{ClientAction, PresenceEvent, ServerAction};
+pub use room::{Membership, Room};
+pub use view::{ChannelEvent, ClientMessage, PresenceMessage, ServerMessage};
 
-/// The version of this crate, for a server that tells what it is made of.
+/// The version of this crate, for servers that report it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The README's code runs as a test too.

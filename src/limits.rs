@@ -1,61 +1,105 @@
-//! The limits of a received frame's size and depth.
+//! Limits on the size and the depth of a frame.
 
 use crate::error::{Detail, ValidationError};
 
-/// The limits of a received frame. The default suits a server.
+/// Limits on a received frame. The defaults suit a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
-    /// The largest frame in bytes, inclusive; checked before any byte is read. By default 1 MiB, as
-    /// in the JavaScript and Rust servers.
+    /// The largest accepted frame in bytes; checked before the frame is read. By default 1 MiB, as in the
+    /// JavaScript and Rust servers.
     pub max_bytes: usize,
-    /// The number of brackets that may be open at once, the message's own included. By default 127,
-    /// which every implementation accepts. With a higher limit frames are scanned without vector
-    /// instructions, two to three times slower, and nesting beyond 128 takes one bit per level.
+    /// The most brackets open at once, the message's own included. By default 127, which every
+    /// implementation accepts. With a higher limit frames are scanned without vector instructions, two to
+    /// three times slower, and each level beyond 128 takes a bit of memory.
     pub max_depth: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
         Self { max_bytes: 1 << 20, max_depth: 127 }
     }
-}
 
-impl Limits {
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub const fn with_max_bytes(mut self, max_bytes: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Sets [`max_depth`](Self::max_depth).
+    #[must_use]
+    pub const fn with_max_depth(mut self, max_depth: usize) -> Self {
+        self.max_depth = max_depth;
+        self
+    }
+
     pub(crate) const fn check_size(&self, bytes: usize) -> Result<(), ValidationError> {
         if bytes > self.max_bytes { Err(self.too_large()) } else { Ok(()) }
     }
 
-    /// The error of a frame larger than `max_bytes`, for a transport that refuses a frame before it
-    /// has received all of it; [`Frame::invalid_message`](crate::Frame::invalid_message) makes the
-    /// answer.
+    /// The error for a frame larger than `max_bytes`, for a transport that refuses the frame before all its
+    /// bytes have arrived. [`Frame::invalid_message`](crate::Frame::invalid_message) makes the answer.
     #[must_use]
     pub const fn too_large(&self) -> ValidationError {
         ValidationError::wire(Detail::TooLarge { limit: self.max_bytes }, self.max_bytes)
     }
 }
 
-/// Options for parsing a frame: its [`Limits`], and the one leniency in which existing servers
-/// differ.
+impl Default for Limits {
+    /// The same as [`new`](Self::new).
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How a frame is parsed: its [`Limits`], and the one leniency in which existing servers differ.
 ///
 /// ```
-/// use pondwire::{ClientMessage, Limits, ParseOptions};
+/// use pondwire::limits::ParseOptions;
+/// use pondwire::{ClientMessage, Limits};
 ///
 /// let frame = br#"{"action":"LEAVE_CHANNEL","event":"x","channelName":"/chat/1","requestId":"1"}"#;
 /// assert!(ClientMessage::parse(frame).is_err());
 ///
-/// let options = ParseOptions { default_payload: true, ..ParseOptions::default() };
+/// let options = ParseOptions::new().with_default_payload(true);
 /// assert_eq!(ClientMessage::parse_with(frame, options)?.payload().as_str(), "{}");
 ///
-/// let limits = Limits { max_bytes: 16, ..Limits::default() };
+/// let limits = Limits::new().with_max_bytes(16);
 /// assert!(ClientMessage::parse_with(frame, limits).unwrap_err().is_too_large());
 /// # Ok::<(), pondwire::ValidationError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ParseOptions {
-    /// The limits of the frame.
+    /// The limits on the frame.
     pub limits: Limits,
-    /// Reads a missing `payload` as `{}`, as the Rust server does, instead of refusing the frame.
+    /// Whether a missing `payload` is read as `{}`, as in the Rust server, or refused.
     pub default_payload: bool,
+}
+
+impl ParseOptions {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { limits: Limits::new(), default_payload: false }
+    }
+
+    /// Sets [`limits`](Self::limits).
+    #[must_use]
+    pub const fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets [`default_payload`](Self::default_payload).
+    #[must_use]
+    pub const fn with_default_payload(mut self, default_payload: bool) -> Self {
+        self.default_payload = default_payload;
+        self
+    }
 }
 
 impl From<Limits> for ParseOptions {

@@ -5,7 +5,8 @@
 use std::io::IoSlice;
 
 use bytes::Buf;
-use pondwire::{Control, Frame, Outbox, OutboxOptions, Payload};
+use pondwire::frame::Control;
+use pondwire::{Frame, Outbox, OutboxOptions, Payload};
 
 #[path = "support/counting.rs"]
 mod counting;

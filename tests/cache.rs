@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pondwire::cache::{ClassFrames, FrameCache, FrameKey, LastValue, LocalFrames, Outgoing};
+use pondwire::cache::{ClassFrame, ClassFrames, FrameCache, FrameKey, LastValue, LocalFrames};
 use pondwire::{Frame, Payload};
 use support::{Random, cases};
 
@@ -379,9 +379,9 @@ fn a_class_is_decided_once_and_most_share_the_frame() {
         let got = frames.for_class(class, |shared| {
             decided.push(class);
             match class {
-                3 | 4 => Outgoing::Instead(shared.with_payload(public)),
-                9 => Outgoing::Blocked,
-                _ => Outgoing::Shared,
+                3 | 4 => ClassFrame::Replaced(shared.with_payload(public)),
+                9 => ClassFrame::Suppressed,
+                _ => ClassFrame::Shared,
             }
         });
         match class {

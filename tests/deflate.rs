@@ -122,8 +122,10 @@ fn random_frames_come_back_at_every_length_and_level() {
             text.push(*random.pick(&['"', '\\', '\n', 'é', '😀', '\0']));
         }
         let frame = text_frame(&text);
-        let options =
-            DeflateOptions { level: random.below(12) as u8, min_bytes: 0, max_bytes: usize::MAX };
+        let options = DeflateOptions::new()
+            .with_level(random.below(12) as u8)
+            .with_min_bytes(0)
+            .with_max_bytes(usize::MAX);
         let Some(bytes) = frame.deflated_with(options) else {
             assert!(options.level == 0 || frame.json().len() < 200);
             continue;
@@ -140,7 +142,7 @@ fn the_head_has_the_shortest_form_at_every_length() {
     let mut forms = [0; 3];
     for length in (0..400).step_by(3).chain((60_000..100_000).step_by(2500)) {
         let frame = text_frame(&noise(&mut random, length));
-        let options = DeflateOptions { min_bytes: 0, ..DeflateOptions::default() };
+        let options = DeflateOptions::new().with_min_bytes(0);
         let Some(bytes) = frame.deflated_with(options) else { continue };
         let payload = unframe(bytes);
         assert_eq!(
@@ -162,19 +164,19 @@ fn what_does_not_pay_is_sent_plain() {
     let short = text_frame(&"a".repeat(150));
     assert!((150..256).contains(&short.json().len()));
     assert_eq!(short.deflated(), None);
-    let lower = DeflateOptions { min_bytes: 0, ..DeflateOptions::default() };
+    let lower = DeflateOptions::new().with_min_bytes(0);
     assert_eq!(short.deflated_with(lower), None, "the first who asked has decided");
     assert_eq!(short.deflated_bytes(), None);
     assert!(text_frame(&"a".repeat(150)).deflated_with(lower).is_some());
 
     let long = "the same again ".repeat(100);
     assert!(text_frame(&long).deflated().is_some());
-    let nothing = DeflateOptions { level: 0, min_bytes: 0, max_bytes: usize::MAX };
+    let nothing = DeflateOptions::new().with_level(0).with_min_bytes(0).with_max_bytes(usize::MAX);
     assert_eq!(text_frame(&long).deflated_with(nothing), None);
 
     // Two-byte characters, each once: the fixed code of level 1 has nine bits for most bytes.
     let distinct: String = (0x80..0x800).filter_map(char::from_u32).collect();
-    let fastest = DeflateOptions { level: 1, min_bytes: 0, max_bytes: usize::MAX };
+    let fastest = DeflateOptions::new().with_level(1).with_min_bytes(0).with_max_bytes(usize::MAX);
     assert_eq!(text_frame(&distinct).deflated_with(fastest), None);
 }
 
@@ -189,15 +191,15 @@ fn what_takes_too_long_is_sent_plain() {
     assert_eq!((largest.json().len(), larger.json().len()), (max_bytes, max_bytes + 1));
     assert!(largest.deflated().is_some());
     assert_eq!(larger.deflated(), None);
-    let any = DeflateOptions { max_bytes: usize::MAX, ..DeflateOptions::default() };
+    let any = DeflateOptions::new().with_max_bytes(usize::MAX);
     assert!(frame_of(max_bytes + 1).deflated_with(any).is_some());
 }
 
 #[test]
 fn the_first_options_make_the_form_that_all_share() {
     let frame = text_frame(&"now is the time for all good men ".repeat(60));
-    let smallest = DeflateOptions { level: 9, ..DeflateOptions::default() };
-    let fastest = DeflateOptions { level: 1, ..DeflateOptions::default() };
+    let smallest = DeflateOptions::new().with_level(9);
+    let fastest = DeflateOptions::new().with_level(1);
     let first = frame.deflated_with(fastest).unwrap();
     for again in [frame.deflated_with(smallest), frame.deflated(), frame.clone().deflated()] {
         assert_eq!(again.map(<[u8]>::as_ptr), Some(first.as_ptr()));
@@ -260,7 +262,12 @@ fn every_prefix_of_a_compressed_frame() {
         for level in [1, 6, 9] {
             let frame = text_frame(text);
             let bytes = frame
-                .deflated_with(DeflateOptions { level, min_bytes: 0, max_bytes: usize::MAX })
+                .deflated_with(
+                    DeflateOptions::new()
+                        .with_level(level)
+                        .with_min_bytes(0)
+                        .with_max_bytes(usize::MAX),
+                )
                 .unwrap();
             let payload = unframe(bytes);
             for end in 0..payload.len() {
@@ -271,7 +278,7 @@ fn every_prefix_of_a_compressed_frame() {
                         let text = error.to_string();
                         assert_eq!(
                             (error.close_code(), &*text),
-                            (1007, "Compressed data breaks off")
+                            (1007, "Compressed data is truncated")
                         );
                     }
                 }
@@ -288,8 +295,10 @@ fn any_bytes_give_a_message_or_an_error() {
     let seeds: Vec<Vec<u8>> = (0..40)
         .filter_map(|i| {
             let frame = text_frame(&noise(&mut random, 20 + i * 10).repeat(1 + i % 3));
-            let options =
-                DeflateOptions { level: (i % 10) as u8, min_bytes: 0, max_bytes: usize::MAX };
+            let options = DeflateOptions::new()
+                .with_level((i % 10) as u8)
+                .with_min_bytes(0)
+                .with_max_bytes(usize::MAX);
             frame.deflated_with(options).map(|bytes| unframe(bytes).to_vec())
         })
         .collect();

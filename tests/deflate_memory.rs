@@ -50,7 +50,7 @@ fn a_compressed_form_is_the_only_allocation() {
     for length in [300, 1000, 10_000, 100_000] {
         for level in [1, 6, 9, 6] {
             let frame = text_frame(length);
-            let options = DeflateOptions { level, ..DeflateOptions::default() };
+            let options = DeflateOptions::new().with_level(level);
             let (size, count, peak) =
                 measured(|| frame.deflated_with(options).map_or(0, <[u8]>::len));
             assert!(size > 0);
@@ -61,7 +61,8 @@ fn a_compressed_form_is_the_only_allocation() {
             assert_eq!((bytes.unwrap().len(), count), (size, 1));
         }
         let frame = text_frame(length);
-        let stored = DeflateOptions { level: 0, min_bytes: 0, max_bytes: usize::MAX };
+        let stored =
+            DeflateOptions::new().with_level(0).with_min_bytes(0).with_max_bytes(usize::MAX);
         let (none, count, _) = measured(|| frame.deflated_with(stored).is_none());
         assert_eq!((none, count), (true, 0), "nothing came of it");
     }
@@ -71,7 +72,7 @@ fn a_compressed_form_is_the_only_allocation() {
 fn a_thread_does_not_keep_the_memory_of_a_large_frame() {
     let (_, _, peak) = measured(|| text_frame(300).deflated().is_some());
     assert!((200 << 10..400 << 10).contains(&peak), "a compressor: {peak}");
-    let any = DeflateOptions { max_bytes: usize::MAX, ..DeflateOptions::default() };
+    let any = DeflateOptions::new().with_max_bytes(usize::MAX);
     assert!(text_frame(900_001).deflated_with(any).is_some());
     let frame = text_frame(900_000);
     let before = counting::live();

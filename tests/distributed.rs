@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 
 use pondwire::distributed::{
-    AssignsChange, Envelope, HEARTBEAT, Ignored, Message, Origin, Recipients, Topics, UserMessage,
-    UserState, Users,
+    AssignsChange, Envelope, HEARTBEAT, Ignored, Message, Origin, Topics, User, UserMessage, Users,
 };
-use pondwire::protocol::{ChannelReceivers, DistributedMessageType};
-use pondwire::{ErrorKind, Limits, Payload, ValidationError};
+use pondwire::error::ErrorKind;
+use pondwire::protocol::{DistributedMessageType, Recipients, UserIds};
+use pondwire::{Limits, Payload, ValidationError};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -220,8 +220,8 @@ fn same_fields(envelope: &Envelope<'_>, object: &Map<String, Value>, shown: &str
             is("requestId", &message.request_id);
             holds("payload", &message.payload);
             let theirs = object["recipientDescriptor"].to_string();
-            let theirs: ChannelReceivers<'_> = serde_json::from_str(&theirs).unwrap();
-            assert_eq!(message.recipients.to_receivers(), theirs, "{shown}");
+            let theirs: Recipients<'_> = serde_json::from_str(&theirs).unwrap();
+            assert_eq!(message.recipients, theirs, "{shown}");
             let frame = message.frame(envelope.channel_name());
             let frame: Value = serde_json::from_str(frame.as_str()).unwrap();
             assert_eq!(frame["payload"], object_of(object.get("payload")), "{shown}");
@@ -277,7 +277,7 @@ fn written_again(envelope: &Envelope<'_>, shown: &str) {
     let written = envelope.origin().encode(id, timestamp, message);
     assert_eq!(written.len(), written.capacity(), "{shown}");
     assert!(!written.iter().any(|byte| matches!(byte, b'\n' | b'\r')), "{shown}");
-    let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
+    let limits = Limits::new().with_max_bytes(usize::MAX);
     let again = Envelope::parse_with(&written, limits);
     let again = again.unwrap_or_else(|error| panic!("{error}: {shown}"));
     let message = again.message().unwrap_or_else(|| panic!("{shown}"));
@@ -518,7 +518,11 @@ fn a_node_acts_upon_what_is_its_business() {
 fn too_large_and_too_deep() {
     let bytes = bytes_of(&envelopes()[5]);
     let within = |max_bytes, max_depth| {
-        Envelope::parse_with(&bytes, Limits { max_bytes, max_depth }).map(|_| ())
+        Envelope::parse_with(
+            &bytes,
+            Limits::new().with_max_bytes(max_bytes).with_max_depth(max_depth),
+        )
+        .map(|_| ())
     };
     assert_eq!(within(bytes.len(), 2), Ok(()));
     assert!(within(bytes.len() - 1, 2).unwrap_err().is_too_large());
@@ -586,8 +590,8 @@ fn what_is_written_is_read() -> Result<(), ValidationError> {
     let spread = Payload::from_json("{\"a\":\n[1,\r\n2]}")?;
     let ids = [Cow::Borrowed("a\"b"), Cow::Borrowed("é\n")];
     let users = [
-        UserState { id: "u\u{0}".into(), assigns: spread, presence: Payload::EMPTY },
-        UserState { id: "".into(), assigns: Payload::EMPTY, presence: spread },
+        User { id: "u\u{0}".into(), assigns: spread, presence: Payload::EMPTY },
+        User { id: "".into(), assigns: Payload::EMPTY, presence: spread },
     ];
     let mut messages = vec![
         Message::StateRequest { from_node: "\\".into() },
@@ -617,9 +621,14 @@ fn what_is_written_is_read() -> Result<(), ValidationError> {
         },
         Message::NodeHeartbeat { node_id: "n".into() },
     ];
-    let lists = [ChannelReceivers::Users(ids.to_vec()), ChannelReceivers::Users(vec![])];
-    let all = [Recipients::AllUsers, Recipients::AllExceptSender];
-    for recipients in all.into_iter().chain(lists.iter().map(Recipients::from)) {
+    let all_recipients = [
+        Recipients::AllUsers,
+        Recipients::AllExceptSender,
+        Recipients::Users(ids[..].into()),
+        Recipients::Users(UserIds::default()),
+        Recipients::users(ids.to_vec()),
+    ];
+    for recipients in all_recipients {
         messages.push(Message::UserMessage(UserMessage {
             from_user_id: "u".into(),
             event: "e\"".into(),

@@ -11,11 +11,11 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use pondwire::error::{BoxError, MultiError, PondError, add_error, status};
 use pondwire::protocol::{
-    ChannelReceivers, Object, PondEvent, PondSchema, PresencePayload, PubSubBody, PubSubEvent,
-    UserData, decode_object, encode_object,
+    Object, PondEvent, PondSchema, PresencePayload, PubSubBody, PubSubEvent, Recipients, UserData,
+    decode_object, encode_object,
 };
-use pondwire::{BoxError, MultiError, PondError, add_error, status};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -228,7 +228,7 @@ fn check_by_name(record: &Value) -> Option<Exception> {
             assert_eq!(repr(), shown);
         }
         "PubSubMessageEvent" => {
-            let recipient = ChannelReceivers::AllUsers;
+            let recipient = Recipients::AllUsers;
             let event = pub_sub(PubSubBody::Message { message: Object::new(), recipient });
             let body = "message={}, recipient='ALL_USERS', ";
             assert_eq!(repr(), shown(&event, name, body));

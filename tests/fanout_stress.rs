@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 // Not std's, whose slow path ThreadSanitizer does not see.
 use parking_lot::Mutex;
-use pondwire::{BehaviorSubject, Subject, Subscription};
+use pondwire::fanout::{BehaviorSubject, Subject, Subscription};
 use support::Random;
 
 const THREADS: usize = 8;

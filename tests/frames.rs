@@ -5,10 +5,13 @@ mod support;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use pondwire::error::PondError;
+use pondwire::payload::OwnedPayload;
 use pondwire::protocol::PresencePayload;
+use pondwire::scan::Tier;
 use pondwire::{
-    ChannelEvent, ClientAction, ClientMessage, Frame, Limits, OwnedPayload, Payload, PondError,
-    PresenceEvent, ServerAction, Tier, ValidationError, message,
+    ChannelEvent, ClientAction, ClientMessage, Frame, Limits, Payload, PresenceEvent, ServerAction,
+    ValidationError, message,
 };
 use support::{Random, cases, workload_frames};
 
@@ -102,7 +105,7 @@ fn the_named_frames_byte_for_byte() {
 #[cfg(feature = "uuid")]
 #[test]
 fn an_oversized_message_is_answered_with_413() {
-    let limits = Limits { max_bytes: 3, ..Limits::default() };
+    let limits = Limits::new().with_max_bytes(3);
     let error = ClientMessage::parse_with(b"four", limits).unwrap_err();
     assert!(Frame::invalid_message(&error).as_str().contains(r#""status":413"#));
     let ids: Vec<_> = (0..2).map(|_| Frame::invalid_message(&error).as_str().to_owned()).collect();

@@ -5,9 +5,8 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use pondwire::{
-    ChannelEvent, ClientMessage, ErrorKind, Frame, PondError, PresenceEvent, ValidationError,
-};
+use pondwire::error::{ErrorKind, PondError};
+use pondwire::{ChannelEvent, ClientMessage, Frame, PresenceEvent, ValidationError};
 use serde_json::Value;
 use support::from_hex;
 

@@ -7,7 +7,8 @@ mod support;
 
 use std::ptr;
 
-use pondwire::{ChannelEvent, ClientMessage, Tier};
+use pondwire::scan::Tier;
+use pondwire::{ChannelEvent, ClientMessage};
 use support::{Random, cases, mutate, workload_frames};
 
 /// Longer frames are cut.

@@ -23,7 +23,7 @@ fn with_payload(payload: &str) -> String {
     )
 }
 
-const BIG: Limits = Limits { max_bytes: 1 << 26, max_depth: 1 << 24 };
+const BIG: Limits = Limits::new().with_max_bytes(1 << 26).with_max_depth(1 << 24);
 
 fn parse(frame: &str, limits: Limits) -> Result<usize, ValidationError> {
     ClientMessage::parse_with(frame.as_bytes(), limits)
@@ -90,7 +90,7 @@ fn a_shallow_part_of_a_deep_payload_decodes() {
     let frame = format!(
         r#"{{"action":"PRESENCE","event":"JOIN","channelName":"","requestId":"","payload":{{"presence":[{{"a":{deep}}},{{"b":2}}],"changed":{{"id":1}}}}}}"#
     );
-    let limits = Limits { max_depth: 500, ..Limits::default() };
+    let limits = Limits::new().with_max_depth(500);
     let message = PresenceMessage::parse_with(frame.as_bytes(), limits).unwrap();
     let decodes = |payload: Payload<'_>| payload.decode::<serde_json::Value>().is_ok();
     assert!(decodes(message.changed()));

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Buf;
-use pondwire::{
-    CloseReason, Control, Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Push,
-};
+use pondwire::frame::Control;
+use pondwire::outbox::{CloseReason, Push};
+use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
 
 const DISCONNECT: Policy = Policy::Disconnect { max_age: None };
 const POLICIES: [Policy; 4] =
@@ -27,7 +27,7 @@ fn number(wire: &[u8]) -> usize {
 }
 
 fn outbox(policy: Policy, max_frames: usize) -> (Outbox, OutboxReader) {
-    Outbox::new(OutboxOptions { policy, max_frames, ..OutboxOptions::default() })
+    Outbox::new(OutboxOptions::new().with_policy(policy).with_max_frames(max_frames))
 }
 
 /// The numbers of the next batch, none if there is none.
@@ -133,7 +133,7 @@ fn disconnect_frees_the_queue_and_says_why() {
 fn bytes_are_limited_to_the_byte() {
     let length = frame(0).wire().len();
     let bounded = |policy, max_bytes| {
-        Outbox::new(OutboxOptions { policy, max_bytes, ..OutboxOptions::default() })
+        Outbox::new(OutboxOptions::new().with_policy(policy).with_max_bytes(max_bytes))
     };
     for policy in POLICIES {
         let (outbox, mut reader) = bounded(policy, 3 * length);
@@ -167,7 +167,7 @@ fn a_frame_larger_than_all_that_may_wait_drops_nothing_else() {
     let length = frame(0).wire().len();
     for policy in [Policy::DropOldest, Policy::DropNewest, Policy::Conflate] {
         let max_bytes = 2 * length;
-        let options = OutboxOptions { policy, max_bytes, ..OutboxOptions::default() };
+        let options = OutboxOptions::new().with_policy(policy).with_max_bytes(max_bytes);
         let (outbox, mut reader) = Outbox::new(options);
         outbox.push(frame(0));
         let large = Frame::broadcast("/c", &"x".repeat(3 * length), "r", Payload::EMPTY);

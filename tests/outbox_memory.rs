@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use bytes::{Buf, Bytes};
-use pondwire::{Control, Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
+use pondwire::frame::Control;
+use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
 
 #[path = "support/counting.rs"]
 mod counting;
@@ -24,7 +25,7 @@ fn frame(length: usize) -> Frame {
 fn a_delivery_allocates_nothing() {
     let frame = frame(100);
     for policy in POLICIES {
-        let options = OutboxOptions { policy, ..OutboxOptions::default() };
+        let options = OutboxOptions::new().with_policy(policy);
         let (outbox, mut reader) = Outbox::new(options);
         let mut round = |frames: u64| {
             let mut references = frame.references(frames as usize);
@@ -87,10 +88,10 @@ fn an_idle_subscriber_costs_a_quarter_of_a_tokio_channel() {
 #[test]
 fn who_never_reads_stays_within_the_bound_and_others_lose_nothing() {
     const ROUNDS: usize = 20_000;
-    let bounds = OutboxOptions { max_frames: 500, max_bytes: 100_000, ..OutboxOptions::default() };
+    let bounds = OutboxOptions::new().with_max_frames(500).with_max_bytes(100_000);
     for policy in POLICIES {
         let before = counting::live();
-        let options = OutboxOptions { policy, ..bounds };
+        let options = bounds.with_policy(policy);
         let (slow, slow_reader) = Outbox::new(options);
         let (quick, mut quick_reader) = Outbox::new(options);
         let (mut most, mut got) = (0, 0);

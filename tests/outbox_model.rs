@@ -4,7 +4,8 @@ mod support;
 
 use std::collections::VecDeque;
 
-use pondwire::{CloseReason, Frame, Outbox, OutboxOptions, Payload, Policy, Push};
+use pondwire::outbox::{CloseReason, Push};
+use pondwire::{Frame, Outbox, OutboxOptions, Payload, Policy};
 use support::{Random, cases};
 
 const DISCONNECT: Policy = Policy::Disconnect { max_age: None };
@@ -104,7 +105,10 @@ fn run(random: &mut Random, frames: &[Frame], policy: Policy) {
     let max_frames = 1 + random.below(most);
     let most = *random.pick(&[40, 1000, 20_000, 1 << 20]);
     let max_bytes = most + random.below(200);
-    let options = OutboxOptions { policy, max_frames, max_bytes, ..OutboxOptions::default() };
+    let options = OutboxOptions::new()
+        .with_policy(policy)
+        .with_max_frames(max_frames)
+        .with_max_bytes(max_bytes);
     let (outbox, mut reader) = Outbox::new(options);
     let mut model = Model {
         policy,

@@ -9,7 +9,9 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
-use pondwire::{CloseReason, Control, Frame, Outbox, OutboxOptions, Payload, Policy, Push};
+use pondwire::frame::Control;
+use pondwire::outbox::{CloseReason, Push};
+use pondwire::{Frame, Outbox, OutboxOptions, Payload, Policy};
 
 const PRODUCERS: usize = 7;
 
@@ -91,7 +93,10 @@ fn produce(outbox: &Outbox, producer: usize, keyed: bool, end: Instant) -> Pushe
 }
 
 fn run(policy: Policy, max_frames: usize, max_bytes: usize) {
-    let options = OutboxOptions { policy, max_frames, max_bytes, ..OutboxOptions::default() };
+    let options = OutboxOptions::new()
+        .with_policy(policy)
+        .with_max_frames(max_frames)
+        .with_max_bytes(max_bytes);
     let (outbox, mut reader) = Outbox::new(options);
     let end = Instant::now() + seconds();
     let keyed = policy == Policy::Conflate;
@@ -153,6 +158,7 @@ fn run(policy: Policy, max_frames: usize, max_bytes: usize) {
             let is_too_slow = reader.closed().unwrap().is_too_slow();
             assert_eq!(all.closed > 0, is_too_slow);
         }
+        other => panic!("no check for {other:?}"),
     }
 }
 
@@ -192,7 +198,7 @@ fn readers_that_go_free_what_was_queued() {
         rounds += 1;
         let policy = [Policy::DropOldest, Policy::DropNewest][rounds % 2];
         let (outbox, mut reader) =
-            Outbox::new(OutboxOptions { policy, max_frames: 20, ..OutboxOptions::default() });
+            Outbox::new(OutboxOptions::new().with_policy(policy).with_max_frames(20));
         let producers: Vec<_> = (0..PRODUCERS)
             .map(|_| {
                 let (outbox, shared) = (outbox.clone(), shared.clone());

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use pondwire::error::ErrorKind;
 use pondwire::{
-    ChannelEvent, ClientMessage, ErrorKind, Frame, PresenceMessage, ServerMessage, ValidationError,
-    message,
+    ChannelEvent, ClientMessage, Frame, PresenceMessage, ServerMessage, ValidationError, message,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

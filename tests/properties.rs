@@ -4,9 +4,9 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use pondwire::error::ErrorKind;
 use pondwire::{
-    ChannelEvent, ClientMessage, ErrorKind, Frame, PresenceMessage, ServerMessage, ValidationError,
-    message,
+    ChannelEvent, ClientMessage, Frame, PresenceMessage, ServerMessage, ValidationError, message,
 };
 use serde_json::value::RawValue;
 use support::{Random, cases, mutate, vector_inputs, workload_frames};

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use pondwire::fanout::{Closed, InsideObserver};
-use pondwire::protocol::ChannelReceivers;
-use pondwire::{
-    Delivery, Frame, Membership, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Room,
-};
+use pondwire::protocol::Recipients;
+use pondwire::room::Delivery;
+use pondwire::{Frame, Membership, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Room};
 use support::Random;
 
 fn frame(event: &str) -> Frame {
@@ -32,7 +31,7 @@ fn events(reader: &mut OutboxReader) -> Vec<String> {
 }
 
 fn with(policy: Policy, max_frames: usize) -> (Outbox, OutboxReader) {
-    Outbox::new(OutboxOptions { policy, max_frames, ..OutboxOptions::default() })
+    Outbox::new(OutboxOptions::new().with_policy(policy).with_max_frames(max_frames))
 }
 
 /// A connection that loses nothing.
@@ -59,15 +58,15 @@ fn receivers_are_those_of_the_protocol() {
         members.push(member);
         readers.push(reader);
     }
-    let send = |name: &str, receivers: ChannelReceivers<'_>, sender: &str| {
+    let send = |name: &str, receivers: Recipients<'_>, sender: &str| {
         room.send(&frame(name), &receivers, sender)
     };
-    assert_eq!(send("all", ChannelReceivers::AllUsers, "ann"), delivery(4));
-    assert_eq!(send("not-ann", ChannelReceivers::AllExceptSender, "ann"), delivery(2));
-    assert_eq!(send("not-zoe", ChannelReceivers::AllExceptSender, "zoe"), delivery(4));
-    assert_eq!(send("ann-bob", ChannelReceivers::users(["ann", "bob"]), "eve"), delivery(3));
-    assert_eq!(send("twice", ChannelReceivers::users(["eve", "zoe", "eve"]), "ann"), delivery(1));
-    assert_eq!(send("nobody", ChannelReceivers::Users(Vec::new()), "ann"), delivery(0));
+    assert_eq!(send("all", Recipients::AllUsers, "ann"), delivery(4));
+    assert_eq!(send("not-ann", Recipients::AllExceptSender, "ann"), delivery(2));
+    assert_eq!(send("not-zoe", Recipients::AllExceptSender, "zoe"), delivery(4));
+    assert_eq!(send("ann-bob", Recipients::users(["ann", "bob"]), "eve"), delivery(3));
+    assert_eq!(send("twice", Recipients::users(["eve", "zoe", "eve"]), "ann"), delivery(1));
+    assert_eq!(send("nobody", Recipients::users([""; 0]), "ann"), delivery(0));
     let got: Vec<_> = readers.iter_mut().map(events).collect();
     assert_eq!(got[0], ["all", "not-zoe", "ann-bob"]);
     assert_eq!(got[1], ["all", "not-ann", "not-zoe", "ann-bob"]);

@@ -427,7 +427,7 @@ fn who_says_nothing_for_long_is_let_go() {
 
 #[test]
 fn messages_and_names_are_no_longer_than_their_limits() {
-    let limits = Limits { max_bytes: 500, ..Limits::default() };
+    let limits = Limits::new().with_max_bytes(500);
     let server = Server::start_as(Options { limits, name_bytes: 20, ..Options::default() });
     let mut client = Client::joined(server.addr, ROOM);
     client.join("/chat/4567890123456!");
@@ -448,7 +448,7 @@ fn a_slow_consumer_gets_what_the_policy_says() {
     let payload = |i: usize| format!(r#"{{"i":{i},"text":"{}"}}"#, "x".repeat(64 << 10));
     const SENT: usize = 200;
     for policy in [Policy::DropOldest, Policy::DropNewest, Policy::Conflate] {
-        let waiting = OutboxOptions { policy, max_frames: 8, ..OutboxOptions::default() };
+        let waiting = OutboxOptions::new().with_policy(policy).with_max_frames(8);
         let server = Server::start_as(Options { waiting, ..Options::default() });
         let mut sender = Client::joined(server.addr, ROOM);
         let mut slow = Client::joined(server.addr, ROOM);

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Push};
+use pondwire::outbox::Push;
+use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
@@ -243,7 +244,7 @@ fn run(io_uring: bool) {
             let (shared, deflates) = (n % 2 == 0, n % 5 == 0);
             let (stream, client) = pair(shared).await;
             let policy = Policy::DropNewest;
-            let options = OutboxOptions { policy, ..OutboxOptions::default() };
+            let options = OutboxOptions::new().with_policy(policy);
             let (outbox, queue) = Outbox::new(options);
             outboxes.push(outbox);
             let leaves_after = (n % 8 > 5).then(|| random.below(1 << 20));

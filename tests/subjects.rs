@@ -10,8 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use pondwire::fanout::Closed;
-use pondwire::{BehaviorSubject, Subject, Subscription};
+use pondwire::fanout::{BehaviorSubject, Closed, Subject, Subscription};
 use serde_json::{Value, json};
 
 /// Records in which a rule of the design differs from Python, what that rule says, and the log that

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pondwire::Payload;
-use pondwire::protocol::ChannelReceivers;
+use pondwire::protocol::Recipients;
 
 use super::Server;
 use super::channel::Channel;
@@ -64,7 +64,7 @@ impl Link {
         match *self {}
     }
 
-    pub(crate) fn send(&self, _: &str, _: &str, _: Payload<'_>, _: &str, _: &ChannelReceivers<'_>) {
+    pub(crate) fn send(&self, _: &str, _: &str, _: Payload<'_>, _: &str, _: &Recipients<'_>) {
         match *self {}
     }
 

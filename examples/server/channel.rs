@@ -10,11 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
-use pondwire::cache::Change;
-use pondwire::protocol::ChannelReceivers;
-use pondwire::{
-    Frame, LastValue, Membership, Outbox, Payload, PresenceRoster, Room, ServerAction, uuid,
-};
+use pondwire::cache::{LastValue, RosterChange};
+use pondwire::protocol::Recipients;
+use pondwire::{Frame, Membership, Outbox, Payload, PresenceRoster, Room, ServerAction, uuid};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -172,7 +170,7 @@ impl Channel {
         sender: &UserId,
         event: &str,
         payload: Payload<'_>,
-        receivers: &ChannelReceivers<'_>,
+        receivers: &Recipients<'_>,
     ) -> usize {
         let request_id = uuid();
         let frame = Frame::broadcast(&self.name, event, &request_id, payload);
@@ -181,7 +179,7 @@ impl Channel {
             link.send(sender, event, payload, &request_id, receivers);
         }
         match receivers {
-            ChannelReceivers::Users(ids) => ids.len(),
+            Recipients::Users(ids) => ids.len(),
             _ => self.members.len(),
         }
     }
@@ -193,9 +191,9 @@ impl Channel {
         sender: &str,
         event: &str,
         frame: &Frame,
-        receivers: &ChannelReceivers<'_>,
+        receivers: &Recipients<'_>,
     ) {
-        if let ChannelReceivers::AllUsers = receivers {
+        if let Recipients::AllUsers = receivers {
             // First kept, then sent: see `catch_up`.
             self.last.set(frame.clone());
             self.members.publish_keyed(self.events.hash_one(event), frame);
@@ -228,7 +226,7 @@ impl Channel {
     }
 
     /// One frame for all who are tracked; nobody else is told. The channel is locked meanwhile.
-    fn tell_of(&self, change: Option<Change<'_>>) {
+    fn tell_of(&self, change: Option<RosterChange<'_>>) {
         if let Some(change) = change {
             self.show(&change.frame(&uuid()));
         }

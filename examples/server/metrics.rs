@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use pondwire::error::ErrorKind;
 use pondwire::outbox::OutboxStats;
-use pondwire::{ErrorKind, Membership, Outbox, Room, ValidationError};
+use pondwire::{Membership, Outbox, Room, ValidationError};
 
 use super::Server;
 use super::user::User;

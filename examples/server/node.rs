@@ -56,12 +56,10 @@ type Todo = Vec<(Arc<Channel>, Effect)>;
 impl Node {
     /// A node that nobody has heard of. Returns at once, Redis or not.
     pub(crate) fn start(node: &NodeOptions) -> Result<Arc<Self>, String> {
-        let cluster = ClusterOptions {
-            topics: Topics::new("pondsocket", &node.namespace),
-            heartbeat_every: node.heartbeat,
-            expire_after: 3 * node.heartbeat,
-            ..ClusterOptions::default()
-        };
+        let cluster = ClusterOptions::new()
+            .with_topics(Topics::new("pondsocket", &node.namespace))
+            .with_heartbeat_every(node.heartbeat)
+            .with_expire_after(3 * node.heartbeat);
         // Lists of users may be larger than what users say.
         let max_payload = cluster.message_limits.max_bytes;
         let mut options = RedisOptions { max_payload, ..RedisOptions::default() };
@@ -227,10 +225,10 @@ impl Node {
 fn carry_out(todo: Todo, server: &Server) {
     for (here, effect) in todo {
         match effect {
-            Effect::Deliver { frame, receivers, from_user_id, .. } => {
+            Effect::Deliver { frame, recipients, from_user_id, .. } => {
                 let message = ServerMessage::parse(frame.json());
                 let event = message.as_ref().map_or("", |message| message.event());
-                here.deliver(&from_user_id, event, &frame, &receivers);
+                here.deliver(&from_user_id, event, &frame, &recipients);
             }
             Effect::Evict { user_id, reason, .. } => {
                 here.expel(&user_id, Some(&reason));

@@ -117,13 +117,12 @@ impl Default for Options {
             presence_bytes: 1 << 20,
             // Whoever publishes never waits for a slow reader, and a reader never gets a stream with
             // a hole in it.
-            waiting: OutboxOptions {
-                policy: Policy::Disconnect { max_age: None },
-                max_frames: 1024,
-                max_bytes: 8 << 20,
-                max_control_frames: 256,
-                max_control_bytes: 2 << 20,
-            },
+            waiting: OutboxOptions::new()
+                .with_policy(Policy::Disconnect { max_age: None })
+                .with_max_frames(1024)
+                .with_max_bytes(8 << 20)
+                .with_max_control_frames(256)
+                .with_max_control_bytes(2 << 20),
             times: Times::default(),
             origins: Vec::new(),
             authorize: None,

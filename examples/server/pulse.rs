@@ -4,7 +4,8 @@ use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pondwire::{Control, Outbox};
+use pondwire::Outbox;
+use pondwire::frame::Control;
 use tokio::time::sleep;
 
 use super::options::Times;

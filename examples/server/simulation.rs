@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use pondwire::outbox::OutboxStats;
-use pondwire::{CloseReason, Frame, Membership, Outbox, OutboxOptions, Policy, ServerAction, uuid};
+use pondwire::outbox::{CloseReason, OutboxStats};
+use pondwire::{Frame, Membership, Outbox, OutboxOptions, Policy, ServerAction, uuid};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
@@ -95,7 +95,7 @@ impl Simulation {
             tasks.spawn(async move { while queue.next_batch().await.is_some() {} });
         }
         for (name, policy) in POLICIES.into_iter().filter(|_| slow) {
-            let options = OutboxOptions { policy, max_frames: 32, ..OutboxOptions::default() };
+            let options = OutboxOptions::new().with_policy(policy).with_max_frames(32);
             let (outbox, mut queue) = Outbox::new(options);
             crowd.join(&outbox);
             crowd.slow.push((name, outbox));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ahash::HashMap;
-use pondwire::protocol::ChannelReceivers;
+use pondwire::protocol::Recipients;
 use pondwire::{
     ClientAction, ClientMessage, Frame, Outbox, OutboxReader, Payload, ValidationError, uuid,
 };
@@ -361,17 +361,17 @@ fn is_small(object: &Payload<'_>) -> bool {
 
 /// The recipients of an event that the server knows nothing else of; `None` when there are more than
 /// [`MAX_RECIPIENTS`], of which it looks at no more.
-fn receivers<'a>(event: &str, payload: Payload<'a>) -> Option<ChannelReceivers<'a>> {
+fn receivers<'a>(event: &str, payload: Payload<'a>) -> Option<Recipients<'a>> {
     match event {
-        "to-others" => Some(ChannelReceivers::AllExceptSender),
+        "to-others" => Some(Recipients::AllExceptSender),
         "to-some" => {
             let ids = payload.get("ids").into_iter().flat_map(|ids| ids.elements());
             if ids.clone().nth(MAX_RECIPIENTS).is_some() {
                 return None;
             }
-            Some(ChannelReceivers::users(ids.filter_map(|id| id.as_str())))
+            Some(Recipients::users(ids.filter_map(|id| id.as_str())))
         }
-        _ => Some(ChannelReceivers::AllUsers),
+        _ => Some(Recipients::AllUsers),
     }
 }
 

@@ -9,12 +9,13 @@ use libfuzzer_sys::fuzz_target;
 use pondwire::distributed::{
     Cluster, ClusterLimits, ClusterOptions, Effect, Envelope, Ignored, Message,
 };
-use pondwire::{ChannelEvent, ErrorKind, Limits, Payload};
+use pondwire::error::ErrorKind;
+use pondwire::{ChannelEvent, Limits, Payload};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// What is written may be longer than what was read: a body that lacks data gets it as `{}`.
-const ANY_SIZE: Limits = Limits { max_bytes: usize::MAX, max_depth: 127 };
+const ANY_SIZE: Limits = Limits::new().with_max_bytes(usize::MAX).with_max_depth(127);
 
 fuzz_target!(|bytes: &[u8]| {
     let is_json = serde_json::from_slice::<&RawValue>(bytes).is_ok();
@@ -41,9 +42,8 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// A node takes it twice, within bounds, and keeps nothing once its own user has left.
 fn acted_upon(bytes: &[u8], envelope: &Envelope<'_>) {
-    let limits =
-        ClusterLimits { nodes: 1, users_per_node: 2, bytes: 600, ..ClusterLimits::default() };
-    let options = ClusterOptions { limits, ..ClusterOptions::default() };
+    let limits = ClusterLimits::new().with_nodes(1).with_users_per_node(2).with_bytes(600);
+    let options = ClusterOptions::new().with_limits(limits);
     let now = Instant::now();
     let mut cluster = Cluster::new("own", options, now, 0);
     let channel = cluster.channel(envelope.endpoint_name(), envelope.channel_name());
@@ -94,10 +94,10 @@ fn written_again(envelope: &Envelope<'_>) {
         let frame = message.frame(envelope.channel_name());
         let parsed = ChannelEvent::parse_with(frame.json(), ANY_SIZE).unwrap();
         assert_eq!(parsed.request_id(), message.request_id);
-        let receivers = message.recipients.to_receivers();
+        let owned = message.recipients.clone().into_owned();
         for user in ["", "u1", &message.from_user_id] {
             let sender = &message.from_user_id;
-            assert_eq!(receivers.includes(user, sender), message.recipients.includes(user, sender));
+            assert_eq!(owned.includes(user, sender), message.recipients.includes(user, sender));
         }
     }
 }

@@ -42,7 +42,8 @@ fn round_trip(inflater: &mut Inflater, text: &[u8], level: u8) {
     let json = serde_json::json!({ "text": String::from_utf8_lossy(text) }).to_string();
     let payload = Payload::from_json(&json).unwrap();
     let frame = Frame::broadcast("/c", "e", "r", payload);
-    let options = DeflateOptions { level, min_bytes: 0, max_bytes: usize::MAX };
+    let options =
+        DeflateOptions::new().with_level(level).with_min_bytes(0).with_max_bytes(usize::MAX);
     let Some(bytes) = frame.deflated_with(options) else { return };
     assert!(bytes.len() < frame.wire().len() && bytes[0] == 0xC1);
     let head = [2, 4, 10][usize::from(bytes[1].saturating_sub(125))];

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use pondwire::{
-    ChannelEvent, ErrorKind, Frame, Limits, ParseOptions, PresenceMessage, ValidationError,
-};
+use pondwire::error::ErrorKind;
+use pondwire::limits::ParseOptions;
+use pondwire::{ChannelEvent, Frame, Limits, PresenceMessage, ValidationError};
 use pondwire_fuzz::{Fields, Kind, Message};
 use serde_json::value::RawValue;
 
@@ -29,8 +29,8 @@ fuzz_target!(|frame: &[u8]| {
         is_json: serde_json::from_slice::<&RawValue>(frame).is_ok(),
         members: text.ok().and_then(|text| serde_json::from_str(text).ok()),
     };
-    let deep = Limits { max_depth: frame.len(), ..Limits::default() };
-    let lenient = ParseOptions { default_payload: true, ..ParseOptions::default() };
+    let deep = Limits::new().with_max_depth(frame.len());
+    let lenient = ParseOptions::new().with_default_payload(true);
     for options in [ParseOptions::default(), deep.into(), lenient] {
         for kind in Kind::ALL {
             let verdict = kind.parse(frame, options);
@@ -51,7 +51,7 @@ fuzz_target!(|frame: &[u8]| {
         if let Err(error) = kind.parse(frame, ParseOptions::default()) {
             answers_itself(&error);
         }
-        let limits = Limits { max_bytes: frame.len().wrapping_sub(1), ..Limits::default() };
+        let limits = Limits::new().with_max_bytes(frame.len().wrapping_sub(1));
         let too_large = kind.parse(frame, limits.into()).is_err_and(|error| error.is_too_large());
         assert_eq!(too_large, !frame.is_empty());
     }

@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     // Frames nest deeper than the payloads in them; the fast scan is for the default limit.
     let opening = payload.as_str().bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
     let max_depth = if opening > 120 { 130 } else { 127 };
-    let limits = Limits { max_depth, ..Limits::default() };
+    let limits = Limits::new().with_max_depth(max_depth);
     let header =
         Header { channel_name: &channel_name, event: &event, request_id: &request_id, limits };
 

@@ -6,7 +6,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pondwire::{Limits, Payload, Tier, ValidationError, Value};
+use pondwire::scan::Tier;
+use pondwire::{Limits, Payload, ValidationError, Value};
 use pondwire_fuzz::{Kind, Message};
 
 fuzz_target!(|data: &[u8]| {
@@ -40,7 +41,7 @@ struct Seen<'a> {
 }
 
 fn verdicts(frame: &[u8]) -> Verdicts<'_> {
-    let shallow = Limits { max_depth: frame.len() % 6, ..Limits::default() };
+    let shallow = Limits::new().with_max_depth(frame.len() % 6);
     let by_default = Kind::ALL.map(|kind| (kind, Limits::default()));
     let all = by_default.into_iter().chain([(Kind::ChannelEvent, shallow)]);
     let parse = |(kind, limits): (Kind, Limits)| {

@@ -1,9 +1,9 @@
 //! What several targets need: the four ways to parse a frame, seen as one.
 
 use bytes::Bytes;
+use pondwire::limits::ParseOptions;
 use pondwire::{
-    ChannelEvent, ClientMessage, ParseOptions, Payload, PresenceMessage, ServerMessage,
-    ValidationError,
+    ChannelEvent, ClientMessage, Payload, PresenceMessage, ServerMessage, ValidationError,
 };
 
 /// Which message a frame is parsed as.

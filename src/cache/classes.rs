@@ -1,32 +1,32 @@
-//! One message, and what some recipients get instead of it.
+//! One message with variants for some classes of recipients.
 
 use smallvec::SmallVec;
 
 use crate::frame::Frame;
 
-/// What a class of recipients gets of a message.
+/// The form of a message for one class of recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outgoing {
-    /// The message as it is, shared with all others.
+pub enum ClassFrame {
+    /// The message itself, shared with all other recipients.
     Shared,
-    /// Another one, most often [`Frame::with_payload`] of it.
-    Instead(Frame),
+    /// Another frame, usually [`Frame::with_payload`] of the message.
+    Replaced(Frame),
     /// Nothing.
-    Blocked,
+    Suppressed,
 }
 
-/// One broadcast on its way to recipients of several classes: what a class gets is decided, and
-/// its payload spliced, at most once.
+/// One broadcast to recipients of several classes: each class's frame is decided, and its payload
+/// spliced, at most once.
 ///
-/// This is the outgoing handler of other implementations without its cost: there every recipient's
-/// frame is encoded anew, here those who get the message as it is share one frame, and those of a
-/// class another one. It is for a few classes (roles, languages, the sender): a class is looked up
-/// among those that were asked for, one by one, the first four without an allocation. For a frame
-/// of one user's own call [`Frame::with_payload`]; what is to outlive the broadcast goes into a
-/// [`FrameCache`](super::FrameCache) under [`FrameKey::class`](super::FrameKey::class).
+/// It replaces the outgoing handler of other implementations, which encodes a frame for every
+/// recipient: here all recipients of the original message share one frame, and all of a class another
+/// one. It is meant for a few classes (roles, languages, the sender): a class is found by linear
+/// search, and the first four need no allocation. For a frame for a single user, call
+/// [`Frame::with_payload`]; frames that outlive the broadcast belong in a `FrameCache` under
+/// `FrameKey::class`.
 ///
 /// ```
-/// use pondwire::cache::{ClassFrames, Outgoing};
+/// use pondwire::cache::{ClassFrames, ClassFrame};
 /// use pondwire::{Frame, Payload};
 ///
 /// const GUEST: u32 = 1;
@@ -36,9 +36,9 @@ pub enum Outgoing {
 /// let mut frames = ClassFrames::new(Frame::broadcast("/chat/42", "say", "r-1", full));
 /// for class in [0, GUEST, MUTED, GUEST] {
 ///     let frame = frames.for_class(class, |shared| match class {
-///         GUEST => Outgoing::Instead(shared.with_payload(public)),
-///         MUTED => Outgoing::Blocked,
-///         _ => Outgoing::Shared,
+///         GUEST => ClassFrame::Replaced(shared.with_payload(public)),
+///         MUTED => ClassFrame::Suppressed,
+///         _ => ClassFrame::Shared,
 ///     });
 ///     assert_eq!(frame.is_none(), class == MUTED);
 /// }
@@ -47,28 +47,28 @@ pub enum Outgoing {
 #[derive(Clone, Debug)]
 pub struct ClassFrames {
     shared: Frame,
-    classes: SmallVec<[(u32, Outgoing); 4]>,
+    classes: SmallVec<[(u32, ClassFrame); 4]>,
 }
 
 impl ClassFrames {
-    /// Nothing decided yet.
+    /// A broadcast with no class decided yet.
     #[must_use]
     pub fn new(shared: Frame) -> Self {
         Self { shared, classes: SmallVec::new() }
     }
 
-    /// The message as it is.
+    /// The message itself.
     #[must_use]
     pub const fn shared(&self) -> &Frame {
         &self.shared
     }
 
-    /// What recipients of `class` get, which `decide` says when it is first asked for; `None` when
-    /// they get nothing.
+    /// The frame for recipients of `class`; `None` when they get nothing. `decide` is called the first
+    /// time a class is requested.
     pub fn for_class(
         &mut self,
         class: u32,
-        decide: impl FnOnce(&Frame) -> Outgoing,
+        decide: impl FnOnce(&Frame) -> ClassFrame,
     ) -> Option<&Frame> {
         let known = self.classes.iter().position(|(known, _)| *known == class);
         let index = known.unwrap_or_else(|| {
@@ -76,9 +76,9 @@ impl ClassFrames {
             self.classes.len() - 1
         });
         match &self.classes[index].1 {
-            Outgoing::Shared => Some(&self.shared),
-            Outgoing::Instead(frame) => Some(frame),
-            Outgoing::Blocked => None,
+            ClassFrame::Shared => Some(&self.shared),
+            ClassFrame::Replaced(frame) => Some(frame),
+            ClassFrame::Suppressed => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Presence that does not go quadratic: fewer frames than changes.
+//! Presence with fewer frames than changes, which keeps its cost from growing quadratically.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,31 +9,31 @@ use crate::frame::Frame;
 use crate::payload::Payload;
 use crate::protocol::PresenceEvent;
 
-/// Longer intervals count as this one, so that a time can always be told.
+/// Longer intervals count as this one, so that adding one to an `Instant` cannot overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A [`PresenceRoster`] that sends at most one frame in an interval, since `n` joins to a list of
-/// `n` are `n²` entries on the wire, whatever it costs to make them.
+/// A [`PresenceRoster`] that sends at most one frame in an interval: `n` joins to a list of `n` users
+/// put `n²` entries on the wire, however cheaply they are encoded.
 ///
-/// It knows no clock: a change is noted with the time at which it comes; [`due`](Self::due) says
-/// when a frame is to go out, and [`take`](Self::take) gives it then. Call `take` after every
-/// change and at the time that `due` said.
+/// It reads no clock: each change is passed with its time. [`due`](Self::due) returns when the next
+/// frame must be sent, and [`take`](Self::take) returns the frame from then on. Call `take` after every
+/// change and at the time that `due` returned.
 ///
 /// # What a client receives
-/// - A change after an interval without a frame goes out at once. Those that follow are held back;
-///   as the interval ends, **one** frame goes out for all of them. So the last state always goes
-///   out, at most one interval late, and as every frame holds the whole list, a client's list is
-///   right with each.
-/// - `event` and `changed` of that frame are those of the last change that still shows. The frames
-///   of the changes before are **withheld for good**: a client that only calls back for `changed`
-///   (the JavaScript one does) learns of those from the list alone.
-/// - A user who joins and leaves between two frames is never seen. If nothing else changed, there
-///   is no frame.
-/// - Who joins while frames are held back gets the list with the next one, like all others; over
-///   no channel is a frame about a user who left by then sent to that user.
+/// - A change after an interval without a frame is sent at once. Later changes are held back until the
+///   interval ends; then **one** frame is sent for all of them. So the latest state is always sent, at
+///   most one interval late, and since every frame holds the whole list, a client's list is correct
+///   after each.
+/// - `event` and `changed` of that frame are those of the last change still visible in the list. The
+///   frames of earlier changes are **never sent**: a client that only reports `changed` (as the
+///   JavaScript one does) sees those changes in the list alone.
+/// - A user who joins and leaves between two frames never appears. If nothing else changed, no frame is
+///   sent.
+/// - A user who joins while changes are held back gets the list with the next frame, like all others.
+///   A user who left by then gets no frame about it.
 ///
-/// [`deltas`](Self::deltas) tells what the next frame stands for, user by user and exactly: for
-/// other nodes, or for clients that understand more.
+/// [`deltas`](Self::deltas) lists exactly, user by user, the changes that the next frame stands for:
+/// for other nodes, or for clients that understand more.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// let mut roster = CoalescedRoster::new(PresenceRoster::new("/c"), Duration::from_millis(100));
 /// let start = Instant::now();
 /// roster.join("u1", Payload::EMPTY, start);
-/// assert!(roster.take(start, "r-1").is_some(), "the first goes out at once");
+/// assert!(roster.take(start, "r-1").is_some(), "the first is sent at once");
 /// for user in ["u2", "u3", "u4"] {
 ///     roster.join(user, Payload::EMPTY, start);
 ///     assert!(roster.take(start, "r-2").is_none(), "held back");
@@ -58,41 +58,41 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct CoalescedRoster {
     roster: PresenceRoster,
     interval: Duration,
-    /// When the last frame went out, and what it was.
+    /// The last frame, and when it was sent.
     sent: Option<(Instant, Frame)>,
-    /// When the first of the changes came that are held back.
+    /// The time of the first change held back.
     since: Option<Instant>,
-    /// What happened to whom since the last frame. Nobody is in it who was not in the last list and
-    /// is not in the roster, so that it is no larger than these two.
+    /// The changes since the last frame, by user. Every user in it was in the last list or is in the
+    /// roster, so it is no larger than these two together.
     held: HashMap<Box<str>, Held, ahash::RandomState>,
-    /// Counts changes, to tell the last one.
+    /// Counts changes, to find the last one.
     changes: u64,
 }
 
-/// What is held back about one user.
+/// The change held back about one user.
 struct Held {
-    /// The user's number in the roster when the last frame went out, if it was there.
+    /// The user's number in the roster when the last frame was sent; `None` if it was not there.
     was: Option<u64>,
-    /// The last presence under that number, once the user left.
+    /// The last presence under that number, if the user left since.
     left: Option<Box<str>>,
-    /// Which change was this user's last.
+    /// The number of this user's last change.
     change: u64,
 }
 
 /// One user's change from one frame's list to the next one's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PresenceDelta<'a> {
-    /// What happened in sum: a user who left and joined again has two, a `LEAVE` and a `JOIN`.
+    /// The net change. A user who left and joined again has two deltas, a `LEAVE` and a `JOIN`.
     pub event: PresenceEvent,
-    /// Whose presence it is.
+    /// The user's id.
     pub user_id: &'a str,
     /// The new presence, or the last one of a user who left, as JSON.
     pub presence: &'a str,
 }
 
 impl CoalescedRoster {
-    /// Sends for `roster`, all of which counts as sent, at most one frame in an `interval`: of up
-    /// to a day; with zero every change is due at once.
+    /// Wraps a roster, whose present content counts as sent. `interval` is at most a day; with zero every
+    /// change is due at once.
     #[must_use]
     pub fn new(roster: PresenceRoster, interval: Duration) -> Self {
         Self {
@@ -131,7 +131,7 @@ impl CoalescedRoster {
         let last: Box<str> = change.changed().into();
         let held = self.note(user_id, was, now);
         if held.was.is_none() {
-            // No frame ever said that the user came.
+            // No frame has shown the user.
             self.held.remove(user_id);
             if self.held.is_empty() {
                 self.since = None;
@@ -151,14 +151,14 @@ impl CoalescedRoster {
         held
     }
 
-    /// When the next frame is to go out; `None` while nothing is held back.
+    /// The time at which the next frame must be sent; `None` while nothing is held back.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let since = self.since?;
         Some(self.sent.as_ref().map_or(since, |(sent, _)| since.max(*sent + self.interval)))
     }
 
-    /// The frame that is due by `now`, for everyone who is there; `None` when none is.
+    /// The frame for all users that is due at `now`, if one is.
     #[must_use]
     pub fn take(&mut self, now: Instant, request_id: &str) -> Option<Frame> {
         if self.due()? > now {
@@ -166,7 +166,7 @@ impl CoalescedRoster {
         }
         let (user_id, held) = self.held.iter().max_by_key(|(_, held)| held.change)?;
         let number = self.roster.number(user_id);
-        // Owned, since the roster holds what it is given in turn.
+        // Copied, since the roster is borrowed mutably below.
         let (event, changed) = match self.roster.get(user_id) {
             None => (PresenceEvent::Leave, held.left.as_deref()?.to_owned()),
             Some(presence) if number == held.was => (PresenceEvent::Update, presence.to_owned()),
@@ -180,10 +180,11 @@ impl CoalescedRoster {
         Some(frame)
     }
 
-    /// What the next frame will stand for: in this order, they make its list of the last one's.
-    /// Who left, then who changed in place, then who joined at the end, each in the list's order.
+    /// The changes that the next frame will stand for. Applied in this order, they turn the last frame's
+    /// list into its own: first users who left, then users whose presence changed in place, then users
+    /// who joined at the end, each group in the list's order.
     ///
-    /// One allocation; sorts them.
+    /// One allocation and a sort.
     #[must_use]
     pub fn deltas(&self) -> Vec<PresenceDelta<'_>> {
         let mut deltas = Vec::with_capacity(self.held.len());
@@ -204,14 +205,14 @@ impl CoalescedRoster {
         deltas.into_iter().map(|(_, delta)| delta).collect()
     }
 
-    /// The frame that went out last, for who comes to look without joining: what it does not say
-    /// yet comes with the next one.
+    /// The frame sent last, for a client that asks without joining: changes that it lacks come with the
+    /// next frame.
     #[must_use]
     pub fn last_frame(&self) -> Option<&Frame> {
         self.sent.as_ref().map(|(_, frame)| frame)
     }
 
-    /// Who is there now, what is held back included.
+    /// The present users, changes held back included.
     #[must_use]
     pub const fn roster(&self) -> &PresenceRoster {
         &self.roster

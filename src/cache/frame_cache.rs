@@ -1,4 +1,4 @@
-//! Frames that are needed again, bounded in bytes.
+//! A shared cache of frames, bounded in bytes.
 
 use std::convert::Infallible;
 use std::hash::BuildHasher;
@@ -10,37 +10,38 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use smallvec::SmallVec;
 
 use super::generation::{Generations, Stamp};
-use super::key::{AnyKey, FrameKey, StoredKey};
+use super::key::{AnyKey, FrameKey, KeyHashBuilder, StoredKey};
 use super::stats::{CacheStats, Counters};
 use crate::frame::Frame;
 
-/// What an entry takes beside its key's texts and its frame's bytes: the frame's header, the
-/// allocator's, the slot with the key, its place in the hash table.
+/// The bytes of an entry in addition to its key's texts and its frame's bytes: the headers of the frame
+/// and of the allocator, the slot with the key, and the place in the hash table.
 const OVERHEAD: usize = 192;
 
-/// A shard has at least this many bytes, so that a frame of a megabyte can be kept in all of its
-/// forms.
+/// The smallest shard in bytes, large enough for a frame of a megabyte in all of its forms.
 const MIN_SHARD: usize = 4 << 20;
 
-/// The share of a shard that entries may take which have been asked for again; quick_cache's
-/// default, here because an entry larger than it is not kept.
+/// The share of a shard for entries that were requested more than once: quick_cache's default. Stated
+/// here because it is also the largest entry that is kept.
 const HOT: f64 = 0.97;
 
 /// A map from [`FrameKey`] to [`Frame`], bounded in bytes, for many threads at once.
 ///
-/// - **One encode**: however many threads ask for a frame that is not there, one makes it and the
-///   others wait for it.
-/// - **Bounded**: what it holds never exceeds the bound, not even while a frame is inserted. What
-///   is asked for again stays, what is asked for once goes first (quick_cache's CLOCK-Pro).
-/// - **Invalidation** of a key or a channel holds against a frame being made at the time: a call
-///   that begins after `invalidate` or `invalidate_channel` has returned never gets a frame whose
-///   making began before it. A call under way may.
-/// - **A hit** costs one hash, one shared lock of one of the shards, and a reference; it allocates
-///   nothing. Hits from several threads meet in the shards' locks and in the frames' reference
-///   counts, whose cache lines then travel between cores: two threads that do nothing else get
-///   less done than one. Where that matters, a thread has [`LocalFrames`](super::LocalFrames).
+/// - **One encode**: however many threads request a missing frame, one of them makes it and the others
+///   wait for it.
+/// - **Bounded**: the content never exceeds the bound, not even while a frame is inserted. Frames that
+///   are requested again stay longest; those requested once are evicted first (quick_cache's
+///   CLOCK-Pro).
+/// - **Invalidation** of a key or a channel also covers a frame that is being made: a call that begins
+///   after `invalidate` or `invalidate_channel` has returned never gets a frame whose making began
+///   before. A call under way may.
+/// - **A hit** costs one hash, one shared lock on one shard, and a reference; it allocates nothing. Hits
+///   of several threads contend for the shards' locks and the frames' reference counts, whose cache
+///   lines then move between cores: two threads that do nothing else get less done than one. Where that
+///   matters, give each thread a [`LocalFrames`](super::LocalFrames).
 ///
-/// The hasher must spread well and, where clients choose names, resist them: the default does.
+/// The hasher must distribute keys well and, where clients choose names, resist collision attacks. The
+/// default does both.
 ///
 /// ```
 /// use pondwire::{Frame, Payload};
@@ -57,11 +58,12 @@ const HOT: f64 = 0.97;
 /// assert_eq!(cache.get(key), None);
 /// assert_eq!(cache.stats().hits, 1);
 /// ```
-pub struct FrameCache<S = ahash::RandomState> {
+pub struct FrameCache<S = KeyHashBuilder> {
     frames: Cache<StoredKey, Entry, Bytes, S, Evictions>,
-    /// Of channels, which entries are stamped with.
+    /// The channels' generations, with which entries are stamped.
     generations: Generations,
-    /// Of single keys, for [`LocalFrames`](super::LocalFrames); here they are removed.
+    /// The generations of single keys, for [`LocalFrames`](super::LocalFrames); this cache itself removes
+    /// an invalidated key's entry.
     key_generations: Generations,
     hasher: S,
     counters: Counters,
@@ -70,11 +72,11 @@ pub struct FrameCache<S = ahash::RandomState> {
 #[derive(Clone)]
 struct Entry {
     frame: Frame,
-    /// Taken before the frame was begun.
+    /// The channel's generation before the frame was begun.
     stamp: Stamp,
 }
 
-/// When a frame was taken that is kept outside the cache.
+/// The generations under which a frame was taken that is stored outside the cache.
 #[derive(Clone, Copy)]
 pub(super) struct Stamps {
     channel: Stamp,
@@ -95,7 +97,7 @@ fn weight(key_len: usize, frame: &Frame) -> usize {
     key_len + frame.most_bytes() + OVERHEAD
 }
 
-/// Keeps what is evicted until the shard's lock is given back.
+/// Defers dropping of evicted entries until the shard's lock is released.
 #[derive(Clone)]
 struct Evictions;
 
@@ -114,21 +116,20 @@ impl Lifecycle<StoredKey, Entry> for Evictions {
 type Guard<'a, S> = PlaceholderGuard<'a, StoredKey, Entry, Bytes, S, Evictions>;
 
 impl FrameCache {
-    /// A cache of at most `bound` bytes: an entry counts with its key's texts, with every form
-    /// that its frame may be asked for, and 192 for everything around them. The forms are the wire
-    /// bytes, the server-sent event and, with feature `deflate`, the compressed frame: about two or
-    /// three times the document, whether they have been made yet or not, so that the bound holds
-    /// whatever recipients ask for later. Not counted are its tables, up to a tenth of the
-    /// bound more, and what a frame takes that is evicted and still in use.
+    /// A cache of at most `bound` bytes. An entry counts for its key's texts, every form that its frame
+    /// can take, and 192 bytes of overhead. The forms are the wire bytes, the server-sent event and, with
+    /// feature `deflate`, the compressed frame: together two or three times the document. They count
+    /// whether or not they have been made, so the bound holds whatever forms recipients request later.
+    /// Not counted are the tables, up to a tenth of the bound, and evicted frames that are still in use.
     ///
-    /// It is divided into shards, four to a core unless they came out smaller than 4 MiB. An entry
-    /// of more than 97 % of a shard is returned but not kept: with a bound of 4 MiB or more every
-    /// message of up to a MiB and a quarter is.
+    /// The cache is divided into shards, four for each core but none smaller than 4 MiB. An entry larger
+    /// than 97 % of a shard is returned but not kept: with a bound of 4 MiB or more, every message of up
+    /// to 1.25 MiB is kept.
     ///
-    /// Allocates 24 KiB for its counters and the rest as it fills.
+    /// Allocates 24 KiB for counters at once and the rest as it fills.
     #[must_use]
     pub fn new(bound: usize) -> Self {
-        Self::with_hasher(bound, ahash::RandomState::new())
+        Self::with_hasher(bound, KeyHashBuilder::new())
     }
 }
 
@@ -139,13 +140,13 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let most = (cores * 4).next_power_of_two();
         let shards = (bound / MIN_SHARD).clamp(1, most);
-        // The largest power of two within, and a bound that it divides: quick_cache rounds up.
+        // Rounded down to a power of two, with a bound that it divides, since quick_cache rounds up.
         let shards = 1 << shards.ilog2();
         let bound = bound / shards * shards;
         let options = OptionsBuilder::new()
             .shards(shards)
             .hot_allocation(HOT)
-            // Half as many evicted keys are remembered, to tell what is asked for again.
+            // quick_cache remembers half as many evicted keys, to recognise repeated requests.
             .estimated_items_capacity((bound / 1024).max(shards * 32))
             .weight_capacity(bound as u64)
             .build()
@@ -159,7 +160,7 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         }
     }
 
-    /// The frame of `key`, if there is one. No allocation, no waiting for one being made.
+    /// The frame of `key`, if there is one. Allocates nothing, and does not wait for one being made.
     #[must_use]
     #[inline]
     pub fn get(&self, key: FrameKey<'_>) -> Option<Frame> {
@@ -169,24 +170,25 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         })
     }
 
-    /// The frame of `key`; when there is none, that which `make` makes.
+    /// The frame of `key`; if there is none, `make` makes it.
     ///
-    /// Of the threads that ask for one key at a time, one runs its `make`; the others block until
-    /// it is done, so let it encode and not wait. No lock is held meanwhile: other keys go on, and
-    /// `make` may use the cache, but for `key` itself, which would never return.
+    /// Of several threads that request one key, one runs its `make` and the others block until it
+    /// returns, so `make` should encode and never wait. No lock is held meanwhile: other keys are not
+    /// delayed, and `make` may use the cache for other keys. For `key` itself it would deadlock.
     ///
-    /// A panic in `make` goes on to its caller; one of those that wait then makes the frame.
-    /// A miss costs the key's allocation and four more small ones beside what `make` costs.
+    /// A panic in `make` propagates to its caller; one of the waiting threads then makes the frame. A
+    /// miss costs the key's allocation and four more small ones, in addition to `make`.
     #[inline]
     pub fn get_or_insert_with(&self, key: FrameKey<'_>, make: impl FnOnce() -> Frame) -> Frame {
         let made = self.try_get_or_insert_with(key, || Ok::<_, Infallible>(make()));
         made.unwrap_or_else(|never| match never {})
     }
 
-    /// [`get_or_insert_with`](Self::get_or_insert_with) where making a frame can fail.
+    /// [`get_or_insert_with`](Self::get_or_insert_with) for a `make` that can fail.
     ///
     /// # Errors
-    /// Those of `make`, for its own caller: nothing is kept, and one of those that wait tries.
+    /// The error of `make`, returned to its own caller. Nothing is kept, and one of the waiting threads
+    /// tries next.
     ///
     /// ```
     /// # use pondwire::{Frame, ServerAction, cache::{FrameCache, FrameKey}};
@@ -209,7 +211,7 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         }
     }
 
-    /// Counts the call, not that it misses.
+    /// Counts the call, but not a miss.
     #[inline]
     fn find(&self, key: FrameKey<'_>) -> Option<Frame> {
         self.counters.call();
@@ -236,7 +238,7 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
             GuardResult::Guard(guard) => return self.make(key, guard, make),
             GuardResult::Value(_) | GuardResult::Timeout => {}
         }
-        // What is there, or what was waited for, is from before an invalidation.
+        // The entry found or waited for is older than an invalidation.
         let keep_current = |_: &StoredKey, entry: &mut Entry| {
             if self.generations.is_current(entry.stamp) {
                 EntryAction::Retain(entry.frame.clone())
@@ -262,7 +264,7 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         make: impl FnOnce() -> Result<Frame, E>,
     ) -> Result<Frame, E> {
         self.counters.miss();
-        // Before the frame is begun: what is invalidated from now on does not count as current.
+        // Taken before the frame is begun: any invalidation from now on makes the stamp outdated.
         let stamp = self.generations.now(self.hasher.hash_one(key.channel()));
         let frame = make()?;
         let Ok(evicted) = guard.insert_with_lifecycle(Entry { frame: frame.clone(), stamp }) else {
@@ -277,7 +279,7 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         self.counters.evicted.fetch_add(evictions, Ordering::Relaxed);
         self.counters.refused.fetch_add(u64::from(too_large), Ordering::Relaxed);
         if !self.generations.is_current(stamp) {
-            // It would never be returned; the next caller would replace it.
+            // The entry would never be returned, and the next caller would replace it.
             self.frames.remove_if(&key, |entry| !self.generations.is_current(entry.stamp));
         }
         Ok(frame)
@@ -289,28 +291,26 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         weight(key.text_len(), frame) > hot
     }
 
-    /// Forgets the frame of `key`, and one being made: see the promise [above](Self).
+    /// Removes the frame of `key`, and invalidates one being made; see [above](Self).
     ///
-    /// Returns whether a frame was there that a call could have got.
+    /// Returns whether there was a frame that a call could have got.
     pub fn invalidate(&self, key: FrameKey<'_>) -> bool {
         let removed = self.frames.remove(&key);
-        // Behind the removal: who sees this generation does not see that frame.
+        // After the removal: a thread that sees this generation does not find that frame.
         self.key_generations.advance(self.hash(key));
         removed.is_some_and(|(_, entry)| self.generations.is_current(entry.stamp))
     }
 
-    /// Forgets all frames of a channel, and those being made: see the promise [above](Self).
+    /// Invalidates all frames of a channel, and those being made; see [above](Self).
     ///
-    /// Constant time, whatever the cache holds: a counter is advanced, and older frames are not
-    /// returned any more. They are replaced when they are next asked for, or evicted; until then
-    /// they count in [`CacheStats::bytes`]. There are 1024 counters: one frame in so many of other
-    /// channels is made again without need.
+    /// Takes constant time: a counter is advanced, and older frames are no longer returned. They are
+    /// replaced at the next request, or evicted; until then they count in [`CacheStats::bytes`]. There
+    /// are 1,024 counters: about one frame in 1,024 of other channels is made again needlessly.
     pub fn invalidate_channel(&self, channel: &str) {
         self.generations.advance(self.hasher.hash_one(channel));
     }
 
-    /// Forgets everything, frames being made included, and gives the memory back. Statistics go
-    /// on.
+    /// Removes everything, invalidates frames being made, and frees the memory. Statistics continue.
     pub fn clear(&self) {
         self.generations.advance_all();
         self.frames.clear();
@@ -321,13 +321,13 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         self.hasher.hash_one(key)
     }
 
-    /// The present generations of a key and its channel: to be taken before its frame is.
+    /// The present generations of a key and its channel. Take them before the frame.
     pub(super) fn stamps(&self, key: FrameKey<'_>) -> Stamps {
         let channel = self.generations.now(self.hasher.hash_one(key.channel()));
         Stamps { channel, key: self.key_generations.now(self.hash(key)) }
     }
 
-    /// Whether neither the key nor its channel was invalidated since.
+    /// Whether neither the key nor its channel was invalidated since the stamps were taken.
     #[inline]
     pub(super) fn are_current(&self, stamps: Stamps) -> bool {
         self.generations.is_current(stamps.channel) && self.key_generations.is_current(stamps.key)
@@ -338,8 +338,8 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         self.counters.call();
     }
 
-    /// What it has done and holds. Threads that hit go on meanwhile; one that inserts may wait for
-    /// the reading of two numbers.
+    /// Statistics of its calls and content. Does not delay hits; an insertion may wait while two numbers
+    /// are read.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         CacheStats {
@@ -349,7 +349,7 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         }
     }
 
-    /// The most bytes it may hold: what it was made with, rounded down to whole shards.
+    /// The bound in bytes, rounded down to whole shards.
     #[must_use]
     pub fn bound(&self) -> usize {
         self.frames.capacity() as usize

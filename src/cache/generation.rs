@@ -1,21 +1,20 @@
-//! Which cached frames are from before their channel was last invalidated.
+//! Generations of channels, which tell whether a cached frame is older than an invalidation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many counters there are, a power of two: 8 KiB, since every hit reads one. Channels that
-/// share one by chance are invalidated together.
+/// The number of counters, a power of two. They take 8 KiB, since every hit reads one. Channels that
+/// share a counter by chance are invalidated together.
 const COUNTERS: usize = 1 << 10;
 
-/// The generation of every channel, as far as there are counters.
+/// The generation of every channel; several channels may share a counter.
 ///
-/// A counter's lowest bits are its own place and stay as they are, so that a [`Stamp`] alone says
-/// which counter it is to be compared with: a hit need not hash the channel once more.
+/// A counter's lowest bits are its own index and never change, so a [`Stamp`] alone identifies the
+/// counter to compare it with: a hit need not hash the channel again.
 pub(super) struct Generations {
     counters: Box<[AtomicU64; COUNTERS]>,
 }
 
-/// A channel's generation at one moment. As a counter has 54 bits to count with, it does not come
-/// round.
+/// A channel's generation at one moment. A counter counts with 54 bits, so it does not wrap around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp(u64);
 
@@ -41,12 +40,12 @@ impl Generations {
         self.now(stamp.0) == stamp
     }
 
-    /// Begins a new generation. Release: who sees it sees also what the caller changed before.
+    /// Begins a new generation. Release: a thread that sees it also sees the caller's earlier changes.
     pub(super) fn advance(&self, channel_hash: u64) {
         self.counter(channel_hash).fetch_add(COUNTERS as u64, Ordering::AcqRel);
     }
 
-    /// [`advance`](Self::advance) for all channels.
+    /// Begins a new generation of every channel.
     pub(super) fn advance_all(&self) {
         (0..COUNTERS as u64).for_each(|counter| self.advance(counter));
     }

@@ -1,15 +1,16 @@
-//! What a cached frame is found by.
+//! The key of a cached frame, borrowed and stored, and its default hasher.
 
 use std::borrow::Borrow;
-use std::hash::{Hash, Hasher};
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use quick_cache::Equivalent;
 
-/// What tells a cached frame from the others: its channel, its event, a version, and the class of
-/// recipients that it is made for.
+/// The key of a cached frame: its channel, its event, a version, and the class of recipients that it is
+/// made for.
 ///
-/// It borrows its texts, so that a lookup allocates nothing. Whatever the bytes of the frame depend
-/// on must be in it: the cache never looks into a frame.
+/// It borrows its texts, so a lookup allocates nothing. Everything that the frame's bytes depend on must
+/// be part of the key: the cache never looks into a frame.
 ///
 /// ```
 /// use pondwire::cache::FrameKey;
@@ -27,48 +28,48 @@ pub struct FrameKey<'a> {
 }
 
 impl<'a> FrameKey<'a> {
-    /// A frame about `event` of `channel`, of version 0 and for class 0.
+    /// A key for `event` of `channel`, with version 0 and class 0.
     ///
-    /// `event` may be any text that tells the frames of a channel apart.
+    /// `event` may be any text that distinguishes the frames of a channel.
     #[must_use]
     pub const fn new(channel: &'a str, event: &'a str) -> Self {
         Self { channel, event, version: 0, class: 0 }
     }
 
-    /// The same with another version: a counter of changes, or any number of the caller's. With a
-    /// new version for every change nothing has to be invalidated.
+    /// The same key with another version: a counter of changes, or any other number. With a new version
+    /// for every change nothing has to be invalidated.
     #[must_use]
     pub const fn version(self, version: u64) -> Self {
         Self { version, ..self }
     }
 
-    /// The same for another class of recipients: a role, a language, one user.
+    /// The same key for another class of recipients: a role, a language, one user.
     #[must_use]
     pub const fn class(self, class: u32) -> Self {
         Self { class, ..self }
     }
 
-    /// The channel, by which [`FrameCache::invalidate_channel`](super::FrameCache::invalidate_channel)
-    /// finds it.
+    /// The channel, which [`FrameCache::invalidate_channel`](super::FrameCache::invalidate_channel)
+    /// compares.
     #[must_use]
     pub const fn channel(&self) -> &'a str {
         self.channel
     }
 
-    /// The bytes of its texts.
+    /// The length of its texts in bytes.
     pub(super) const fn text_len(&self) -> usize {
         self.channel.len() + self.event.len()
     }
 
-    /// Whether a [`StoredKey`] can hold it: its texts have at most 4 GiB together.
+    /// Whether a [`StoredKey`] can hold it: its texts together must be shorter than 4 GiB.
     pub(super) fn is_storable(&self) -> bool {
         u32::try_from(self.text_len()).is_ok()
     }
 }
 
 impl Hash for FrameKey<'_> {
-    /// Without the byte that a `str` adds behind itself: where the channel ends makes a difference
-    /// to equality, not to the spread of hashes.
+    /// Omits the terminator that `str` adds: the boundary between the texts matters for equality, not
+    /// for the distribution of hashes.
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(self.channel.as_bytes());
@@ -78,8 +79,76 @@ impl Hash for FrameKey<'_> {
     }
 }
 
-/// A key that the cache keeps: both texts in one allocation. Small, so that an entry with its frame
-/// and its place in the order of eviction takes one cache line.
+/// The default hasher of a [`FrameCache`](super::FrameCache): fast, and keyed at random so that clients
+/// who choose names cannot provoke collisions.
+#[derive(Clone)]
+pub struct KeyHashBuilder(ahash::RandomState);
+
+impl KeyHashBuilder {
+    /// A hasher with keys of its own.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(ahash::RandomState::new())
+    }
+}
+
+impl Default for KeyHashBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for KeyHashBuilder {
+    /// Without its keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyHashBuilder").finish_non_exhaustive()
+    }
+}
+
+impl BuildHasher for KeyHashBuilder {
+    type Hasher = KeyHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher(self.0.build_hasher())
+    }
+}
+
+/// A hash in progress; see [`KeyHashBuilder`].
+#[derive(Clone)]
+pub struct KeyHasher(ahash::AHasher);
+
+impl Hasher for KeyHasher {
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    #[inline]
+    fn write_u32(&mut self, number: u32) {
+        self.0.write_u32(number);
+    }
+
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        self.0.write_u64(number);
+    }
+}
+
+impl fmt::Debug for KeyHasher {
+    /// Without its state.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyHasher").finish_non_exhaustive()
+    }
+}
+
+/// A key as the cache stores it: both texts in one allocation. It is small, so that an entry with its
+/// frame and its links in the eviction order fits one cache line.
 #[derive(Clone, Debug)]
 pub(super) struct StoredKey {
     texts: Box<str>,
@@ -89,7 +158,7 @@ pub(super) struct StoredKey {
 }
 
 impl StoredKey {
-    /// `None` for texts that it cannot tell apart; see [`FrameKey::is_storable`].
+    /// `None` if the texts are too long; see [`FrameKey::is_storable`].
     pub(super) fn new(key: FrameKey<'_>) -> Option<Self> {
         let FrameKey { channel, event, version, class } = key;
         if !key.is_storable() {
@@ -105,7 +174,7 @@ impl StoredKey {
         FrameKey { channel, event, version: self.version, class: self.class }
     }
 
-    /// The bytes of its texts.
+    /// The length of its texts in bytes.
     pub(super) fn text_len(&self) -> usize {
         self.texts.len()
     }
@@ -132,8 +201,8 @@ impl Equivalent<StoredKey> for FrameKey<'_> {
     }
 }
 
-/// Either form of a key. Only its trait object can be both borrowed from a [`StoredKey`] and made
-/// into one, which quick_cache asks of the key of a value to be inserted.
+/// Either form of a key. quick_cache requires of an inserted value's key that it can be both borrowed
+/// from a [`StoredKey`] and turned into one; only this trait's object can.
 pub(super) trait AnyKey {
     fn view(&self) -> FrameKey<'_>;
 }
@@ -174,6 +243,6 @@ impl ToOwned for dyn AnyKey + '_ {
     type Owned = StoredKey;
 
     fn to_owned(&self) -> StoredKey {
-        StoredKey::new(self.view()).expect("the cache stores no longer ones")
+        StoredKey::new(self.view()).expect("the cache refuses longer keys")
     }
 }

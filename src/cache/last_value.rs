@@ -1,4 +1,4 @@
-//! The last frame of a channel, for who comes late.
+//! The last frame of a channel, for late joiners.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use arc_swap::ArcSwapAny;
 
 use crate::frame::Frame;
 
-/// The last frame of one channel: any number of threads read it while others replace it.
+/// The last frame of one channel. Any number of threads can read it while others replace it.
 ///
-/// A reader takes no lock and never waits: it loads one pointer and notes in a place of its own
-/// thread that it uses it, so that readers on many cores share no line that they write. A writer
-/// takes no lock either; it waits for no reader, but pays the reference of those that are reading
-/// just then. One word; an empty one allocates nothing.
+/// A reader takes no lock and never waits: it loads one pointer and records its use in a slot of its
+/// own thread, so readers on different cores write no shared cache line. A writer takes no lock and
+/// waits for no reader, but takes a reference for each reader active at that moment. Its size is one
+/// word; an empty one allocates nothing.
 ///
 /// ```
 /// use pondwire::cache::LastValue;
@@ -34,25 +34,24 @@ impl LastValue {
         Self { frame: ArcSwapAny::new(None) }
     }
 
-    /// Makes `frame` the last one. Of two threads that do so at once, either may be the last.
+    /// Sets the last frame. If two threads do so at once, either may win.
     pub fn set(&self, frame: Frame) {
         self.frame.store(Some(frame));
     }
 
-    /// Makes `frame` the last one and returns the one before it. `None` forgets it.
+    /// Sets the last frame, or clears it with `None`, and returns the previous one.
     pub fn replace(&self, frame: Option<Frame>) -> Option<Frame> {
         self.frame.swap(frame)
     }
 
-    /// The last frame, to keep: a load and a reference.
+    /// The last frame: a load and a reference.
     #[must_use]
     pub fn get(&self) -> Option<Frame> {
         self.frame.load_full()
     }
 
-    /// Calls `read` with the last frame: a load and no reference, so that readers do not even
-    /// share its count. `read` should not be long: a ninth such call within others on one thread
-    /// takes a reference.
+    /// Calls `read` with the last frame: a load and no reference, so readers do not contend for its
+    /// count. `read` should be short. A ninth nested call on one thread takes a reference.
     pub fn with<R>(&self, read: impl FnOnce(Option<&Frame>) -> R) -> R {
         read(self.frame.load().as_ref())
     }

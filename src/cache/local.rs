@@ -1,4 +1,4 @@
-//! What one thread keeps of a shared cache, so that its hits write nothing that others read.
+//! One thread's part of a shared cache, whose hits write no shared memory.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -11,19 +11,19 @@ use super::frame_cache::{FrameCache, Stamps};
 use super::key::{FrameKey, StoredKey};
 use crate::frame::Frame;
 
-/// One thread's own view of a [`FrameCache`]: a few frames that it asked for last.
+/// One thread's view of a [`FrameCache`]: a few recently requested frames.
 ///
-/// A hit in the shared cache writes to a lock and to the frame's reference count, and where several
-/// threads hit the same frames, those lines travel between their cores: two threads together are
-/// then slower than one alone. A hit here only reads, takes no reference and gives a borrowed
-/// [`Frame`] (clone it to keep it), so threads do not slow each other down. Have one for each
-/// worker thread where hits are frequent; `C` is a reference to the cache or an `Arc` of it.
+/// A hit in the shared cache writes to a lock and to the frame's reference count. Where several threads
+/// hit the same frames, these cache lines move between cores, and two threads together are slower than
+/// one alone. A hit here only reads, takes no reference and returns a borrowed [`Frame`] (clone it to
+/// keep it), so threads do not slow each other down. Create one for each worker thread where hits are
+/// frequent; `C` is a reference to the cache or an `Arc` of it.
 ///
-/// - What is promised of invalidation holds here too: no call that begins after it has returned
-///   gets an older frame.
-/// - A frame that the shared cache evicts may stay here until another one takes its place: each of
-///   these keeps up to as many frames as it has places, which the shared bound does not count.
-/// - Hits here do not tell the shared cache what is hot.
+/// - Invalidation works as in the shared cache: no call that begins after it has returned gets an older
+///   frame.
+/// - A frame that the shared cache evicts may stay here until another one replaces it: each view holds
+///   up to as many frames as it has places, which the shared bound does not count.
+/// - The shared cache does not see hits here, so they do not keep its entries from being evicted.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -42,24 +42,25 @@ use crate::frame::Frame;
 /// ```
 pub struct LocalFrames<C> {
     cache: C,
-    /// A power of two of them, each for the frames of the keys whose hashes end like its place.
+    /// A power of two of sets; the low bits of a key's hash select one.
     sets: Box<[Set]>,
 }
 
-/// How many frames a set keeps: with as many places as keys, few keys push each other out.
+/// The number of frames in a set: enough that few keys displace each other when there are as many
+/// places as keys.
 const WAYS: usize = 4;
 
 #[derive(Default)]
 struct Set {
-    kept: [Option<Kept>; WAYS],
-    /// Which one goes next.
+    cached: [Option<Cached>; WAYS],
+    /// The next one to replace.
     next: usize,
 }
 
 /// One cache line.
-struct Kept {
+struct Cached {
     hash: u64,
-    /// None is too long to be found again.
+    /// `None` if the key was too long to store.
     key: Option<StoredKey>,
     frame: Frame,
     stamps: Stamps,
@@ -70,8 +71,8 @@ where
     C: Deref<Target = FrameCache<S>>,
     S: BuildHasher + Clone,
 {
-    /// Keeps up to `places` frames of `cache`, rounded up to four times a power of two; 66 bytes
-    /// each.
+    /// A view of `cache` with room for `places` frames, rounded up to four times a power of two; 66
+    /// bytes each.
     #[must_use]
     pub fn new(cache: C, places: usize) -> Self {
         let sets = places.div_ceil(WAYS).next_power_of_two();
@@ -80,7 +81,7 @@ where
 
     /// As [`FrameCache::get_or_insert_with`]; a hit here counts as one there.
     ///
-    /// A hit here allocates nothing; a frame that comes here costs a copy of its key.
+    /// A hit allocates nothing; storing a frame here costs a copy of its key.
     #[inline]
     pub fn get_or_insert_with(
         &mut self,
@@ -94,7 +95,7 @@ where
     /// As [`FrameCache::try_get_or_insert_with`].
     ///
     /// # Errors
-    /// Those of `make`.
+    /// The errors of `make`.
     #[inline]
     pub fn try_get_or_insert_with<E>(
         &mut self,
@@ -112,38 +113,38 @@ where
                 let stamps = self.cache.stamps(key);
                 let frame = self.cache.try_get_or_insert_with(key, make)?;
                 let way = found.map_or_else(|| set.make_room(), |(way, _)| way);
-                set.kept[way] = Some(Kept { hash, key: StoredKey::new(key), frame, stamps });
+                set.cached[way] = Some(Cached { hash, key: StoredKey::new(key), frame, stamps });
                 way
             }
         };
-        Ok(&set.kept[way].as_ref().expect("it was found or put there").frame)
+        Ok(&set.cached[way].as_ref().expect("it was found or stored just now").frame)
     }
 }
 
 impl Set {
-    /// Where a key's frame is, and when it came.
+    /// The position of a key's frame, and the generations under which it was taken.
     #[inline]
     fn find(&self, hash: u64, key: FrameKey<'_>) -> Option<(usize, Stamps)> {
-        self.kept.iter().enumerate().find_map(|(way, kept)| {
-            let kept = kept.as_ref().filter(|kept| kept.hash == hash)?;
-            let is_it = kept.key.as_ref().is_some_and(|stored| key.equivalent(stored));
-            is_it.then_some((way, kept.stamps))
+        self.cached.iter().enumerate().find_map(|(way, cached)| {
+            let cached = cached.as_ref().filter(|cached| cached.hash == hash)?;
+            let is_it = cached.key.as_ref().is_some_and(|stored| key.equivalent(stored));
+            is_it.then_some((way, cached.stamps))
         })
     }
 
-    /// A place for another frame.
+    /// The position for another frame.
     fn make_room(&mut self) -> usize {
         self.next = (self.next + 1) % WAYS;
-        self.kept.iter().position(Option::is_none).unwrap_or(self.next)
+        self.cached.iter().position(Option::is_none).unwrap_or(self.next)
     }
 }
 
 impl<C> fmt::Debug for LocalFrames<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kept = self.sets.iter().flat_map(|set| &set.kept).flatten().count();
+        let cached = self.sets.iter().flat_map(|set| &set.cached).flatten().count();
         f.debug_struct("LocalFrames")
             .field("places", &(self.sets.len() * WAYS))
-            .field("kept", &kept)
+            .field("cached", &cached)
             .finish()
     }
 }

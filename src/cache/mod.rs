@@ -1,40 +1,50 @@
-//! Frames that are needed more than once: when to use what.
+//! Frames that are needed more than once, and which cache to use.
 //!
-//! | to send again | use | what it costs to have it again |
+//! | to send again | use | cost of another use |
 //! |---|---|---|
-//! | the same frame to many at one time | [`Frame`](crate::Frame) itself: clone it | a reference |
-//! | a channel's last frame, to who comes late | [`LastValue`] | a load, no lock |
-//! | frames told apart by a key: system frames, what each role gets, what thousands ask for as they reconnect | [`FrameCache`] | a hash, a shared lock, a reference |
-//! | the same so often that threads get into each other's way | [`LocalFrames`] of it, one a thread | a hash; nothing is written that is shared |
-//! | one message, other payloads for some | [`Frame::with_payload`](crate::Frame::with_payload), [`ClassFrames`] for classes of recipients | a copy a class; nothing for those who get it as it is |
-//! | who is in a channel | [`PresenceRoster`] | a copy of the list a change, no encoding |
-//! | the same with many changes a second | [`CoalescedRoster`] | that once an interval |
+//! | one frame, to many at one time | [`Frame`](crate::Frame) itself: clone it | a reference |
+//! | a channel's last frame, for late joiners | [`LastValue`] | a load, no lock |
+//! | frames identified by a key: system frames, one frame for each role, frames that thousands of reconnecting clients request | `FrameCache` | a hash, a shared lock, a reference |
+//! | the same, so often that threads contend for the lock | `LocalFrames` over it, one for each thread | a hash; no shared memory is written |
+//! | one message, with other payloads for some recipients | [`Frame::with_payload`](crate::Frame::with_payload), [`ClassFrames`] for classes of recipients | a copy for each class; nothing for recipients of the original |
+//! | a channel's presence list | [`PresenceRoster`] | a copy of the list for each change, no encoding |
+//! | the same with many changes a second | [`CoalescedRoster`] | that once in an interval |
 //!
-//! All hold [`Frame`](crate::Frame)s and know neither recipients nor sockets, and none starts a
-//! thread or reads a clock. [`FrameCache`] and [`LastValue`] are shared by threads as they are; a
-//! [`LocalFrames`] belongs to one thread; the rosters are changed by one at a time, as a channel's
-//! state is.
+//! All of them hold [`Frame`](crate::Frame)s and know neither recipients nor sockets; none starts a
+//! thread or reads a clock. `FrameCache` and [`LastValue`] can be shared between threads; a `LocalFrames`
+//! belongs to one thread; the rosters are changed by one thread at a time, like other state of a channel.
+//!
+//! `FrameCache`, its keys and `LocalFrames` need the feature `cache`, which is on by default.
 //!
 //! # Memory
 //!
-//! [`FrameCache`] is bounded in bytes, [`LocalFrames`] in frames. A [`LastValue`] holds one frame. A
-//! roster holds its users, as many as the server lets in, and the last frame made of them.
+//! `FrameCache` is bounded in bytes, `LocalFrames` in frames. A [`LastValue`] holds one frame. A roster
+//! holds as many users as the server admits, and the last frame made of them.
 
 mod classes;
 mod coalesced;
+#[cfg(feature = "cache")]
 mod frame_cache;
+#[cfg(feature = "cache")]
 mod generation;
+#[cfg(feature = "cache")]
 mod key;
 mod last_value;
+#[cfg(feature = "cache")]
 mod local;
 mod roster;
+#[cfg(feature = "cache")]
 mod stats;
 
-pub use classes::{ClassFrames, Outgoing};
+pub use classes::{ClassFrame, ClassFrames};
 pub use coalesced::{CoalescedRoster, PresenceDelta};
+#[cfg(feature = "cache")]
 pub use frame_cache::FrameCache;
-pub use key::FrameKey;
+#[cfg(feature = "cache")]
+pub use key::{FrameKey, KeyHashBuilder, KeyHasher};
 pub use last_value::LastValue;
+#[cfg(feature = "cache")]
 pub use local::LocalFrames;
-pub use roster::{Change, PresenceRoster};
+pub use roster::{PresenceRoster, RosterChange};
+#[cfg(feature = "cache")]
 pub use stats::CacheStats;

@@ -1,33 +1,33 @@
-//! What a cache has done so far, counted without a line that threads fight for.
+//! A cache's statistics, counted without a contended cache line.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What a [`FrameCache`](super::FrameCache) has done since it was made, and what it holds.
+/// Counts of a [`FrameCache`](super::FrameCache)'s calls since it was made, and the size of its content.
 ///
-/// The counts are exact once no call is under way; a call under way may count as a hit already.
+/// The counts are exact while no call is under way; a call under way may already count as a hit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Calls that got a frame which they did not have to make, those included that waited for
-    /// another thread to make it.
+    /// Calls that got a frame without making it, including those that waited for another thread to make
+    /// it.
     pub hits: u64,
-    /// Calls that got none or had to make one, those included that failed to.
+    /// Calls that found no frame, or had to make one, whether or not that succeeded.
     pub misses: u64,
-    /// Frames that made room for others.
+    /// Frames evicted to make room.
     pub evicted: u64,
-    /// Frames that were made but not kept: larger than an entry may be, or invalidated before
-    /// they were finished.
+    /// Frames that were made but not kept: too large for an entry, or invalidated before they were
+    /// finished.
     pub refused: u64,
-    /// Frames held now, those included that were invalidated and not asked for since.
+    /// Frames held now, including invalidated ones that were not requested since.
     pub entries: usize,
-    /// Bytes that they take, as [`FrameCache::new`](super::FrameCache::new) counts them.
+    /// The bytes of these frames, as [`FrameCache::new`](super::FrameCache::new) counts them.
     pub bytes: usize,
 }
 
 impl CacheStats {
-    /// The share of calls that hit, from 0 to 1; 0 before the first call.
+    /// The fraction of calls that hit, from 0 to 1; 0 before the first call.
     #[must_use]
     pub fn hit_rate(&self) -> f64 {
         match self.hits + self.misses {
@@ -37,7 +37,7 @@ impl CacheStats {
     }
 }
 
-/// Two lines, as the prefetcher fetches them in pairs.
+/// Two cache lines, since the prefetcher fetches lines in pairs.
 #[repr(align(128))]
 #[derive(Default)]
 struct Stripe {
@@ -45,7 +45,7 @@ struct Stripe {
     misses: AtomicU64,
 }
 
-/// The counts behind [`CacheStats`]: a stripe for each of [`OWN`] threads, one for all others.
+/// The counters behind [`CacheStats`]: a stripe for each of [`OWN`] threads, and one for all others.
 pub(super) struct Counters {
     stripes: Box<[Stripe]>,
     pub(super) evicted: AtomicU64,
@@ -61,9 +61,8 @@ impl Counters {
         }
     }
 
-    /// Counts a call, which is a hit unless it turns out to be a [`miss`](Self::miss) too: at its
-    /// start, where counting overlaps with hashing. Behind the locked instructions of a hit it
-    /// would have to wait for them.
+    /// Counts a call, which is a hit unless [`miss`](Self::miss) is called too. Called at the start,
+    /// where it overlaps with hashing: after the locked instructions of a hit it would wait for them.
     #[inline]
     pub(super) fn call(&self) {
         let place = place();
@@ -75,12 +74,12 @@ impl Counters {
         add_one(place, &self.stripes[place].misses);
     }
 
-    /// Everything that is counted here.
+    /// The sums of all stripes.
     pub(super) fn read(&self) -> CacheStats {
         let sum = |count: fn(&Stripe) -> &AtomicU64| -> u64 {
             self.stripes.iter().map(|stripe| count(stripe).load(Ordering::Relaxed)).sum()
         };
-        // Before the calls, so that none of these is missing there.
+        // Read before the calls, so that every miss is among the calls.
         let misses = sum(|stripe| &stripe.misses);
         let calls = sum(|stripe| &stripe.calls);
         CacheStats {
@@ -93,7 +92,7 @@ impl Counters {
     }
 }
 
-/// Who owns a stripe adds to it without a locked instruction, which would be a seventh of a hit.
+/// The owner of a stripe adds to it without a locked instruction, which would cost a seventh of a hit.
 #[inline]
 fn add_one(place: usize, count: &AtomicU64) {
     if place < OWN {
@@ -103,14 +102,14 @@ fn add_one(place: usize, count: &AtomicU64) {
     }
 }
 
-/// How many threads at a time have a stripe to themselves.
+/// The number of threads at a time that own a stripe.
 const OWN: usize = 64;
 
-/// The place of a thread that has none yet.
+/// The place of a thread that has not taken one yet.
 const UNKNOWN: usize = usize::MAX;
 
 thread_local! {
-    /// This thread's stripe in every cache.
+    /// The index of this thread's stripe in every cache.
     static PLACE: Cell<usize> = const { Cell::new(UNKNOWN) };
     static LEASE: Lease = Lease::take();
 }
@@ -123,11 +122,11 @@ fn place() -> usize {
     }
 }
 
-/// Places below [`OWN`] that ended threads gave back, and the lowest that nobody has had. The lock
-/// orders what the last owner of a place counted before what the next one does.
+/// Places below [`OWN`] that ended threads returned, and the lowest one never used. The lock orders the
+/// counting of a place's last owner before that of the next.
 static FREE: Mutex<(Vec<usize>, usize)> = Mutex::new((Vec::new(), 0));
 
-/// A place that this thread has until it ends.
+/// A place that this thread owns until it ends.
 struct Lease(usize);
 
 impl Lease {
@@ -147,7 +146,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // What other destructors of this thread count, they count with all others.
+        // Later destructors of this thread count in the shared stripe.
         PLACE.set(OWN);
         if self.0 < OWN {
             FREE.lock().unwrap_or_else(PoisonError::into_inner).0.push(self.0);
@@ -162,11 +161,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_lost_whatever_the_number_of_threads() {
+    fn every_call_is_counted_with_any_number_of_threads() {
         let counters = Counters::new();
         let threads = OWN + 20;
         for round in 1..=3 {
-            // All at once, so that some share; then again in places that were given back.
+            // All at once, so that some share a stripe; then again in places that were returned.
             let together = Barrier::new(threads);
             std::thread::scope(|scope| {
                 for _ in 0..threads {

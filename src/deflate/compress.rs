@@ -9,34 +9,65 @@ use flate2::{Compress, Compression, FlushCompress};
 use super::FLUSHED;
 use crate::encode::text_head;
 
-/// A thread keeps an output buffer up to this many bytes, about the size of its compressor.
+/// A thread keeps an output buffer of up to this many bytes, about the size of its compressor.
 const OUTPUT_KEPT: usize = 256 << 10;
 
 /// Marks the first frame of a compressed message.
 const RSV1: u8 = 0x40;
 
-/// How frames are compressed. A server wants one setting for all of its frames: a frame is
-/// compressed once, as the first who asks has it.
+/// The settings for compressing frames. Use one setting in all of a server: a frame is compressed once,
+/// with the settings of the first request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeflateOptions {
-    /// From 1, the fastest, to 9, the smallest; what is above counts as 9. At 0 nothing shrinks,
-    /// so nothing is compressed. By default 6, as zlib and the other servers have it.
+    /// The level, from 1 (fastest) to 9 (smallest); higher values count as 9. At 0 nothing shrinks, so
+    /// nothing is compressed. By default 6, as in zlib and the other servers.
     pub level: u8,
-    /// Documents of fewer bytes are sent as they are. By default 256: shorter ones hardly shrink.
+    /// Shorter documents are sent uncompressed. In bytes, by default 256: shorter ones hardly shrink.
     pub min_bytes: usize,
-    /// Documents of more bytes are sent as they are. By default 128 KiB, which take some
-    /// milliseconds to compress; meanwhile the thread serves no other connection.
+    /// Longer documents are sent uncompressed. In bytes, by default 128 KiB, which take some milliseconds
+    /// to compress; meanwhile the thread serves no other connection.
     pub max_bytes: usize,
 }
 
-impl Default for DeflateOptions {
-    #[inline]
-    fn default() -> Self {
+impl DeflateOptions {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
         Self { level: 6, min_bytes: 256, max_bytes: 128 << 10 }
+    }
+
+    /// Sets [`level`](Self::level).
+    #[must_use]
+    pub const fn with_level(mut self, level: u8) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Sets [`min_bytes`](Self::min_bytes).
+    #[must_use]
+    pub const fn with_min_bytes(mut self, min_bytes: usize) -> Self {
+        self.min_bytes = min_bytes;
+        self
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub const fn with_max_bytes(mut self, max_bytes: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self
     }
 }
 
-/// What a thread compresses in.
+impl Default for DeflateOptions {
+    /// The same as [`new`](Self::new).
+    #[inline]
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A thread's reusable compressor and output buffer.
 struct Scratch {
     stream: Compress,
     level: Compression,
@@ -48,7 +79,7 @@ impl Scratch {
         Self { stream: Compress::new(level, false), level, output: Vec::new() }
     }
 
-    /// The message of RFC 7692, section 7.2.1, if it is shorter than the document.
+    /// The compressed message (RFC 7692, section 7.2.1), if it is shorter than the document.
     fn compress(&mut self, document: &[u8], level: Compression) -> Option<&[u8]> {
         self.stream.reset();
         if self.level != level {
@@ -56,8 +87,8 @@ impl Scratch {
             self.level = level;
         }
         self.output.clear();
-        // A flush is complete only when room is left behind it: one byte here, for a message that
-        // is a byte shorter than the document.
+        // A flush is complete only if it leaves room in the buffer: one byte here, for a message that is
+        // one byte shorter than the document.
         self.output.reserve(document.len() + FLUSHED.len());
         let room = self.output.capacity();
         self.stream.compress_vec(document, &mut self.output, FlushCompress::Sync).ok()?;
@@ -73,12 +104,12 @@ thread_local! {
     static SCRATCH: Cell<Option<Scratch>> = const { Cell::new(None) };
 }
 
-/// How often anything was compressed, in unit tests.
+/// The number of compressions, for unit tests.
 #[cfg(test)]
 pub(crate) static COMPRESSIONS: AtomicUsize = AtomicUsize::new(0);
 
-/// The final text frame, unmasked and compressed, of a document for which that pays. Allocates the
-/// result alone, but for a thread's first time and for documents above 256 KB.
+/// The unmasked, compressed, final text frame of a document; `None` if compressing it does not pay.
+/// Allocates only the result, except on a thread's first call and for documents above 256 KB.
 pub(crate) fn deflated_text(document: &[u8], options: DeflateOptions) -> Option<Box<[u8]>> {
     if !(options.min_bytes..=options.max_bytes).contains(&document.len()) {
         return None;
@@ -86,7 +117,7 @@ pub(crate) fn deflated_text(document: &[u8], options: DeflateOptions) -> Option<
     #[cfg(test)]
     COMPRESSIONS.fetch_add(1, Ordering::Relaxed);
     let level = Compression::new(options.level.min(9).into());
-    // Gone when a destructor sends as its thread ends: then there is just nothing to reuse.
+    // Unavailable while a destructor sends at the end of its thread; then nothing is reused.
     let kept = SCRATCH.try_with(Cell::take).ok().flatten();
     let mut scratch = kept.unwrap_or_else(|| Scratch::new(level));
     let frame = scratch.compress(document, level).map(|message| {
@@ -97,7 +128,7 @@ pub(crate) fn deflated_text(document: &[u8], options: DeflateOptions) -> Option<
     if scratch.output.capacity() > OUTPUT_KEPT {
         scratch.output = Vec::new();
     }
-    // Not kept where the thread has ended its thread-locals.
+    // Not kept if the thread has destroyed its thread-locals already.
     let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
     frame
 }
@@ -107,7 +138,7 @@ mod tests {
     use super::{Compression, Scratch};
 
     #[test]
-    fn a_reused_compressor_writes_what_a_fresh_one_does() {
+    fn a_reused_compressor_writes_the_same_as_a_fresh_one() {
         let documents: Vec<Vec<u8>> = (0..40_usize)
             .map(|i| (0..i * 97).flat_map(|n| format!("{},", n * i % 101).into_bytes()).collect())
             .collect();

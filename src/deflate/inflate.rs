@@ -1,4 +1,4 @@
-//! Inflating a received message, of which nothing is trusted, within a bound.
+//! Inflating received messages from untrusted peers, within a bound.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::FLUSHED;
 
-/// What the output grows by at first, in bytes.
+/// The first size of the output, in bytes.
 const CHUNK: usize = 16 << 10;
 
-/// A final empty block: the stream has ended behind it, and nowhere else, if all before it is a
-/// sequence of whole blocks.
+/// A final empty block. If the input before it consists of whole blocks, the stream ends exactly after
+/// it.
 const FINAL: [u8; 2] = [0x03, 0x00];
 
-/// An inflater of compressed messages, whose memory is used again for the next.
+/// An inflater of compressed messages that reuses its memory.
 ///
-/// One per thread is enough, and right: without context takeover, which
-/// [`PermessageDeflate`](super::PermessageDeflate) makes sure of, nothing of a connection stays in
-/// it. It holds some 40 KB, and an output as large as the largest message so far.
+/// One for each thread is enough: [`PermessageDeflate`](super::PermessageDeflate) negotiates no context
+/// takeover, so it keeps no state of a connection. It holds some 40 KB, and an output buffer as large as
+/// the largest message so far.
 ///
 /// ```
 /// use pondwire::deflate::Inflater;
@@ -34,34 +34,34 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// Allocates its state of some 40 KB, and nothing for the output yet.
+    /// Allocates some 40 KB of state; the output buffer is allocated later.
     #[must_use]
     pub fn new() -> Self {
         Self { stream: Decompress::new(false), output: Vec::new() }
     }
 
-    /// The longest payload, in bytes, that is worth reading when a message may have `limit` bytes:
-    /// an eighth more and a little. No compressor needs more, and a payload that does, of empty
-    /// blocks say, is refused unread; a transport does well to refuse it by the frame's head.
+    /// The longest compressed payload, in bytes, that is accepted for messages of up to `limit` bytes: an
+    /// eighth more and a little. No compressor needs more; a longer payload, such as one of empty blocks,
+    /// is refused unread. A transport should refuse it on reading the frame's head.
     #[must_use]
     pub const fn max_payload(limit: usize) -> usize {
         limit.saturating_add(limit / 8).saturating_add(64)
     }
 
-    /// The message in the payload of a frame, or of the frames put together, that came with RSV1.
+    /// Inflates the payload of a frame with RSV1 set, or of its fragments put together.
     ///
-    /// At most `limit` bytes of it, which is [`Limits::max_bytes`](crate::Limits::max_bytes): it
-    /// bounds the memory too, to some 5/4 of it while the output grows. Allocates nothing once the
-    /// output has grown to what the messages need. Any bytes give a message or an error, after
-    /// which the inflater is as good as new.
+    /// `limit` bounds the message in bytes; pass [`Limits::max_bytes`](crate::Limits::max_bytes). It also
+    /// bounds the memory, to some 5/4 of it while the output grows. Allocates nothing once the output
+    /// buffer fits the messages. Any bytes give a message or an error; the inflater can be used again
+    /// after either.
     ///
-    /// Takes time linear in the payload and the limit: less than a nanosecond a byte of a long
-    /// ordinary message, but some hundred a byte of a payload that is all descriptions of codes, as
-    /// DEFLATE allows: more than a tenth of a second for the longest within the default limit.
+    /// Takes time linear in the payload and the limit: less than a nanosecond a byte for a long ordinary
+    /// message, but some hundred a byte for a payload of nothing but code tables, which DEFLATE allows:
+    /// more than a tenth of a second for the longest payload within the default limit.
     ///
     /// # Errors
-    /// The message is larger than `limit`, or the payload is no such message: not DEFLATE, or it
-    /// breaks off within a block. [`InflateError::close_code`] says how to close the connection.
+    /// The message is larger than `limit`, or the payload is malformed: not DEFLATE, or it ends within a
+    /// block. [`InflateError::close_code`] has the code to close the connection with.
     pub fn inflate(&mut self, payload: &[u8], limit: usize) -> Result<&[u8], InflateError> {
         self.output.clear();
         if payload.len() > Self::max_payload(limit) {
@@ -71,7 +71,7 @@ impl Inflater {
         self.feed(payload, limit)?;
         let [a, b, c, d] = FLUSHED;
         let [e, f] = FINAL;
-        // What fails behind the payload's end is that it ended there.
+        // An error in these bytes means that the payload ended within a block.
         let ended = self.feed(&[a, b, c, d, e, f], limit).map_err(|error| match error.0 {
             Fault::Malformed { .. } => InflateError(Fault::Truncated),
             _ => error,
@@ -79,7 +79,7 @@ impl Inflater {
         if ended { Ok(&self.output) } else { Err(InflateError(Fault::Truncated)) }
     }
 
-    /// Inflates `input`; whether a final block ended with it.
+    /// Inflates `input`. Returns whether a final block ended exactly at its end.
     fn feed(&mut self, input: &[u8], limit: usize) -> Result<bool, InflateError> {
         let mut at = 0;
         loop {
@@ -95,14 +95,14 @@ impl Inflater {
             }
             match status {
                 Err(_) => return Err(InflateError(Fault::Malformed { offset: at })),
-                // A message may be several streams, each padded to whole bytes.
+                // A message may consist of several streams, each padded to whole bytes.
                 Ok(Status::StreamEnd) => {
                     self.stream.reset(false);
                     if at == input.len() {
                         return Ok(true);
                     }
                 }
-                // With room left in the output, nothing more comes out of what was read.
+                // The output has room left, so the input has no further output.
                 Ok(_) if at == input.len() && self.output.len() < self.output.capacity() => {
                     return Ok(false);
                 }
@@ -111,9 +111,9 @@ impl Inflater {
         }
     }
 
-    /// More room, up to one byte more than the limit: that byte tells a message of just the
-    /// limit's size from a larger one. Steps by four, the last one from a quarter of the limit or
-    /// less, since both places exist while the output moves.
+    /// Grows the output, up to one byte more than the limit: that byte distinguishes a message of exactly
+    /// the limit from a larger one. The size grows fourfold; the last step starts from at most a quarter
+    /// of the limit, since both buffers exist while the output is moved.
     fn grow(&mut self, limit: usize) {
         let larger = self.output.capacity().saturating_mul(4).max(CHUNK);
         let larger = if larger > limit / 4 { limit.saturating_add(1) } else { larger };
@@ -128,13 +128,13 @@ impl Default for Inflater {
 }
 
 impl fmt::Debug for Inflater {
-    /// Its size; the last message is none of a log's business.
+    /// Only its size: the last message does not belong in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inflater").field("output_capacity", &self.output.capacity()).finish()
     }
 }
 
-/// Why a compressed message was refused. Making and copying one allocates nothing.
+/// The reason why a compressed message was refused. Creating and copying one allocates nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InflateError(Fault);
 
@@ -146,14 +146,13 @@ enum Fault {
 }
 
 impl InflateError {
-    /// The WebSocket close code that tells the client: 1009 for a message that is too large, 1007
-    /// for one that is malformed.
+    /// The WebSocket close code for it: 1009 for a message that is too large, 1007 for a malformed one.
     #[must_use]
     pub const fn close_code(&self) -> u16 {
         if self.is_too_large() { 1009 } else { 1007 }
     }
 
-    /// Whether the message was refused for its size; what there was of it was well-formed then.
+    /// Whether the message was refused for its size; the part that was inflated was well-formed.
     #[must_use]
     pub const fn is_too_large(&self) -> bool {
         matches!(self.0, Fault::TooLarge { .. })
@@ -165,7 +164,7 @@ impl fmt::Display for InflateError {
         match self.0 {
             Fault::TooLarge { limit } => write!(f, "Message exceeds {limit} bytes"),
             Fault::Malformed { offset } => write!(f, "Invalid compressed data at byte {offset}"),
-            Fault::Truncated => f.write_str("Compressed data breaks off"),
+            Fault::Truncated => f.write_str("Compressed data is truncated"),
         }
     }
 }

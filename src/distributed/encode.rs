@@ -1,32 +1,31 @@
-//! A message into bytes: measured, then written, by the same code.
+//! Encoding: one function walks a message twice, first to measure its length, then to write it.
 
-use super::envelope::{Origin, PROTOCOL};
 use super::message::{AssignsChange, Message};
-use super::recipients::Recipients;
+use super::origin::{Origin, PROTOCOL};
 use crate::encode::{Output, escaped_len, put_escaped, put_payload};
 use crate::payload::Payload;
-use crate::protocol::ChannelReceiver;
+use crate::protocol::Recipients;
 
-/// Where the parts of a document go, one after the other.
+/// Receives the parts of a document in order.
 trait Sink {
-    /// Text that is JSON as it stands.
+    /// Text that is JSON already.
     fn raw(&mut self, text: &str);
 
-    /// The inside of a string.
+    /// The content of a string, to be escaped.
     fn text(&mut self, text: &str);
 
-    /// An object, without its raw newlines.
+    /// An object; raw newlines in it become spaces.
     fn object(&mut self, payload: Payload<'_>);
 
-    /// Any value, without its raw newlines.
+    /// Any value; raw newlines in it become spaces.
     fn value(&mut self, json: &str);
 }
 
-/// Counts bytes.
+/// Adds up lengths.
 #[derive(Default)]
 struct Measure {
     bytes: usize,
-    /// By how many bytes strings grow as they are escaped.
+    /// The number of bytes that escaping adds to strings.
     escapes: usize,
 }
 
@@ -53,10 +52,10 @@ impl Sink for Measure {
     }
 }
 
-/// Writes into memory that was measured.
+/// Writes into a buffer of the measured capacity.
 struct Write {
     bytes: Vec<u8>,
-    /// No string has anything to escape.
+    /// Whether no string needs escaping.
     plain: bool,
 }
 
@@ -100,7 +99,7 @@ pub(super) fn envelope(
     write.bytes
 }
 
-/// The digits of the largest number.
+/// The number of digits of `u64::MAX`.
 const DIGITS: usize = 20;
 
 fn decimal(mut number: u64, digits: &mut [u8; DIGITS]) -> &str {
@@ -115,7 +114,7 @@ fn decimal(mut number: u64, digits: &mut [u8; DIGITS]) -> &str {
     }
 }
 
-/// A member whose value is a string, with the comma before it.
+/// Writes a comma and a member whose value is a string.
 macro_rules! string {
     ($sink:expr, $key:literal, $text:expr) => {
         $sink.raw(concat!(",\"", $key, "\":\""));
@@ -124,7 +123,7 @@ macro_rules! string {
     };
 }
 
-/// A member whose value is an object.
+/// Writes a comma and a member whose value is an object.
 macro_rules! object {
     ($sink:expr, $key:literal, $payload:expr) => {
         $sink.raw(concat!(",\"", $key, "\":"));
@@ -183,7 +182,7 @@ fn put_body<S: Sink>(sink: &mut S, message: &Message<'_>) {
             string!(sink, "event", &message.event);
             object!(sink, "payload", message.payload);
             string!(sink, "requestId", &message.request_id);
-            put_recipients(sink, message.recipients);
+            put_recipients(sink, &message.recipients);
         }
         Message::PresenceUpdate { user_id, presence } => {
             string!(sink, "userId", user_id);
@@ -228,11 +227,11 @@ fn put_body<S: Sink>(sink: &mut S, message: &Message<'_>) {
     }
 }
 
-fn put_recipients<S: Sink>(sink: &mut S, recipients: Recipients<'_>) {
+fn put_recipients<S: Sink>(sink: &mut S, recipients: &Recipients<'_>) {
     sink.raw(",\"recipientDescriptor\":");
-    let receiver = match recipients {
-        Recipients::AllUsers => ChannelReceiver::AllUsers,
-        Recipients::AllExceptSender => ChannelReceiver::AllExceptSender,
+    match recipients {
+        Recipients::AllUsers => sink.raw("\"ALL_USERS\""),
+        Recipients::AllExceptSender => sink.raw("\"ALL_EXCEPT_SENDER\""),
         Recipients::Users(ids) => {
             sink.raw("[");
             for (i, id) in ids.iter().enumerate() {
@@ -240,12 +239,9 @@ fn put_recipients<S: Sink>(sink: &mut S, recipients: Recipients<'_>) {
                 sink.text(&id);
                 sink.raw("\"");
             }
-            return sink.raw("]");
+            sink.raw("]");
         }
-    };
-    sink.raw("\"");
-    sink.raw(receiver.as_str());
-    sink.raw("\"");
+    }
 }
 
 #[cfg(test)]
@@ -253,7 +249,7 @@ mod tests {
     use super::{DIGITS, decimal};
 
     #[test]
-    fn numbers_are_written_as_std_writes_them() {
+    fn decimal_matches_std() {
         for number in [0, 1, 9, 10, 1_795_410_477_886, u64::MAX] {
             assert_eq!(decimal(number, &mut [0; DIGITS]), number.to_string());
         }

@@ -1,20 +1,16 @@
-//! The envelope around every message: read from bytes, judged, written.
+//! The envelope around every received message.
 
 use std::borrow::Cow;
 
-use super::encode;
-use super::fields::{Fields, Found};
+use super::document::{Document, Found};
 use super::key::Key;
 use super::message::Message;
-use super::topic::HEARTBEAT;
+use super::origin::{Origin, PROTOCOL};
 use crate::error::ValidationError;
 use crate::limits::Limits;
 use crate::protocol::DistributedMessageType;
 
-/// The protocol's name, in every envelope.
-pub(super) const PROTOCOL: &str = "pondsocket.distributed";
-
-/// A message of another node, and where it comes from: a borrowed view of validated bytes.
+/// A message of another node with its origin: a borrowed view of validated bytes.
 ///
 /// ```
 /// use pondwire::distributed::{Envelope, Message};
@@ -35,68 +31,68 @@ pub struct Envelope<'a> {
     endpoint_name: Cow<'a, str>,
     channel_name: Cow<'a, str>,
     timestamp: u64,
-    /// The type's name, when it is none of the protocol's.
+    /// The type's name, if this version of the protocol does not know it.
     message: Result<Message<'a>, Cow<'a, str>>,
 }
 
-/// Why a valid message is none of a node's business; see [`Envelope::accept`].
+/// The reason why a node does not act on a valid message; see [`Envelope::accept`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ignored {
-    /// It is the node's own, which a bus delivers to its sender too.
+    /// The node sent it itself; a bus delivers messages to their sender too.
     OwnNode,
-    /// It is about another channel than the one whose topic it came by.
+    /// It names another channel than the one whose topic delivered it.
     OtherChannel,
-    /// Its type is none that this version of the protocol has.
+    /// This version of the protocol does not know its type.
     UnknownType,
 }
 
 impl<'a> Envelope<'a> {
-    /// Validates a whole message within [`Limits::default`] and views it. Linear in its length;
-    /// allocates nothing unless one of its strings, ids in lists aside, is written with escapes.
+    /// Validates a whole message within [`Limits::default`] and views it. Takes time linear in its
+    /// length. Allocates only for strings that are written with escapes, ids in lists excepted.
     ///
-    /// All eight keys of an envelope must be there and of the right type, `version` being `1` and
-    /// `timestamp` an integer of 64 bits without a sign. Of a body, what any implementation leaves
-    /// out may be missing, as [`Message`] lists; a recipient descriptor may not, nor may it be an
-    /// unknown word. Keys may come in any order, the last of each counts.
+    /// All eight keys of an envelope are required and must have the right type: `version` is `1`,
+    /// `timestamp` an unsigned 64-bit integer. Keys of the body that some implementation leaves out
+    /// may be missing, as [`Message`] lists; a recipient descriptor is required, and an unknown word
+    /// in it is refused. Keys may come in any order; the last duplicate counts.
     ///
     /// # Errors
-    /// The message is larger or deeper than the limits, no UTF-8, no JSON document, or no envelope:
-    /// path `distributedMessage` for what is no object, else the first failing field in the order
-    /// `protocol`, `version`, `type`, `messageId`, `sourceNodeId`, `endpointName`, `channelName`,
-    /// `timestamp`, then the body's, of which [`Message`] has the order. An unknown type is no error:
-    /// [`message`](Self::message) is `None` then.
+    /// The message exceeds the limits, is not UTF-8, not a JSON document or not an envelope. The path
+    /// is `distributedMessage` for a root that is not an object, else the first failing field in the
+    /// order `protocol`, `version`, `type`, `messageId`, `sourceNodeId`, `endpointName`,
+    /// `channelName`, `timestamp`, then the body's fields in the order of [`Message`]. An unknown type
+    /// is not an error: [`message`](Self::message) is then `None`.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ValidationError> {
         Self::parse_with(bytes, Limits::default())
     }
 
-    /// [`parse`](Self::parse) within other limits: a large channel's state may want larger ones.
+    /// [`parse`](Self::parse) within other limits: the state of a large channel may need larger ones.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn parse_with(bytes: &'a [u8], limits: Limits) -> Result<Self, ValidationError> {
-        let mut found = Found::nothing_in(bytes);
-        let fields = Fields::scan(&mut found, &limits)?;
-        fields.constant(Key::Protocol, &[PROTOCOL])?;
-        fields.one(Key::Version)?;
-        let kind = fields.string(Key::Type)?;
+        let mut found = Found::new(bytes);
+        let document = Document::scan(&mut found, &limits)?;
+        document.constant(Key::Protocol, &[PROTOCOL])?;
+        document.one(Key::Version)?;
+        let kind = document.string(Key::Type)?;
         Ok(Self {
-            message_id: fields.string(Key::MessageId)?,
-            source_node_id: fields.string(Key::SourceNodeId)?,
-            endpoint_name: fields.string(Key::EndpointName)?,
-            channel_name: fields.string(Key::ChannelName)?,
-            timestamp: fields.unsigned(Key::Timestamp)?,
+            message_id: document.string(Key::MessageId)?,
+            source_node_id: document.string(Key::SourceNodeId)?,
+            endpoint_name: document.string(Key::EndpointName)?,
+            channel_name: document.string(Key::ChannelName)?,
+            timestamp: document.unsigned(Key::Timestamp)?,
             message: match DistributedMessageType::from_bytes(kind.as_bytes()) {
-                Some(kind) => Ok(Message::from_fields(kind, &fields)?),
+                Some(kind) => Ok(Message::from_document(kind, &document)?),
                 None => Err(kind),
             },
         })
     }
 
-    /// The message, if it is to be acted upon by the node `own_node_id`, which received it by the
-    /// topic of `channel_name` ([`HEARTBEAT`] for heartbeats).
+    /// The message, if the node `own_node_id` is to act on it. `channel_name` is the channel whose
+    /// topic delivered it ([`HEARTBEAT`](super::HEARTBEAT) for heartbeats).
     ///
     /// # Errors
-    /// Why it is to be passed over.
+    /// The reason to ignore the message.
     pub fn accept(&self, own_node_id: &str, channel_name: &str) -> Result<&Message<'a>, Ignored> {
         if self.source_node_id == own_node_id {
             Err(Ignored::OwnNode)
@@ -107,7 +103,7 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// The message; `None` when its type is none of the protocol's.
+    /// The message; `None` if this version of the protocol does not know its type.
     #[must_use]
     pub const fn message(&self) -> Option<&Message<'a>> {
         match &self.message {
@@ -116,7 +112,7 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// The name of the message's type, also of one that is none of the protocol's.
+    /// The name of the message's type, also of an unknown one.
     #[must_use]
     pub fn kind(&self) -> &str {
         match &self.message {
@@ -125,13 +121,13 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// The message's own id.
+    /// The message's id.
     #[must_use]
     pub fn message_id(&self) -> &str {
         &self.message_id
     }
 
-    /// The node that sent it: the one id by which nodes are told apart.
+    /// The id of the sending node; nodes are identified by this id alone.
     #[must_use]
     pub fn source_node_id(&self) -> &str {
         &self.source_node_id
@@ -143,19 +139,19 @@ impl<'a> Envelope<'a> {
         &self.endpoint_name
     }
 
-    /// The channel it is about.
+    /// The name of the channel that the message is about.
     #[must_use]
     pub fn channel_name(&self) -> &str {
         &self.channel_name
     }
 
-    /// When it was sent by the sender's clock, in milliseconds since 1970.
+    /// The time of sending by the sender's clock, in milliseconds since 1970.
     #[must_use]
     pub const fn timestamp(&self) -> u64 {
         self.timestamp
     }
 
-    /// Where it comes from.
+    /// The sending node and the channel.
     #[must_use]
     pub fn origin(&self) -> Origin<'_> {
         Origin {
@@ -163,44 +159,5 @@ impl<'a> Envelope<'a> {
             endpoint_name: &self.endpoint_name,
             channel_name: &self.channel_name,
         }
-    }
-}
-
-/// Who sends, and for which channel: the part of an envelope that stays the same.
-///
-/// ```
-/// use pondwire::distributed::{Message, Origin};
-///
-/// let origin = Origin { node_id: "node-b", endpoint_name: "api/socket", channel_name: "/chat/42" };
-/// let bytes = origin.encode("m-1", 1_795_410_477_886, &Message::UserLeft { user_id: "u2".into() });
-/// assert_eq!(
-///     std::str::from_utf8(&bytes)?,
-///     r#"{"protocol":"pondsocket.distributed","version":1,"type":"USER_LEFT","messageId":"m-1","sourceNodeId":"node-b","endpointName":"api/socket","channelName":"/chat/42","timestamp":1795410477886,"userId":"u2"}"#,
-/// );
-/// # Ok::<(), std::str::Utf8Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin<'a> {
-    /// The sending node. An empty id would not be told from others by Rust nodes.
-    pub node_id: &'a str,
-    /// The endpoint's path without leading slashes; see [`endpoint_name`](super::endpoint_name).
-    pub endpoint_name: &'a str,
-    /// The channel's name.
-    pub channel_name: &'a str,
-}
-
-impl<'a> Origin<'a> {
-    /// The origin of a node's heartbeats.
-    #[must_use]
-    pub const fn heartbeat(node_id: &'a str) -> Self {
-        Self { node_id, endpoint_name: HEARTBEAT, channel_name: HEARTBEAT }
-    }
-
-    /// Writes a message, ready to be published: compact, its keys in the order of the Python node.
-    /// Payloads are copied as they are, but that raw newlines become spaces. `timestamp` is in
-    /// milliseconds since 1970, `message_id` a fresh id. One allocation of the exact size.
-    #[must_use]
-    pub fn encode(&self, message_id: &str, timestamp: u64, message: &Message<'_>) -> Vec<u8> {
-        encode::envelope(self, message_id, timestamp, message)
     }
 }

@@ -47,15 +47,16 @@ keys! {
     NodeId = "nodeId",
 }
 
-/// How many there are.
+/// The number of keys.
 pub(super) const KEYS: usize = ALL.len();
 
-/// Bytes that are compared at once. One key is longer: its ends, which overlap, are compared.
+/// The number of bytes compared at once. One key is longer: its first and its last 16 bytes, which
+/// overlap, are compared.
 const WORD: usize = 16;
 
 const SLOTS: usize = 32;
 
-/// The first bytes of `name` as a number, those behind its end as zeros.
+/// The bytes of `name` from `from` as a little-endian number, with zeros past its end.
 const fn word(name: &[u8], from: usize) -> u128 {
     let mut word = 0;
     let mut at = if name.len() < from + WORD { name.len() } else { from + WORD };
@@ -66,8 +67,8 @@ const fn word(name: &[u8], from: usize) -> u128 {
     word
 }
 
-/// Where a key of these first bytes and this length is in the table: found by trying factors until
-/// no two keys met.
+/// The table slot for a key with these first bytes and this length. The factor was found by trial:
+/// with it no two keys share a slot.
 #[inline(always)]
 const fn slot(word: u128, length: usize) -> usize {
     const FACTOR: u64 = 0xBCB6_4AA1_9482_017B;
@@ -77,15 +78,15 @@ const fn slot(word: u128, length: usize) -> usize {
 
 #[derive(Clone, Copy)]
 struct Entry {
-    /// `None` in a slot that no key has.
+    /// `None` in an unused slot.
     key: Option<Key>,
     length: usize,
     start: u128,
-    /// The last [`WORD`] bytes of a key that is longer.
+    /// The last [`WORD`] bytes of a key that is longer than that, else 0.
     end: u128,
 }
 
-/// The bytes of a key of each length; of a longer one, all.
+/// For each length, a mask of the bytes that belong to the key.
 static OF_LENGTH: [u128; WORD] = {
     let mut masks = [0; WORD];
     let mut length = 1;
@@ -103,8 +104,8 @@ static TABLE: [Entry; SLOTS] = {
         let name = ALL[key].name().as_bytes();
         let start = word(name, 0);
         let slot = slot(start, name.len());
-        assert!(table[slot].key.is_none(), "every key has a slot of its own");
-        assert!(name.len() <= 2 * WORD, "its ends are all of it");
+        assert!(table[slot].key.is_none(), "no two keys share a slot");
+        assert!(name.len() <= 2 * WORD, "its first and last bytes cover all of it");
         let end = if name.len() > WORD { word(name, name.len() - WORD) } else { 0 };
         table[slot] = Entry { key: Some(ALL[key]), length: name.len(), start, end };
         key += 1;
@@ -113,7 +114,7 @@ static TABLE: [Entry; SLOTS] = {
 };
 
 impl Key {
-    /// The key that `place` of `frame` holds, if it is one of these.
+    /// The known key at `place` of `frame`, if there is one.
     #[inline(always)]
     pub(super) fn at(frame: &[u8], place: Text) -> Option<Self> {
         if place.escaped {
@@ -136,7 +137,7 @@ impl Key {
     }
 }
 
-/// [`WORD`] bytes, zeros behind the end.
+/// [`WORD`] bytes from `at`, with zeros past the end.
 #[inline(always)]
 fn load(frame: &[u8], at: usize) -> u128 {
     match frame[at..].first_chunk::<WORD>() {
@@ -155,9 +156,9 @@ mod tests {
         Key::at(frame.as_bytes(), Text { start: 2, end: 2 + inside.len(), escaped })
     }
 
-    /// However it is written, and however near the end.
+    /// Escaped or not, and at any distance from the frame's end.
     #[test]
-    fn each_is_found_and_nothing_like_it() {
+    fn every_key_is_found_and_similar_ones_are_not() {
         for &expected in ALL {
             let name = expected.name();
             let escaped = format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]);

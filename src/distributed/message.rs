@@ -2,174 +2,175 @@
 
 use std::borrow::Cow;
 
-use super::fields::Fields;
+use super::document::Document;
 use super::key::Key;
-use super::recipients::Recipients;
 use super::users::Users;
 use crate::error::ValidationError;
 use crate::frame::Frame;
 use crate::payload::{Payload, Value};
-use crate::protocol::DistributedMessageType;
+use crate::protocol::{DistributedMessageType, Recipients};
 
-/// Who sends when no user does, in a [`UserMessage`].
+/// The sender of a [`UserMessage`] that no user sent.
 pub const CHANNEL_SENDER: &str = "CHANNEL";
 
-/// What a node tells the others about a channel: the body of an [`Envelope`](super::Envelope).
+/// A message from node to node about a channel: the body of an [`Envelope`](super::Envelope).
 ///
-/// The same type is read and written. Reading borrows, and takes every shape that any
-/// implementation sends. Go leaves out what is empty, so of a body only that must be there without
-/// which it would say nothing, or something else:
+/// The same type is decoded and encoded. Decoding borrows, and accepts every shape that any
+/// implementation sends. Go omits empty fields, so a field is required only where the message would
+/// be meaningless or mean something else without it:
 ///
 /// | missing or `null` | is read as |
 /// |---|---|
 /// | `presence`, `assigns`, `payload` | `{}` |
-/// | `assigns` of an `ASSIGNS_UPDATE` | `{}`: none are left; but where there is a `key`, that one changed |
-/// | `users` | no users |
+/// | `assigns` of an `ASSIGNS_UPDATE` | `{}`, all assigns removed; if there is a `key`, only that one changed |
+/// | `users` | an empty list |
 /// | `fromUserId` | [`CHANNEL_SENDER`] |
 /// | `reason`, `fromNode`, `nodeId`, and `requestId` of a `USER_MESSAGE` | the empty string |
 /// | `value` beside a `key` | `null` |
-/// | `userId`, a listed user's `id` | an error: it is about nobody |
-/// | `event` | an error: no implementation sends an event without a name, and Python reads none |
-/// | `recipientDescriptor` | an error: what was meant for few must not reach all |
-/// | `requestId` of a question for a user, or of its answer | an error: nobody waits for that |
+/// | `userId`, a listed user's `id` | an error: the message names no user |
+/// | `event` | an error: no implementation sends an event without a name, and Python refuses one |
+/// | `recipientDescriptor` | an error: a message for a few users must not reach all |
+/// | `requestId` of a `USER_GET_REQUEST` or `USER_GET_RESPONSE` | an error: the reply would match no request |
 ///
-/// Of another type than its own each is an error. Further keys are passed over. All of them are
-/// written, empty or not: JavaScript and Python leave nothing out.
+/// A field of the wrong type is an error. Unknown keys are ignored. Encoding writes all fields, empty
+/// or not, as JavaScript and Python do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// Asks the others for the users they have in the channel.
+    /// Asks the other nodes for their users in the channel.
     StateRequest {
-        /// Who asks; may be empty. In JavaScript another id than the envelope's, never to be compared
-        /// with it.
+        /// The requesting node; may be empty. In JavaScript this id differs from the envelope's: do not
+        /// compare the two.
         from_node: Cow<'a, str>,
     },
-    /// The users that the sending node has in the channel (JavaScript: that it knows of).
+    /// The sending node's users in the channel (JavaScript: all users that it knows of).
     StateResponse {
-        /// Those users.
+        /// The users.
         users: Users<'a>,
     },
     /// A user joined on the sending node.
     UserJoined {
-        /// Who joined.
+        /// The user's id.
         user_id: Cow<'a, str>,
-        /// What everyone may see.
+        /// The data that every user may see.
         presence: Payload<'a>,
-        /// What the server keeps about the user.
+        /// The server's private data about the user.
         assigns: Payload<'a>,
     },
     /// A user left on the sending node.
     UserLeft {
-        /// Who left.
+        /// The user's id.
         user_id: Cow<'a, str>,
     },
-    /// An event for the users that other nodes hold.
+    /// An event for the users of other nodes.
     UserMessage(UserMessage<'a>),
     /// A user's presence appeared or changed.
     PresenceUpdate {
-        /// Whose.
+        /// The user's id.
         user_id: Cow<'a, str>,
-        /// The new one, all of it.
+        /// The whole new presence.
         presence: Payload<'a>,
     },
-    /// A user's presence ended; the user may still be there.
+    /// A user's presence ended; the user may stay in the channel.
     PresenceRemoved {
-        /// Whose.
+        /// The user's id.
         user_id: Cow<'a, str>,
     },
     /// A user's assigns changed.
     AssignsUpdate {
-        /// Whose.
+        /// The user's id.
         user_id: Cow<'a, str>,
-        /// All of them or one.
+        /// The new assigns, or one changed key.
         change: AssignsChange<'a>,
     },
-    /// The node that holds the user shall evict it.
+    /// Tells the user's node to evict it.
     EvictUser {
-        /// Whom.
+        /// The user's id.
         user_id: Cow<'a, str>,
-        /// Why, for the user to read; may be empty.
+        /// The reason shown to the user; may be empty.
         reason: Cow<'a, str>,
     },
-    /// The node that holds the user shall remove it.
+    /// Tells the user's node to remove it.
     UserRemove {
-        /// Whom.
+        /// The user's id.
         user_id: Cow<'a, str>,
     },
-    /// Asks the node that holds a user for its data.
+    /// Asks a user's node for the user's data.
     UserGetRequest {
-        /// Whose data.
+        /// The user's id.
         user_id: Cow<'a, str>,
-        /// What the answer repeats.
+        /// The id that the response repeats.
         request_id: Cow<'a, str>,
-        /// Who asks; see [`StateRequest`](Self::StateRequest).
+        /// The requesting node; see [`StateRequest`](Self::StateRequest).
         from_node: Cow<'a, str>,
     },
     /// The answer to a [`UserGetRequest`](Self::UserGetRequest).
     UserGetResponse {
-        /// Whose data.
+        /// The user's id.
         user_id: Cow<'a, str>,
-        /// The request's.
+        /// The request's id.
         request_id: Cow<'a, str>,
-        /// What the server keeps about the user.
+        /// The server's private data about the user.
         assigns: Payload<'a>,
-        /// What everyone may see.
+        /// The data that every user may see.
         presence: Payload<'a>,
     },
     /// The sending node is alive.
     NodeHeartbeat {
-        /// The node; may be empty, as the envelope names it too.
+        /// The node's id; may be empty, since the envelope has it too.
         node_id: Cow<'a, str>,
     },
 }
 
-/// An event for the users of a channel that other nodes hold.
+/// An event for the users of a channel on other nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserMessage<'a> {
-    /// Who sent it; [`CHANNEL_SENDER`] when it is no user's.
+    /// The sending user's id; [`CHANNEL_SENDER`] when no user sent it.
     pub from_user_id: Cow<'a, str>,
     /// The name of the event; may be empty.
     pub event: Cow<'a, str>,
     /// The event's payload.
     pub payload: Payload<'a>,
-    /// The id of the broadcast, the same on all nodes; may be empty, and so is the frame's then.
+    /// The id of the broadcast, the same on all nodes. May be empty; the frame's id is then empty too.
     pub request_id: Cow<'a, str>,
-    /// For whom it is.
+    /// The recipients.
     pub recipients: Recipients<'a>,
 }
 
 impl UserMessage<'_> {
-    /// The frame for this node's users: `BROADCAST`, whatever the frame was that the sending node's
-    /// users got, as every implementation has it. The payload is copied as it was received: one
-    /// allocation, nothing is decoded.
+    /// The frame for this node's users. Its action is always `BROADCAST`, as in every implementation,
+    /// whatever frame the sending node's users got. The payload is copied verbatim: one allocation,
+    /// nothing is decoded.
     #[must_use]
     pub fn frame(&self, channel_name: &str) -> Frame {
         Frame::broadcast(channel_name, &self.event, &self.request_id, self.payload)
     }
 }
 
-/// What is new about a user's assigns.
+/// A change of a user's assigns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AssignsChange<'a> {
-    /// All of them, new.
+    /// The whole new assigns.
     All(Payload<'a>),
-    /// One, the others stay. JavaScript may send it, and every node reads it.
+    /// One key; the others stay. JavaScript may send this form, and every node reads it.
     One {
-        /// Its name.
+        /// The key.
         key: Cow<'a, str>,
-        /// What it is now.
+        /// Its new value.
         value: Value<'a>,
     },
 }
 
 impl<'a> AssignsChange<'a> {
-    /// `assigns`, or else `key` and `value`, or else nothing is left; a key that is `null` counts as
-    /// missing.
-    fn from_fields(fields: &Fields<'a, '_>) -> Result<Self, ValidationError> {
-        if let Some(assigns) = fields.object(Key::Assigns)? {
+    /// Reads `assigns` if present, else `key` and `value`, else an empty object. A `key` of `null` counts
+    /// as missing.
+    fn from_document(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
+        if let Some(assigns) = document.object(Key::Assigns)? {
             return Ok(Self::All(assigns));
         }
-        match fields.is_some(Key::Name) {
-            true => Ok(Self::One { key: fields.string(Key::Name)?, value: fields.any(Key::Value) }),
+        match document.is_some(Key::Name) {
+            true => {
+                Ok(Self::One { key: document.string(Key::Name)?, value: document.any(Key::Value) })
+            }
             false => Ok(Self::All(Payload::EMPTY)),
         }
     }
@@ -197,58 +198,59 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The body of a type, its fields checked in the order in which they are written.
+    /// Reads the body of a type, checking its fields in the order in which they are written.
     #[inline(always)]
-    pub(super) fn from_fields(
+    pub(super) fn from_document(
         kind: DistributedMessageType,
-        fields: &Fields<'a, '_>,
+        document: &Document<'a, '_>,
     ) -> Result<Self, ValidationError> {
         use DistributedMessageType as Type;
-        let user_id = || fields.string(Key::UserId);
+        let user_id = || document.string(Key::UserId);
         Ok(match kind {
             Type::UserMessage => Self::UserMessage(UserMessage {
-                from_user_id: fields.string_or(Key::FromUserId, CHANNEL_SENDER)?,
-                event: fields.string(Key::Event)?,
-                payload: fields.object_or_empty(Key::Payload)?,
-                request_id: fields.string_or(Key::RequestId, "")?,
-                recipients: fields.recipients()?,
+                from_user_id: document.string_or(Key::FromUserId, CHANNEL_SENDER)?,
+                event: document.string(Key::Event)?,
+                payload: document.object_or_empty(Key::Payload)?,
+                request_id: document.string_or(Key::RequestId, "")?,
+                recipients: document.recipients()?,
             }),
             Type::StateRequest => {
-                Self::StateRequest { from_node: fields.string_or(Key::FromNode, "")? }
+                Self::StateRequest { from_node: document.string_or(Key::FromNode, "")? }
             }
-            Type::StateResponse => Self::StateResponse { users: fields.users()? },
+            Type::StateResponse => Self::StateResponse { users: document.users()? },
             Type::UserJoined => Self::UserJoined {
                 user_id: user_id()?,
-                presence: fields.object_or_empty(Key::Presence)?,
-                assigns: fields.object_or_empty(Key::Assigns)?,
+                presence: document.object_or_empty(Key::Presence)?,
+                assigns: document.object_or_empty(Key::Assigns)?,
             },
             Type::UserLeft => Self::UserLeft { user_id: user_id()? },
             Type::PresenceUpdate => Self::PresenceUpdate {
                 user_id: user_id()?,
-                presence: fields.object_or_empty(Key::Presence)?,
+                presence: document.object_or_empty(Key::Presence)?,
             },
             Type::PresenceRemoved => Self::PresenceRemoved { user_id: user_id()? },
             Type::AssignsUpdate => Self::AssignsUpdate {
                 user_id: user_id()?,
-                change: AssignsChange::from_fields(fields)?,
+                change: AssignsChange::from_document(document)?,
             },
-            Type::EvictUser => {
-                Self::EvictUser { user_id: user_id()?, reason: fields.string_or(Key::Reason, "")? }
-            }
+            Type::EvictUser => Self::EvictUser {
+                user_id: user_id()?,
+                reason: document.string_or(Key::Reason, "")?,
+            },
             Type::UserRemove => Self::UserRemove { user_id: user_id()? },
             Type::UserGetRequest => Self::UserGetRequest {
                 user_id: user_id()?,
-                request_id: fields.string(Key::RequestId)?,
-                from_node: fields.string_or(Key::FromNode, "")?,
+                request_id: document.string(Key::RequestId)?,
+                from_node: document.string_or(Key::FromNode, "")?,
             },
             Type::UserGetResponse => Self::UserGetResponse {
                 user_id: user_id()?,
-                request_id: fields.string(Key::RequestId)?,
-                assigns: fields.object_or_empty(Key::Assigns)?,
-                presence: fields.object_or_empty(Key::Presence)?,
+                request_id: document.string(Key::RequestId)?,
+                assigns: document.object_or_empty(Key::Assigns)?,
+                presence: document.object_or_empty(Key::Presence)?,
             },
             Type::NodeHeartbeat => {
-                Self::NodeHeartbeat { node_id: fields.string_or(Key::NodeId, "")? }
+                Self::NodeHeartbeat { node_id: document.string_or(Key::NodeId, "")? }
             }
         })
     }

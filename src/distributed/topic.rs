@@ -1,13 +1,14 @@
-//! Where the messages of a channel go.
+//! The topics of a cluster.
 
-/// Both names in a heartbeat's envelope, and the end of its topic.
+/// The endpoint and channel name in a heartbeat's envelope, and the end of its topic.
 pub const HEARTBEAT: &str = "__heartbeat__";
 
-/// The topics of a cluster: all of its nodes use the same prefix and namespace.
+/// The names of a cluster's topics. All nodes of a cluster must use the same prefix and namespace.
 ///
-/// A topic is a name to be subscribed to as it is: a channel's may hold `*`, `?` and `[`, which
-/// stand for themselves. (The Python, Go and Rust servers subscribe with patterns, and so receive
-/// what goes to other channels that match; [`Envelope::accept`](super::Envelope::accept) tells.)
+/// Subscribe to a topic by its exact name: a channel's name may contain `*`, `?` and `[`, which stand
+/// for themselves. (The Python, Go and Rust servers subscribe with patterns, so they also receive
+/// messages of other channels that match; [`Envelope::accept`](super::Envelope::accept) filters
+/// these.)
 ///
 /// ```
 /// use pondwire::distributed::Topics;
@@ -26,8 +27,8 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Topics with a prefix, `pondsocket` by default, and a namespace, `default` by default. The
-    /// JavaScript and Python servers let both be chosen, the Rust and Go ones only the namespace.
+    /// Topics with a prefix (by default `pondsocket`) and a namespace (by default `default`). The
+    /// JavaScript and Python servers let users choose both, the Rust and Go ones only the namespace.
     #[must_use]
     pub fn new(prefix: &str, namespace: &str) -> Self {
         Self { start: format!("{prefix}:v1:{namespace}:").into() }
@@ -40,7 +41,7 @@ impl Topics {
         [&self.start, endpoint_name(endpoint), ":", channel_name].concat()
     }
 
-    /// The topic on which nodes say that they are alive.
+    /// The topic for heartbeats.
     #[must_use]
     pub fn heartbeat(&self) -> String {
         [&self.start, HEARTBEAT].concat()
@@ -48,13 +49,13 @@ impl Topics {
 }
 
 impl Default for Topics {
-    /// `pondsocket` and `default`.
+    /// Prefix `pondsocket`, namespace `default`.
     fn default() -> Self {
         Self::new("pondsocket", "default")
     }
 }
 
-/// An endpoint's path as topics and envelopes have it: without leading slashes.
+/// The form of an endpoint's path in topics and envelopes: without leading slashes.
 #[must_use]
 pub fn endpoint_name(path: &str) -> &str {
     path.trim_start_matches('/')

@@ -8,7 +8,7 @@ use super::BoxError;
 /// Several errors as one. Its text joins theirs with `; `, and is `no errors` if it is empty.
 ///
 /// ```
-/// use pondwire::{MultiError, PondError, combine};
+/// use pondwire::error::{MultiError, PondError, combine};
 ///
 /// let full = PondError::conflict("/chat/1", "full");
 /// let error = combine([None, Some(full.into()), Some("and closed".into())]).unwrap();
@@ -70,7 +70,7 @@ pub fn combine(errors: impl IntoIterator<Item = Option<BoxError>>) -> Option<Box
 /// ```
 /// let mut failed = None;
 /// for line in ["1", "x", "", "2"] {
-///     failed = pondwire::add_error(failed, line.parse::<u8>().err().map(Into::into));
+///     failed = pondwire::error::add_error(failed, line.parse::<u8>().err().map(Into::into));
 /// }
 /// let text = "invalid digit found in string; cannot parse integer from empty string";
 /// assert_eq!(failed.unwrap().to_string(), text);

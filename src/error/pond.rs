@@ -26,7 +26,7 @@ impl Error for InvalidCode {}
 /// [`source`](Error::source). A constructor copies only the two strings.
 ///
 /// ```
-/// use pondwire::{PondError, status};
+/// use pondwire::error::{PondError, status};
 ///
 /// let error = PondError::too_many_requests("/chat/1", "slow down");
 /// assert_eq!(error.to_string(), "Error in Channel /chat/1: slow down (code: 429)");

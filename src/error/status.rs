@@ -1,4 +1,4 @@
-//! The status codes of [`PondError`](crate::PondError) and of error payloads, as in HTTP.
+//! The status codes of [`PondError`](crate::error::PondError) and of error payloads, as in HTTP.
 
 /// The request is malformed.
 pub const BAD_REQUEST: i64 = 400;

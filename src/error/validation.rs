@@ -103,7 +103,8 @@ impl fmt::Display for Field {
 /// no more than a good one.
 ///
 /// ```
-/// use pondwire::{ClientMessage, ErrorKind};
+/// use pondwire::error::ErrorKind;
+/// use pondwire::ClientMessage;
 ///
 /// let error = ClientMessage::parse(br#"{"event":7}"#).unwrap_err();
 /// assert_eq!(error.to_string(), "event: Expected string");
@@ -124,7 +125,7 @@ impl ValidationError {
     ///
     /// Both are static, since an error is `Copy` and allocates nothing. For text that is made at
     /// run time there are [`Frame::refuse`](crate::Frame::refuse), and
-    /// [`PondError`](crate::PondError) with [`Frame::error`](crate::Frame::error).
+    /// [`PondError`](crate::error::PondError) with [`Frame::error`](crate::Frame::error).
     ///
     /// ```
     /// use pondwire::{ClientMessage, Frame, ValidationError};

@@ -168,7 +168,7 @@ impl Frame {
     }
 
     /// A join is declined: `SYSTEM` / `UNAUTHORIZED` with an HTTP-like code, such as those of
-    /// [`status`](crate::status). For an unknown channel too (404): it is the only form that every
+    /// [`status`](crate::error::status). For an unknown channel too (404): it is the only form that every
     /// client understands.
     #[must_use]
     pub fn unauthorized(channel_name: &str, request_id: &str, code: i64, message: &str) -> Self {
@@ -241,7 +241,8 @@ impl Frame {
     /// [`unauthorized`](Self::unauthorized), whatever the code.
     ///
     /// ```
-    /// use pondwire::{Frame, PondError};
+    /// use pondwire::error::PondError;
+    /// use pondwire::Frame;
     ///
     /// let error = PondError::too_many_requests("/chat/42", "slow down").with_details(250);
     /// assert_eq!(

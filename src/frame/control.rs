@@ -15,7 +15,7 @@ const PONG: u8 = 0xA;
 /// One word and one allocation, as a [`Frame`](crate::Frame). Its payload is at most 125 bytes.
 ///
 /// ```
-/// use pondwire::Control;
+/// use pondwire::frame::Control;
 ///
 /// assert_eq!(Control::pong(b"hi").unwrap().wire(), b"\x8A\x02hi");
 /// assert_eq!(Control::close(1013, "slow").unwrap().wire(), b"\x88\x06\x03\xF5slow");

@@ -134,7 +134,8 @@ impl Frame {
         self.deflated().map(|_| Bytes::from_owner(variant::Deflated(self.clone())))
     }
 
-    /// An upper bound of the bytes of all its forms, made or not.
+    /// The bytes of all its forms together, at most, made or not.
+    #[cfg(feature = "cache")]
     #[inline]
     pub(crate) fn most_bytes(&self) -> usize {
         let (wire, json) = (self.wire().len(), self.json().len());

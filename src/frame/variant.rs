@@ -18,7 +18,8 @@ pub(super) struct Variants {
 /// The text around a document in a server-sent event.
 const EVENT: [&[u8]; 2] = [b"data: ", b"\n\n"];
 
-/// An upper bound of the bytes of all variants, by the lengths of the frame and the document.
+/// The bytes of all of them at most, for a frame and a document of so many.
+#[cfg(feature = "cache")]
 #[inline]
 pub(super) const fn most_bytes(wire: usize, json: usize) -> usize {
     let sse = json + EVENT[0].len() + EVENT[1].len();

@@ -1,23 +1,23 @@
-//! Messages that own their data: to be built, changed, stored and sent.
+//! Messages that own their fields, to be built, changed, stored and sent.
 //!
-//! The views ([`ClientMessage`] and its siblings) borrow a received frame and
-//! only parsers make them; an [`OwnedMessage`] owns such a frame. The types
-//! here are plain structs. There are three ways to make one:
+//! The views ([`ClientMessage`] and its siblings) borrow a received frame and only parsers create them;
+//! an [`OwnedMessage`] owns such a frame. The types here are plain structs. There are three ways to
+//! create one:
 //!
 //! - field by field;
-//! - from a view, by `From`: one allocation for each string and for the payload's text, for
-//!   presence one for each entry of the list (some 40 bytes for an entry `{}`, which takes 3 in a
-//!   frame);
-//! - with `serde_json`. The parser of the view does the work, so the same keys, types, words and
-//!   limits ([`Limits::default`](crate::Limits)) hold, and the error begins with the text of its
+//! - from a view, with `From`: one allocation for each string and for the payload's text; for presence,
+//!   one for each entry of the list (an entry `{}`, 3 bytes in a frame, takes some 40 bytes);
+//! - with `serde_json`. The view's parser validates the text, so the same keys, types, names and limits
+//!   ([`Limits::default`](crate::Limits)) apply, and an error begins with the text of the
 //!   [`ValidationError`](crate::ValidationError). It costs a copy of the text and a second pass.
 //!
-//! A [`Frame`](crate::Frame) is made `From` a reference to any of them, in one allocation. They
-//! serialize as the views do, with the keys in the order in which this crate writes them.
+//! A [`Frame`](crate::Frame) converts `From` a reference to any of them, in one allocation. They
+//! serialize like the views, with the keys in this crate's order.
 //!
 //! ```
 //! use pondwire::message::Client;
-//! use pondwire::{ClientAction, ClientMessage, Frame, OwnedPayload};
+//! use pondwire::payload::OwnedPayload;
+//! use pondwire::{ClientAction, ClientMessage, Frame};
 //!
 //! let mut message = Client {
 //!     action: ClientAction::Broadcast,
@@ -38,10 +38,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Limitations: deserializing needs the JSON text of the message, so it works with `serde_json`
-//! alone (text, readers, [`serde_json::Value`]), and not within `#[serde(flatten)]` or an untagged
-//! enum. A message that was parsed with other [`Limits`](crate::Limits) may be larger or deeper
-//! than what deserializes.
+//! Limitations: deserializing needs the JSON text of the message, so it works only with `serde_json`
+//! (text, readers, [`serde_json::Value`]), and not within `#[serde(flatten)]` or an untagged enum. A
+//! message that was parsed with larger [`Limits`](crate::Limits) may be refused when deserialized.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -55,11 +54,11 @@ use crate::view::{self, ClientMessage, OwnedMessage, PresenceMessage, ServerMess
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
-    /// The action.
+    /// The requested action.
     pub action: ClientAction,
     /// The name of the event; joins and leaves repeat the action in it.
     pub event: String,
-    /// The channel that the message belongs to.
+    /// The channel's name.
     pub channel_name: String,
     /// The id that a reply repeats.
     pub request_id: String,
@@ -67,16 +66,16 @@ pub struct Client {
     pub payload: OwnedPayload,
 }
 
-/// A server's message, presence aside; [`ServerMessage`] is its view.
+/// A server's message, except presence; [`ServerMessage`] is its view.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Server {
-    /// The action. [`Presence`](ServerAction::Presence), which no parser accepts here, is still
-    /// written, as by [`Frame::new`](crate::Frame::new).
+    /// The kind of message. [`Presence`](ServerAction::Presence), which no parser accepts here, can still
+    /// be serialized, as by [`Frame::new`](crate::Frame::new).
     pub action: ServerAction,
     /// The name of the event.
     pub event: String,
-    /// The channel that the message belongs to.
+    /// The channel's name.
     pub channel_name: String,
     /// The id of the request that it answers, or its own id.
     pub request_id: String,
@@ -89,8 +88,9 @@ pub struct Server {
 ///
 /// ```
 /// use pondwire::message::Presence;
+/// use pondwire::payload::OwnedPayload;
 /// use pondwire::protocol::PresencePayload;
-/// use pondwire::{Frame, OwnedPayload, PresenceEvent};
+/// use pondwire::{Frame, PresenceEvent};
 ///
 /// let ann = OwnedPayload::from_json(r#"{"name":"Ann"}"#)?;
 /// let mut message = Presence {
@@ -110,17 +110,16 @@ pub struct Server {
 pub struct Presence {
     /// The kind of change.
     pub event: PresenceEvent,
-    /// The channel that the message belongs to.
+    /// The channel's name.
     pub channel_name: String,
     /// The message's id.
     pub request_id: String,
-    /// The presence of all users, and the one that changed; other keys of a received payload are
-    /// left out.
+    /// All presences, and the one that changed. Other keys of a received payload are dropped.
     pub payload: PresencePayload<OwnedPayload>,
 }
 
-/// Any message of a server, distinguished by its action;
-/// [`ChannelEvent`](crate::ChannelEvent) is its view.
+/// Any message of a server, distinguished by its action; [`ChannelEvent`](crate::ChannelEvent) is its
+/// view.
 ///
 /// ```
 /// use pondwire::message::ChannelEvent;
@@ -210,7 +209,7 @@ impl Serialize for Presence {
 macro_rules! deserialize_by_parser {
     ($view:ty => $name:ident) => {
         impl<'de> Deserialize<'de> for $name {
-            /// Refuses the same input as the parser of the view.
+            /// Fails where the parser of the view fails.
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let json = Box::<RawValue>::deserialize(deserializer)?;
                 let message = <$view>::parse_str(json.get()).map_err(D::Error::custom)?;

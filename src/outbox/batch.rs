@@ -56,7 +56,8 @@ impl<'a> Batch<'a> {
     /// Allocates only the forms of messages that were not made before.
     ///
     /// ```
-    /// use pondwire::{Control, Frame, Outbox, OutboxOptions, Payload};
+    /// use pondwire::frame::Control;
+    /// use pondwire::{Frame, Outbox, OutboxOptions, Payload};
     ///
     /// let (outbox, mut reader) = Outbox::new(OutboxOptions::default());
     /// let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);

@@ -111,7 +111,7 @@ impl Outbox {
     ///
     /// let (outbox, _reader) = Outbox::new(OutboxOptions::default());
     /// assert!(!outbox.may_drop(), "by default it disconnects");
-    /// let options = OutboxOptions { policy: Policy::Conflate, ..OutboxOptions::default() };
+    /// let options = OutboxOptions::new().with_policy(Policy::Conflate);
     /// assert!(Outbox::new(options).0.may_drop());
     /// ```
     #[must_use]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// The behavior of a push when the outbox is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Policy {
     /// Drops the oldest frames until the new one fits. The consumer learns how many it lost from
     /// [`Batch::lagged`](super::Batch::lagged). For streams in which the present matters.
@@ -35,11 +36,12 @@ pub enum Policy {
 /// ```
 /// use pondwire::{Outbox, OutboxOptions, Policy};
 ///
-/// let options = OutboxOptions { policy: Policy::DropOldest, ..OutboxOptions::default() };
+/// let options = OutboxOptions::new().with_policy(Policy::DropOldest);
 /// let (outbox, reader) = Outbox::new(options);
 /// # drop((outbox, reader));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OutboxOptions {
     /// The behavior when one of the next two would be exceeded. By default `Disconnect` without an
     /// age.
@@ -56,8 +58,10 @@ pub struct OutboxOptions {
     pub max_control_bytes: usize,
 }
 
-impl Default for OutboxOptions {
-    fn default() -> Self {
+impl OutboxOptions {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
             policy: Policy::Disconnect { max_age: None },
             max_frames: 256,
@@ -65,5 +69,47 @@ impl Default for OutboxOptions {
             max_control_frames: 64,
             max_control_bytes: 2 << 20,
         }
+    }
+
+    /// Sets [`policy`](Self::policy).
+    #[must_use]
+    pub const fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets [`max_frames`](Self::max_frames).
+    #[must_use]
+    pub const fn with_max_frames(mut self, max_frames: usize) -> Self {
+        self.max_frames = max_frames;
+        self
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub const fn with_max_bytes(mut self, max_bytes: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Sets [`max_control_frames`](Self::max_control_frames).
+    #[must_use]
+    pub const fn with_max_control_frames(mut self, max_control_frames: usize) -> Self {
+        self.max_control_frames = max_control_frames;
+        self
+    }
+
+    /// Sets [`max_control_bytes`](Self::max_control_bytes).
+    #[must_use]
+    pub const fn with_max_control_bytes(mut self, max_control_bytes: usize) -> Self {
+        self.max_control_bytes = max_control_bytes;
+        self
+    }
+}
+
+impl Default for OutboxOptions {
+    /// The same as [`new`](Self::new).
+    fn default() -> Self {
+        Self::new()
     }
 }

@@ -113,9 +113,10 @@ impl OutboxReader {
     /// dropped; pending forever when the outbox ends in another way.
     ///
     /// ```
-    /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload, Push};
+    /// # use pondwire::outbox::Push;
+    /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload};
     /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
-    /// let options = OutboxOptions { max_frames: 1, ..OutboxOptions::default() };
+    /// let options = OutboxOptions::new().with_max_frames(1);
     /// let (outbox, mut reader) = Outbox::new(options);
     /// let mut aborted = pin!(reader.aborted());
     /// let mut cx = Context::from_waker(Waker::noop());

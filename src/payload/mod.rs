@@ -2,6 +2,7 @@
 
 mod iter;
 mod owned;
+#[cfg(feature = "simd-json")]
 mod tape;
 mod value;
 
@@ -18,6 +19,8 @@ use crate::scan::{self, Span};
 pub use iter::{Elements, Members};
 pub use owned::OwnedPayload;
 pub use value::Value;
+
+pub use crate::scan::JsonType;
 
 /// The payload of a message: one validated JSON object, still text.
 ///
@@ -78,8 +81,8 @@ impl<'a> Payload<'a> {
         Self { json: &text[span.start..span.end], newlines: span.newlines }
     }
 
-    /// An object that was a payload before and is on one line.
-    pub(crate) const fn kept(json: &'a str) -> Self {
+    /// An object that was validated as a payload and has no raw newlines.
+    pub(crate) const fn from_stored(json: &'a str) -> Self {
         Self { json, newlines: false }
     }
 
@@ -175,16 +178,21 @@ impl<'a> Payload<'a> {
     /// [`decode`](Self::decode) into a type that borrows nothing: the same value or error at every
     /// size, by the same [rules for numbers](Self#numbers).
     ///
-    /// From 1,024 bytes on `simd-json` finds the structure, which is faster for many doubles with
-    /// all their digits. If a payload has values that it would read differently (`-0`, integers
-    /// beyond 64 bits, an `f32`, keys that are numbers, ...), `serde_json` then decodes it from the
-    /// beginning, so `T`'s `Deserialize` may run twice. Allocates what `T` does; a thread keeps
-    /// scratch memory of about 20 times its largest payload, of payloads up to 64 KiB.
+    /// With the feature `simd-json` (on by default), that crate finds the structure of payloads from
+    /// 1,024 bytes on, which is faster where there are many doubles with all their digits. Payloads
+    /// with something that it would read differently (`-0`, integers beyond 64 bits, an `f32`, keys
+    /// that are numbers, ...) are then decoded by `serde_json` after all, from the beginning, so `T`'s
+    /// `Deserialize` may run twice. Allocates what `T` does; a thread keeps scratch memory of about 20
+    /// times its largest payload up to 64 KiB. Without the feature `serde_json` decodes every payload,
+    /// with the same results.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_owned<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        tape::owned(self.json)
+        #[cfg(feature = "simd-json")]
+        return tape::owned(self.json);
+        #[cfg(not(feature = "simd-json"))]
+        serde_json::from_str(self.json)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::limits::Limits;
 /// not within `#[serde(flatten)]` or an untagged enum, where there is no JSON text.
 ///
 /// ```
-/// use pondwire::OwnedPayload;
+/// use pondwire::payload::OwnedPayload;
 /// use pondwire::protocol::Object;
 ///
 /// let payload = OwnedPayload::from_json(r#"{"text":"hi"}"#)?;

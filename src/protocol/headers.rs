@@ -1,13 +1,13 @@
-//! The headers of a request, as a borrowed view that finds names in any case.
+//! The headers of a request: a borrowed, case-insensitive view.
 
 use std::borrow::Cow;
 use std::fmt;
 
 /// The headers of the request that opened a connection: a borrowed, case-insensitive view.
 ///
-/// Names are compared without regard to the case of ASCII letters; all other bytes must be equal.
-/// Names and values are bytes, as in HTTP, and stay as they came. Looking up allocates nothing and
-/// compares with each header once. A copy of the view is a copy of a reference.
+/// Names are compared ignoring the case of ASCII letters; all other bytes must be equal. Names and
+/// values are bytes, as in HTTP, and are not changed. A look-up allocates nothing and compares with each
+/// header once. Copying the view copies a reference.
 ///
 /// ```
 /// use pondwire::protocol::Headers;
@@ -23,13 +23,13 @@ use std::fmt;
 #[derive(Clone, Copy)]
 pub struct Headers<'a> {
     pairs: &'a [(&'a [u8], &'a [u8])],
-    /// In place of the pairs, which are none then.
+    /// If present, `pairs` is empty.
     #[cfg(feature = "http")]
     map: Option<&'a http::HeaderMap>,
 }
 
 impl<'a> Headers<'a> {
-    /// A view of name and value pairs, in their order.
+    /// A view of name and value pairs, in order.
     #[must_use]
     pub const fn new(pairs: &'a [(&'a [u8], &'a [u8])]) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// How many headers there are; one that is repeated counts every time.
+    /// The number of headers; a repeated one counts each time.
     #[must_use]
     pub fn len(&self) -> usize {
         #[cfg(feature = "http")]
@@ -55,18 +55,18 @@ impl<'a> Headers<'a> {
         self.len() == 0
     }
 
-    /// The first value of that name.
+    /// The first value of the name.
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&'a [u8]> {
         self.get_all(name).next()
     }
 
-    /// The first value of that name, if it is UTF-8; most are ASCII.
+    /// The first value of the name, if it is UTF-8; most values are ASCII.
     pub fn get_str(&self, name: impl AsRef<[u8]>) -> Option<&'a str> {
         std::str::from_utf8(self.get(name)?).ok()
     }
 
-    /// The first value of that name with each byte as the character of that number (ISO 8859-1),
-    /// the way the Python package reads it. Allocates only when a byte is not ASCII.
+    /// The first value of the name, decoded as ISO 8859-1 as in the Python package. Allocates only if a
+    /// byte is not ASCII.
     pub fn get_latin1(&self, name: impl AsRef<[u8]>) -> Option<Cow<'a, str>> {
         let value = self.get(name)?;
         Some(match std::str::from_utf8(value) {
@@ -75,20 +75,20 @@ impl<'a> Headers<'a> {
         })
     }
 
-    /// Every value of that name, in order.
+    /// Every value of the name, in order.
     pub fn get_all<N: AsRef<[u8]>>(&self, name: N) -> impl Iterator<Item = &'a [u8]> + use<'a, N> {
         let pairs = self.iter();
         pairs.filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_ref())).map(|(_, value)| value)
     }
 
-    /// Whether there is a header of that name.
+    /// Whether there is a header of the name.
     pub fn contains(&self, name: impl AsRef<[u8]>) -> bool {
         self.get(name).is_some()
     }
 
-    /// Every name once, as it is spelt first, in the order of first appearance.
+    /// Every name once, in its first spelling, in the order of first appearance.
     ///
-    /// The number of comparisons is the square of the number of pairs, which HTTP servers bound.
+    /// Compares each pair of headers; HTTP servers bound their number.
     pub fn names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let headers = *self;
         self.iter().enumerate().filter_map(move |(i, (name, _))| {
@@ -98,7 +98,7 @@ impl<'a> Headers<'a> {
     }
 
     /// Every name with its value, repeated names included, in the order of the source. An
-    /// `http::HeaderMap` has the values of one name next to each other.
+    /// `http::HeaderMap` groups the values of one name.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let pairs = self.pairs.iter().copied();
         #[cfg(feature = "http")]
@@ -117,7 +117,7 @@ impl<'a> From<&'a http::HeaderMap> for Headers<'a> {
     }
 }
 
-/// The names only: values hold cookies and tokens, which have no place in a log.
+/// Only the names: values hold cookies and tokens, which do not belong in a log.
 impl fmt::Debug for Headers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.names().map(|name| name.escape_ascii().to_string());
@@ -133,16 +133,16 @@ mod tests {
         &[(b"A", b"1"), (b"b-\xC9", b"\xE9"), (b"a", b""), (b"\xC9", b"x")];
 
     #[test]
-    fn only_ascii_letters_match_in_another_case() {
+    fn only_ascii_letters_match_case_insensitively() {
         let headers = Headers::new(PAIRS);
         assert_eq!(headers.get(b"B-\xC9"), Some(&b"\xE9"[..]));
         assert_eq!(headers.get(b"b-\xE9"), None);
         assert!(headers.contains(b"\xC9") && !headers.contains(b"\xE9"));
-        assert!(!Headers::new(&[(b"[", b"")]).contains("{"), "not letters, though one bit apart");
+        assert!(!Headers::new(&[(b"[", b"")]).contains("{"), "one bit apart, but not letters");
     }
 
     #[test]
-    fn a_value_is_text_only_in_its_encoding() {
+    fn values_are_decoded_by_the_requested_encoding() {
         let headers = Headers::new(PAIRS);
         assert_eq!((headers.get_str("a"), headers.get_str(b"b-\xC9")), (Some("1"), None));
         assert_eq!(headers.get_latin1(b"b-\xC9").unwrap(), "é");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_value() {
+    fn debug_hides_values() {
         let pairs: [(&[u8], &[u8]); 1] = [(b"Cookie", b"secret")];
         assert_eq!(format!("{:?}", Headers::new(&pairs)), r#"{"Cookie"}"#);
     }

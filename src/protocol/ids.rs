@@ -5,13 +5,13 @@ use std::ops::Deref;
 
 use serde::{Serialize, Serializer};
 
-/// A random id in its usual text form, held in place: 36 bytes, no allocation.
+/// A random id in the usual text form, stored inline: 36 bytes, no allocation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Uuid([u8; 36]);
 
 /// A fresh random UUID (version 4), lower case and dashed. Allocates nothing.
 ///
-/// The randomness is a cryptographic generator's, seeded by the operating system.
+/// The random bits come from a cryptographic generator seeded by the operating system.
 ///
 /// ```
 /// let id = pondwire::uuid();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_an_id_is_the_same_text() {
+    fn all_conversions_of_an_id_give_the_same_text() {
         let id = uuid();
         let text = id.to_string();
         assert_eq!(text.len(), 36);

@@ -1,7 +1,8 @@
-//! The protocol's vocabulary: what the words on the wire are, and nothing of how they are parsed.
+//! The protocol's vocabulary: the names on the wire, ids, headers, channel patterns and typed schemas.
+//! Messages are parsed by [`view`](crate::view).
 //!
-//! Every enum is the union of what all implementations know (Python 0.0.6, JavaScript, Rust 0.1.4
-//! and Go) with a note who knows what. Words are exact: another case is another word.
+//! Every enum is the union of the names in all implementations (Python 0.0.6, JavaScript, Rust 0.1.4
+//! and Go), with a note on which implementation knows which. Names are case-sensitive.
 //!
 //! ```
 //! use pondwire::protocol::{ClientAction, SystemEvent};
@@ -17,7 +18,7 @@ mod ids;
 mod names;
 mod node_names;
 mod pattern;
-mod receivers;
+mod recipients;
 mod schema;
 mod state_names;
 mod types;
@@ -26,13 +27,10 @@ mod wire_enum;
 pub use headers::Headers;
 #[cfg(feature = "uuid")]
 pub use ids::{Uuid, uuid};
-pub use names::{
-    ChannelReceiver, ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent,
-    SystemSender,
-};
+pub use names::{ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent, SystemSender};
 pub use node_names::{DistributedMessageType, InternalAction, InternalEvent, PubSubEventKind};
 pub use pattern::{BuildError, PathMatch, Pattern, PatternError, match_topic};
-pub use receivers::ChannelReceivers;
+pub use recipients::{Recipients, UserIds};
 pub use schema::{PondEvent, PondSchema, decode_object, encode_object};
 pub use state_names::{ChannelState, ConnectionState, LeaveReason};
 pub use types::{

@@ -1,9 +1,9 @@
-//! The words of frames: what clients and servers write into `action` and `event`.
+//! The names in frames: values of `action` and `event`.
 
 use super::wire_enum::wire_enum;
 
 wire_enum! {
-    /// What a client asks for. Known to every implementation.
+    /// The action of a client's message. Known to every implementation.
     ClientAction {
         /// Become a member of a channel; `payload` holds the join parameters.
         JoinChannel = "JOIN_CHANNEL",
@@ -15,16 +15,16 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// What a server frame is. `ERROR` is emitted by the JavaScript server and, for malformed
+    /// The action of a server's message. `ERROR` is emitted by the JavaScript server and, for malformed
     /// input, by the Python one; the others are known to every implementation.
     ServerAction {
         /// An event sent to a channel.
         Broadcast = "BROADCAST",
         /// The greeting after the connection opened.
         Connect = "CONNECT",
-        /// Something the client sent was refused.
+        /// A message of the client was refused.
         Error = "ERROR",
-        /// A reply or notice of the server itself.
+        /// A reply or notice by the server itself.
         System = "SYSTEM",
         /// The presence list of a channel changed.
         Presence = "PRESENCE",
@@ -32,7 +32,7 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// What happened to a user's presence. Known to every implementation.
+    /// A change of a user's presence. Known to every implementation.
     PresenceEvent {
         /// A user appeared.
         Join = "JOIN",
@@ -44,10 +44,10 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// The `event` of a frame that the server itself answers or announces with.
+    /// The `event` of a reply or notice by the server itself.
     ///
-    /// Besides the names that some implementation declares, it holds those that were only seen on
-    /// the wire: six ways to say that a user or a channel is gone.
+    /// Includes names that no implementation declares but that were seen on the wire: six that say that
+    /// a user or a channel is gone.
     SystemEvent {
         /// A join was accepted. Known to every implementation.
         Acknowledge = "ACKNOWLEDGE",
@@ -61,10 +61,10 @@ wire_enum! {
         ExitAcknowledge = "EXIT_ACKNOWLEDGE",
         /// The request failed. Rust, Go and the Python server.
         InternalError = "INTERNAL_ERROR",
-        /// The user was removed. Sent by Python and Rust; the only name that makes a client (the
-        /// Rust one) close its channel.
+        /// The user was removed. Sent by Python and Rust. The only one of these names on which a client
+        /// (the Rust one) closes its channel.
         Evicted = "EVICTED",
-        /// As [`Evicted`](Self::Evicted), the way the Go server writes it.
+        /// [`Evicted`](Self::Evicted) in the Go server's spelling.
         EvictedLowerCase = "evicted",
         /// Sent by the Go server at an eviction.
         UserEvicted = "user_evicted",
@@ -78,7 +78,7 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// The `event` of an error frame. Known to every implementation but for the last two.
+    /// The `event` of an error frame. Known to every implementation, except the last two.
     ErrorType {
         /// The connection was refused.
         UnauthorizedConnection = "UNAUTHORIZED_CONNECTION",
@@ -86,15 +86,15 @@ wire_enum! {
         UnauthorizedJoinRequest = "UNAUTHORIZED_JOIN_REQUEST",
         /// The broadcast was refused.
         UnauthorizedBroadcast = "UNAUTHORIZED_BROADCAST",
-        /// What was received is not a message.
+        /// The received frame is not a message.
         InvalidMessage = "INVALID_MESSAGE",
-        /// Nothing handles the event, or what handles it failed.
+        /// The event has no handler, or its handler failed.
         HandlerNotFound = "HANDLER_NOT_FOUND",
         /// The presence could not be changed.
         PresenceError = "PRESENCE_ERROR",
-        /// The channel refused.
+        /// The channel refused the request.
         ChannelError = "CHANNEL_ERROR",
-        /// The endpoint refused.
+        /// The endpoint refused the request.
         EndpointError = "ENDPOINT_ERROR",
         /// The server failed.
         InternalServerError = "INTERNAL_SERVER_ERROR",
@@ -106,7 +106,7 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// Who speaks in place of a user, or of a channel in `channelName`.
+    /// A sender in place of a user, or a speaker in place of a channel in `channelName`.
     SystemSender {
         /// The endpoint. Python and JavaScript declare it; JavaScript servers write it.
         Endpoint = "ENDPOINT",
@@ -114,16 +114,5 @@ wire_enum! {
         Channel = "CHANNEL",
         /// The server. Written by Python, Rust and Go servers, declared as a sender by none.
         Gateway = "GATEWAY",
-    }
-}
-
-wire_enum! {
-    /// A recipient that is not a list of users; see [`ChannelReceivers`](super::ChannelReceivers)
-    /// for both. Python and JavaScript declare it, Rust and Go use the literals.
-    ChannelReceiver {
-        /// Every user of the channel.
-        AllUsers = "ALL_USERS",
-        /// Every user of the channel but the one that sent.
-        AllExceptSender = "ALL_EXCEPT_SENDER",
     }
 }

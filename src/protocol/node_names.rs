@@ -1,4 +1,4 @@
-//! The words between nodes and within a server: no client ever reads them.
+//! Names used between nodes and within a server, never sent to clients.
 
 use super::wire_enum::wire_enum;
 
@@ -8,13 +8,13 @@ wire_enum! {
     DistributedMessageType {
         /// A node asks the others for the users of a channel.
         StateRequest = "STATE_REQUEST",
-        /// The users that the answering node has in the channel.
+        /// The answering node's users in the channel.
         StateResponse = "STATE_RESPONSE",
         /// A user joined on the sending node.
         UserJoined = "USER_JOINED",
         /// A user left on the sending node.
         UserLeft = "USER_LEFT",
-        /// An event for the users that other nodes hold.
+        /// An event for the users of other nodes.
         UserMessage = "USER_MESSAGE",
         /// A user's presence appeared or changed.
         PresenceUpdate = "PRESENCE_UPDATE",
@@ -22,9 +22,9 @@ wire_enum! {
         PresenceRemoved = "PRESENCE_REMOVED",
         /// A user's assigns changed.
         AssignsUpdate = "ASSIGNS_UPDATE",
-        /// The node that holds a user shall evict it.
+        /// Tells a user's node to evict it.
         EvictUser = "EVICT_USER",
-        /// The node that holds a user shall remove it. Rust never sends it.
+        /// Tells a user's node to remove it. Rust never sends it.
         UserRemove = "USER_REMOVE",
         /// A node asks for one user's assigns and presence.
         UserGetRequest = "USER_GET_REQUEST",
@@ -36,17 +36,17 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// An action that servers use among themselves. Python server, Rust and Go.
+    /// An action between servers. Known to the Python server, Rust and Go.
     InternalAction {
         /// A user's assigns changed.
         Assigns = "ASSIGNS",
-        /// Something shall be done to a user that another node holds.
+        /// A command about a user of another node.
         UserCommand = "USER_COMMAND",
     }
 }
 
 wire_enum! {
-    /// The event of an [`InternalAction`]. Python server, Rust and Go.
+    /// The event of an [`InternalAction`]. Known to the Python server, Rust and Go.
     InternalEvent {
         /// A user's assigns changed.
         AssignsUpdate = "assigns:update",
@@ -69,7 +69,7 @@ wire_enum! {
         Message = "MESSAGE",
         /// The presence of a channel changed.
         Presence = "PRESENCE",
-        /// A question for the presence of a channel.
+        /// A request for the presence of a channel.
         GetPresence = "GET_PRESENCE",
     }
 }

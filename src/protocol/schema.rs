@@ -1,14 +1,13 @@
 //! Events and channels with typed payloads.
 //!
-//! A payload on the wire is always a JSON object. A type that serializes to something else is
-//! put into one: `null` becomes `{}`, any other value `x` becomes `{"value":x}`, as the Rust
-//! server does.
+//! A payload on the wire is always a JSON object. A value that does not serialize to an object is wrapped
+//! in one, as in the Rust server: `null` becomes `{}`, any other value `x` becomes `{"value":x}`.
 
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned};
 use serde_json::{Error, from_str};
 
-/// An event by its name, with the types of its payload and of the reply to it.
+/// A named event, with the types of its payload and of its reply.
 ///
 /// ```
 /// use pondwire::protocol::PondEvent;
@@ -34,10 +33,10 @@ pub trait PondEvent {
     /// The name of the event, `event` on the wire.
     const NAME: &'static str;
 
-    /// What is sent with the event.
+    /// The type of the payload.
     type Payload: Serialize + DeserializeOwned;
 
-    /// What the reply carries; `()` for an event that is not replied to.
+    /// The type of the reply's payload; `()` for an event without a reply.
     type Response: Serialize + DeserializeOwned;
 
     /// Reads a payload; see [`decode_object`].
@@ -77,8 +76,8 @@ pub trait PondEvent {
     }
 }
 
-/// A kind of channel, with the types of what its users share, keep and join with. Use
-/// [`Object`](super::Object) where anything goes.
+/// A kind of channel, with the types of its users' presence, assigns and join parameters. Use
+/// [`Object`](super::Object) for data of any shape.
 ///
 /// ```
 /// use pondwire::protocol::{Object, PondSchema, UserData};
@@ -105,13 +104,13 @@ pub trait PondSchema {
     /// A name for logs and registries; never on the wire.
     const NAME: &'static str = "";
 
-    /// What everyone in the channel may see of a user.
+    /// The presence: data that every user of the channel may see.
     type Presence: Serialize + DeserializeOwned;
 
-    /// What the server keeps about a user.
+    /// The assigns: the server's private data about a user.
     type Assigns: Serialize + DeserializeOwned;
 
-    /// What a user joins with.
+    /// The parameters of a join.
     type JoinParams: Serialize + DeserializeOwned;
 
     /// Reads the payload of a join; see [`decode_object`].
@@ -169,8 +168,8 @@ pub trait PondSchema {
     }
 }
 
-/// Writes a value as the JSON object that a payload must be: an object as it is, `null` as `{}`,
-/// anything else as `{"value":…}`. One string is allocated, a second one to wrap.
+/// Writes a value as the JSON object that a payload must be: an object unchanged, `null` as `{}`, any
+/// other value as `{"value":…}`. Allocates one string, or two if the value is wrapped.
 ///
 /// # Errors
 ///
@@ -184,10 +183,10 @@ pub fn encode_object<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> 
     })
 }
 
-/// Reads what [`encode_object`] wrote.
+/// Reads the output of [`encode_object`].
 ///
-/// The object is decoded as it is. Only when `T` refuses it, `{}` is read as `null`, and
-/// `{"value":x}` as `x`, unless `x` is an object itself; the error is that of the first attempt.
+/// First tries to decode the object itself. If `T` refuses it, `{}` is read as `null` and `{"value":x}`
+/// as `x`, unless `x` is an object; if that fails too, the error is that of the first attempt.
 ///
 /// # Errors
 ///
@@ -199,7 +198,7 @@ pub fn decode_object<'de, T: Deserialize<'de>>(json: &'de str) -> Result<T, Erro
     })
 }
 
-/// What [`encode_object`] put into the object, if it can have made it.
+/// The wrapped value, if [`encode_object`] can have written the object.
 fn unwrapped(json: &str) -> Option<&str> {
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]

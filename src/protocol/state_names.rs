@@ -1,13 +1,13 @@
-//! The words of client and server APIs: states and reasons, never part of a frame.
+//! Names in client and server APIs: states and reasons, never part of a frame.
 
 use super::wire_enum::wire_enum;
 
 wire_enum! {
-    /// How far a client is with a channel. Known to every implementation.
+    /// A client's state in a channel. Known to every implementation.
     ChannelState {
-        /// Nothing was asked for yet.
+        /// No join was requested yet.
         Idle = "IDLE",
-        /// The join was sent and not answered.
+        /// The join was sent and is not answered yet.
         Joining = "JOINING",
         /// The join was acknowledged.
         Joined = "JOINED",
@@ -21,11 +21,11 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// How far a client is with its connection. Python and JavaScript clients.
+    /// The state of a client's connection. Known to the Python and JavaScript clients.
     ConnectionState {
         /// There is no connection.
         Disconnected = "disconnected",
-        /// The connection is being made.
+        /// The connection is being opened.
         Connecting = "connecting",
         /// The connection is open.
         Connected = "connected",
@@ -33,9 +33,10 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// Why a user left a channel. Python and Rust; Go writes `evicted:` and a reason for the last.
+    /// The reason why a user left a channel. Known to Python and Rust; for the last, Go writes `evicted:`
+    /// and a reason.
     LeaveReason {
-        /// The user asked for it.
+        /// The user left by itself.
         ExplicitLeave = "explicit_leave",
         /// The connection closed.
         ConnectionClosed = "connection_closed",

@@ -1,18 +1,18 @@
-//! The data that servers and handlers pass around.
+//! The data types of servers and handlers.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChannelReceivers, Headers, PathMatch, PubSubEventKind};
+use super::{Headers, PathMatch, PubSubEventKind, Recipients};
 
-/// A JSON object of any content.
+/// Any JSON object.
 pub type Object = serde_json::Map<String, serde_json::Value>;
 
-/// What everyone may see of each user of a channel, by the user's id; see [`UserData::presence`].
+/// The presence of each user of a channel, by user id; see [`UserData::presence`].
 ///
-/// Sorted by id, so that what is made of it does not depend on who came first. A list of the same,
-/// without ids, is what clients get: [`PresencePayload`].
+/// Sorted by id, so that it does not depend on the order of joining. Clients receive the same data as a
+/// list without ids: [`PresencePayload`].
 ///
 /// ```
 /// use pondwire::protocol::UserPresences;
@@ -29,7 +29,7 @@ pub type Object = serde_json::Map<String, serde_json::Value>;
 /// ```
 pub type UserPresences<P = Object> = BTreeMap<String, P>;
 
-/// What the server keeps about each user of a channel, by the user's id; see [`UserData::assigns`].
+/// The server's private data about each user of a channel, by user id; see [`UserData::assigns`].
 ///
 /// ```
 /// use pondwire::protocol::{Object, UserAssigns, UserData};
@@ -42,10 +42,10 @@ pub type UserPresences<P = Object> = BTreeMap<String, P>;
 /// ```
 pub type UserAssigns<A = Object> = BTreeMap<String, A>;
 
-/// A user of a channel, as a server and other nodes know it.
+/// A user of a channel, as its server and other nodes know it.
 ///
-/// `assigns` is what the server keeps about the user, `presence` what everyone may see; both are
-/// `{}` when they are absent.
+/// `assigns` is the server's private data about the user, `presence` the data that every user may see.
+/// Both are `{}` when absent.
 ///
 /// ```
 /// use pondwire::protocol::UserData;
@@ -59,10 +59,10 @@ pub type UserAssigns<A = Object> = BTreeMap<String, A>;
 pub struct UserData<A = Object, P = Object> {
     /// The user's id.
     pub id: String,
-    /// What the server keeps about the user.
+    /// The server's private data about the user.
     #[serde(default)]
     pub assigns: A,
-    /// What everyone may see.
+    /// The data that every user may see.
     #[serde(default)]
     pub presence: P,
 }
@@ -75,7 +75,7 @@ impl<A: Default, P: Default> UserData<A, P> {
     }
 }
 
-/// The payload of a presence message: everyone who is present, and whose presence changed.
+/// The payload of a presence message: all presences, and the one that changed.
 ///
 /// ```
 /// use pondwire::protocol::PresencePayload;
@@ -88,11 +88,12 @@ impl<A: Default, P: Default> UserData<A, P> {
 pub struct PresencePayload<P = Object> {
     /// The presence of every user, after the change.
     pub presence: Vec<P>,
-    /// The presence that appeared or changed, with its new value; that which disappeared.
+    /// The new value of the presence that appeared or changed, or the last value of the one that
+    /// disappeared.
     pub changed: P,
 }
 
-/// A request to open a connection, before it is accepted or declined. It borrows from the request.
+/// A request to open a connection, before it is accepted or declined. It borrows from the HTTP request.
 ///
 /// ```
 /// use pondwire::protocol::{Headers, IncomingConnection, Pattern};
@@ -113,17 +114,17 @@ pub struct PresencePayload<P = Object> {
 pub struct IncomingConnection<'a> {
     /// The id that the connection will have.
     pub id: &'a str,
-    /// Where it comes from, as the server names it.
+    /// The client's address, in the server's notation.
     pub address: &'a str,
     /// The request's headers.
     pub headers: Headers<'a>,
-    /// Parameters and query, as the endpoint's pattern found them in the request's path.
+    /// The parameters and query that the endpoint's pattern found in the request's path.
     pub route: PathMatch<'a>,
 }
 
 impl<'a> IncomingConnection<'a> {
-    /// Every cookie's name and value, in order and as sent; nothing is unquoted or decoded.
-    /// `Cookie` headers that are not UTF-8 are passed over.
+    /// Every cookie's name and value in order, as sent: nothing is unquoted or decoded. `Cookie` headers
+    /// that are not UTF-8 are skipped.
     pub fn cookies(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let lines = self.headers.get_all("cookie");
         let lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
@@ -133,16 +134,15 @@ impl<'a> IncomingConnection<'a> {
         })
     }
 
-    /// The value of the first cookie of that name. Reads the header each time, and allocates
-    /// nothing.
+    /// The value of the first cookie of the name. Parses the headers at each call; allocates nothing.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
         self.cookies().find_map(|(n, value)| (n == name).then_some(value))
     }
 }
 
-/// What the first servers told each other; replaced by the distributed messages, and emitted by
-/// nothing any more. Types of Python and JavaScript.
+/// A legacy message between servers, which the distributed messages replaced; nothing emits it any more.
+/// Declared by Python and JavaScript.
 ///
 /// ```
 /// use pondwire::protocol::{Object, PubSubBody, PubSubEvent, PubSubEventKind, UserPresences};
@@ -164,26 +164,26 @@ pub struct PubSubEvent {
     pub channel: String,
     /// The id of the sending node.
     pub pub_sub_id: String,
-    /// What is told.
+    /// The content.
     pub body: PubSubBody,
 }
 
-/// The variants of a [`PubSubEvent`].
+/// The content of a [`PubSubEvent`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum PubSubBody {
-    /// A question for the channel's presence.
+    /// A request for the channel's presence.
     GetPresence,
     /// The channel's presence on the sending node.
     Presence {
-        /// Everyone's who is present there, by user id.
+        /// The presence of every user there, by user id.
         presence: UserPresences,
     },
     /// A message for the channel's users.
     Message {
         /// The message.
         message: Object,
-        /// To whom it goes.
-        recipient: ChannelReceivers<'static>,
+        /// Its recipients.
+        recipient: Recipients<'static>,
     },
 }
 
@@ -203,13 +203,13 @@ impl PubSubEvent {
 mod tests {
     use serde_json::json;
 
-    use super::super::{ChannelReceivers, Pattern, PubSubEventKind};
+    use super::super::{Pattern, PubSubEventKind, Recipients};
     use super::{
         Headers, IncomingConnection, Object, PresencePayload, PubSubBody, PubSubEvent, UserAssigns,
         UserPresences,
     };
 
-    /// As Python and JavaScript have them: maps by user id, of any objects or of a type.
+    /// Maps by user id, of any objects or of a type, as in Python and JavaScript.
     #[test]
     fn presences_and_assigns_are_maps_by_user_id() {
         let json = r#"{"ann":{"status":"here"},"bob":{}}"#;
@@ -221,7 +221,7 @@ mod tests {
         for other in [r#"["ann"]"#, r#"{"ann":1}"#, r#"{"ann":[]}"#, "null"] {
             assert!(serde_json::from_str::<UserPresences>(other).is_err(), "{other}");
         }
-        // What clients get is made of it.
+        // The clients' payload is made from it.
         let presence: Vec<Object> = presences.values().cloned().collect();
         let payload = PresencePayload { presence, changed: presences["ann"].clone() };
         let expected =
@@ -230,9 +230,9 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_of_its_kind() {
+    fn an_events_kind_is_that_of_its_body() {
         let presence = UserPresences::from([("ann".to_owned(), Object::new())]);
-        let recipient = ChannelReceivers::AllUsers;
+        let recipient = Recipients::AllUsers;
         let bodies = [
             (PubSubBody::GetPresence, PubSubEventKind::GetPresence),
             (PubSubBody::Presence { presence }, PubSubEventKind::Presence),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_are_found_in_every_header() {
+    fn cookies_of_all_headers_are_found() {
         let pattern = Pattern::new("*").unwrap();
         let pairs: [(&[u8], &[u8]); 4] = [
             (b"cookie", b"a=1;b = 2 ; c==3;flag;=4;"),

@@ -1,10 +1,11 @@
-//! One table makes an enum, its wire strings both ways, its serde form and its tests.
+//! A macro that turns one table into an enum, its wire names in both directions, its serde
+//! implementations and its test.
 
 use std::fmt;
 
 use serde::de::{self, Visitor};
 
-/// A string that no variant of an enum has on the wire; its text lists those that exist.
+/// The error for a string that is not the wire name of any variant; its text lists the names.
 ///
 /// ```
 /// use pondwire::PresenceEvent;
@@ -37,7 +38,7 @@ impl fmt::Display for Listed {
     }
 }
 
-/// Reads a name from a string of any deserializer, borrowed or not.
+/// Reads a name from a deserializer's string, borrowed or owned.
 pub(super) struct NameVisitor<T> {
     pub(super) read: fn(&[u8]) -> Option<T>,
     pub(super) expected: &'static [&'static str],
@@ -87,12 +88,12 @@ macro_rules! wire_enum {
                 }
             }
 
-            /// Reads the exact wire string; anything else, another case included, is `None`.
+            /// The variant with this exact wire string; `None` for any other, case differences included.
             /// Allocates nothing.
             #[must_use]
             #[inline]
             pub fn from_bytes(wire: &[u8]) -> Option<Self> {
-                // Slices are compared by length first: a name of another length costs no read.
+                // Slices of different lengths are unequal without a read.
                 match wire {
                     $(name if name == $wire.as_bytes() => Some(Self::$variant),)+
                     _ => None,
@@ -130,7 +131,7 @@ macro_rules! wire_enum {
             }
         }
 
-        // Functions and types have separate namespaces: the test goes by the enum's name.
+        // Functions and types have separate namespaces, so the test can have the enum's name.
         #[cfg(test)]
         #[test]
         #[allow(non_snake_case)]
@@ -154,7 +155,7 @@ pub(super) mod tests {
 
     use super::UnknownName;
 
-    /// What must hold for every table.
+    /// Checks the properties of every table.
     pub(in crate::protocol) fn names_hold<T>(
         all: &[T],
         names: &'static [&'static str],
@@ -189,7 +190,7 @@ pub(super) mod tests {
         assert!(serde_json::from_str::<T>("null").is_err());
     }
 
-    /// Names that differ from `name` by as little as possible.
+    /// Strings that differ from `name` as little as possible.
     fn near(name: &str) -> Vec<String> {
         let (head, tail) = (&name[..name.len() - 1], &name[1..]);
         let mut near = vec![head.into(), tail.into()];

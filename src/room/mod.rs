@@ -12,7 +12,7 @@ pub use member::{Member, Membership};
 use crate::fanout::{Closed, Subject};
 use crate::frame::{Frame, FrameRefs};
 use crate::outbox::{Outbox, Push};
-use crate::protocol::ChannelReceivers;
+use crate::protocol::Recipients;
 use crate::sync::Arc;
 use index::Index;
 
@@ -28,7 +28,7 @@ use index::Index;
 ///
 /// ```
 /// use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
-/// use pondwire::protocol::ChannelReceivers;
+/// use pondwire::protocol::Recipients;
 ///
 /// let room = Room::new();
 /// let (ann, mut to_ann) = Outbox::new(OutboxOptions::default());
@@ -38,9 +38,9 @@ use index::Index;
 ///
 /// let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);
 /// assert_eq!(room.publish(&frame).queued, 2);
-/// assert_eq!(room.send(&frame, &ChannelReceivers::AllExceptSender, "ann").queued, 1);
-/// assert_eq!(room.send(&frame, &ChannelReceivers::users(["ann", "eve"]), "bob").queued, 1);
-/// assert_eq!(room.send(&frame, &ChannelReceivers::Users(vec![]), "bob").queued, 0);
+/// assert_eq!(room.send(&frame, &Recipients::AllExceptSender, "ann").queued, 1);
+/// assert_eq!(room.send(&frame, &Recipients::users(["ann", "eve"]), "bob").queued, 1);
+/// assert_eq!(room.send(&frame, &Recipients::users([""; 0]), "bob").queued, 0);
 ///
 /// drop(bob_is_here);
 /// assert_eq!(room.publish(&frame).queued, 1);
@@ -131,13 +131,16 @@ impl Room {
         delivery
     }
 
-    /// Sends a frame to the members that the protocol's `receivers` name, `sender` being the id of
+    /// Sends a frame to the members that the protocol's `recipients` name, `sender` being the id of
     /// the user whose frame it is.
-    pub fn send(&self, frame: &Frame, receivers: &ChannelReceivers<'_>, sender: &str) -> Delivery {
-        match receivers {
-            ChannelReceivers::AllUsers => self.publish(frame),
-            ChannelReceivers::AllExceptSender => self.publish_except(frame, sender),
-            ChannelReceivers::Users(ids) => self.publish_to(frame, ids.iter().map(AsRef::as_ref)),
+    pub fn send(&self, frame: &Frame, recipients: &Recipients<'_>, sender: &str) -> Delivery {
+        match recipients {
+            Recipients::AllUsers => self.publish(frame),
+            Recipients::AllExceptSender => self.publish_except(frame, sender),
+            Recipients::Users(ids) => {
+                let ids: SmallVec<[_; 8]> = ids.iter().collect();
+                self.publish_to(frame, ids.iter().map(AsRef::as_ref))
+            }
         }
     }
 

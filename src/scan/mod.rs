@@ -1,8 +1,8 @@
 //! JSON grammar to spans: one pass over the frame, no recursion, no allocation.
 //!
-//! [`document`] validates every byte and reports the members of the root object;
-//! [`view`](crate::view) knows their meaning. [`skip`] walks text that [`document`] has accepted,
-//! and [`text`] reads its strings.
+//! `document` validates every byte and reports the members of the root object; what they mean
+//! is the business of [`view`](crate::view). `skip` walks text that `document` has accepted,
+//! and `text` reads its strings.
 //!
 //! There are two scanners. `blocks` reads 64 bytes at a time, with the masks that `arch` makes by
 //! the CPU's vector instructions, and decides whether a document is malformed. `scalar` finds where

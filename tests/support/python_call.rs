@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-use pondwire::{BoxError, InvalidCode, MultiError, PondError, add_error, combine};
+use pondwire::error::{BoxError, InvalidCode, MultiError, PondError, add_error, combine};
 use serde_json::Value;
 
 /// What a Python expression is.

@@ -1,6 +1,7 @@
 //! Lazy navigation against `serde_json`'s tree of the same text.
 
-use pondwire::{JsonType, Value as Lazy};
+use pondwire::Value as Lazy;
+use pondwire::payload::JsonType;
 use serde_json::Value;
 
 /// Walks both at once. Returns how many values were compared.

@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::hint::black_box;
 use std::thread;
 
-use pondwire::cache::LocalFrames;
-use pondwire::{Frame, FrameCache, FrameKey, Payload, ServerAction};
+use pondwire::cache::{FrameCache, FrameKey, LocalFrames};
+use pondwire::{Frame, Payload, ServerAction};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, Weighter};
 

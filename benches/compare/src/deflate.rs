@@ -60,7 +60,7 @@ fn compress_row(plan: &Plan, name: String, size: usize) -> Row {
     let at_level = |level| {
         move || {
             let frame = relay();
-            let options = DeflateOptions { level, ..DeflateOptions::default() };
+            let options = DeflateOptions::new().with_level(level);
             frame.deflated_with(options).is_some_and(|bytes| bytes.len() > 100).then_some(frame)
         }
     };

@@ -40,9 +40,8 @@ fn row(plan: &Plan, name: String, connections: usize) -> Row {
     let frame = Frame::broadcast(CHANNEL, "message", REQUEST_ID, payload);
     let bytes = Bytes::copy_from_slice(frame.wire());
 
-    let (outboxes, mut readers): (Vec<Outbox>, Vec<OutboxReader>) = (0..connections)
-        .map(|_| Outbox::new(OutboxOptions { max_frames: QUEUE, ..OutboxOptions::default() }))
-        .unzip();
+    let (outboxes, mut readers): (Vec<Outbox>, Vec<OutboxReader>) =
+        (0..connections).map(|_| Outbox::new(OutboxOptions::new().with_max_frames(QUEUE))).unzip();
     let by_pondwire = || {
         let mut references = frame.references(connections);
         for outbox in &outboxes {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use pondwire::distributed::{self, Message, Origin, UserMessage};
-use pondwire::protocol::ChannelReceivers;
+use pondwire::protocol::Recipients;
 use pondwire::{Payload, uuid};
 
 use super::{Channel, Node, unix_ms};
@@ -77,10 +77,10 @@ impl Link {
         event: &str,
         payload: Payload<'_>,
         request_id: &str,
-        receivers: &ChannelReceivers<'_>,
+        receivers: &Recipients<'_>,
     ) {
         // An empty list is nobody, but some implementations take it for all.
-        if matches!(receivers, ChannelReceivers::Users(ids) if ids.is_empty()) {
+        if matches!(receivers, Recipients::Users(ids) if ids.is_empty()) {
             return;
         }
         let origin = Origin {
@@ -93,7 +93,7 @@ impl Link {
             event: event.into(),
             payload,
             request_id: request_id.into(),
-            recipients: receivers.into(),
+            recipients: receivers.as_ref(),
         });
         let envelope = origin.encode(&uuid(), unix_ms(), &message);
         self.node.publish(self.topic.clone(), envelope);

@@ -1,4 +1,4 @@
-//! Who is in a channel, serialized already.
+//! The presence list of a channel, already serialized.
 
 mod segments;
 
@@ -12,19 +12,18 @@ use crate::frame::Frame;
 use crate::payload::Payload;
 use crate::protocol::PresenceEvent;
 
-/// The presence of a channel's users, each held as the JSON it was given as, in the order in which
-/// they joined.
+/// The presence of a channel's users, stored as the JSON that was passed in, in the order of joining.
 ///
-/// A presence frame carries everyone who is there: its making copies the list in pieces of a
-/// kilobyte or two and encodes nothing again. The frame is byte for byte what [`Frame::presence`] makes of
-/// the same list. A change without its frame costs no more in a large roster than in a small one:
-/// a hash lookup, and moving a kilobyte or two.
+/// A presence frame carries the whole list. Making one copies the list in pieces of a kilobyte or two
+/// and encodes nothing. The frame is byte for byte that of [`Frame::presence`] for the same list. A
+/// change without its frame costs the same in a large roster as in a small one: a hash lookup, and
+/// moving a kilobyte or two.
 ///
-/// Nothing limits how many users it holds: refuse those that are too many before they join. It
-/// takes their ids, up to twice the bytes of their JSON, and some 100 bytes for each.
+/// The number of users is not limited: refuse excess users before they join. A roster takes the users'
+/// ids, up to twice the bytes of their JSON, and some 100 bytes for each.
 ///
-/// Every change to `n` users sends a list of `n`; with many changes,
-/// [`CoalescedRoster`](super::CoalescedRoster) sends fewer.
+/// Every change sends the list of all `n` users; where changes are frequent,
+/// [`CoalescedRoster`](super::CoalescedRoster) sends fewer frames.
 ///
 /// ```
 /// use pondwire::cache::PresenceRoster;
@@ -32,29 +31,29 @@ use crate::protocol::PresenceEvent;
 ///
 /// let mut roster = PresenceRoster::new("/chat/42");
 /// let away = Payload::from_json(r#"{"name":"ann","away":true}"#)?;
-/// let joined = roster.join("u1", away).expect("was not there").frame("r-1");
-/// assert!(roster.join("u1", away).is_none(), "is there already");
+/// let joined = roster.join("u1", away).expect("a new user").frame("r-1");
+/// assert!(roster.join("u1", away).is_none(), "already in the list");
 /// assert_eq!(joined.payload_str(), r#"{"presence":[{"name":"ann","away":true}],"changed":{"name":"ann","away":true}}"#);
 ///
-/// let left = roster.leave("u1").expect("was there").frame("r-2");
+/// let left = roster.leave("u1").expect("a known user").frame("r-2");
 /// assert_eq!(left.payload_str(), r#"{"presence":[],"changed":{"name":"ann","away":true}}"#);
 /// # Ok::<(), pondwire::ValidationError>(())
 /// ```
 pub struct PresenceRoster {
     channel_name: Box<str>,
-    /// Every user's number in `entries`.
+    /// Each user's number in `entries`.
     users: HashMap<Box<str>, u64, ahash::RandomState>,
     entries: Segments,
     next: u64,
-    /// What happened last, none before anything did, and the value that `changed` says then.
+    /// The last change, `None` before the first, and the presence that changed.
     event: Option<PresenceEvent>,
     changed: String,
-    /// The frame of what happened last, once it was asked for.
+    /// The frame of the last change, once it was made.
     frame: Option<Frame>,
 }
 
 impl PresenceRoster {
-    /// Nobody in the channel of this name.
+    /// An empty roster for the channel of this name.
     #[must_use]
     pub fn new(channel_name: &str) -> Self {
         Self {
@@ -68,40 +67,41 @@ impl PresenceRoster {
         }
     }
 
-    /// Adds a user at the end. `None`, and no change, when the user is there already.
+    /// Adds a user at the end. Returns `None`, and changes nothing, when the user is there already.
     ///
-    /// Copies the presence; raw newlines in it become spaces. Two allocations at most, but when
-    /// tables grow.
-    pub fn join(&mut self, user_id: &str, presence: Payload<'_>) -> Option<Change<'_>> {
+    /// Copies the presence; raw newlines in it become spaces. At most two allocations, except when tables
+    /// grow.
+    pub fn join(&mut self, user_id: &str, presence: Payload<'_>) -> Option<RosterChange<'_>> {
         let Entry::Vacant(place) = self.users.entry(user_id.into()) else { return None };
         place.insert(self.next);
         self.change(PresenceEvent::Join, presence);
         self.entries.push(self.next, &self.changed);
         self.next += 1;
-        Some(Change { roster: self })
+        Some(RosterChange { roster: self })
     }
 
-    /// Gives a user another presence, at the same place. `None` when there is no such user.
-    pub fn update(&mut self, user_id: &str, presence: Payload<'_>) -> Option<Change<'_>> {
+    /// Replaces a user's presence in place. Returns `None` when there is no such user.
+    pub fn update(&mut self, user_id: &str, presence: Payload<'_>) -> Option<RosterChange<'_>> {
         let number = *self.users.get(user_id)?;
         self.change(PresenceEvent::Update, presence);
         self.entries.replace(number, &self.changed);
-        Some(Change { roster: self })
+        Some(RosterChange { roster: self })
     }
 
-    /// Removes a user; `changed` is the presence it had. `None` when there is no such user.
-    pub fn leave(&mut self, user_id: &str) -> Option<Change<'_>> {
+    /// Removes a user; the frame's `changed` is its last presence. Returns `None` when there is no such
+    /// user.
+    pub fn leave(&mut self, user_id: &str) -> Option<RosterChange<'_>> {
         let number = self.users.remove(user_id)?;
         self.begin(PresenceEvent::Leave);
         self.changed.push_str(self.entries.get(number));
         self.entries.remove(number);
-        Some(Change { roster: self })
+        Some(RosterChange { roster: self })
     }
 
-    /// The frame of the last change: everyone who is there now. `None` before the first change.
+    /// The frame of the last change, with the present list. `None` before the first change.
     ///
-    /// For who comes to look without joining. It is kept until the roster changes, so that all but
-    /// the first call cost a reference; the kept one has the request id of the call that made it.
+    /// For clients that ask without joining. The frame is kept until the roster changes, so all calls but
+    /// the first cost a reference; it has the request id of the call that made it.
     pub fn frame(&mut self, request_id: &str) -> Option<Frame> {
         let event = self.event?;
         if self.frame.is_none() {
@@ -123,24 +123,24 @@ impl PresenceRoster {
         self.users.get(user_id).map(|&number| self.entries.get(number))
     }
 
-    /// Everyone's presence as JSON, in the order of joining.
+    /// The presence of every user as JSON, in the order of joining.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.entries.iter()
     }
 
-    /// How many users are there.
+    /// The number of users.
     #[must_use]
     pub fn len(&self) -> usize {
         self.users.len()
     }
 
-    /// Whether nobody is there.
+    /// Whether there are no users.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 
-    /// The bytes of the list in a frame: everyone's presence and the commas between.
+    /// The length of the list in a frame, in bytes: all presences and the commas between them.
     #[must_use]
     pub fn list_len(&self) -> usize {
         self.entries.list_len()
@@ -152,18 +152,18 @@ impl PresenceRoster {
         &self.channel_name
     }
 
-    /// A user's number: it changes when the user leaves and joins again, later ones are higher.
+    /// A user's number. It changes when the user leaves and joins again; later joins have higher numbers.
     pub(super) fn number(&self, user_id: &str) -> Option<u64> {
         self.users.get(user_id).copied()
     }
 
-    /// Makes `changed`, which happened before, what happened last.
+    /// Makes an earlier change the last one.
     pub(super) fn set_last(&mut self, event: PresenceEvent, changed: &str) {
         self.begin(event);
         self.changed.push_str(changed);
     }
 
-    /// From here on this is the last change, of which nothing is told yet.
+    /// Begins a change: the last frame is outdated.
     fn begin(&mut self, event: PresenceEvent) {
         self.event = Some(event);
         self.frame = None;
@@ -188,23 +188,22 @@ impl fmt::Debug for PresenceRoster {
     }
 }
 
-/// What just happened to a [`PresenceRoster`], which has changed already; its frame is only made
-/// when it is asked for.
+/// A change that a [`PresenceRoster`] has just made; its frame is made only on request.
 #[derive(Debug)]
-pub struct Change<'a> {
+pub struct RosterChange<'a> {
     roster: &'a mut PresenceRoster,
 }
 
-impl Change<'_> {
-    /// The presence that changed, as JSON: the new one, or the last one of a user who left.
+impl RosterChange<'_> {
+    /// The presence that changed, as JSON: the new one, or the last one of a departed user.
     #[must_use]
     pub fn changed(&self) -> &str {
         &self.roster.changed
     }
 
-    /// The frame for everyone who is there now: one allocation, and a copy of the list.
+    /// The frame for all present users: one allocation, and a copy of the list.
     #[must_use]
     pub fn frame(self, request_id: &str) -> Frame {
-        self.roster.frame(request_id).expect("something has changed")
+        self.roster.frame(request_id).expect("a change was made")
     }
 }

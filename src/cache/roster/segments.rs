@@ -1,20 +1,20 @@
-//! The entries of a roster as text in pieces: copied whole into a frame, changed one by one.
+//! The entries of a roster, stored as text in segments that are copied whole into a frame.
 
 use std::ops::Range;
 
-/// No entry is added to a segment of this many bytes or more. A change moves what is behind it in
-/// its segment, a frame copies segment by segment: pieces of some 1.6 KB are copied twice as fast
-/// as those of 2 to 10 KB, for which `memcpy` takes an instruction that is slow where source and
-/// target are aligned differently.
+/// No entry is added to a segment of this many bytes or more. A change moves the rest of its segment, and
+/// a frame copies segment by segment. Pieces of some 1.6 KB are copied twice as fast as those of 2 to 10
+/// KB, for which `memcpy` uses an instruction that is slow when source and target are aligned
+/// differently.
 const FULL: usize = 1536;
 
-/// Two neighbours of no more bytes than this together become one.
+/// Two neighbours of at most this many bytes together become one.
 const FEW: usize = FULL / 2;
 
-/// Entries in the order of their numbers, which only rise: a new one goes to the end.
+/// Entries in the order of their numbers. A new entry has the highest number and goes to the end.
 #[derive(Default)]
 pub(super) struct Segments {
-    /// None is empty.
+    /// No segment is empty.
     segments: Vec<Segment>,
     text_len: usize,
 }
@@ -28,12 +28,12 @@ struct Segment {
 
 struct Entry {
     number: u64,
-    /// Where the next entry's comma is.
+    /// The position of the next entry's comma.
     end: usize,
 }
 
 impl Segment {
-    /// Where an entry is in the text, without its comma.
+    /// An entry's range in the text, without its comma.
     fn range(&self, index: usize) -> Range<usize> {
         let comma = index.checked_sub(1).map_or(0, |before| self.entries[before].end);
         comma + 1..self.entries[index].end
@@ -59,12 +59,12 @@ impl Segment {
 }
 
 impl Segments {
-    /// The bytes of the whole list: its entries and the commas between them.
+    /// The length of the whole list in bytes: its entries and the commas between them.
     pub(super) fn list_len(&self) -> usize {
         self.text_len.saturating_sub(1)
     }
 
-    /// The whole list, in pieces of [`list_len`](Self::list_len) bytes together.
+    /// The whole list in pieces, [`list_len`](Self::list_len) bytes together.
     pub(super) fn pieces(&self) -> impl Iterator<Item = &str> {
         // The very first entry has no comma before it.
         let texts = self.segments.iter().map(|segment| &*segment.text).enumerate();
@@ -78,7 +78,7 @@ impl Segments {
         })
     }
 
-    /// Adds an entry whose number is higher than all before.
+    /// Adds an entry, whose number must be higher than all others.
     pub(super) fn push(&mut self, number: u64, json: &str) {
         if self.segments.last().is_none_or(|last| last.text.len() >= FULL) {
             self.segments.push(Segment::default());
@@ -94,7 +94,7 @@ impl Segments {
         &segment.text[segment.range(segment.index(number))]
     }
 
-    /// Gives an entry another text, where it is.
+    /// Replaces an entry's text in place.
     pub(super) fn replace(&mut self, number: u64, json: &str) {
         let at = self.segment(number);
         let segment = &mut self.segments[at];
@@ -104,7 +104,7 @@ impl Segments {
         for entry in &mut segment.entries[index..] {
             entry.end = entry.end - old.len() + json.len();
         }
-        // Two moves of what is behind it instead of `replace_range`, which copies byte by byte.
+        // Moves the rest of the segment twice; `replace_range` would copy byte by byte.
         segment.text.drain(old.clone());
         segment.text.insert_str(old.start, json);
         self.merge_around(at);
@@ -128,14 +128,14 @@ impl Segments {
         self.merge_around(at);
     }
 
-    /// Which segment an entry is in.
+    /// The segment of an entry.
     fn segment(&self, number: u64) -> usize {
-        let behind = self.segments.partition_point(|segment| segment.entries[0].number <= number);
-        behind - 1
+        let after = self.segments.partition_point(|segment| segment.entries[0].number <= number);
+        after - 1
     }
 
-    /// Makes one of a segment and its neighbours where they hold few, so that there are never many
-    /// more segments than entries fill, however many leave or shrink.
+    /// Merges a segment with small neighbours, so that the number of segments stays proportional to the
+    /// text, however many entries leave or shrink.
     fn merge_around(&mut self, at: usize) {
         for first in [at, at.saturating_sub(1)] {
             let Some([one, two]) = self.segments.get(first..first + 2) else { continue };
@@ -167,12 +167,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn however_many_leave_segments_stay_filled() {
+    fn segments_stay_filled_however_many_entries_leave() {
         let mut segments = Segments::default();
         let count = 10_000;
         (0..count).for_each(|number| segments.push(number, &format!("{{\"n\":{number}}}")));
         assert!(segments.segments.len() <= segments.text_len / FULL + 1);
-        // Every one but each hundredth leaves, in an order that is none.
+        // All but every hundredth leave, in no particular order.
         let leaving = (0..count).map(|i| i * 7919 % count).filter(|number| number % 100 != 0);
         for (i, number) in leaving.enumerate() {
             segments.remove(number);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_may_grow_and_shrink_where_it_is() {
+    fn an_entry_grows_and_shrinks_in_place() {
         let mut segments = Segments::default();
         (0..3).for_each(|number| segments.push(number, "{}"));
         segments.replace(1, r#"{"text":"much longer"}"#);
@@ -202,7 +202,7 @@ mod tests {
         segments.check();
         assert_eq!(segments.pieces().collect::<String>(), "{},{},{}");
 
-        // Larger than a segment, several of them, and small again.
+        // Several entries grow beyond a segment and shrink again.
         let large = format!("{{\"text\":\"{}\"}}", "x".repeat(3 * FULL));
         for number in 0..3 {
             segments.replace(number, &large);

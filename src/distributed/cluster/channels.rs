@@ -1,18 +1,18 @@
-//! The channels in which this node has users, by topic, and when each is to be looked at.
+//! The channels in which this node has users, by topic, and their timers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::effect::Channel;
-use super::state::State;
+use super::channel_state::ChannelState;
+use super::effects::Channel;
 
 #[derive(Default)]
 pub(super) struct Channels {
-    states: HashMap<Arc<str>, State, ahash::RandomState>,
-    /// How many were opened so far.
+    states: HashMap<Arc<str>, ChannelState, ahash::RandomState>,
+    /// The number of channels opened so far.
     opened: u64,
-    /// Exactly the [`timer`](super::asking::Asking::timer) of each.
+    /// Exactly the [`timer`](super::sync_requests::StateSync::timer) of each channel.
     timers: BTreeSet<(Instant, Arc<str>)>,
 }
 
@@ -21,12 +21,12 @@ impl Channels {
         self.states.len()
     }
 
-    /// That of the same endpoint and name: two channels may make the same topic of theirs.
-    pub(super) fn get(&self, channel: &Channel) -> Option<&State> {
+    /// The state of this very channel: two channels of different endpoints may share a topic.
+    pub(super) fn get(&self, channel: &Channel) -> Option<&ChannelState> {
         self.states.get(channel.topic()).filter(|state| state.channel == *channel)
     }
 
-    pub(super) fn get_mut(&mut self, channel: &Channel) -> Option<&mut State> {
+    pub(super) fn get_mut(&mut self, channel: &Channel) -> Option<&mut ChannelState> {
         self.states.get_mut(channel.topic()).filter(|state| state.channel == *channel)
     }
 
@@ -36,22 +36,22 @@ impl Channels {
 
     pub(super) fn open(&mut self, channel: &Channel) {
         self.opened += 1;
-        self.states.insert(Arc::clone(channel.topic()), State::new(channel, self.opened));
+        self.states.insert(Arc::clone(channel.topic()), ChannelState::new(channel, self.opened));
     }
 
-    pub(super) fn remove(&mut self, channel: &Channel) -> Option<State> {
+    pub(super) fn remove(&mut self, channel: &Channel) -> Option<ChannelState> {
         let state = self.states.remove(channel.topic())?;
-        if let Some(timer) = state.asking.timer {
+        if let Some(timer) = state.sync.timer {
             self.timers.remove(&(timer, Arc::clone(channel.topic())));
         }
         Some(state)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &State> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ChannelState> {
         self.states.values()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut State> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut ChannelState> {
         self.states.values_mut()
     }
 
@@ -62,31 +62,31 @@ impl Channels {
         }
     }
 
-    /// [`schedule`](Self::schedule) of all.
+    /// Brings all timers up to date.
     pub(super) fn schedule_all(&mut self) {
         for state in self.states.values_mut() {
             reset(&mut self.timers, state);
         }
     }
 
-    /// When the first is to be looked at.
+    /// The time of the earliest timer.
     pub(super) fn next(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Up to `max` of those that are to be looked at by `now`.
+    /// Up to `max` channels whose timers have expired.
     pub(super) fn due(&self, now: Instant, max: usize) -> Vec<Channel> {
         let due = self.timers.iter().take_while(|(at, _)| *at <= now).take(max);
         due.filter_map(|(_, topic)| self.by_topic(topic).cloned()).collect()
     }
 }
 
-fn reset(timers: &mut BTreeSet<(Instant, Arc<str>)>, state: &mut State) {
-    let (old, new) = (state.asking.timer, state.asking.next());
+fn reset(timers: &mut BTreeSet<(Instant, Arc<str>)>, state: &mut ChannelState) {
+    let (old, new) = (state.sync.timer, state.sync.next());
     if old == new {
         return;
     }
-    state.asking.timer = new;
+    state.sync.timer = new;
     let topic = state.channel.topic();
     if let Some(old) = old {
         timers.remove(&(old, Arc::clone(topic)));

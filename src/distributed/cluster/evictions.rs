@@ -1,16 +1,17 @@
-//! The users that were evicted lately: a message about one of them may be older than that.
+//! Recent evictions: a message about an evicted user may have been sent before the eviction.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-/// Evictions that are remembered at a time, in all channels together.
+/// The most evictions remembered at a time, over all channels.
 const MAX_EVICTIONS: usize = 4096;
 
-/// Users by the hash of their channel and id. Two of one hash would be a user that becomes known late.
+/// Evicted users by the hash of their channel and id. A collision would only delay a user's
+/// appearance.
 #[derive(Default)]
 pub(super) struct Evictions {
     until: HashMap<u64, Instant, ahash::RandomState>,
-    /// The same and those that were renewed since, the oldest first.
+    /// The same evictions, oldest first, with outdated entries of those that were renewed.
     order: VecDeque<(u64, Instant)>,
 }
 
@@ -19,7 +20,7 @@ impl Evictions {
         self.until.hasher().hash_one((channel, user_id))
     }
 
-    /// Remembers an eviction until then, or until there were [`MAX_EVICTIONS`] more.
+    /// Remembers an eviction until `until`, or until [`MAX_EVICTIONS`] later ones.
     pub(super) fn remember(&mut self, channel: u64, user_id: &str, until: Instant, now: Instant) {
         while let Some(&(key, end)) = self.order.front()
             && (end <= now || self.order.len() == MAX_EVICTIONS)
@@ -34,9 +35,9 @@ impl Evictions {
         self.order.push_back((key, until));
     }
 
-    /// Whether the user was evicted lately.
+    /// Whether the user's eviction is still remembered.
     pub(super) fn is_recent(&self, channel: u64, user_id: &str, now: Instant) -> bool {
-        // Mostly nobody was, and nothing is hashed.
+        // Usually there is none, and nothing needs hashing.
         !self.until.is_empty()
             && self.until.get(&self.key(channel, user_id)).is_some_and(|until| now < *until)
     }
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_eviction_is_remembered_for_its_time_and_no_more_than_so_many() {
+    fn evictions_expire_and_their_number_is_bounded() {
         let (mut evictions, now) = (Evictions::default(), Instant::now());
         let (soon, later) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
         assert!(!evictions.is_recent(1, "u", now));
@@ -58,13 +59,17 @@ mod tests {
         assert!(!evictions.is_recent(2, "u", now) && !evictions.is_recent(1, "v", now));
         evictions.remember(1, "u", later, now);
         evictions.remember(1, "v", later, soon);
-        assert!(evictions.is_recent(1, "u", soon), "the second time counts");
+        assert!(evictions.is_recent(1, "u", soon), "the later time counts");
         for n in 0..MAX_EVICTIONS {
             evictions.remember(3, &n.to_string(), later, soon);
         }
         assert_eq!((evictions.order.len(), evictions.until.len()), (MAX_EVICTIONS, MAX_EVICTIONS));
         assert!(!evictions.is_recent(1, "u", soon) && evictions.is_recent(3, "0", soon));
         evictions.remember(3, "0", later + Duration::from_secs(1), later);
-        assert_eq!((evictions.order.len(), evictions.until.len()), (1, 1), "all others are over");
+        assert_eq!(
+            (evictions.order.len(), evictions.until.len()),
+            (1, 1),
+            "all others have expired"
+        );
     }
 }

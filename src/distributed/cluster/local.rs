@@ -1,26 +1,25 @@
-//! What happens on this node, and what the others are told of it.
+//! Changes on this node, and the messages that report them to the others.
 
 use std::time::Instant;
 
-use super::asking::Wish;
-use super::effect::{Channel, Effect, GetId};
+use super::channel_state::UserUpdate;
+use super::effects::{Channel, Effect, GetId, Outgoing};
 use super::nodes::NodeIndex;
-use super::outgoing::Outgoing;
-use super::state::News;
+use super::sync_requests::SyncKind;
 use super::{Cluster, Get};
-use crate::distributed::{AssignsChange, Envelope, Message, UserState};
+use crate::distributed::{AssignsChange, Envelope, Message, User};
 use crate::payload::Payload;
 
-/// Questions that may wait at once.
+/// The most [`get_user`](Cluster::get_user) requests that wait at a time.
 const MAX_GETS: usize = 4096;
 
-/// Channels that were left lately and are remembered.
+/// The most recently left channels that are remembered.
 const MAX_LEFT: usize = 4096;
 
 impl Cluster {
-    /// A user joined a channel on this node: the others are told. False, and nothing happens, when it
-    /// is there already, or another channel of the same topic has users here (`a` of an endpoint `x:y`
-    /// and `y:a` of one `x`).
+    /// A user joined a channel on this node; the other nodes are notified. Returns false, and changes
+    /// nothing, when the user is in the channel already, or when another channel with the same topic
+    /// has users here (channel `a` of endpoint `x:y` and channel `y:a` of endpoint `x` share one).
     pub fn join(
         &mut self,
         channel: &Channel,
@@ -36,48 +35,48 @@ impl Cluster {
         if state.entry(NodeIndex::OWN, user_id).is_some() {
             return false;
         }
-        let news = News { assigns: Some(assigns), presence: Some(None), hearsay: false };
-        state.tell(&mut self.nodes, NodeIndex::OWN, user_id, &news);
+        let update = UserUpdate { assigns: Some(assigns), presence: Some(None), secondhand: false };
+        state.apply(&mut self.nodes, NodeIndex::OWN, user_id, &update);
         let presence = Payload::EMPTY;
         let message = Message::UserJoined { user_id: user_id.into(), presence, assigns };
         self.outgoing.publish(channel, now, &message);
         true
     }
 
-    /// The bus delivers a channel's topic from now on: asks the other nodes whom they have there.
-    /// Nothing happens when this node has nobody there any more.
+    /// The bus delivers a channel's topic from now on: asks the other nodes for their users there. Does
+    /// nothing when this node has no user in the channel any more.
     pub fn subscribed(&mut self, topic: &str, now: Instant) {
         if let Some(channel) = self.channels.by_topic(topic) {
             let channel = channel.clone();
-            self.ask(&channel, Wish::Doubt, now);
+            self.send_state_request(&channel, SyncKind::ConfirmAll, now);
         }
     }
 
-    /// Asks the other nodes whom they have.
-    pub(super) fn ask(&mut self, channel: &Channel, wish: Wish, now: Instant) {
+    /// Asks the other nodes for their users in a channel.
+    pub(super) fn send_state_request(&mut self, channel: &Channel, kind: SyncKind, now: Instant) {
         let from_node = self.outgoing.node_id().to_owned().into();
         let id = self.outgoing.publish(channel, now, &Message::StateRequest { from_node });
-        let pace = self.pace();
+        let timing = self.timing();
         if let Some(state) = self.channels.get_mut(channel) {
-            state.asking.asked(id, wish, now, pace);
+            state.sync.sent(id, kind, now, timing);
             self.channels.schedule(channel);
         }
     }
 
-    /// A user left a channel on this node, evicted or not: the others are told. False when it was not
-    /// there.
+    /// A user left a channel on this node, evicted or not; the other nodes are notified. Returns false
+    /// when it was not in the channel.
     pub fn leave(&mut self, channel: &Channel, user_id: &str, now: Instant) -> bool {
         let Some(state) = self.channels.get_mut(channel) else { return false };
         let Some(entry) = state.entry(NodeIndex::OWN, user_id) else { return false };
         let had_presence = entry.presence.is_some();
-        state.gone(&mut self.nodes, NodeIndex::OWN, user_id);
+        state.remove_departed(&mut self.nodes, NodeIndex::OWN, user_id);
         if had_presence {
-            // Some nodes end a presence for nothing else.
+            // Some nodes end a presence only on this message.
             let message = Message::PresenceRemoved { user_id: user_id.into() };
             self.outgoing.publish(channel, now, &message);
         }
         self.outgoing.publish(channel, now, &Message::UserLeft { user_id: user_id.into() });
-        self.show(channel, [user_id]);
+        self.refresh_presence(channel, [user_id]);
         if self.channels.get(channel).is_some_and(|state| state.local == 0) {
             self.drop_channel(channel, now);
         }
@@ -89,20 +88,21 @@ impl Cluster {
             state.release(&mut self.nodes);
         }
         self.outgoing.push(Effect::Unsubscribe(channel.clone()));
-        self.forget_left(now);
+        self.prune_left(now);
         if self.left.len() == MAX_LEFT {
             self.left.pop_front();
         }
         self.left.push_back((channel.clone(), now));
     }
 
-    /// Nodes that heard nothing for so long have dropped our users anyway, some a little late.
-    pub(super) fn forget_left(&mut self, now: Instant) {
+    /// Forgets the channels that were left so long ago that every node has expired this one's users
+    /// there anyway, some a little late.
+    pub(super) fn prune_left(&mut self, now: Instant) {
         let kept = 2 * self.options.expire_after;
         self.left.retain(|(_, when)| now.saturating_duration_since(*when) < kept);
     }
 
-    /// Gives a user of this node another presence. False when it is not there.
+    /// Sets the presence of a user of this node. Returns false when the user is not in the channel.
     pub fn set_presence(
         &mut self,
         channel: &Channel,
@@ -110,24 +110,26 @@ impl Cluster {
         presence: Payload<'_>,
         now: Instant,
     ) -> bool {
-        let news = News { assigns: None, presence: Some(Some(presence)), hearsay: false };
+        let update =
+            UserUpdate { assigns: None, presence: Some(Some(presence)), secondhand: false };
         let message = Message::PresenceUpdate { user_id: user_id.into(), presence };
-        self.tell_own(channel, user_id, &news, &message, now)
+        self.update_own(channel, user_id, &update, &message, now)
     }
 
-    /// Ends the presence of a user of this node. False when it is not there or has none.
+    /// Ends the presence of a user of this node. Returns false when the user is not in the channel or
+    /// has no presence.
     pub fn remove_presence(&mut self, channel: &Channel, user_id: &str, now: Instant) -> bool {
         let state = self.channels.get(channel);
         let entry = state.and_then(|state| state.entry(NodeIndex::OWN, user_id));
         if entry.is_none_or(|entry| entry.presence.is_none()) {
             return false;
         }
-        let news = News { assigns: None, presence: Some(None), hearsay: false };
+        let update = UserUpdate { assigns: None, presence: Some(None), secondhand: false };
         let message = Message::PresenceRemoved { user_id: user_id.into() };
-        self.tell_own(channel, user_id, &news, &message, now)
+        self.update_own(channel, user_id, &update, &message, now)
     }
 
-    /// Gives a user of this node other assigns, all of them. False when it is not there.
+    /// Replaces the assigns of a user of this node. Returns false when the user is not in the channel.
     pub fn set_assigns(
         &mut self,
         channel: &Channel,
@@ -135,17 +137,17 @@ impl Cluster {
         assigns: Payload<'_>,
         now: Instant,
     ) -> bool {
-        let news = News { assigns: Some(assigns), presence: None, hearsay: false };
+        let update = UserUpdate { assigns: Some(assigns), presence: None, secondhand: false };
         let change = AssignsChange::All(assigns);
         let message = Message::AssignsUpdate { user_id: user_id.into(), change };
-        self.tell_own(channel, user_id, &news, &message, now)
+        self.update_own(channel, user_id, &update, &message, now)
     }
 
-    fn tell_own(
+    fn update_own(
         &mut self,
         channel: &Channel,
         user_id: &str,
-        news: &News<'_>,
+        update: &UserUpdate<'_>,
         message: &Message<'_>,
         now: Instant,
     ) -> bool {
@@ -153,16 +155,16 @@ impl Cluster {
         if state.entry(NodeIndex::OWN, user_id).is_none() {
             return false;
         }
-        state.tell(&mut self.nodes, NodeIndex::OWN, user_id, news);
+        state.apply(&mut self.nodes, NodeIndex::OWN, user_id, update);
         self.outgoing.publish(channel, now, message);
-        self.show(channel, [user_id]);
+        self.refresh_presence(channel, [user_id]);
         true
     }
 
-    /// Asks the nodes that have a user to evict it, giving it a `reason` to read. As not all of them
-    /// confirm that, the user is forgotten at once, and again when the bus brings the message back: other
-    /// nodes sent what came between before they heard it. If this node has a user of that id, it stays;
-    /// the others, which forget it too, are told of it again.
+    /// Asks the other nodes to evict a user, with a `reason` for the user. Not all nodes confirm an
+    /// eviction, so this node removes their user at once, and again when the bus delivers the message
+    /// back: what arrived in between was sent before the eviction was known. A user of this node with
+    /// that id stays; since the other nodes remove that one too, it is announced again.
     pub fn evict_elsewhere(
         &mut self,
         channel: &Channel,
@@ -172,26 +174,26 @@ impl Cluster {
     ) {
         let message = Message::EvictUser { user_id: user_id.into(), reason: reason.into() };
         self.outgoing.publish(channel, now, &message);
-        self.forget_evicted(channel, user_id, now);
+        self.remove_evicted(channel, user_id, now);
         let state = self.channels.get(channel);
         if let Some(own) = state.and_then(|state| state.entry(NodeIndex::OWN, user_id)) {
-            let user = super::user_state(user_id, own);
-            tell_all_of(&mut self.outgoing, channel, &user, now);
+            let user = super::user_of(user_id, own);
+            announce(&mut self.outgoing, channel, &user, now);
         }
     }
 
-    /// Asks the node that has a user to remove it, which says that it left.
+    /// Asks a user's node to remove it; that node then reports that the user left.
     pub fn remove_elsewhere(&mut self, channel: &Channel, user_id: &str, now: Instant) {
         let message = Message::UserRemove { user_id: user_id.into() };
         self.outgoing.publish(channel, now, &message);
     }
 
-    /// Asks the node that has a user what it knows of it; [`Effect::User`] has the answer, or none
-    /// after [`get_timeout`](super::ClusterOptions::get_timeout). The answer comes by the channel's
-    /// topic: to a node that has users there. This node does not answer itself: whom it has,
-    /// [`user`](Self::user) tells.
+    /// Asks a user's node for the user's data. [`Effect::User`] returns the reply, or `None` after
+    /// [`get_timeout`](super::ClusterOptions::get_timeout). The reply comes by the channel's topic, so
+    /// this node must have users there. This node does not reply to itself: see
+    /// [`user`](Self::user) for its own users.
     ///
-    /// `None` when 4,096 questions wait already.
+    /// Returns `None` when 4,096 requests wait already.
     pub fn get_user(&mut self, channel: &Channel, user_id: &str, now: Instant) -> Option<GetId> {
         if self.gets.len() >= MAX_GETS {
             return None;
@@ -211,79 +213,80 @@ impl Cluster {
         Some(id)
     }
 
-    /// Messages were lost, ours or theirs: [`tick`](Self::tick), due soon, tells the others whom this
-    /// node has and asks whom they have, in every channel. Whom none has named [in
-    /// time](super::ClusterOptions::answer_within) is forgotten then: counted from when the question
-    /// itself comes back by its topic, as all before it may be older than the loss. A question that
-    /// does not come back is asked again, after twice the time each time, up to
-    /// [`expire_after`](super::ClusterOptions::expire_after). (So a bus must bring a node its own
-    /// messages.)
+    /// Call it when messages were lost, this node's or others'. The next [`tick`](Self::tick), due
+    /// soon, sends this node's users and asks for those of the others, in every channel. Users that no
+    /// node confirms [in time](super::ClusterOptions::answer_within) are then dropped. The time counts
+    /// from when the bus delivers the request itself back, since every message before that may be older
+    /// than the loss; a bus must therefore deliver a node its own messages. A request that does not come
+    /// back is repeated, each time after twice the time, up to
+    /// [`expire_after`](super::ClusterOptions::expire_after).
     ///
-    /// Call it whenever the bus says that it has its subscription again, or that it dropped anything,
-    /// either way: it costs nothing. However often it is called, all this is done once in
-    /// `answer_within` and up to a quarter more, in portions of 256 channels.
+    /// Call it whenever the bus reports that it has resubscribed or dropped a message in either
+    /// direction: the call itself costs nothing. However often it is called, all this happens at most
+    /// once in `answer_within` plus up to a quarter of that, in portions of 256 channels.
     pub fn resync(&mut self, now: Instant) {
         self.resync_wanted = true;
         self.next_resync = self.next_resync.max(now);
     }
 
-    /// A message of this very node came back: all that others sent before it has come.
-    pub(super) fn heard_own(&mut self, channel: &Channel, envelope: &Envelope<'_>, now: Instant) {
-        let pace = self.pace();
+    /// The bus delivered a message of this node back: everything that others sent before it has
+    /// arrived.
+    pub(super) fn on_echo(&mut self, channel: &Channel, envelope: &Envelope<'_>, now: Instant) {
+        let timing = self.timing();
         let Some(state) = self.channels.get_mut(channel) else { return };
-        match state.asking.came_back(envelope.message_id(), now, pace) {
-            None | Some(Wish::Ask) => {}
-            Some(Wish::Verify) => state.doubt(|entry| entry.provisional),
-            Some(Wish::Doubt | Wish::Resync) => state.doubt(|_| true),
+        if let Some(kind) = state.sync.echoed(envelope.message_id(), now, timing) {
+            state.mark_unconfirmed(kind);
         }
         self.channels.schedule(channel);
         if let Some(Message::EvictUser { user_id, .. }) = envelope.message()
             && envelope.endpoint_name() == channel.endpoint_name()
             && envelope.channel_name() == channel.name()
         {
-            self.forget_evicted(channel, user_id, now);
+            self.remove_evicted(channel, user_id, now);
         }
     }
 
-    /// Somebody asks whom this node has: is told at once, or 0.1 s after the last time.
-    pub(super) fn was_asked(&mut self, channel: &Channel, now: Instant) {
+    /// A node asks for this node's users: answers at once, or 0.1 s after the last answer.
+    pub(super) fn on_state_request(&mut self, channel: &Channel, now: Instant) {
         let Some(state) = self.channels.get_mut(channel) else { return };
-        if state.asking.was_asked(now) {
-            self.answer(channel, now);
+        if state.sync.answer_now(now) {
+            self.send_state(channel, now);
         }
         self.channels.schedule(channel);
     }
 
-    /// Tells whom this node has in a channel: as a list, or one by one where that would be larger than
-    /// what a node takes.
-    pub(super) fn answer(&mut self, channel: &Channel, now: Instant) {
+    /// Sends this node's users in a channel: as a list, or one by one if the list would exceed the
+    /// message limit.
+    pub(super) fn send_state(&mut self, channel: &Channel, now: Instant) {
         let Some(state) = self.channels.get(channel) else { return };
         let own = state.entries().filter(|(_, entry)| entry.node == NodeIndex::OWN);
-        let users: Vec<_> = own.map(|(id, entry)| super::user_state(id, entry)).collect();
+        let users: Vec<_> = own.map(|(id, entry)| super::user_of(id, entry)).collect();
         let list = Message::StateResponse { users: users[..].into() };
         let max = self.options.message_limits.max_bytes;
         if self.outgoing.publish_within(max, channel, now, &list) {
             return;
         }
         for user in &users {
-            tell_all_of(&mut self.outgoing, channel, user, now);
+            announce(&mut self.outgoing, channel, user, now);
         }
     }
 
-    /// Brings the presence list of a channel up to date with these users, and sends it if it changed.
-    pub(super) fn show<'u>(
+    /// Brings the presence list of a channel up to date with these users, and pushes its frame if it
+    /// changed.
+    pub(super) fn refresh_presence<'u>(
         &mut self,
         channel: &Channel,
         user_ids: impl IntoIterator<Item = &'u str>,
     ) {
         let Some(state) = self.channels.get_mut(channel) else { return };
-        let changed = user_ids.into_iter().fold(false, |changed, id| state.show(id) | changed);
+        let changed =
+            user_ids.into_iter().fold(false, |changed, id| state.refresh_presence(id) | changed);
         if changed {
-            self.send_presence(channel);
+            self.push_presence(channel);
         }
     }
 
-    pub(super) fn send_presence(&mut self, channel: &Channel) {
+    pub(super) fn push_presence(&mut self, channel: &Channel) {
         let Some(state) = self.channels.get_mut(channel) else { return };
         if state.local == 0 {
             return;
@@ -294,13 +297,13 @@ impl Cluster {
     }
 }
 
-/// Tells everything of a user of this node.
-fn tell_all_of(outgoing: &mut Outgoing, channel: &Channel, user: &UserState<'_>, now: Instant) {
+/// Publishes all data of a user of this node.
+fn announce(outgoing: &mut Outgoing, channel: &Channel, user: &User<'_>, now: Instant) {
     let (presence, assigns) = (user.presence, user.assigns);
     let joined = Message::UserJoined { user_id: (&*user.id).into(), presence, assigns };
     outgoing.publish(channel, now, &joined);
     if presence.as_str() != Payload::EMPTY.as_str() {
-        // Some nodes read no presence in the other.
+        // Some nodes ignore the presence in a join.
         let update = Message::PresenceUpdate { user_id: (&*user.id).into(), presence };
         outgoing.publish(channel, now, &update);
     }

@@ -1,135 +1,195 @@
-//! The state of a node in a cluster: who is in its channels on other nodes, and which nodes live.
+//! A node's view of its cluster: the users in its channels on other nodes, and which nodes are alive.
 
-mod asking;
+mod channel_state;
 mod channels;
-mod effect;
+mod effects;
 mod evictions;
 mod incoming;
-mod kept;
 mod local;
 mod nodes;
-mod outgoing;
-mod state;
+mod sync_requests;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-pub use effect::{Channel, Effect, GetId, RemoteUser};
+pub use effects::{Channel, Effect, GetId, UserReply};
 pub use nodes::{ClusterLimits, ClusterStats};
 
-use super::{Topics, UserState};
+use super::{Topics, User};
 use crate::limits::Limits;
 use crate::payload::Payload;
-use asking::Pace;
+use channel_state::{ChannelState, Entry, StoredObject};
 use channels::Channels;
+use effects::Outgoing;
 use evictions::Evictions;
 use nodes::Nodes;
-use outgoing::Outgoing;
-use state::{Entry, State};
+use sync_requests::SyncTiming;
 
-/// Times that are longer count as this one, so that every moment can be told.
+/// Longer times count as this one, so that adding one to an `Instant` cannot overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A heartbeat is due no sooner than this after the last.
+/// The shortest time between two heartbeats.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// How a [`Cluster`] behaves. The default is what every implementation does. Times count up to a day.
+/// The settings of a [`Cluster`]. The defaults are those of every implementation. Times above a day
+/// count as a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClusterOptions {
     /// The names of topics.
     pub topics: Topics,
-    /// How often this node says that it is alive. By default every 30 s.
+    /// The time between two heartbeats. By default 30 s.
     pub heartbeat_every: Duration,
-    /// After how long without any message a node is taken for dead. By default 90 s.
+    /// The time without any message after which a node counts as dead. By default 90 s.
     pub expire_after: Duration,
-    /// How long [`Cluster::get_user`] waits. By default 0.5 s.
+    /// The time that [`Cluster::get_user`] waits for a reply. By default 0.5 s.
     pub get_timeout: Duration,
-    /// How long nodes have to answer after a [`resync`](Cluster::resync), before whom they have not
-    /// named is forgotten, how long a channel rests after each question, and how long what is told of
-    /// an evicted user may be older than that. By default 5 s.
+    /// The time that nodes have to answer after a [`resync`](Cluster::resync) before unconfirmed users
+    /// are dropped; also the shortest time between two requests in a channel, and the time for which a
+    /// message about an evicted user may have been sent before the eviction. By default 5 s.
     pub answer_within: Duration,
-    /// What other nodes may make this one keep.
+    /// Bounds on the state that other nodes can make this one store.
     pub limits: ClusterLimits,
-    /// What a message may measure. By default 16 MiB: a client's largest frame and its envelope, or
-    /// the list of some 100,000 users.
+    /// Limits on one message. By default 16 MiB, enough for the largest frame of a client in its
+    /// envelope, or a list of some 100,000 users.
     pub message_limits: Limits,
 }
 
-impl Default for ClusterOptions {
-    fn default() -> Self {
+impl ClusterOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
         Self {
             topics: Topics::default(),
             heartbeat_every: Duration::from_secs(30),
             expire_after: Duration::from_secs(90),
             get_timeout: Duration::from_millis(500),
             answer_within: Duration::from_secs(5),
-            limits: ClusterLimits::default(),
-            message_limits: Limits { max_bytes: 16 << 20, ..Limits::default() },
+            limits: ClusterLimits::new(),
+            message_limits: Limits::new().with_max_bytes(16 << 20),
         }
+    }
+
+    /// Sets [`topics`](Self::topics).
+    #[must_use]
+    pub fn with_topics(mut self, topics: Topics) -> Self {
+        self.topics = topics;
+        self
+    }
+
+    /// Sets [`heartbeat_every`](Self::heartbeat_every).
+    #[must_use]
+    pub fn with_heartbeat_every(mut self, heartbeat_every: Duration) -> Self {
+        self.heartbeat_every = heartbeat_every;
+        self
+    }
+
+    /// Sets [`expire_after`](Self::expire_after).
+    #[must_use]
+    pub fn with_expire_after(mut self, expire_after: Duration) -> Self {
+        self.expire_after = expire_after;
+        self
+    }
+
+    /// Sets [`get_timeout`](Self::get_timeout).
+    #[must_use]
+    pub fn with_get_timeout(mut self, get_timeout: Duration) -> Self {
+        self.get_timeout = get_timeout;
+        self
+    }
+
+    /// Sets [`answer_within`](Self::answer_within).
+    #[must_use]
+    pub fn with_answer_within(mut self, answer_within: Duration) -> Self {
+        self.answer_within = answer_within;
+        self
+    }
+
+    /// Sets [`limits`](Self::limits).
+    #[must_use]
+    pub fn with_limits(mut self, limits: ClusterLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets [`message_limits`](Self::message_limits).
+    #[must_use]
+    pub fn with_message_limits(mut self, message_limits: Limits) -> Self {
+        self.message_limits = message_limits;
+        self
     }
 }
 
-/// One node's part in a cluster: its users in each channel, those of other nodes as they tell of
-/// them, and the presence list of both. It does no I/O and knows no clock.
+impl Default for ClusterOptions {
+    /// The same as [`new`](Self::new).
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One node's part in a cluster: its own users in each channel, the users that other nodes report, and
+/// the presence list of both. It does no I/O and reads no clock.
 ///
-/// Tell it what happens here ([`join`](Self::join), [`leave`](Self::leave), …) and what a bus
-/// received ([`receive`](Self::receive)), call [`tick`](Self::tick) when [`due`](Self::due) says, and
-/// after each of these do what [`poll`](Self::poll) gives, until it gives nothing more. Events that
-/// users send need it only on the side that receives them: publish them by
-/// [`Origin::encode`](super::Origin::encode), as [`node_id`](Self::node_id), and never wait for a lock.
+/// Report local changes ([`join`](Self::join), [`leave`](Self::leave), …) and received messages
+/// ([`receive`](Self::receive)), call [`tick`](Self::tick) at the time that [`due`](Self::due) returns,
+/// and after each of these take the actions that [`poll`](Self::poll) returns until it returns `None`.
+/// Events that users send do not go through it on the sending side: publish them with
+/// [`Origin::encode`](super::Origin::encode), as [`node_id`](Self::node_id), so they never wait for a
+/// lock around the cluster.
 ///
-/// - A node is known by the id in its envelopes, `sourceNodeId`, alone. Any message of it is a sign
-///   of life; after 90 s without one its users are dropped. If it comes back, it is asked for them
-///   with our next heartbeat.
-/// - A list of users (`STATE_RESPONSE`) is the truth about the node that sent it: who is not in it
-///   is dropped. JavaScript nodes list those of others too, which is hearsay: whom a node has only
-///   listed is dropped with the user that another node had by that id, and the others are asked again,
-///   with the next heartbeat and after 90 s, when the node that listed a dead one's users has dropped
-///   them itself. Until then they may come back as that node's.
-/// - When messages were lost, [`resync`](Self::resync).
-/// - Presence lists show a user once, as the node has it that told of it last.
+/// - A node is identified by the `sourceNodeId` of its envelopes alone. Any message shows that it is
+///   alive; after 90 s without one its users are dropped. If it comes back, it is asked for them with
+///   this node's next heartbeat.
+/// - A list of users (`STATE_RESPONSE`) is the whole truth about its sender: users that are not in it
+///   are dropped. JavaScript nodes also list users of other nodes, so a listed user is only *secondhand*:
+///   it is dropped together with the user that another node had under that id. The nodes are then asked
+///   with the next heartbeat, and again after 90 s, when a node that listed a dead node's users has
+///   dropped them itself. Until then these may reappear as the listing node's users.
+/// - When messages were lost, call [`resync`](Self::resync).
+/// - A presence list shows each user once, with the presence that a node reported last.
 ///
-/// A message may overtake the `USER_JOINED` of its user, on another connection or out of an answer:
-/// a change of a user who is not known makes it known, but for the end of its presence.
+/// A message may arrive before the `USER_JOINED` of its user, by another connection or in an answer: a
+/// change of an unknown user makes the user known, unless it is the end of a presence.
 ///
 /// # Evictions
 ///
-/// An `EVICT_USER` goes for a user on every node. JavaScript nodes drop the user when they hear it; they
-/// send no `USER_LEFT` when they evict, nor when they kick a user of their own and send `EVICT_USER`.
-/// So does a cluster when it receives one, when it sends one
-/// ([`evict_elsewhere`](Self::evict_elsewhere)), and when that one comes back by the bus:
+/// An `EVICT_USER` concerns a user on every node. JavaScript nodes drop the user when they receive one;
+/// they send no `USER_LEFT` when they evict, nor when they kick their own user and send `EVICT_USER`. A
+/// cluster drops the user too: when it receives an `EVICT_USER`, when it sends one
+/// ([`evict_elsewhere`](Self::evict_elsewhere)), and when the bus delivers that one back:
 ///
-/// - What other nodes told of the user is forgotten at once, and the presence list shows that it left.
-///   A user of this node gets an [`Effect::Evict`], and stays until it [`leave`](Self::leave)s. A
-///   `USER_LEFT` or `PRESENCE_REMOVED` that follows changes nothing.
-/// - For [`answer_within`](ClusterOptions::answer_within) after that, a message may be older than the
-///   eviction. A presence, assigns or a list, from whatever node, do not make the user known then; all
-///   nodes are asked with the next heartbeat, in case it is there all the same.
-/// - `USER_JOINED` makes the user known at any time: it came back. A node may have sent it just before
-///   it heard of the eviction, and evicted the user in silence: if the join comes within that time, all
-///   nodes are asked with the next heartbeat, and the user is forgotten if no node names it in time.
+/// - The user is removed from all other nodes at once, and the presence list shows that it left. A user
+///   of this node causes an [`Effect::Evict`] and stays until it [`leave`](Self::leave)s. A later
+///   `USER_LEFT` or `PRESENCE_REMOVED` changes nothing.
+/// - For [`answer_within`](ClusterOptions::answer_within) after that, a message may have been sent
+///   before the eviction. During that time a presence, assigns or a list, from whatever node, do not
+///   make the user known; all nodes are asked with the next heartbeat in case the user is there.
+/// - `USER_JOINED` makes the user known at any time: it came back. But its node may have sent it just
+///   before it received the eviction, and then evicted the user silently. So if the join arrives within
+///   that time, all nodes are asked with the next heartbeat, and the user is dropped unless a node
+///   confirms it in time.
 ///
-/// At most 4,096 evictions are remembered at a time, some 64 bytes each; the oldest goes first.
+/// At most 4,096 evictions are remembered at a time, some 64 bytes each; the oldest is forgotten first.
 ///
-/// A `USER_REMOVE` changes nothing by itself: the node that obeys it sends `USER_LEFT`. A Python node
-/// that evicts a user of its own sends only `PRESENCE_REMOVED`: the user is known here until that node's
+/// A `USER_REMOVE` changes nothing by itself: the user's node sends `USER_LEFT`. A Python node that
+/// evicts a user of its own sends only `PRESENCE_REMOVED`: the user stays known here until that node's
 /// next list.
 ///
-/// | a node says | of a user that it did not name | that it listed | that it told of |
+/// | message of a node | unknown user of the node | listed user | reported user |
 /// |---|---|---|---|
 /// | `USER_JOINED` | known | known | new data |
-/// | `PRESENCE_UPDATE`, `ASSIGNS_UPDATE` | known; evicted lately: nothing, ask | known | new data |
-/// | `PRESENCE_REMOVED` | nothing | known, without presence | without presence |
-/// | `STATE_RESPONSE` with it | listed; evicted lately: nothing, ask | new data | new data |
-/// | `STATE_RESPONSE` without it | | forgotten | forgotten |
-/// | `USER_LEFT`, or nothing for 90 s | forgotten of nodes that listed it, ask | forgotten, also of others that listed it, ask | the same |
-/// | `EVICT_USER` | forgotten of every node | forgotten of every node | forgotten of every node |
-/// | `USER_REMOVE`, `USER_GET_…`, `USER_MESSAGE` | nothing | nothing | nothing |
+/// | `PRESENCE_UPDATE`, `ASSIGNS_UPDATE` | known; if recently evicted: ignored, ask | known | new data |
+/// | `PRESENCE_REMOVED` | ignored | known, without presence | without presence |
+/// | `STATE_RESPONSE` with the user | listed; if recently evicted: ignored, ask | new data | new data |
+/// | `STATE_RESPONSE` without it | | dropped | dropped |
+/// | `USER_LEFT`, or silent for 90 s | dropped of nodes that listed it, ask | dropped, also of other nodes that listed it, ask | the same |
+/// | `EVICT_USER` | dropped of every node | dropped of every node | dropped of every node |
+/// | `USER_REMOVE`, `USER_GET_…`, `USER_MESSAGE` | ignored | ignored | ignored |
 ///
-/// What other nodes make it keep is bounded by [`ClusterLimits`]; [`stats`](Self::stats) counts what
-/// was refused. Its own users are the server's to limit.
+/// [`ClusterLimits`] bounds the state that other nodes can make it store; [`stats`](Self::stats) counts
+/// refusals. The server must limit its own users.
 ///
 /// ```
 /// use std::time::Instant;
@@ -141,7 +201,7 @@ impl Default for ClusterOptions {
 /// let (mut a, mut b) = (node("a"), node("b"));
 /// let chat = a.channel("/api/socket", "/chat/42");
 /// b.join(&chat, "bob", Payload::EMPTY, now);
-/// while b.poll().is_some() {} // nobody listens yet
+/// while b.poll().is_some() {} // no other node is subscribed yet
 ///
 /// a.join(&chat, "ann", Payload::EMPTY, now);
 /// assert_eq!(a.poll(), Some(Effect::Subscribe(chat.clone())));
@@ -170,20 +230,21 @@ pub struct Cluster {
     evictions: Evictions,
     outgoing: Outgoing,
     next_heartbeat: Instant,
-    /// To be asked with the next heartbeat, in every channel.
-    ask_everywhere: bool,
+    /// Whether to query all channels with the next heartbeat.
+    query_everywhere: bool,
     resync_wanted: bool,
-    /// No resync before.
+    /// No resync begins before.
     next_resync: Instant,
-    /// No channel is looked at before.
-    next_portion: Instant,
+    /// No channel is serviced before.
+    next_service: Instant,
     gets: HashMap<String, Get, ahash::RandomState>,
     next_get: u64,
-    /// Channels that the last user left, and when: nobody would say so again if that got lost.
+    /// Channels that this node's last user left, and when. If that message got lost, only a resync can
+    /// repeat it.
     left: VecDeque<(Channel, Instant)>,
 }
 
-/// A question that waits for its answer.
+/// A [`get_user`](Cluster::get_user) that waits for its reply.
 struct Get {
     id: GetId,
     user_id: Box<str>,
@@ -192,9 +253,9 @@ struct Get {
 }
 
 impl Cluster {
-    /// A node alone. Its [`node_id`](Self::node_id) begins with `name`, which should be another one on
-    /// every node, of up to 200 bytes; `now` and `unix_ms`, milliseconds since 1970, are the same
-    /// moment by two clocks: messages carry the second. The first heartbeat is due at once.
+    /// A node that knows no other yet. Its [`node_id`](Self::node_id) begins with `name`, of up to 200
+    /// bytes, which should differ between nodes. `now` and `unix_ms` (milliseconds since 1970) are the
+    /// same moment by two clocks; messages carry the latter. The first heartbeat is due at once.
     #[must_use]
     pub fn new(name: &str, options: ClusterOptions, now: Instant, unix_ms: u64) -> Self {
         let options = ClusterOptions {
@@ -212,83 +273,84 @@ impl Cluster {
             channels: Channels::default(),
             evictions: Evictions::default(),
             next_heartbeat: now,
-            ask_everywhere: false,
+            query_everywhere: false,
             resync_wanted: false,
             next_resync: now,
-            next_portion: now,
+            next_service: now,
             gets: HashMap::default(),
             next_get: 0,
             left: VecDeque::new(),
         }
     }
 
-    fn pace(&self) -> Pace {
-        let answer_within = self.options.answer_within;
-        Pace { answer_within, longest: self.options.expire_after.max(answer_within) }
+    const fn timing(&self) -> SyncTiming {
+        SyncTiming {
+            answer_within: self.options.answer_within,
+            expire_after: self.options.expire_after,
+        }
     }
 
-    /// A channel of an endpoint, to be named to the other methods. Two allocations or three.
+    /// A channel of an endpoint, for the other methods. Two or three allocations.
     #[must_use]
     pub fn channel(&self, endpoint: &str, name: &str) -> Channel {
         Channel::new(&self.options.topics, endpoint, name)
     }
 
-    /// The id of this node in envelopes: its name, and what makes it another one at every start. A node
-    /// that comes back under an old id would stand for the users that it had, whom nobody would ever
-    /// drop.
+    /// The id of this node in envelopes: its name and a part that differs at every start. A node that
+    /// came back under its old id would keep its former users alive on other nodes for ever.
     #[must_use]
     pub fn node_id(&self) -> &str {
         self.outgoing.node_id()
     }
 
-    /// The topic to subscribe to from the start, for the life signs of other nodes.
+    /// The topic for heartbeats of other nodes; subscribe to it from the start.
     #[must_use]
     pub fn heartbeat_topic(&self) -> &str {
         self.outgoing.heartbeat_topic()
     }
 
-    /// The next thing to do, in the order in which it came up. They wait here without a bound.
+    /// The next action to take, in order. Actions wait here without a bound.
     pub fn poll(&mut self) -> Option<Effect> {
-        self.outgoing.next()
+        self.outgoing.pop()
     }
 
-    /// Everyone in a channel in which this node has users, by no order: the node that has the user,
-    /// `None` for this one, and what it told. A user whom several nodes have comes several times.
-    pub fn users(&self, channel: &Channel) -> impl Iterator<Item = (Option<&str>, UserState<'_>)> {
-        let entries = self.channels.get(channel).into_iter().flat_map(State::entries);
-        entries.map(|(id, entry)| (self.nodes.id(entry.node), user_state(id, entry)))
+    /// All users of a channel in which this node has users, in no particular order. Each item is the
+    /// user's node, `None` for this one, and the user. A user on several nodes appears several times.
+    pub fn users(&self, channel: &Channel) -> impl Iterator<Item = (Option<&str>, User<'_>)> {
+        let entries = self.channels.get(channel).into_iter().flat_map(ChannelState::entries);
+        entries.map(|(id, entry)| (self.nodes.id(entry.node), user_of(id, entry)))
     }
 
-    /// What is known of a user of a channel: by this node, or by the one that told of it last.
+    /// A user of a channel: this node's user of that id, or else the one reported last.
     #[must_use]
-    pub fn user(&self, channel: &Channel, user_id: &str) -> Option<UserState<'_>> {
+    pub fn user(&self, channel: &Channel, user_id: &str) -> Option<User<'_>> {
         let (id, entry) = self.channels.get(channel)?.best(user_id)?;
-        Some(user_state(id, entry))
+        Some(user_of(id, entry))
     }
 
-    /// Everyone's presence in a channel as JSON, of all nodes, each user once, in the order in which
-    /// they appeared here.
+    /// The presence of every user of a channel as JSON, over all nodes, each user once, in the order of
+    /// appearance.
     pub fn presence(&self, channel: &Channel) -> impl Iterator<Item = &str> {
         self.channels.get(channel).into_iter().flat_map(|state| state.roster.iter())
     }
 
-    /// The ids of the other nodes that are alive.
+    /// The ids of the live other nodes.
     pub fn nodes(&self) -> impl Iterator<Item = &str> {
         self.nodes.alive()
     }
 
-    /// What is known and what was refused.
+    /// What is stored and how much was refused.
     #[must_use]
     pub fn stats(&self) -> ClusterStats {
         self.nodes.stats
     }
 }
 
-fn user_state<'a>(id: &'a str, entry: &'a Entry) -> UserState<'a> {
-    UserState {
+fn user_of<'a>(id: &'a str, entry: &'a Entry) -> User<'a> {
+    User {
         id: id.into(),
         assigns: entry.assigns.payload(),
-        presence: entry.presence.as_ref().map_or(Payload::EMPTY, kept::Kept::payload),
+        presence: entry.presence.as_ref().map_or(Payload::EMPTY, StoredObject::payload),
     }
 }
 

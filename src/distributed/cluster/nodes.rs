@@ -1,49 +1,89 @@
-//! The other nodes: when each was heard last, and how much is kept for it.
+//! The other nodes: when each was last heard from, and how much is stored for it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// No server makes longer ids of nodes.
+/// The longest node id accepted, in bytes; no known server makes longer ones.
 const MAX_ID: usize = 256;
 
-/// A node's place among those known.
+/// A node's index among the known ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeIndex(u32);
 
 impl NodeIndex {
-    /// This very node.
+    /// This node.
     pub(super) const OWN: Self = Self(u32::MAX);
 }
 
-/// Bounds on what other nodes may make this one keep.
+/// Bounds on the state that other nodes can make this one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClusterLimits {
-    /// How many other nodes are known at a time. By default 1,024.
+    /// The most other nodes known at a time. By default 1,024.
     pub nodes: usize,
-    /// How many users of one node are known, in all channels together. By default 200,000.
+    /// The most users of one node, over all channels. By default 200,000.
     pub users_per_node: usize,
-    /// How much is kept of one user of one node, in one channel, counted as below. By default 64 KiB.
+    /// The most bytes for one user of one node in one channel, counted as in
+    /// [`bytes`](Self::bytes). By default 64 KiB.
     pub user_bytes: usize,
-    /// How much is kept of the users of all nodes: their ids, assigns and presence, and 160 bytes
-    /// each. By default 256 MiB. The presence list of a channel takes up to twice its presence on top.
+    /// The most bytes for the users of all other nodes: their ids, assigns and presence, and 160 bytes
+    /// each. By default 256 MiB. A channel's presence list takes up to twice the size of its presence
+    /// in addition.
     pub bytes: usize,
 }
 
-impl Default for ClusterLimits {
-    fn default() -> Self {
+impl ClusterLimits {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
         Self { nodes: 1024, users_per_node: 200_000, user_bytes: 64 << 10, bytes: 256 << 20 }
+    }
+
+    /// Sets [`nodes`](Self::nodes).
+    #[must_use]
+    pub const fn with_nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Sets [`users_per_node`](Self::users_per_node).
+    #[must_use]
+    pub const fn with_users_per_node(mut self, users_per_node: usize) -> Self {
+        self.users_per_node = users_per_node;
+        self
+    }
+
+    /// Sets [`user_bytes`](Self::user_bytes).
+    #[must_use]
+    pub const fn with_user_bytes(mut self, user_bytes: usize) -> Self {
+        self.user_bytes = user_bytes;
+        self
+    }
+
+    /// Sets [`bytes`](Self::bytes).
+    #[must_use]
+    pub const fn with_bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
     }
 }
 
-/// How often something of another node was refused, and how much is known of them.
+impl Default for ClusterLimits {
+    /// The same as [`new`](Self::new).
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How much is known of other nodes, and how often something of theirs was refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterStats {
-    /// Nodes that are alive, this one aside.
+    /// Other nodes that are alive.
     pub nodes: usize,
-    /// Users of other nodes, in all channels together.
+    /// Users of other nodes, over all channels.
     pub users: usize,
-    /// What is kept of them; see [`ClusterLimits::bytes`].
+    /// Bytes stored for them; see [`ClusterLimits::bytes`].
     pub bytes: usize,
     /// Messages of nodes beyond [`ClusterLimits::nodes`], or whose id is longer than 256 bytes.
     pub refused_nodes: u64,
@@ -51,9 +91,9 @@ pub struct ClusterStats {
     pub refused_users: u64,
     /// Users and changes beyond [`ClusterLimits::user_bytes`] or [`ClusterLimits::bytes`].
     pub refused_bytes: u64,
-    /// Messages that are no envelope within the limits.
+    /// Messages that are not an envelope within the limits.
     pub malformed: u64,
-    /// Nodes whose time was up.
+    /// Nodes that were found dead.
     pub expired: u64,
 }
 
@@ -69,17 +109,17 @@ pub(super) struct Nodes {
     nodes: Vec<Node>,
     limits: ClusterLimits,
     expire_after: Duration,
-    /// A node was, since the last one was let in.
+    /// Whether a node was refused since the last one was admitted.
     refused: bool,
     pub(super) stats: ClusterStats,
 }
 
-/// What hearing from a node means.
+/// The result of hearing from a node.
 pub(super) enum Heard {
     Known(NodeIndex),
-    /// It was taken for dead and its users were dropped, or there was no room for it.
+    /// The node counted as dead, so its users were dropped, or it may have been refused before.
     Returned(NodeIndex),
-    /// There are too many.
+    /// There are too many nodes.
     Refused,
 }
 
@@ -95,7 +135,7 @@ impl Nodes {
         }
     }
 
-    /// Any message of a node is a sign of life.
+    /// Notes a message of a node; any message shows that it is alive.
     pub(super) fn heard(&mut self, id: &str, now: Instant) -> Heard {
         if let Some(&index) = self.by_id.get(id) {
             let node = &mut self.nodes[index.0 as usize];
@@ -111,7 +151,7 @@ impl Nodes {
             self.stats.refused_nodes += 1;
             return Heard::Refused;
         }
-        let Some(index) = self.free_place() else {
+        let Some(index) = self.free_index() else {
             self.stats.refused_nodes += 1;
             self.refused = true;
             return Heard::Refused;
@@ -127,14 +167,14 @@ impl Nodes {
         self.by_id.insert(id.into(), index);
         self.stats.nodes += 1;
         if std::mem::take(&mut self.refused) {
-            // It may be one of those.
+            // It may be a node that was refused.
             return Heard::Returned(index);
         }
         Heard::Known(index)
     }
 
-    /// A new place, or that of a dead node.
-    fn free_place(&self) -> Option<NodeIndex> {
+    /// A new index, or that of a dead node.
+    fn free_index(&self) -> Option<NodeIndex> {
         if self.nodes.len() < self.limits.nodes.min(NodeIndex::OWN.0 as usize) {
             return Some(NodeIndex(self.nodes.len() as u32));
         }
@@ -150,14 +190,14 @@ impl Nodes {
         self.nodes.iter().filter(|node| node.alive).map(|node| &*node.id)
     }
 
-    /// When the first of the living dies unless it is heard.
+    /// The earliest time at which a live node expires unless it is heard from.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         let heard = self.nodes.iter().filter(|node| node.alive).map(|node| node.heard).min();
         heard.map(|heard| heard + self.expire_after)
     }
 
-    /// Takes those for dead that were not heard for too long. Returns those of them that have users,
-    /// in order: whoever calls drops these.
+    /// Marks the nodes as dead that were silent for too long. Returns those of them that have users, in
+    /// order; the caller must drop these users.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<NodeIndex> {
         let (mut expired, mut with_users) = (0, Vec::new());
         for (index, node) in self.nodes.iter_mut().enumerate() {
@@ -174,14 +214,14 @@ impl Nodes {
         with_users
     }
 
-    /// Whether a user of `bytes` may be kept at all.
+    /// Whether a user of `bytes` may be stored at all.
     pub(super) fn fits(&mut self, index: NodeIndex, bytes: usize) -> bool {
         let fits = index == NodeIndex::OWN || bytes <= self.limits.user_bytes;
         self.stats.refused_bytes += u64::from(!fits);
         fits
     }
 
-    /// Makes room for a user of `bytes`, or a change from `old` to `bytes` of one that is there.
+    /// Reserves room for a new user of `bytes`, or for the change of a known one from `old` to `bytes`.
     pub(super) fn admit(&mut self, index: NodeIndex, old: Option<usize>, bytes: usize) -> bool {
         let Some(node) = self.nodes.get_mut(index.0 as usize) else { return true };
         if old.is_none() && node.users >= self.limits.users_per_node {
@@ -201,7 +241,7 @@ impl Nodes {
         true
     }
 
-    /// A user of `bytes` is gone.
+    /// Gives back the room of a user of `bytes`.
     pub(super) fn release(&mut self, index: NodeIndex, bytes: usize) {
         if let Some(node) = self.nodes.get_mut(index.0 as usize) {
             node.users -= 1;

@@ -1,50 +1,53 @@
-//! What time brings: heartbeats, nodes that die, questions to be asked and those that nobody answers.
+//! Timed work: heartbeats, expired nodes, due requests and those that nobody answered.
 
 use std::time::{Duration, Instant};
 
 use super::Cluster;
-use super::asking::Wish;
-use super::effect::{Channel, Effect};
+use super::effects::{Channel, Effect};
 use super::nodes::NodeIndex;
+use super::sync_requests::SyncKind;
 use crate::distributed::Message;
 
-/// How many channels are looked at in one go, and how long the others have to wait then.
-const PORTION: usize = 256;
+/// The most channels serviced in one tick.
+const CHANNELS_PER_TICK: usize = 256;
+
+/// The pause after a tick that serviced so many.
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Cluster {
-    /// When [`tick`](Self::tick) has something to do next. Looks at every node and open question.
+    /// The time at which [`tick`](Self::tick) must be called next. Looks at every node and every open
+    /// [`get_user`](Self::get_user).
     #[must_use]
     pub fn due(&self) -> Instant {
         let gets = self.gets.values().map(|get| get.deadline).min();
         let resync = self.resync_wanted.then_some(self.next_resync);
-        let asking = self.channels.next().map(|at| at.max(self.next_portion));
-        let others = [self.nodes.next_expiry(), resync, asking, gets];
+        let channels = self.channels.next().map(|at| at.max(self.next_service));
+        let others = [self.nodes.next_expiry(), resync, channels, gets];
         others.into_iter().flatten().fold(self.next_heartbeat, Instant::min)
     }
 
-    /// Does what is due by `now`: says that this node is alive, drops the users of nodes that were not
-    /// heard for too long, asks where something is in doubt, gives up questions.
+    /// Does the work that is due at `now`: sends heartbeats, drops the users of nodes that were silent
+    /// for too long, synchronises channels, and gives up unanswered [`get_user`](Self::get_user)s.
     pub fn tick(&mut self, now: Instant) {
         if self.next_heartbeat <= now {
             self.outgoing.publish_heartbeat(now);
             self.next_heartbeat = now + self.options.heartbeat_every;
-            self.ask_where_marked(now);
+            self.request_where_marked(now);
         }
         let dead = self.nodes.expire(now);
         if !dead.is_empty() {
-            self.bury(&dead);
+            self.drop_nodes(&dead);
         }
         if self.resync_wanted && self.next_resync <= now {
             self.begin_resync(now);
         }
-        if self.next_portion <= now {
-            let due = self.channels.due(now, PORTION);
-            if due.len() == PORTION {
-                self.next_portion = now + PAUSE;
+        if self.next_service <= now {
+            let due = self.channels.due(now, CHANNELS_PER_TICK);
+            if due.len() == CHANNELS_PER_TICK {
+                self.next_service = now + PAUSE;
             }
             for channel in &due {
-                self.look_at(channel, now);
+                self.service_channel(channel, now);
             }
         }
         let overdue = self.gets.extract_if(|_, get| get.deadline <= now).map(|(_, get)| get.id);
@@ -55,34 +58,28 @@ impl Cluster {
         }
     }
 
-    /// At most once between two heartbeats, however often it was marked.
-    fn ask_where_marked(&mut self, now: Instant) {
-        let everywhere = std::mem::take(&mut self.ask_everywhere);
+    /// Turns the channels' marks into requests, at most one in each channel between two heartbeats.
+    fn request_where_marked(&mut self, now: Instant) {
+        let timing = self.timing();
+        let everywhere = std::mem::take(&mut self.query_everywhere);
         for state in self.channels.iter_mut() {
-            let is_late = state.ask_late.take_if(|at| *at <= now).is_some();
-            let is_marked = std::mem::take(&mut state.ask) | state.take_unknown_askers();
-            if std::mem::take(&mut state.verify) {
-                state.asking.wish(Wish::Verify, now);
-            } else if is_marked | is_late | everywhere {
-                state.asking.wish(Wish::Ask, now);
-            }
-            if std::mem::take(&mut state.ask_again) {
-                state.ask_late.get_or_insert(now + self.options.expire_after);
-            }
+            let unknown = state.take_unknown_requesters();
+            state.sync.on_heartbeat(everywhere || unknown, now, timing);
         }
         self.channels.schedule_all();
     }
 
-    /// Wishes for what [`resync`](Self::resync) promises, and says what no channel is left to say.
+    /// Requests the synchronisation that [`resync`](Self::resync) promises, and repeats that channels
+    /// which this node has left are empty.
     fn begin_resync(&mut self, now: Instant) {
         self.resync_wanted = false;
         let within = self.options.answer_within;
-        self.next_resync = now + within + self.outgoing.up_to(within / 4);
+        self.next_resync = now + within + self.outgoing.jitter(within / 4);
         for state in self.channels.iter_mut() {
-            state.asking.wish(Wish::Resync, now);
+            state.sync.request(SyncKind::Resync, now);
         }
         self.channels.schedule_all();
-        self.forget_left(now);
+        self.prune_left(now);
         for (channel, _) in &self.left {
             if self.channels.get(channel).is_none() {
                 let message = Message::StateResponse { users: (&[][..]).into() };
@@ -92,39 +89,40 @@ impl Cluster {
         self.outgoing.publish_heartbeat(now);
     }
 
-    fn look_at(&mut self, channel: &Channel, now: Instant) {
-        let pace = self.pace();
+    /// Does the work that is due in one channel.
+    fn service_channel(&mut self, channel: &Channel, now: Instant) {
+        let timing = self.timing();
         let Some(state) = self.channels.get_mut(channel) else { return };
-        let due = state.asking.take_due(now, pace);
-        if due.forget {
-            let (forgotten, is_shown) = state.drop_unconfirmed(&mut self.nodes);
-            if forgotten {
-                // By nodes that live: one may have heard the question too late.
-                state.asking.wish(Wish::Ask, now);
+        let due = state.sync.service(now, timing);
+        if due.drop_unconfirmed {
+            let (dropped, changed) = state.drop_unconfirmed(&mut self.nodes);
+            if dropped {
+                // Their node may be alive and have received the request too late.
+                state.sync.request(SyncKind::Query, now);
             }
-            if is_shown {
-                self.send_presence(channel);
+            if changed {
+                self.push_presence(channel);
             }
         }
         if due.answer {
-            self.answer(channel, now);
+            self.send_state(channel, now);
         }
-        match due.ask {
-            Some(wish) => self.ask(channel, wish, now),
+        match due.request {
+            Some(kind) => self.send_state_request(channel, kind, now),
             None => self.channels.schedule(channel),
         }
     }
 
-    /// Drops the users of dead nodes, looking at every user once.
-    fn bury(&mut self, dead: &[NodeIndex]) {
+    /// Drops the users of dead nodes. Looks at every user once.
+    fn drop_nodes(&mut self, dead: &[NodeIndex]) {
         let channels: Vec<Channel> = self.channels.iter().map(|s| s.channel.clone()).collect();
         for channel in &channels {
             let Some(state) = self.channels.get_mut(channel) else { continue };
             let users = state.users_of_nodes(|node| dead.binary_search(&node).is_ok());
             for (node, user_id) in &users {
-                state.gone(&mut self.nodes, *node, user_id);
+                state.remove_departed(&mut self.nodes, *node, user_id);
             }
-            self.show(channel, users.iter().map(|(_, id)| &**id));
+            self.refresh_presence(channel, users.iter().map(|(_, id)| &**id));
         }
     }
 }

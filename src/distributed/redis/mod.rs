@@ -58,9 +58,9 @@
 //!             Effect::Publish { topic, bytes } => drop(bus.publish(&*topic, bytes)),
 //!             Effect::Subscribe(channel) => drop(bus.subscribe(&**channel.topic())),
 //!             Effect::Unsubscribe(channel) => drop(bus.unsubscribe(&**channel.topic())),
-//!             Effect::Deliver { frame, receivers, from_user_id, .. } => {
-//!                 // `room.send(&frame, &receivers, &from_user_id)`
-//!                 # let _ = (frame, receivers, from_user_id);
+//!             Effect::Deliver { frame, recipients, from_user_id, .. } => {
+//!                 // `room.send(&frame, &recipients, &from_user_id)`
+//!                 # let _ = (frame, recipients, from_user_id);
 //!             }
 //!             _ => {} // presence, evictions, answers
 //!         }

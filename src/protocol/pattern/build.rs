@@ -1,19 +1,19 @@
-//! From a pattern and values back to a path.
+//! Building a path from a pattern and values.
 
 use std::fmt;
 
 use super::percent::{encode, kept_in_segments, kept_in_values};
 use super::{Pattern, Segment};
 
-/// The reason that [`Pattern::build`] has no path; each names the parameter, `*` for the wildcard.
+/// The reason why [`Pattern::build`] failed, with the parameter's name, `*` for the wildcard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// No value has this name.
+    /// The parameter has no value.
     Missing(String),
-    /// The value is empty, or a segment of the wildcard's is: the path would not match.
+    /// The value, or a segment of the wildcard's value, is empty: the path would not match.
     Empty(String),
-    /// The value makes a segment `.` or `..`, which URL parsers resolve, however it is encoded.
+    /// The value produces a segment `.` or `..`, which URL parsers resolve in any encoding.
     DotSegment(String),
 }
 
@@ -30,14 +30,14 @@ impl fmt::Display for BuildError {
 impl std::error::Error for BuildError {}
 
 impl Pattern {
-    /// The path of these parameters, the inverse of [`matches`](Self::matches): a match of the
-    /// path has the same values.
+    /// The path for these parameters, the inverse of [`matches`](Self::matches): matching it gives the
+    /// same values.
     ///
-    /// `params` are names and values, in any order; the wildcard's name is `*`, its value is
-    /// segments between slashes, or empty. The first value of a name counts, others that the
-    /// pattern does not have are ignored. Values are encoded as by JavaScript's
-    /// `encodeURIComponent`. The path begins with a slash if the pattern does, and has one slash
-    /// between segments and none at the end. Each name is looked for from the start of `params`.
+    /// `params` are names and values in any order. The wildcard's name is `*`; its value is segments
+    /// separated by slashes, or empty. The first value of a name counts; unknown names are ignored.
+    /// Values are encoded as by JavaScript's `encodeURIComponent`. The path begins with a slash if the
+    /// pattern does, with one slash between segments and none at the end. Each name is searched from the
+    /// start of `params`.
     ///
     /// ```
     /// use pondwire::protocol::{BuildError, Pattern};
@@ -52,7 +52,7 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// When a value is missing, or the path would not match or be changed on its way; see
+    /// A value is missing, or the path would not match or would be changed by URL parsers; see
     /// [`BuildError`].
     pub fn build(&self, params: &[(&str, &str)]) -> Result<String, BuildError> {
         let mut path = Path { text: String::with_capacity(self.as_str().len()), slash: false };
@@ -91,7 +91,7 @@ impl Segment {
     }
 }
 
-/// A path that is being written.
+/// A path under construction.
 struct Path {
     text: String,
     /// Whether a slash comes before the next segment.
@@ -99,7 +99,7 @@ struct Path {
 }
 
 impl Path {
-    /// The start of a segment, text of the pattern.
+    /// Appends the literal start of a segment.
     fn begin(&mut self, literal: &str) {
         if self.slash {
             self.text.push('/');
@@ -108,7 +108,7 @@ impl Path {
         encode(literal, kept_in_segments, &mut self.text);
     }
 
-    /// A segment of a value.
+    /// Appends a segment with a value.
     fn put(&mut self, prefix: &str, value: &str, name: &str) -> Result<(), BuildError> {
         if value.is_empty() {
             return Err(BuildError::Empty(name.into()));

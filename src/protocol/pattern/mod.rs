@@ -13,35 +13,35 @@ pub use build::BuildError;
 use percent::{decode, decode_strict};
 pub use topic::match_topic;
 
-/// A compiled pattern that paths and channel names are matched with.
+/// A compiled pattern for paths and channel names.
 ///
-/// A pattern is a sequence of segments between slashes, and a path matches when all of its
-/// segments do, one by one:
+/// A pattern is a sequence of segments separated by slashes. A path matches if all of its segments match
+/// in order:
 ///
 /// | segment | matches | example |
 /// |---|---|---|
 /// | `text` | the same text, case-sensitive | `/chat` |
 /// | `:name` | one segment | `/chat/:id` |
-/// | `prefix:name` | one segment that begins with the prefix and goes on | `/room-:id` |
-/// | `*`, once | any number of segments, none included | `/files/*`, `/files/*/raw` |
+/// | `prefix:name` | one segment longer than the prefix that begins with it | `/room-:id` |
+/// | `*`, at most once | any number of segments, including none | `/files/*`, `/files/*/raw` |
 ///
 /// **Slashes are folded**: segments are never empty, so `/chat/7`, `chat/7`, `/chat/7/` and
-/// `//chat//7` match alike, as paths and as patterns. `/files/*` matches `/files`. The name of a
+/// `//chat//7` are equivalent, as paths and as patterns. `/files/*` matches `/files`. The name of a
 /// parameter consists of ASCII letters, digits and `_`.
 ///
-/// **Segments are percent-decoded** after the path was split: `/ch%61t/a%2Fb` matches `/chat/:id`
-/// with the value `a/b`. As in the WHATWG URL standard, a `%` that two hexadecimal digits do not
-/// follow stands for itself, and bytes that are not UTF-8 become U+FFFD; `+` is a plus. A value
-/// may therefore hold any character, slashes, `..` and NUL included: check it before it names a
-/// file. The text of a pattern is decoded too (malformed escapes are an error there), which is how
-/// to write a colon (`%3A`), an asterisk (`%2A`) or a question mark (`%3F`) that stands for itself.
+/// **Segments are percent-decoded** after the path is split: `/ch%61t/a%2Fb` matches `/chat/:id`
+/// with the value `a/b`. As in the WHATWG URL standard, a `%` not followed by two hexadecimal digits
+/// stands for itself, and bytes that are not UTF-8 become U+FFFD; `+` is a plus. A value may therefore
+/// contain any character, including slashes, `..` and NUL: check it before using it in a file name. The
+/// text of a pattern is decoded too (malformed escapes are an error there), so that a literal colon can
+/// be written `%3A`, an asterisk `%2A` and a question mark `%3F`.
 ///
-/// Channels are known by their names as they were sent. Two names that differ in their slashes or
-/// escapes alone match alike and are two channels, unless a server goes by the path that
-/// [`build`](Self::build) makes of the values, one for all of them.
+/// Channels are identified by their names as sent. Two names that differ only in slashes or escapes match
+/// the same patterns but are two channels, unless a server uses the path that [`build`](Self::build)
+/// makes from the values, which is the same for both.
 ///
-/// **The query** is what follows the first `?` of a path. It takes no part in matching; names and
-/// values are decoded when they are asked for, with `+` for a space.
+/// **The query** follows the first `?` of a path. It is ignored in matching; its names and values are
+/// decoded when they are looked up, with `+` as a space.
 ///
 /// ```
 /// use pondwire::protocol::Pattern;
@@ -58,7 +58,7 @@ pub use topic::match_topic;
 pub struct Pattern {
     text: Box<str>,
     head: Box<[Segment]>,
-    /// The segments behind `*`; `None` in a pattern without one.
+    /// The segments after `*`; `None` in a pattern without one.
     tail: Option<Box<[Segment]>>,
 }
 
@@ -69,30 +69,30 @@ enum Segment {
     Param { prefix: Box<str>, name: Box<str> },
 }
 
-/// Why a text is no [`Pattern`].
+/// The reason why a text is not a [`Pattern`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PatternError {
-    /// A `*` that is not the whole of a segment, or a second one.
+    /// A `*` that is not a whole segment, or a second `*`.
     Wildcard,
-    /// What follows a `:` is not a name of ASCII letters, digits and `_`.
+    /// A `:` that no name of ASCII letters, digits and `_` follows.
     ParamName,
     /// Two parameters have the same name.
     DuplicateParam,
-    /// A `?`: a query takes no part in matching.
+    /// A `?`: patterns have no query.
     Query,
-    /// A `%` that two hexadecimal digits do not follow, or bytes that are not UTF-8.
+    /// A `%` not followed by two hexadecimal digits, or bytes that are not UTF-8.
     Encoding,
 }
 
 impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Wildcard => "`*` must be the whole of a segment, and the only one",
+            Self::Wildcard => "`*` must be a whole segment, and the only `*`",
             Self::ParamName => "`:` must be followed by a name of letters, digits and `_`",
             Self::DuplicateParam => "two parameters have the same name",
             Self::Query => "a pattern has no query",
-            Self::Encoding => "`%` must be followed by two hexadecimal digits, of UTF-8",
+            Self::Encoding => "`%` must be followed by two hexadecimal digits and encode UTF-8",
         })
     }
 }
@@ -104,7 +104,7 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// When the text is no pattern; see [`PatternError`].
+    /// The text is not a pattern; see [`PatternError`].
     pub fn new(pattern: &str) -> Result<Self, PatternError> {
         if pattern.contains('?') {
             return Err(PatternError::Query);
@@ -141,9 +141,9 @@ impl Pattern {
     /// Matches a path, with or without a query, or a channel name.
     ///
     /// The result borrows from the path, and its parameters' names from the pattern. Time is
-    /// linear in the length of the path, whatever the pattern: each byte is read a bounded number
-    /// of times, nothing is tried twice, nothing recurses. Allocates for each segment that has a
-    /// `%` at most that segment's length, and for more than four parameters.
+    /// linear in the length of the path for every pattern: each byte is read a bounded number of times,
+    /// without backtracking or recursion. Allocates at most a segment's length for each segment that has
+    /// a `%`, and for more than four parameters.
     #[must_use]
     pub fn matches<'a>(&'a self, path: &'a str) -> Option<PathMatch<'a>> {
         let (path, query) = match path.split_once('?') {
@@ -171,7 +171,7 @@ impl Pattern {
     }
 }
 
-/// The segments of a path that are not taken yet.
+/// The remaining segments of a path.
 struct Segments<'a>(&'a str);
 
 impl<'a> Segments<'a> {
@@ -215,7 +215,7 @@ impl Segment {
         }
     }
 
-    /// Adds the parameter, if it is one; `None` when the path's segment does not match.
+    /// Matches a path's segment, and adds its parameter if this is one; `None` on a mismatch.
     fn accept<'a>(&'a self, segment: &'a str, params: &mut Params<'a>) -> Option<()> {
         let text = decode(segment, false);
         match self {
@@ -267,7 +267,7 @@ impl<'a> PathMatch<'a> {
         self.path
     }
 
-    /// The value of a parameter, never empty; `None` when the pattern has none of that name.
+    /// The value of a parameter, never empty; `None` when the pattern has no parameter of the name.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params().find_map(|(n, value)| (n == name).then_some(value))
@@ -278,24 +278,24 @@ impl<'a> PathMatch<'a> {
         self.params.iter().map(|(name, value)| (*name, &**value))
     }
 
-    /// The segments that `*` matched, with the slashes between them but none around them; empty
-    /// when there are none. `None` when the pattern has no wildcard.
+    /// The segments that `*` matched, with the slashes between but not around them; may be empty. `None`
+    /// when the pattern has no wildcard.
     ///
-    /// A slash in it may have been sent as `%2F`: [`path`](Self::path) tells.
+    /// A slash in it may have been sent as `%2F`; compare [`path`](Self::path).
     #[must_use]
     pub fn wildcard(&self) -> Option<&str> {
         self.wildcard.as_deref()
     }
 
-    /// The first value of a query parameter, decoded; empty for one without `=`. Reads the query
-    /// each time; allocates only for names and values that have a `%` or `+`.
+    /// The first value of a query parameter, decoded; empty for one without `=`. Parses the query at each
+    /// call; allocates only for names and values that have a `%` or `+`.
     #[must_use]
     pub fn query(&self, name: &str) -> Option<Cow<'a, str>> {
         self.raw_pairs()
             .find_map(|(n, value)| (decode(n, true) == name).then(|| decode(value, true)))
     }
 
-    /// Every name and value of the query, decoded, repeated and empty values included, in order.
+    /// Every name and value of the query in order, decoded, including repeated and empty values.
     pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         self.raw_pairs().map(|(name, value)| (decode(name, true), decode(value, true)))
     }
@@ -305,7 +305,7 @@ impl<'a> PathMatch<'a> {
         pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     }
 
-    /// All that follows the first `?`, as it was sent; `None` without one.
+    /// The query as sent: everything after the first `?`. `None` without one.
     #[must_use]
     pub const fn query_string(&self) -> Option<&'a str> {
         self.query

@@ -67,8 +67,8 @@ fn slashes_are_folded_in_patterns_and_paths() {
 }
 
 #[test]
-fn a_wildcard_takes_the_segments_that_are_left() {
-    // (pattern, path, what the wildcard matched and the parameters when it matches)
+fn a_wildcard_matches_the_remaining_segments() {
+    // (pattern, path, the wildcard's match and the parameters when it matches)
     type Case = (&'static str, &'static str, Option<(&'static str, Params)>);
     let cases: &[Case] = &[
         ("*", "", Some(("", &[]))),
@@ -170,7 +170,7 @@ fn a_query_is_split_off_and_decoded_when_looked_up() {
 }
 
 #[test]
-fn what_is_no_pattern_says_why() {
+fn malformed_patterns_are_refused_with_a_reason() {
     let cases = [
         ("/a/*/b/*", PatternError::Wildcard),
         ("*/*", PatternError::Wildcard),
@@ -214,7 +214,7 @@ fn values_borrow_from_the_path_unless_they_are_encoded() {
 }
 
 #[test]
-fn a_path_that_cannot_be_built_names_the_parameter() {
+fn a_failed_build_names_the_parameter() {
     let pattern = Pattern::new("/:a/*/.:b").unwrap();
     let cases: &[(&[(&str, &str)], BuildError)] = &[
         (&[("*", ""), ("b", "1")], BuildError::Missing("a".into())),
@@ -261,7 +261,7 @@ fn a_built_path_has_the_patterns_slashes_and_one_of_each() {
     assert_eq!(path, "/%C3%A9%20@+%2F%25%3F:/-%C3%A9%20%2F%3F%23%25%2B%3A%40!*");
 }
 
-/// Numbers without a pattern, the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Random(u64);
 
 impl Random {
@@ -282,7 +282,7 @@ impl Random {
 }
 
 #[test]
-fn what_is_built_matches_with_the_same_values() {
+fn a_built_path_matches_with_the_same_values() {
     let mut random = Random(7);
     let (mut built, mut refused, mut wildcards) = (0, 0, 0);
     for _ in 0..20_000 {
@@ -340,7 +340,7 @@ fn what_is_built_matches_with_the_same_values() {
     assert!(built > 15_000 && refused > 100 && wildcards > 5_000, "{built} {refused} {wildcards}");
 }
 
-/// What a segment stands for, byte by byte.
+/// A segment, decoded byte by byte.
 fn plainly_decoded(segment: &str) -> String {
     let bytes = segment.as_bytes();
     let (mut decoded, mut at) = (Vec::new(), 0);
@@ -355,7 +355,8 @@ fn plainly_decoded(segment: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// The values of the parameters, and of the wildcard as `*`, found by trying every length of it.
+/// The values of the parameters, and of the wildcard as `*`, found by trying every length of the
+/// wildcard.
 fn plainly_matched(pattern: &[&str], path: &[&str]) -> Option<Vec<(String, String)>> {
     let Some((&first, behind)) = pattern.split_first() else {
         return path.is_empty().then(Vec::new);
@@ -380,7 +381,7 @@ fn plainly_matched(pattern: &[&str], path: &[&str]) -> Option<Vec<(String, Strin
 }
 
 #[test]
-fn matching_agrees_with_trying_everything() {
+fn matching_agrees_with_exhaustive_search() {
     const PATTERNS: [&str; 8] = ["a", "b", "%61", "", ":x", "a:y", "%C3%A9:z", "*"];
     const PATHS: [&str; 12] =
         ["a", "b", "ab", "%61", "%61b", "", "é", "%c3%a9a", "%C3", "%", "%6", "+"];
@@ -442,9 +443,9 @@ fn a_path_of_many_megabytes_is_matched_without_recursion_or_copies() {
     assert_eq!(all.matches(&encoded).unwrap().wildcard().unwrap().len(), 9 << 20);
 }
 
-/// A pattern of as many segments as the path: were anything tried twice, this would not end.
+/// A pattern with as many segments as the path: with backtracking, this test would not end.
 #[test]
-fn a_long_pattern_reads_a_long_path_once() {
+fn a_long_pattern_matches_a_long_path_in_linear_time() {
     let count = 100_000;
     let params: String = (0..count).map(|i| format!("/:p{i}")).collect();
     let pattern = Pattern::new(&format!("{params}/*/x-:x{}", "/y".repeat(count))).unwrap();

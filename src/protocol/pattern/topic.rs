@@ -1,10 +1,10 @@
 //! Patterns of pub/sub topics.
 
-/// Matches a pub/sub topic as the other PondSocket packages do: the topic equals the pattern, or
-/// starts with what precedes a final `.*` of the pattern.
+/// Whether a pub/sub topic matches a pattern, as in the other PondSocket packages: the two are equal, or
+/// the pattern ends with `.*` and the topic starts with the text before that.
 ///
-/// `*` stands for itself elsewhere. Compares each byte at most twice. This crate's own buses
-/// subscribe to topics by their exact names.
+/// Elsewhere `*` stands for itself. Compares each byte at most twice. This crate's own buses subscribe to
+/// topics by their exact names.
 ///
 /// ```
 /// use pondwire::protocol::match_topic;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// [`current`](Self::current) returns the tier in use.
 ///
 /// ```
-/// use pondwire::Tier;
+/// use pondwire::scan::Tier;
 ///
 /// assert!(Tier::Scalar.is_supported());
 /// println!("scanning with {}", Tier::current());

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt;
-use pondwire::{ClientAction, ClientMessage, Control, Room, uuid};
+use pondwire::frame::Control;
+use pondwire::{ClientAction, ClientMessage, Room, uuid};
 use tokio::io::{join, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::{Message, protocol::Role};

@@ -1,59 +1,57 @@
-//! The members of an envelope: found in one scan, checked one by one as they are asked for.
+//! The members of an envelope, located in one scan and checked one by one when they are read.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::key::{KEYS, Key};
-use super::recipients::{Recipients, UserIds};
-use super::users::Users;
-use crate::error::{Detail, Field, UserPart, ValidationError};
+use super::users::{Users, check_user, is_unicode};
+use crate::error::{Detail, Field, ValidationError};
 use crate::limits::Limits;
 use crate::payload::{Payload, Value};
-use crate::protocol::ChannelReceiver;
+use crate::protocol::{Recipients, UserIds};
 use crate::scan::skip::Items;
 use crate::scan::{self, Span, Text, text};
 
-/// What a recipient descriptor may be.
+/// The forms that a recipient descriptor may have, for the error.
 const DESCRIPTORS: &[&str] = &["ALL_USERS", "ALL_EXCEPT_SENDER", "array"];
 
-/// A document that is one object within the limits, and where in it the members are.
-pub(super) struct Fields<'a, 'f> {
+/// A scanned document: one JSON object within the limits, and the positions of its members.
+pub(super) struct Document<'a, 'f> {
     text: &'a str,
     root: usize,
     found: &'f Found<'a>,
 }
 
-/// The values of the keys as they are met; the last of each counts. Large, so that it stays where
-/// it was made.
+/// Collects the known members during the scan; the last duplicate counts. It is large, so the caller
+/// owns it and [`Document`] borrows it.
 pub(super) struct Found<'a> {
     frame: &'a [u8],
     values: [Span; KEYS],
-    /// Bit *i*: the key of that number was met.
-    met: u32,
+    /// Bit *i* is set when key number *i* was found.
+    present: u32,
 }
 
 impl scan::Members for Found<'_> {
-    /// Of ten members in Python's order, two of them numbers, and of the key behind them.
+    /// The quotes of ten members in Python's order, two of which are numbers, and of the next key.
     const QUOTES_AHEAD: usize = 38;
 
     #[inline(always)]
     fn member(&mut self, key: Text, value: Span) {
         if let Some(key) = Key::at(self.frame, key) {
             self.values[key as usize] = value;
-            self.met |= 1 << key as u32;
+            self.present |= 1 << key as u32;
         }
     }
 }
 
 impl<'a> Found<'a> {
     #[inline(always)]
-    pub(super) fn nothing_in(frame: &'a [u8]) -> Self {
-        Self { frame, values: [Span::NOWHERE; KEYS], met: 0 }
+    pub(super) fn new(frame: &'a [u8]) -> Self {
+        Self { frame, values: [Span::NOWHERE; KEYS], present: 0 }
     }
 }
 
-impl<'a, 'f> Fields<'a, 'f> {
-    /// Fills `found` from its frame.
+impl<'a, 'f> Document<'a, 'f> {
+    /// Scans the frame of `found`, filling it.
     #[inline(always)]
     pub(super) fn scan(found: &'f mut Found<'a>, limits: &Limits) -> Result<Self, ValidationError> {
         let frame = found.frame;
@@ -69,10 +67,10 @@ impl<'a, 'f> Fields<'a, 'f> {
 
     #[inline(always)]
     fn value(&self, key: Key) -> Option<Span> {
-        (self.found.met >> key as u32 & 1 == 1).then(|| self.found.values[key as usize])
+        (self.found.present >> key as u32 & 1 == 1).then(|| self.found.values[key as usize])
     }
 
-    /// The value, unless it is missing or `null`.
+    /// The value; `None` when it is missing or `null`.
     #[inline(always)]
     fn some_value(&self, key: Key) -> Option<Span> {
         match self.value(key) {
@@ -90,7 +88,7 @@ impl<'a, 'f> Fields<'a, 'f> {
         self.value(key).ok_or_else(|| error(key, Detail::Missing, self.root))
     }
 
-    /// Every type of value has first bytes of its own.
+    /// Tests the type of a value, which its first byte determines.
     #[inline(always)]
     fn starts_with(&self, value: Span, first: u8) -> bool {
         self.found.frame[value.start] == first
@@ -101,7 +99,7 @@ impl<'a, 'f> Fields<'a, 'f> {
         &self.text[value.start..value.end]
     }
 
-    /// A string of the given texts, each of which needs no escaping.
+    /// Checks that a string is the given text, which needs no escaping.
     #[inline(always)]
     pub(super) fn constant(
         &self,
@@ -122,7 +120,7 @@ impl<'a, 'f> Fields<'a, 'f> {
         Err(error(key, Detail::ExpectedOneOf(texts), value.start))
     }
 
-    /// The number 1, written so.
+    /// Checks that a value is the number 1, written `1`.
     #[inline(always)]
     pub(super) fn one(&self, key: Key) -> Result<(), ValidationError> {
         let value = self.require(key)?;
@@ -132,13 +130,13 @@ impl<'a, 'f> Fields<'a, 'f> {
         }
     }
 
-    /// An integer from 0 on that 64 bits hold.
+    /// An integer that fits `u64`.
     #[inline(always)]
     pub(super) fn unsigned(&self, key: Key) -> Result<u64, ValidationError> {
         let value = self.require(key)?;
         let digits = &self.found.frame[value.start..value.end];
         let number = match digits.len() {
-            // No number of so few digits is too large.
+            // No number of fewer than 20 digits overflows.
             ..20 => {
                 let (mut number, mut all) = (0_u64, true);
                 for byte in digits {
@@ -148,20 +146,20 @@ impl<'a, 'f> Fields<'a, 'f> {
                 }
                 all.then_some(number)
             }
-            // The grammar lets no sign but `-` come so far.
+            // The only sign that JSON's grammar admits is `-`.
             _ => self.raw(value).parse().ok(),
         };
         number.ok_or_else(|| error(key, Detail::ExpectedUnsigned, value.start))
     }
 
-    /// A string that Rust can hold.
+    /// A string without lone surrogates.
     #[inline(always)]
     pub(super) fn string(&self, key: Key) -> Result<Cow<'a, str>, ValidationError> {
         let value = self.require(key)?;
         self.string_at(key, value)
     }
 
-    /// The same, or `default` for one that is missing or `null`.
+    /// [`string`](Self::string), or `default` when it is missing or `null`.
     #[inline(always)]
     pub(super) fn string_or(
         &self,
@@ -205,7 +203,7 @@ impl<'a, 'f> Fields<'a, 'f> {
         Value::new(self.value(key).map_or("null", |value| self.raw(value)))
     }
 
-    /// For whom a message is.
+    /// The recipients of a message.
     #[inline(always)]
     pub(super) fn recipients(&self) -> Result<Recipients<'a>, ValidationError> {
         let key = Key::RecipientDescriptor;
@@ -219,14 +217,13 @@ impl<'a, 'f> Fields<'a, 'f> {
             }
             b'"' => {
                 let name = text::unescape_lossy(&raw[1..raw.len() - 1], value.escaped);
-                let receiver = ChannelReceiver::from_bytes(name.as_bytes());
-                receiver.map(Into::into).ok_or_else(unknown)
+                Recipients::from_word(&name).ok_or_else(unknown)
             }
             _ => Err(unknown()),
         }
     }
 
-    /// The users of a state; none when they are missing or `null`.
+    /// The users of a state; an empty list when they are missing or `null`.
     pub(super) fn users(&self) -> Result<Users<'a>, ValidationError> {
         let Some(value) = self.some_value(Key::Users) else { return Ok(Users::from(&[][..])) };
         if !self.starts_with(value, b'[') {
@@ -245,12 +242,7 @@ const fn error(key: Key, detail: Detail, at: usize) -> ValidationError {
     ValidationError::at(Field::Named(key.name()), detail, at)
 }
 
-/// Whether the inside of a string is one that Rust can hold.
-fn is_unicode(inside: &str) -> bool {
-    !inside.as_bytes().contains(&b'\\') || !text::has_lone_surrogate(inside)
-}
-
-/// Every item of `list`, which starts at `at`, must be a string that Rust can hold.
+/// Checks that every item of a list is a string without lone surrogates. `at` is the list's offset.
 fn check_ids(list: &str, at: usize) -> Result<(), ValidationError> {
     for (index, (_, start, end)) in Items::new(list.as_bytes()).enumerate() {
         let detail = match list.as_bytes()[start] {
@@ -261,55 +253,4 @@ fn check_ids(list: &str, at: usize) -> Result<(), ValidationError> {
         return Err(ValidationError::at(Field::Recipient(index), detail, at + start));
     }
     Ok(())
-}
-
-/// An item of a state must be an object with an id; its data objects, `null` or missing. `at` is
-/// where it starts.
-fn check_user(item: &str, index: usize, at: usize) -> Result<(), ValidationError> {
-    let error = |part, detail, start| {
-        Err(ValidationError::at(Field::User(index, part), detail, at + start))
-    };
-    if !item.starts_with('{') {
-        return error(UserPart::Whole, Detail::ExpectedObject, 0);
-    }
-    let found = item_members(item);
-    let Some(id) = found.id else { return error(UserPart::Id, Detail::Missing, 0) };
-    if item.as_bytes()[id.start] != b'"' {
-        return error(UserPart::Id, Detail::ExpectedString, id.start);
-    }
-    if !is_unicode(&item[id.start + 1..id.end - 1]) {
-        return error(UserPart::Id, Detail::ExpectedUnicode, id.start);
-    }
-    for (part, place) in [(UserPart::Assigns, found.assigns), (UserPart::Presence, found.presence)]
-    {
-        if let Some(place) = place
-            && !matches!(item.as_bytes()[place.start], b'{' | b'n')
-        {
-            return error(part, Detail::ExpectedObject, place.start);
-        }
-    }
-    Ok(())
-}
-
-/// Where in an item of a state its members are; the last of each counts.
-#[derive(Default)]
-pub(super) struct ItemMembers {
-    pub(super) id: Option<Range<usize>>,
-    pub(super) assigns: Option<Range<usize>>,
-    pub(super) presence: Option<Range<usize>>,
-}
-
-pub(super) fn item_members(item: &str) -> ItemMembers {
-    let mut found = ItemMembers::default();
-    for (key, start, end) in Items::new(item.as_bytes()) {
-        let Some(key) = key else { continue };
-        let name = text::unescape_lossy(&item[key.start..key.end], key.escaped);
-        match &*name {
-            "id" => found.id = Some(start..end),
-            "assigns" => found.assigns = Some(start..end),
-            "presence" => found.presence = Some(start..end),
-            _ => {}
-        }
-    }
-    found
 }

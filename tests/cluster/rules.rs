@@ -1,0 +1,783 @@
+//! The rules for each message and each moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pondwire::distributed::{AssignsChange, Effect, Envelope, Message, Origin, UserMessage};
+use pondwire::protocol::{DistributedMessageType as Type, Recipients, UserIds};
+use pondwire::{Payload, PresenceEvent, PresenceMessage, ServerMessage};
+
+use super::{Node, STARTED_MS, payload, seconds, set};
+
+#[test]
+fn local_changes_are_published() {
+    let mut node = Node::new("a");
+    let (chat, now) = (node.chat.clone(), node.now);
+    assert!(node.cluster.join(&chat, "ann", payload(r#"{"role":"host"}"#), now));
+    assert!(
+        !node.cluster.join(&chat, "ann", Payload::EMPTY, now),
+        "the user is in the channel already"
+    );
+    assert_eq!(node.published(), (vec![Type::UserJoined], vec![Effect::Subscribe(chat.clone())]));
+    node.cluster.subscribed(chat.topic(), now);
+    assert_eq!(node.published().0, [Type::StateRequest]);
+
+    assert!(node.cluster.set_presence(&chat, "ann", payload(r#"{"s":"on"}"#), now));
+    let (types, others) = node.published();
+    assert_eq!(types, [Type::PresenceUpdate]);
+    let [Effect::Presence { frame, .. }] = &others[..] else { panic!("{others:?}") };
+    assert_eq!(frame.payload_str(), r#"{"presence":[{"s":"on"}],"changed":{"s":"on"}}"#);
+    assert!(node.cluster.set_assigns(&chat, "ann", payload(r#"{"role":"guest"}"#), now));
+    assert_eq!(node.published(), (vec![Type::AssignsUpdate], vec![]));
+    let ann = node.cluster.user(&chat, "ann").unwrap();
+    assert_eq!(
+        (ann.assigns.as_str(), ann.presence.as_str()),
+        (r#"{"role":"guest"}"#, r#"{"s":"on"}"#)
+    );
+
+    node.cluster.join(&chat, "bob", Payload::EMPTY, now);
+    node.effects();
+    assert!(node.cluster.leave(&chat, "ann", now));
+    let (types, others) = node.published();
+    assert_eq!(types, [Type::PresenceRemoved, Type::UserLeft]);
+    assert!(matches!(&others[..], [Effect::Presence { .. }]), "bob sees that ann left");
+    assert!(!node.cluster.leave(&chat, "ann", now));
+    assert!(!node.cluster.set_presence(&chat, "ann", Payload::EMPTY, now));
+    assert!(!node.cluster.set_assigns(&chat, "ann", Payload::EMPTY, now));
+    assert!(!node.cluster.remove_presence(&chat, "bob", now), "bob has no presence");
+    assert!(node.cluster.leave(&chat, "bob", now));
+    assert_eq!(node.published(), (vec![Type::UserLeft], vec![Effect::Unsubscribe(chat.clone())]));
+    node.cluster.subscribed(chat.topic(), now);
+    assert_eq!(node.effects(), [], "the node has no user there");
+}
+
+#[test]
+fn remote_changes_are_stored_and_shown() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.receive_joined("b", "bob", "{}");
+    assert_eq!(node.effects(), [], "no presence, no frame");
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob")]));
+
+    let update = |json| Message::PresenceUpdate { user_id: "bob".into(), presence: payload(json) };
+    node.receive("b", &update(r#"{"s":1}"#));
+    let effects = node.effects();
+    let [Effect::Presence { channel, frame }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(channel, &node.chat);
+    assert!(
+        frame
+            .as_str()
+            .starts_with(r#"{"action":"PRESENCE","event":"JOIN","channelName":"/chat/42""#)
+    );
+    node.receive("b", &update(r#"{"s":1}"#));
+    assert_eq!(node.effects(), [], "nothing changed");
+    node.receive("b", &update(r#"{"s":2}"#));
+    assert!(
+        matches!(&node.effects()[..], [Effect::Presence { frame, .. }] if frame.as_str().contains("UPDATE"))
+    );
+
+    use AssignsChange::{All, One};
+    let values = payload(r#"{"two":2}"#);
+    let change = All(payload(r#"{"a":1,"b":1}"#));
+    node.receive("b", &Message::AssignsUpdate { user_id: "bob".into(), change });
+    let change = One { key: "b".into(), value: values.get("two").unwrap() };
+    node.receive("b", &Message::AssignsUpdate { user_id: "bob".into(), change });
+    let bob = node.cluster.user(&node.chat, "bob").unwrap();
+    assert_eq!(bob.assigns.as_str(), r#"{"a":1,"b":2}"#);
+
+    node.receive("b", &Message::PresenceRemoved { user_id: "bob".into() });
+    assert!(
+        matches!(&node.effects()[..], [Effect::Presence { frame, .. }] if frame.as_str().contains("LEAVE"))
+    );
+    assert_eq!((node.presence(), node.users().len()), (vec![], 2));
+    node.receive_left("b", "bob");
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    node.receive_left("b", "bob");
+    assert_eq!(node.effects(), []);
+}
+
+#[test]
+fn a_remote_event_becomes_a_frame() {
+    let mut node = Node::joined("a", &["ann"]);
+    let ids = ["ann".into(), "eve".into()];
+    let recipients = [
+        (Recipients::AllUsers, Recipients::AllUsers),
+        (Recipients::AllExceptSender, Recipients::AllExceptSender),
+        (Recipients::Users(ids[..].into()), Recipients::users(["ann"])),
+        (Recipients::Users(UserIds::default()), Recipients::Users(UserIds::default())),
+    ];
+    for (recipients, expected) in recipients {
+        let message = Message::UserMessage(UserMessage {
+            from_user_id: "bob".into(),
+            event: "say".into(),
+            payload: payload(r#"{"z":1,"a":1.50}"#),
+            request_id: "r-7".into(),
+            recipients,
+        });
+        node.receive("b", &message);
+        let effects = node.effects();
+        let [Effect::Deliver { frame, recipients, from_user_id, .. }] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!((recipients, &**from_user_id), (&expected, "bob"));
+        let parsed = ServerMessage::parse(frame.json()).unwrap();
+        assert_eq!((parsed.event(), parsed.request_id()), ("say", "r-7"));
+        assert_eq!(parsed.payload().as_str(), r#"{"z":1,"a":1.50}"#);
+    }
+}
+
+#[test]
+fn commands_reach_the_users_node() {
+    let mut node = Node::joined("a", &["ann"]);
+    let chat = node.chat.clone();
+    for user in ["ann", "eve"] {
+        node.receive("b", &Message::EvictUser { user_id: user.into(), reason: "spam".into() });
+        node.receive("b", &Message::UserRemove { user_id: user.into() });
+    }
+    let evict =
+        Effect::Evict { channel: chat.clone(), user_id: "ann".into(), reason: "spam".into() };
+    let remove = Effect::Remove { channel: chat.clone(), user_id: "ann".into() };
+    assert_eq!(node.effects(), [evict, remove]);
+    node.cluster.evict_elsewhere(&chat, "bob", "spam", node.now);
+    node.cluster.remove_elsewhere(&chat, "bob", node.now);
+    assert_eq!(node.published().0, [Type::EvictUser, Type::UserRemove]);
+}
+
+/// The presence that left, of the only effect, a presence frame.
+fn left(effects: &[Effect]) -> String {
+    let [Effect::Presence { frame, .. }] = effects else { panic!("{effects:?}") };
+    let frame = PresenceMessage::parse(frame.json()).unwrap();
+    assert_eq!(frame.event(), PresenceEvent::Leave);
+    frame.changed().to_string()
+}
+
+/// JavaScript nodes do not confirm an eviction.
+#[test]
+fn an_evicted_user_is_removed_whether_or_not_its_node_confirms() {
+    let mut node = Node::joined("a", &["ann"]);
+    let chat = node.chat.clone();
+    let others = set(&[("own", "ann"), ("js", "jim")]);
+    for evicted_by in ["js", "third", "own"] {
+        node.receive_joined("js", "bob", r#"{"s":1}"#);
+        node.receive_joined("js", "jim", "{}");
+        node.receive_state("js-2", &[("bob", r#"{"s":1}"#)]);
+        assert_eq!((node.users().len(), node.presence().len()), (4, 1));
+        node.effects();
+        if evicted_by == "own" {
+            node.cluster.evict_elsewhere(&chat, "bob", "spam", node.now);
+            let mut effects = node.effects();
+            let Effect::Publish { bytes, .. } = effects.remove(0) else { panic!("{effects:?}") };
+            let envelope = Envelope::parse(&bytes).unwrap();
+            let message = Message::EvictUser { user_id: "bob".into(), reason: "spam".into() };
+            assert_eq!(envelope.message(), Some(&message));
+            assert_eq!(left(&effects), r#"{"s":1}"#);
+        } else {
+            node.receive_evicted(evicted_by, "bob");
+            assert_eq!(left(&node.effects()), r#"{"s":1}"#, "by {evicted_by}");
+        }
+        assert_eq!((node.users(), node.presence()), (others.clone(), vec![]));
+        assert_eq!(node.cluster.user(&chat, "bob"), None);
+        assert_eq!(node.cluster.stats().users, 1);
+        // A second eviction and the confirmations of nodes that send them change nothing.
+        node.receive_evicted(evicted_by, "bob");
+        node.receive("js", &Message::PresenceRemoved { user_id: "bob".into() });
+        node.receive_left("js", "bob");
+        assert_eq!((node.users(), node.effects()), (others.clone(), vec![]));
+        node.advance(seconds(6));
+        node.effects();
+    }
+    node.receive_left("js", "jim");
+    let stats = node.cluster.stats();
+    assert_eq!((stats.users, stats.bytes), (0, 0));
+}
+
+#[test]
+fn an_eviction_removes_the_user_of_every_other_node() {
+    let mut node = Node::joined("a", &["ann"]);
+    let chat = node.chat.clone();
+    node.cluster.set_presence(&chat, "ann", payload(r#"{"of":"a"}"#), node.now);
+    node.receive_joined("b", "ann", r#"{"of":"b"}"#);
+    node.effects();
+    node.receive_evicted("c", "ann");
+    assert_eq!(node.users(), set(&[("own", "ann")]), "the server removes its own user");
+    assert_eq!(node.presence(), [r#"{"of":"a"}"#]);
+    let effects = node.effects();
+    let [Effect::Evict { user_id, reason, .. }, Effect::Presence { .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((&**user_id, &**reason), ("ann", "spam"));
+    // Changes on this node itself always count.
+    assert!(node.cluster.set_presence(&chat, "ann", payload(r#"{"of":"us"}"#), node.now));
+    assert!(node.cluster.leave(&chat, "ann", node.now));
+    assert!(node.cluster.join(&chat, "ann", Payload::EMPTY, node.now), "it may come back");
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+}
+
+/// For a server that admits a user on one node only.
+#[test]
+fn evict_elsewhere_keeps_and_announces_the_local_user() {
+    let (mut node, mut other) = (Node::joined("a", &["ann"]), Node::joined("b", &["ann", "bob"]));
+    let chat = node.chat.clone();
+    node.cluster.set_assigns(&chat, "ann", payload(r#"{"of":"a"}"#), node.now);
+    node.cluster.set_presence(&chat, "ann", payload(r#"{"of":"a"}"#), node.now);
+    node.effects();
+    node.cluster.evict_elsewhere(&chat, "ann", "once is enough", node.now);
+    let (mut types, own) = (Vec::new(), node.cluster.node_id().to_owned());
+    for effect in node.effects() {
+        let Effect::Publish { topic, bytes } = effect else { panic!("{effect:?}") };
+        types.push(Envelope::parse(&bytes).unwrap().message().unwrap().kind());
+        for at in [&mut node, &mut other] {
+            at.cluster.receive(&topic, &bytes, at.now).unwrap();
+        }
+    }
+    assert_eq!(types, [Type::EvictUser, Type::UserJoined, Type::PresenceUpdate]);
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    assert!(matches!(&other.effects()[..], [Effect::Evict { .. }, Effect::Presence { .. }]));
+    other.cluster.leave(&chat, "ann", other.now);
+    assert_eq!(other.users(), set(&[("own", "bob"), (&own, "ann")]));
+    let ann = other.cluster.user(&chat, "ann").unwrap();
+    assert_eq!((ann.assigns.as_str(), ann.presence.as_str()), (r#"{"of":"a"}"#, r#"{"of":"a"}"#));
+}
+
+#[test]
+fn messages_older_than_an_eviction_do_not_restore_the_user() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.advance(Duration::ZERO);
+    node.receive_joined("b", "bob", r#"{"s":1}"#);
+    node.receive_evicted("c", "bob");
+    node.effects();
+    let late = |node: &mut Node| {
+        node.receive_presence("b", "bob", r#"{"s":2}"#);
+        node.receive_assigns("b", "bob", r#"{"a":2}"#);
+        node.receive_state("b", &[("bob", r#"{"s":1}"#), ("ben", "{}")]);
+        node.receive_state("third", &[("tom", "{}"), ("bob", r#"{"s":1}"#)]);
+        node.receive_presence("third", "bob", r#"{"s":3}"#);
+    };
+    late(&mut node);
+    node.advance(Duration::from_millis(4999));
+    late(&mut node);
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "ben"), ("third", "tom")]));
+    assert_eq!(node.presence(), [""; 0]);
+    assert_eq!(node.effects(), [], "the presence list did not change");
+    // The node asks once, in case another node has the user all the same.
+    node.advance(seconds(26));
+    assert_eq!(node.loop_back(), [Type::NodeHeartbeat, Type::StateRequest]);
+    node.receive_state("b", &[("bob", r#"{"s":4}"#), ("ben", "{}")]);
+    node.receive_state("third", &[("tom", "{}")]);
+    assert_eq!(node.presence(), [r#"{"s":4}"#]);
+    for _ in 0..3 {
+        node.receive_heartbeat("b");
+        node.receive_heartbeat("third");
+        node.advance(seconds(30));
+        assert!(!node.loop_back().contains(&Type::StateRequest));
+    }
+    // After that time changes count again.
+    node.receive_evicted("c", "bob");
+    node.advance(seconds(5));
+    node.receive_presence("b", "bob", r#"{"s":5}"#);
+    assert_eq!(node.presence(), [r#"{"s":5}"#]);
+}
+
+#[test]
+fn an_evicted_user_may_rejoin_at_once_on_any_node() {
+    for back_on in ["b", "c"] {
+        let mut node = Node::joined("a", &["ann"]);
+        node.advance(Duration::ZERO);
+        node.receive_joined("b", "bob", r#"{"s":1}"#);
+        node.receive_evicted("c", "bob");
+        node.effects();
+        node.receive_joined(back_on, "bob", "{}");
+        node.receive_presence(back_on, "bob", r#"{"s":2}"#);
+        node.receive_assigns(back_on, "bob", r#"{"a":2}"#);
+        // Another node's list still shows the old user: ignored.
+        node.receive_state("js", &[("bob", r#"{"s":1}"#)]);
+        assert_eq!(node.users(), set(&[("own", "ann"), (back_on, "bob")]));
+        let bob = node.cluster.user(&node.chat, "bob").unwrap();
+        assert_eq!((bob.assigns.as_str(), bob.presence.as_str()), (r#"{"a":2}"#, r#"{"s":2}"#));
+        assert_eq!(node.presence(), [r#"{"s":2}"#]);
+        node.receive_state(back_on, &[("bob", r#"{"s":3}"#)]);
+        assert_eq!(node.presence(), [r#"{"s":3}"#]);
+        // Its node may have sent the join before it received the eviction, and then evicted the user
+        // silently.
+        node.advance(seconds(30));
+        assert_eq!(node.loop_back(), [Type::NodeHeartbeat, Type::StateRequest]);
+        node.receive_state(back_on, &[]);
+        assert_eq!((node.users(), node.presence()), (set(&[("own", "ann")]), vec![]));
+        node.receive_joined(back_on, "bob", r#"{"s":1}"#);
+        node.receive_evicted("c", "bob");
+        node.receive_joined(back_on, "bob", r#"{"s":2}"#);
+        assert_eq!(node.presence(), [r#"{"s":2}"#], "any number of times");
+    }
+}
+
+/// A node may send a user's join just before it receives the eviction, and then evict the user silently.
+/// If that was its last user in the channel, it does not answer requests about the channel.
+#[test]
+fn a_provisional_user_is_dropped_unless_its_node_confirms_it() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.advance(Duration::ZERO);
+    node.effects();
+    node.receive_joined("other", "olaf", "{}");
+    for user in ["bob", "bea"] {
+        node.receive_evicted("js", user);
+    }
+    node.receive_joined("js", "bob", r#"{"s":1}"#);
+    node.receive_joined("b", "bea", r#"{"s":2}"#);
+    node.advance(seconds(30));
+    assert_eq!(node.loop_back(), [Type::NodeHeartbeat, Type::StateRequest]);
+    node.receive_state("b", &[("bea", r#"{"s":2}"#)]);
+    node.advance(Duration::from_millis(4999));
+    assert_eq!(node.presence().len(), 2);
+    node.advance(Duration::from_millis(1));
+    assert_eq!(left(&node.published().1), r#"{"s":1}"#);
+    let others = set(&[("own", "ann"), ("b", "bea"), ("other", "olaf")]);
+    assert_eq!(node.users(), others, "users that were not evicted need no confirmation");
+    let mut asked = 0;
+    for _ in 0..10 {
+        ["b", "other", "js"].iter().for_each(|other| node.receive_heartbeat(other));
+        node.advance(seconds(10));
+        asked += node.loop_back().iter().filter(|kind| **kind == Type::StateRequest).count();
+    }
+    assert_eq!(
+        (asked, node.users()),
+        (1, others),
+        "once more, in case it received the request too late"
+    );
+}
+
+/// The evicting node knows of the eviction before the others do.
+#[test]
+fn the_echo_of_an_eviction_removes_users_reported_before_it() {
+    let mut node = Node::joined("a", &["ann"]);
+    let chat = node.chat.clone();
+    node.receive_joined("b", "bob", r#"{"s":1}"#);
+    node.effects();
+    node.cluster.evict_elsewhere(&chat, "bob", "spam", node.now);
+    let Some(Effect::Publish { topic, bytes }) = node.cluster.poll() else { panic!() };
+    node.effects();
+    // Meanwhile the user joined a node that will receive the eviction later.
+    node.receive_joined("c", "bob", r#"{"s":2}"#);
+    node.effects();
+    node.now += seconds(60);
+    node.cluster.receive(&topic, &bytes, node.now).unwrap();
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    assert_eq!(left(&node.effects()), r#"{"s":2}"#);
+    node.receive_presence("c", "bob", r#"{"s":3}"#);
+    assert_eq!(node.presence(), [""; 0], "that was sent before the eviction, too");
+    node.receive_joined("c", "bob", "{}");
+    assert_eq!(node.users(), set(&[("own", "ann"), ("c", "bob")]));
+}
+
+#[test]
+fn an_eviction_concerns_one_channel_until_it_is_closed() {
+    let mut node = Node::joined("a", &["ann"]);
+    let (chat, other) = (node.chat.clone(), node.cluster.channel("/api/socket", "/chat/43"));
+    node.cluster.join(&other, "ann", Payload::EMPTY, node.now);
+    node.receive_joined("b", "bob", r#"{"s":1}"#);
+    node.cluster.evict_elsewhere(&other, "bob", "spam", node.now);
+    node.loop_back();
+    assert_eq!(node.presence(), [r#"{"s":1}"#]);
+    node.receive_evicted("c", "bob");
+    // A channel that is opened again is asked for, so no answer is older than the eviction.
+    node.cluster.leave(&chat, "ann", node.now);
+    node.cluster.join(&chat, "ann", Payload::EMPTY, node.now);
+    node.receive_state("b", &[("bob", r#"{"s":2}"#)]);
+    assert_eq!(node.presence(), [r#"{"s":2}"#]);
+    // An eviction in another channel of the same topic changes nothing here.
+    let topic = node.chat.topic().clone();
+    let clash = node.cluster.channel("/api/socket:/chat", "x");
+    let same = node.cluster.channel("/api/socket", "/chat:x");
+    assert_eq!(clash.topic(), same.topic());
+    node.cluster.join(&same, "ann", Payload::EMPTY, node.now);
+    let origin = Origin { node_id: "b", endpoint_name: "api/socket", channel_name: same.name() };
+    let joined = Message::UserJoined {
+        user_id: "bob".into(),
+        presence: Payload::EMPTY,
+        assigns: Payload::EMPTY,
+    };
+    let bytes = origin.encode("m", STARTED_MS, &joined);
+    node.cluster.receive(same.topic(), &bytes, node.now).unwrap();
+    node.effects();
+    node.cluster.evict_elsewhere(&clash, "bob", "spam", node.now);
+    node.loop_back();
+    assert_eq!(node.cluster.users(&same).count(), 2);
+    assert_ne!(topic, *same.topic());
+}
+
+#[test]
+fn get_user_returns_a_reply_or_times_out() {
+    let (mut a, mut b) = (Node::joined("a", &["ann"]), Node::joined("b", &["bob"]));
+    let chat = a.chat.clone();
+    b.cluster.set_presence(&chat, "bob", payload(r#"{"s":1}"#), b.now);
+    b.effects();
+    let get = a.cluster.get_user(&chat, "bob", a.now).unwrap();
+    let lost = a.cluster.get_user(&chat, "eve", a.now).unwrap();
+    let mut answers = Vec::new();
+    for effect in a.effects() {
+        let Effect::Publish { topic, bytes } = effect else { panic!() };
+        b.cluster.receive(&topic, &bytes, b.now).unwrap();
+        answers.extend(b.effects());
+    }
+    let [Effect::Publish { topic, bytes }] = &answers[..] else { panic!("{answers:?}") };
+    let other = String::from_utf8(bytes.clone()).unwrap().replace("bob", "bib");
+    a.cluster.receive(topic, other.as_bytes(), a.now).unwrap();
+    assert_eq!(a.effects(), [], "an answer about another user");
+    for _ in 0..2 {
+        a.cluster.receive(topic, bytes, a.now).unwrap();
+    }
+    let effects = a.effects();
+    let [Effect::User { get: answered, user: Some(user) }] = &effects[..] else {
+        panic!("{effects:?}: once")
+    };
+    let expected = (get, b.cluster.node_id(), r#"{"s":1}"#);
+    assert_eq!((*answered, &*user.node_id, &*user.presence), expected);
+    a.cluster.tick(a.now);
+    a.effects();
+    assert_eq!(a.cluster.due(), a.now + Duration::from_millis(500));
+    a.advance(Duration::from_millis(499));
+    assert_eq!(a.effects(), []);
+    a.advance(Duration::from_millis(1));
+    assert_eq!(a.effects(), [Effect::User { get: lost, user: None }]);
+    let waiting = (0..5000).filter(|_| a.cluster.get_user(&chat, "x", a.now).is_some()).count();
+    assert_eq!(waiting, 4096);
+}
+
+#[test]
+fn a_node_expires_after_90_silent_seconds() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.receive_joined("b", "bob", r#"{"s":1}"#);
+    node.receive_joined("c", "cid", "{}");
+    node.advance(seconds(60));
+    node.receive("b", &Message::UserRemove { user_id: "nobody".into() });
+    node.advance(seconds(29));
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob"), ("c", "cid")]));
+    node.advance(seconds(1));
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob")]), "c stayed silent");
+    node.effects();
+    node.advance(seconds(50));
+    node.receive_heartbeat("b");
+    node.advance(seconds(89));
+    assert_eq!(node.cluster.nodes().collect::<Vec<_>>(), ["b"]);
+    node.effects();
+    node.advance(seconds(1));
+    assert!(node.effects().iter().any(|effect| matches!(
+        effect,
+        Effect::Presence { frame, .. } if frame.payload_str() == r#"{"presence":[],"changed":{"s":1}}"#
+    )));
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    let stats = node.cluster.stats();
+    assert_eq!((stats.nodes, stats.users, stats.bytes, stats.expired), (0, 0, 0, 2));
+
+    // Nodes that come back are asked for their users with the next heartbeat.
+    node.receive_heartbeat("b");
+    node.receive_heartbeat("c");
+    node.advance(seconds(30));
+    assert_eq!(node.published().0, [Type::NodeHeartbeat, Type::StateRequest]);
+}
+
+#[test]
+fn heartbeats_are_sent_every_30_seconds() {
+    let mut node = Node::new("a");
+    let (start, mut beats) = (node.now, Vec::new());
+    for _ in 0..240 {
+        node.advance(Duration::from_millis(500));
+        for effect in node.effects() {
+            let Effect::Publish { topic, bytes } = effect else { panic!() };
+            assert_eq!(&*topic, "pondsocket:v1:default:__heartbeat__");
+            let envelope = Envelope::parse(&bytes).unwrap();
+            assert_eq!(envelope.timestamp(), STARTED_MS + (node.now - start).as_millis() as u64);
+            beats.push((node.now - start).as_millis());
+        }
+    }
+    assert_eq!(beats, [500, 30_500, 60_500, 90_500]);
+}
+
+#[test]
+fn a_list_replaces_the_users_of_its_node() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.receive_joined("b", "bob", "{}");
+    node.receive_joined("b", "ben", r#"{"s":0}"#);
+    node.effects();
+    node.receive_state("b", &[("bob", r#"{"s":1}"#), ("bea", r#"{"s":2}"#)]);
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob"), ("b", "bea")]));
+    assert_eq!(node.presence(), [r#"{"s":1}"#, r#"{"s":2}"#]);
+    assert_eq!(node.effects().len(), 1, "one frame for the whole list");
+    node.receive_state("b", &[]);
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    assert_eq!(node.presence(), [""; 0]);
+}
+
+/// JavaScript nodes list users of other nodes too, and two nodes may have the same user.
+#[test]
+fn a_secondhand_user_is_removed_with_the_firsthand_one_and_queried() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.receive_joined("b", "bob", r#"{"s":1}"#);
+    node.receive_state("js", &[("jim", r#"{"j":1}"#), ("bob", r#"{"s":1}"#), ("ann", "{}")]);
+    let all = [("own", "ann"), ("b", "bob"), ("js", "ann"), ("js", "bob"), ("js", "jim")];
+    assert_eq!(node.users(), set(&all));
+    assert_eq!(node.presence().len(), 2, "each user is shown once");
+    node.effects();
+    node.receive_left("b", "bob");
+    assert_eq!(node.users(), set(&[("own", "ann"), ("js", "ann"), ("js", "jim")]));
+    assert_eq!(node.presence(), [r#"{"j":1}"#]);
+    node.effects();
+    node.advance(seconds(30));
+    assert_eq!(node.loop_back(), [Type::NodeHeartbeat, Type::StateRequest], "once");
+    node.advance(seconds(30));
+    assert_eq!(node.loop_back(), [Type::NodeHeartbeat]);
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        node.receive_heartbeat("b");
+        node.receive_heartbeat("js");
+        node.advance(seconds(30));
+        asked.extend(node.loop_back());
+    }
+    assert_eq!(
+        asked.iter().filter(|kind| **kind == Type::StateRequest).count(),
+        1,
+        "and once after 90 s"
+    );
+
+    // Two nodes that both report a user firsthand both have it.
+    node.receive_joined("b", "two", r#"{"s":1}"#);
+    node.receive_joined("js", "two", r#"{"s":2}"#);
+    let shown = |node: &Node| node.presence().last().map(|json| (*json).to_owned());
+    assert_eq!(shown(&node).as_deref(), Some(r#"{"s":2}"#), "the presence reported last");
+    node.receive_left("js", "two");
+    assert_eq!(shown(&node).as_deref(), Some(r#"{"s":1}"#));
+    assert!(node.users().contains(&("b".to_owned(), "two".to_owned())));
+}
+
+#[test]
+fn a_resync_drops_unconfirmed_users() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.receive_joined("b", "bob", r#"{"s":1}"#);
+    node.receive_joined("c", "cid", r#"{"s":1}"#);
+    node.advance(Duration::ZERO);
+    node.effects();
+    node.resync();
+    let effects = node.effects();
+    let published: Vec<_> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Publish { topic, bytes } => Some((topic, bytes)),
+            _ => None,
+        })
+        .collect();
+    let kind = |bytes: &[u8]| Envelope::parse(bytes).unwrap().message().unwrap().kind();
+    let kinds: Vec<_> = published.iter().map(|(_, bytes)| kind(bytes)).collect();
+    assert_eq!(kinds, [Type::NodeHeartbeat, Type::StateResponse, Type::StateRequest]);
+    // A message that arrives before the echo may be older than the loss.
+    node.receive_joined("c", "cid", r#"{"s":1}"#);
+    node.advance(seconds(1));
+    for (topic, bytes) in published {
+        node.cluster.receive(topic, bytes, node.now).unwrap();
+    }
+    assert_eq!(node.cluster.due(), node.now + seconds(5));
+    node.receive_state("b", &[("bob", r#"{"s":1}"#)]);
+    node.advance(Duration::from_millis(4999));
+    assert_eq!(node.users().len(), 3);
+    node.advance(Duration::from_millis(1));
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob")]));
+    assert_eq!(node.published().1.len(), 1, "one frame");
+
+    // That a left channel is empty is repeated, in case the first message was lost.
+    let chat = node.chat.clone();
+    node.cluster.leave(&chat, "ann", node.now);
+    node.effects();
+    node.advance(seconds(20));
+    node.effects();
+    node.resync();
+    assert_eq!(node.published().0, [Type::StateResponse, Type::NodeHeartbeat]);
+    node.advance(seconds(160));
+    node.effects();
+    node.resync();
+    assert_eq!(
+        node.published().0,
+        [Type::NodeHeartbeat],
+        "the others have expired the users by now"
+    );
+    assert_eq!(node.cluster.stats().users, 0);
+}
+
+/// A second loss soon after the first: its request has its full time too.
+#[test]
+fn overlapping_resyncs_keep_users_confirmed_in_time() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.receive_joined("b", "bob", r#"{"s":1}"#);
+    node.advance(Duration::ZERO);
+    node.resync();
+    node.loop_back();
+    node.receive_state("b", &[("bob", r#"{"s":1}"#)]);
+    node.advance(Duration::from_millis(4900));
+    node.resync();
+    node.loop_back();
+    node.advance(Duration::from_millis(100));
+    assert_eq!(node.users().len(), 2, "the first request was answered");
+    node.advance(Duration::from_millis(1250));
+    assert!(node.loop_back().contains(&Type::StateRequest), "the second request follows the first");
+    node.advance(Duration::from_millis(4900));
+    assert_eq!(node.users().len(), 2);
+    node.receive_state("b", &[("bob", r#"{"s":1}"#)]);
+    node.advance(seconds(5));
+    assert_eq!(node.users().len(), 2);
+    // After a new subscription users must be confirmed too.
+    node.cluster.subscribed(&node.chat.topic().clone(), node.now);
+    node.loop_back();
+    node.advance(Duration::from_millis(4999));
+    assert_eq!(node.users().len(), 2);
+    node.advance(Duration::from_millis(1));
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+}
+
+/// A node may publish before it is subscribed, and receives no request until then.
+#[test]
+fn a_node_that_missed_the_request_is_asked_again() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.receive_joined("b", "bob", "{}");
+    node.cluster.subscribed(&node.chat.topic().clone(), node.now);
+    node.loop_back();
+    node.advance(seconds(5));
+    assert_eq!(node.users().len(), 1, "b did not answer");
+    node.advance(Duration::ZERO);
+    assert!(
+        node.loop_back().contains(&Type::StateRequest),
+        "b is alive and may be subscribed by now"
+    );
+    node.advance(seconds(10));
+    assert!(!node.loop_back().contains(&Type::StateRequest));
+    node.receive("b", &Message::StateRequest { from_node: "b".into() });
+    node.advance(seconds(30));
+    let types = node.loop_back();
+    assert!(types.contains(&Type::StateRequest), "b has users here");
+    node.receive_state("b", &[("bob", "{}")]);
+    node.receive("b", &Message::StateRequest { from_node: "b".into() });
+    node.advance(seconds(30));
+    assert!(!node.loop_back().contains(&Type::StateRequest), "its users are known");
+    assert_eq!(node.users(), set(&[("own", "ann"), ("b", "bob")]));
+}
+
+#[test]
+fn a_lost_request_is_repeated_with_growing_intervals() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.resync();
+    node.effects();
+    let (start, mut asked) = (node.now, Vec::new());
+    for _ in 0..300 {
+        node.advance(seconds(1));
+        let (types, _) = node.published();
+        assert!(!types.contains(&Type::StateResponse), "the list was sent once");
+        if types.contains(&Type::StateRequest) {
+            asked.push((node.now - start).as_secs());
+        }
+    }
+    assert_eq!(asked, [5, 15, 35, 75, 155, 245]);
+    node.advance(seconds(90));
+    assert!(node.loop_back().contains(&Type::StateRequest));
+    for _ in 0..300 {
+        node.advance(seconds(1));
+        assert!(!node.loop_back().contains(&Type::StateRequest), "the request came back");
+    }
+}
+
+#[test]
+fn simultaneous_requests_share_one_answer() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.advance(Duration::ZERO);
+    node.effects();
+    for other in ["b", "c", "d"] {
+        node.receive(other, &Message::StateRequest { from_node: "x".into() });
+    }
+    assert_eq!(node.published().0, [Type::StateResponse]);
+    node.advance(Duration::from_millis(99));
+    assert_eq!(node.effects(), []);
+    node.advance(Duration::from_millis(1));
+    assert_eq!(node.published().0, [Type::StateResponse], "for the later requests");
+    node.advance(seconds(1));
+    assert_eq!(node.effects(), []);
+}
+
+#[test]
+fn channels_that_share_a_topic_stay_apart() {
+    let mut node = Node::new("a");
+    let (one, two) = (node.cluster.channel("/api", "b:/c"), node.cluster.channel("/api:b", "/c"));
+    assert_eq!(one.topic(), two.topic());
+    assert_ne!(one, two);
+    assert!(node.cluster.join(&one, "ann", Payload::EMPTY, node.now));
+    assert!(
+        !node.cluster.join(&two, "eve", Payload::EMPTY, node.now),
+        "another channel has the topic"
+    );
+    assert!(!node.cluster.leave(&two, "ann", node.now));
+    assert_eq!((node.cluster.users(&one).count(), node.cluster.users(&two).count()), (1, 0));
+    let message = Message::EvictUser { user_id: "ann".into(), reason: "".into() };
+    node.effects();
+    let origin = Origin { node_id: "b", endpoint_name: "api:b", channel_name: "b:/c" };
+    node.cluster.receive(one.topic(), &origin.encode("m", 1, &message), node.now).unwrap();
+    assert_eq!(node.effects(), [], "it concerns another endpoint");
+    assert!(node.cluster.leave(&one, "ann", node.now));
+    assert!(node.cluster.join(&two, "eve", Payload::EMPTY, node.now));
+}
+
+/// A node is killed and started again under its name before it expires.
+#[test]
+fn a_restarted_node_has_a_new_id() {
+    let (mut a, mut b) = (Node::joined("a", &["ann"]), Node::new("b"));
+    b.cluster.join(&b.chat, "bob", Payload::EMPTY, b.now);
+    let tell = |a: &mut Node, b: &mut Node| {
+        for effect in b.effects() {
+            if let Effect::Publish { topic, bytes } = effect {
+                a.cluster.receive(&topic, &bytes, a.now).unwrap();
+            }
+        }
+    };
+    tell(&mut a, &mut b);
+    assert_eq!(a.users().len(), 2);
+    let first = b.cluster.node_id().to_owned();
+    let mut b = Node::new("b");
+    assert!(
+        first.starts_with("b-") && b.cluster.node_id() != first,
+        "even when started at the same moment"
+    );
+    for _ in 0..90 {
+        a.advance(seconds(1));
+        b.advance(seconds(1));
+        tell(&mut a, &mut b);
+    }
+    assert_eq!(a.users(), set(&[("own", "ann")]));
+    assert_eq!(a.cluster.nodes().collect::<Vec<_>>(), [b.cluster.node_id()]);
+}
+
+#[test]
+fn presence_removed_for_an_unknown_user_is_ignored() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.receive_joined("b", "bob", "{}");
+    node.receive_left("b", "bob");
+    node.receive("b", &Message::PresenceRemoved { user_id: "bob".into() });
+    assert_eq!((node.users(), node.effects()), (set(&[("own", "ann")]), vec![]));
+}
+
+#[test]
+fn irrelevant_messages_change_nothing() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.advance(Duration::ZERO);
+    node.effects();
+    let own = node.cluster.node_id().to_owned();
+    node.receive_joined(&own, "own", "{}");
+    let other = node.cluster.channel("/api/socket", "/chat/4");
+    let left = Message::UserJoined {
+        user_id: "u".into(),
+        presence: Payload::EMPTY,
+        assigns: Payload::EMPTY,
+    };
+    let origin = Origin { node_id: "b", endpoint_name: "api/socket", channel_name: other.name() };
+    let bytes = origin.encode("m", 1, &left);
+    for topic in [other.topic(), node.chat.topic(), &Arc::from("nonsense")] {
+        node.cluster.receive(topic, &bytes, node.now).unwrap();
+    }
+    assert!(node.cluster.receive(node.chat.topic(), b"{}", node.now).is_err());
+    let unknown = String::from_utf8(bytes).unwrap().replace("USER_JOINED", "USER_FLEW");
+    node.cluster.receive(other.topic(), unknown.as_bytes(), node.now).unwrap();
+    assert_eq!(node.users(), set(&[("own", "ann")]));
+    assert_eq!(node.effects(), []);
+    assert_eq!(node.cluster.stats().malformed, 1);
+}
