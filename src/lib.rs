@@ -44,15 +44,17 @@
 //!   some, without a lock; a [`Subject`] or [`BehaviorSubject`] tells any other observers. See
 //!   [`docs::patterns`].
 //! - **More than one node**: [`distributed`] has what nodes tell each other over a bus.
+//! - **WebSocket**: [`websocket`] reads a client's frames and answers its handshake, without I/O.
 //! - **Vocabulary**: [`protocol`] holds every name on the wire, ids, headers, channel patterns and
 //!   typed schemas.
 //!
 //! # Features
 //!
 //! - `uuid` (on by default): [`uuid()`](protocol::uuid) and [`Frame::invalid_message`].
-//! - `http`: [`protocol::Headers`] over `http::HeaderMap`.
-//! - `deflate`: permessage-deflate: `Frame::deflated`, its negotiation and a bounded inflater in the
-//!   module `deflate`.
+//! - `http`: [`protocol::Headers`] over `http::HeaderMap`, and the handshake over requests and
+//!   responses of `http`.
+//! - `handshake`: `websocket::handshake`, the opening handshake; needs SHA-1 and Base64.
+//! - `deflate`: permessage-deflate: `Frame::deflated`, and a bounded inflater in the module `deflate`.
 //! - `redis`: `distributed::redis`, a bus between nodes over Redis pub/sub, on tokio.
 //!
 //! # What is promised
@@ -82,6 +84,7 @@ pub mod fanout;
 pub mod message;
 pub mod outbox;
 pub mod protocol;
+pub mod websocket;
 
 pub use cache::{CoalescedRoster, FrameCache, FrameKey, LastValue, PresenceRoster};
 pub use error::{

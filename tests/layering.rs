@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up: a module may use those before it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "sync",
     "error",
     "limits",
     "protocol",
+    "websocket",
     "scan",
     "payload",
     "view",

@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pondwire::deflate::PermessageDeflate;
+use pondwire::websocket::PermessageDeflate;
 
 use super::http::{Request, Status};
 

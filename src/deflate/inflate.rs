@@ -5,6 +5,7 @@ use std::fmt;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::FLUSHED;
+use crate::websocket::close_code;
 
 /// What the output grows by at first, in bytes.
 const CHUNK: usize = 16 << 10;
@@ -16,7 +17,7 @@ const FINAL: [u8; 2] = [0x03, 0x00];
 /// An inflater of compressed messages, whose memory is used again for the next.
 ///
 /// One per thread is enough, and right: without context takeover, which
-/// [`PermessageDeflate`](super::PermessageDeflate) makes sure of, nothing of a connection stays in
+/// [`PermessageDeflate`](crate::websocket::PermessageDeflate) makes sure of, nothing of a connection stays in
 /// it. It holds some 40 KB, and an output as large as the largest message so far.
 ///
 /// ```
@@ -150,7 +151,7 @@ impl InflateError {
     /// for one that is malformed.
     #[must_use]
     pub const fn close_code(&self) -> u16 {
-        if self.is_too_large() { 1009 } else { 1007 }
+        if self.is_too_large() { close_code::MESSAGE_TOO_BIG } else { close_code::INVALID_PAYLOAD }
     }
 
     /// Whether the message was refused for its size; what there was of it was well-formed then.

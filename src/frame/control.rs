@@ -3,12 +3,9 @@
 use std::fmt;
 
 use super::shared::Shared;
-use crate::encode::{MAX_CONTROL, Output};
+use crate::encode::Output;
 use crate::scan::text;
-
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xA;
+use crate::websocket::{MAX_CONTROL, Opcode, close_code};
 
 /// A close, ping or pong frame of a server, unmasked and ready to be sent.
 ///
@@ -31,30 +28,30 @@ impl Control {
     /// which no ping's is.
     #[must_use]
     pub fn pong(payload: &[u8]) -> Option<Self> {
-        (payload.len() <= MAX_CONTROL).then(|| Self::new(PONG, &[payload]))
+        (payload.len() <= MAX_CONTROL).then(|| Self::new(Opcode::Pong, &[payload]))
     }
 
     /// A ping. `None` if `payload` is longer than 125 bytes.
     #[must_use]
     pub fn ping(payload: &[u8]) -> Option<Self> {
-        (payload.len() <= MAX_CONTROL).then(|| Self::new(PING, &[payload]))
+        (payload.len() <= MAX_CONTROL).then(|| Self::new(Opcode::Ping, &[payload]))
     }
 
     /// The end of the connection and why. The reason is cut to the 123 bytes that there is space
     /// for, at a character's border.
     ///
-    /// `None` if the code is none that may be sent: 1000–1003, 1007–1014 and 3000–4999 are.
+    /// `None` unless [`close_code::is_sendable`]: 1000–1003, 1007–1014 and 3000–4999 are.
     #[must_use]
     pub fn close(code: u16, reason: &str) -> Option<Self> {
-        if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        if !close_code::is_sendable(code) {
             return None;
         }
         let code = code.to_be_bytes();
         let reason = text::excerpt(reason, MAX_CONTROL - code.len());
-        Some(Self::new(CLOSE, &[&code, reason.as_bytes()]))
+        Some(Self::new(Opcode::Close, &[&code, reason.as_bytes()]))
     }
 
-    fn new(opcode: u8, parts: &[&[u8]]) -> Self {
+    fn new(opcode: Opcode, parts: &[&[u8]]) -> Self {
         let length = parts.iter().map(|part| part.len()).sum();
         let mut builder = Shared::control_builder(opcode, length);
         parts.iter().for_each(|part| builder.put(part));
@@ -72,19 +69,19 @@ impl Control {
     }
 
     pub(crate) fn is_close(&self) -> bool {
-        self.opcode() == CLOSE
+        self.opcode() == Opcode::Close.bits()
     }
 
     pub(crate) fn is_pong(&self) -> bool {
-        self.opcode() == PONG
+        self.opcode() == Opcode::Pong.bits()
     }
 }
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.opcode() {
-            CLOSE => "close",
-            PING => "ping",
+        let name = match Opcode::from_bits(self.opcode()) {
+            Some(Opcode::Close) => "close",
+            Some(Opcode::Ping) => "ping",
             _ => "pong",
         };
         write!(f, "Control({name}, {:?})", self.wire()[2..].escape_ascii().to_string())

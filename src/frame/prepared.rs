@@ -4,9 +4,7 @@ use super::shared::{Lent, Shared};
 use super::{Control, Frame};
 #[cfg(feature = "deflate")]
 use crate::deflate::DeflateOptions;
-
-/// The low bits of a text frame's first byte.
-const TEXT: u8 = 0x1;
+use crate::websocket::Opcode;
 
 /// A message or a control frame as wire bytes; one word, as they are.
 pub(crate) struct Prepared {
@@ -31,7 +29,7 @@ impl Prepared {
     /// Whether it is a message: a control frame has no other form.
     #[inline]
     pub(crate) fn is_message(&self) -> bool {
-        self.wire()[0] & 0x0F == TEXT
+        self.wire()[0] & 0x0F == Opcode::Text.bits()
     }
 
     /// The bytes in that form, which are made now if nobody has asked for them yet; those on the

@@ -19,8 +19,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::variant::Variants;
-use crate::encode::{Output, control_head, text_head};
+use crate::encode::Output;
 use crate::scan;
+use crate::websocket::{Head, Opcode};
 
 struct Header {
     references: AtomicUsize,
@@ -56,14 +57,13 @@ impl Shared {
     /// Allocates a text frame for a document of `document_len` bytes, of which `payload_len` and a
     /// bracket come last, and writes its head.
     pub(super) fn builder(document_len: usize, payload_len: usize) -> Builder {
-        let (head, head_len) = text_head(document_len);
-        Self::with_head(&head[..head_len], document_len, payload_len)
+        Self::with_head(Head::new(Opcode::Text, document_len).as_bytes(), document_len, payload_len)
     }
 
     /// Allocates a control frame for a payload of `payload_len` bytes, which are at most 125, and
     /// writes its head.
-    pub(super) fn control_builder(opcode: u8, payload_len: usize) -> Builder {
-        Self::with_head(&control_head(opcode, payload_len), payload_len, 0)
+    pub(super) fn control_builder(opcode: Opcode, payload_len: usize) -> Builder {
+        Self::with_head(Head::new(opcode, payload_len).as_bytes(), payload_len, 0)
     }
 
     fn with_head(head: &[u8], document_len: usize, payload_len: usize) -> Builder {

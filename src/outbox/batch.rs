@@ -76,7 +76,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The batch for a connection that has agreed on
-    /// [`PermessageDeflate`](crate::deflate::PermessageDeflate): each message's
+    /// [`PermessageDeflate`](crate::websocket::PermessageDeflate): each message's
     /// [`Frame::deflated`](crate::Frame::deflated) where compressing pays, all else as it is.
     ///
     /// Allocates nothing but the form of a message for which nobody has asked before, and costs
