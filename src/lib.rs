@@ -55,6 +55,7 @@
 //!   responses of `http`.
 //! - `handshake`: `websocket::handshake`, the opening handshake; needs SHA-1 and Base64.
 //! - `deflate`: permessage-deflate: `Frame::deflated`, and a bounded inflater in the module `deflate`.
+//! - `stream`: [`OutboxReader`] is a `futures_core::Stream` of frames.
 //! - `redis`: `distributed::redis`, a bus between nodes over Redis pub/sub, on tokio.
 //!
 //! # What is promised

@@ -12,8 +12,6 @@ use crate::websocket::{Head, Opcode};
 /// A thread keeps an output buffer up to this many bytes, about the size of its compressor.
 const OUTPUT_KEPT: usize = 256 << 10;
 
-/// Marks the first frame of a compressed message.
-
 /// How frames are compressed. A server wants one setting for all of its frames: a frame is
 /// compressed once, as the first who asks has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

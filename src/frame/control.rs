@@ -15,7 +15,9 @@ use crate::websocket::{MAX_CONTROL, Opcode, close_code};
 /// use pondwire::Control;
 ///
 /// assert_eq!(Control::pong(b"hi").unwrap().wire(), b"\x8A\x02hi");
-/// assert_eq!(Control::close(1013, "slow").unwrap().wire(), b"\x88\x06\x03\xF5slow");
+/// let close = Control::close(1013, "slow").unwrap();
+/// assert_eq!(close.wire(), b"\x88\x06\x03\xF5slow");
+/// assert_eq!(close.as_close(), Some((1013, "slow")));
 /// assert!(Control::pong(&[0; 126]).is_none());
 /// assert!(Control::close(1006, "").is_none(), "this code is never sent");
 /// ```
@@ -64,33 +66,49 @@ impl Control {
         self.shared.wire()
     }
 
-    fn opcode(&self) -> u8 {
-        self.wire()[0] & 0x0F
+    /// Its type: [`Opcode::Close`], [`Opcode::Ping`] or [`Opcode::Pong`].
+    #[must_use]
+    pub fn opcode(&self) -> Opcode {
+        Opcode::from_bits(self.wire()[0] & 0x0F).expect("made of an opcode")
+    }
+
+    /// The payload, at most 125 bytes. That of a close frame is the code and the reason; see
+    /// [`as_close`](Self::as_close).
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.wire()[self.shared.head_len()..]
+    }
+
+    /// Code and reason if it is a close frame.
+    #[must_use]
+    pub fn as_close(&self) -> Option<(u16, &str)> {
+        let (code, reason) = self.payload().split_first_chunk().filter(|_| self.is_close())?;
+        Some((u16::from_be_bytes(*code), std::str::from_utf8(reason).ok()?))
     }
 
     pub(crate) fn is_close(&self) -> bool {
-        self.opcode() == Opcode::Close.bits()
+        self.opcode() == Opcode::Close
     }
 
     pub(crate) fn is_pong(&self) -> bool {
-        self.opcode() == Opcode::Pong.bits()
+        self.opcode() == Opcode::Pong
     }
 }
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match Opcode::from_bits(self.opcode()) {
-            Some(Opcode::Close) => "close",
-            Some(Opcode::Ping) => "ping",
+        let name = match self.opcode() {
+            Opcode::Close => "close",
+            Opcode::Ping => "ping",
             _ => "pong",
         };
-        write!(f, "Control({name}, {:?})", self.wire()[2..].escape_ascii().to_string())
+        write!(f, "Control({name}, {:?})", self.payload().escape_ascii().to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Control;
+    use super::{Control, Opcode};
 
     #[test]
     fn a_close_reason_is_cut_at_a_character() {
@@ -117,5 +135,13 @@ mod tests {
     fn debug_shows_kind_and_payload() {
         assert_eq!(format!("{:?}", Control::ping(b"a\xff").unwrap()), r#"Control(ping, "a\\xff")"#);
         assert!(Control::pong(&[7; 125]).unwrap().is_pong());
+    }
+
+    #[test]
+    fn only_a_close_frame_has_a_code() {
+        let ping = Control::ping(b"\x03\xE8").unwrap();
+        assert_eq!((ping.opcode(), ping.payload()), (Opcode::Ping, &b"\x03\xE8"[..]));
+        assert_eq!(ping.as_close(), None);
+        assert_eq!(Control::close(1000, "").unwrap().as_close(), Some((1000, "")));
     }
 }

@@ -1,5 +1,7 @@
 //! What may be written to a socket as it is, whatever it means.
 
+use bytes::Bytes;
+
 use super::shared::{Lent, Shared};
 use super::{Control, Frame};
 #[cfg(feature = "deflate")]
@@ -49,9 +51,41 @@ impl Prepared {
         }
     }
 
+    /// [`bytes`](Self::bytes) as [`Bytes`] that share the memory: one small allocation, no copy.
+    pub(crate) fn shared_bytes(&self, form: Form) -> Bytes {
+        let frame = Self { shared: self.shared.clone() };
+        Bytes::from_owner(InForm { frame, form })
+    }
+
+    /// The document of a message, `None` for a control frame.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.is_message().then(|| self.shared.document())
+    }
+
+    /// The message, or the control frame that it is instead.
+    pub(crate) fn into_message(self) -> Result<Frame, Control> {
+        if self.is_message() {
+            Ok(Frame { shared: self.shared })
+        } else {
+            Err(Control { shared: self.shared })
+        }
+    }
+
     #[inline]
     pub(super) fn from_lent(lent: &mut Lent<'_>) -> Self {
         Self { shared: lent.one() }
+    }
+}
+
+/// A frame as the owner of its bytes in a form, for `Bytes::from_owner`.
+struct InForm {
+    frame: Prepared,
+    form: Form,
+}
+
+impl AsRef<[u8]> for InForm {
+    fn as_ref(&self) -> &[u8] {
+        self.frame.bytes(self.form)
     }
 }
 

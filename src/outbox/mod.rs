@@ -19,6 +19,8 @@
 //!   must stay in order with broadcasts is pushed as they are.
 //! - **One frame for many**: [`Frame::references`](crate::Frame::references) and
 //!   [`Outbox::push_from`].
+//! - **A WebSocket library**, which writes the frames' heads itself: [`Batch::texts`],
+//!   [`Batch::into_frames`] or, with the feature `stream`, the reader as a `Stream`.
 //! - **Event streams, and compression**: [`Batch::into_sse`] and, with the feature `deflate`,
 //!   `Batch::into_deflated`. The bounds count a frame's plain WebSocket form in any case.
 //! - **The end**: [`Outbox::close`] delivers what is queued; [`Outbox::control`] with a close frame
@@ -53,6 +55,7 @@ mod aborted;
 mod age;
 mod batch;
 mod conflated;
+mod frame;
 mod lane;
 #[cfg(all(test, pondwire_loom))]
 mod models;
@@ -68,6 +71,7 @@ use std::fmt;
 
 pub use aborted::Aborted;
 pub use batch::Batch;
+pub use frame::OutboxFrame;
 pub use options::{OutboxOptions, Policy};
 pub use push::Push;
 pub use reader::OutboxReader;
