@@ -43,6 +43,7 @@
 //! - **Fan-out**: a [`Room`] sends a frame to the [`Outbox`]es of all or some members of a channel
 //!   without a lock; [`fanout`] calls any other observers. See [`docs::patterns`].
 //! - **Several nodes**: [`distributed`] has the messages that nodes exchange over a bus.
+//! - **WebSocket**: [`websocket`] reads a client's frames and answers its handshake, without I/O.
 //! - **Vocabulary**: [`protocol`] has every name on the wire, ids, headers, channel patterns and typed
 //!   schemas.
 //!
@@ -68,9 +69,11 @@
 //! - `simd-json` (on by default): a faster engine for [`Payload::decode_owned`] of large payloads, with
 //!   the same results.
 //! - `uuid` (on by default): [`uuid()`](protocol::uuid) and [`Frame::invalid_message`].
-//! - `http`: [`protocol::Headers`] over `http::HeaderMap`.
-//! - `deflate`: permessage-deflate: `Frame::deflated`, its negotiation and a bounded inflater in the
-//!   module `deflate`.
+//! - `http`: [`protocol::Headers`] over `http::HeaderMap`, and the handshake over requests and
+//!   responses of `http`.
+//! - `handshake`: `websocket::handshake`, the opening handshake; needs SHA-1 and Base64.
+//! - `deflate`: permessage-deflate: `Frame::deflated`, and a bounded inflater in the module `deflate`.
+//! - `stream`: [`OutboxReader`] is a `futures_core::Stream` of frames.
 //! - `redis`: `distributed::redis`, a bus between nodes over Redis pub/sub, on tokio.
 //!
 //! # Guarantees
@@ -100,6 +103,7 @@ pub mod protocol;
 pub mod room;
 pub mod scan;
 pub mod view;
+pub mod websocket;
 
 // The names that a first chat server or client needs, as the table above says; nothing else.
 pub use cache::PresenceRoster;

@@ -1,10 +1,8 @@
 //! `Sec-WebSocket-Extensions`: what is accepted, declined and refused.
 
-#![cfg(feature = "deflate")]
-
 mod support;
 
-use pondwire::deflate::{ExtensionsError, PermessageDeflate};
+use pondwire::websocket::{ExtensionsError, PermessageDeflate};
 use support::{Random, cases};
 
 const PLAIN: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";

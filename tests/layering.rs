@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up: a module may use those before it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "sync",
     "error",
     "limits",
     "scan",
     "protocol",
+    "websocket",
     "payload",
     "view",
     "message",

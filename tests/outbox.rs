@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use pondwire::frame::Control;
-use pondwire::outbox::{CloseReason, Push};
+use pondwire::outbox::{CloseReason, OutboxFrame, Push};
 use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
 
 const DISCONNECT: Policy = Policy::Disconnect { max_age: None };
@@ -408,5 +408,142 @@ fn who_waits_for_an_abort_is_woken_by_any_end_that_drops_frames() {
         };
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
         assert_eq!(aborted.as_mut().poll(&mut cx), Poll::Ready(reason));
+    }
+}
+
+#[test]
+fn frames_leave_a_batch_as_text_as_bytes_and_as_themselves() {
+    let (outbox, mut reader) = outbox(DISCONNECT, 10);
+    let fill = || {
+        outbox.push(frame(1));
+        outbox.reply(frame(2));
+        outbox.control(Control::pong(b"3").unwrap());
+    };
+    fill();
+    let batch = reader.try_batch().unwrap();
+    let texts: Vec<&str> = batch.texts().collect();
+    assert_eq!(texts, [frame(2).as_str(), frame(1).as_str()]);
+    let bytes: Vec<_> = batch.bytes().collect();
+    assert_eq!(bytes, batch.iter().collect::<Vec<_>>());
+    assert!(
+        bytes.iter().zip(batch.iter()).all(|(shared, there)| shared.as_ptr() == there.as_ptr())
+    );
+    drop(batch);
+    assert_eq!(bytes[1], b"\x8A\x013"[..], "the bytes outlive their batch");
+
+    fill();
+    let events = reader.try_batch().unwrap().into_sse();
+    let bytes: Vec<_> = events.bytes().collect();
+    assert_eq!(bytes, [frame(2).sse_bytes(), frame(1).sse_bytes()]);
+    drop(events);
+
+    fill();
+    let frames: Vec<_> = reader.try_batch().unwrap().into_frames().collect();
+    let [OutboxFrame::Message(first), OutboxFrame::Control(pong), OutboxFrame::Message(second)] =
+        &frames[..]
+    else {
+        panic!("{frames:?}")
+    };
+    assert_eq!((first, pong.payload(), second), (&frame(2), &b"3"[..], &frame(1)));
+
+    // Those that are not asked for are dropped.
+    outbox.push(frame(4));
+    outbox.push(frame(5));
+    assert!(reader.try_batch().unwrap().into_frames().next().is_some());
+    assert!(reader.try_batch().is_none());
+}
+
+#[cfg(feature = "stream")]
+mod stream {
+    use std::pin::Pin;
+
+    use futures_core::Stream;
+
+    use super::*;
+
+    fn next(reader: &mut OutboxReader) -> Poll<Option<OutboxFrame>> {
+        Pin::new(reader).poll_next(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn shown(next: Poll<Option<OutboxFrame>>) -> String {
+        match next {
+            Poll::Ready(Some(OutboxFrame::Message(message))) => number(message.wire()).to_string(),
+            Poll::Ready(Some(OutboxFrame::Control(control))) => format!("{:?}", control.opcode()),
+            Poll::Ready(None) => "end".to_owned(),
+            Poll::Pending => "pending".to_owned(),
+        }
+    }
+
+    #[test]
+    fn frames_come_one_by_one_in_turns_with_batches() {
+        for policy in POLICIES {
+            let (outbox, mut reader) = outbox(policy, 1000);
+            assert_eq!(shown(next(&mut reader)), "pending");
+            for i in 0..150 {
+                outbox.push(frame(i));
+            }
+            assert_eq!(shown(next(&mut reader)), "0");
+            assert_eq!(shown(next(&mut reader)), "1");
+            assert_eq!(numbers(&mut reader), (2..66).collect::<Vec<_>>(), "{policy:?}");
+            (66..150).for_each(|i| assert_eq!(shown(next(&mut reader)), i.to_string()));
+            assert_eq!(shown(next(&mut reader)), "pending");
+            assert_eq!(reader.stats().delivered, 150);
+            outbox.push(frame(150));
+            outbox.close();
+            assert_eq!(shown(next(&mut reader)), "150");
+            assert_eq!(shown(next(&mut reader)), "end");
+            assert_eq!(shown(next(&mut reader)), "end");
+        }
+    }
+
+    #[test]
+    fn the_control_lane_goes_first_and_a_close_frame_is_the_last() {
+        for policy in POLICIES {
+            let (outbox, mut reader) = outbox(policy, 10);
+            outbox.push(frame(9));
+            outbox.control(Control::ping(b"").unwrap());
+            outbox.control(Control::pong(b"").unwrap());
+            outbox.reply(frame(1));
+            outbox.reply(frame(2));
+            let five: Vec<_> = (0..5).map(|_| shown(next(&mut reader))).collect();
+            assert_eq!(five, ["1", "2", "Ping", "Pong", "9"], "{policy:?}");
+
+            outbox.push(frame(9));
+            outbox.reply(frame(3));
+            outbox.control(Control::pong(b"").unwrap());
+            outbox.control(Control::close(1000, "").unwrap());
+            let four: Vec<_> = (0..4).map(|_| shown(next(&mut reader))).collect();
+            assert_eq!(four, ["3", "Pong", "Close", "end"], "{policy:?}");
+            assert_eq!(reader.closed(), Some(CloseReason::CloseFrame));
+        }
+    }
+
+    #[test]
+    fn a_push_wakes_the_task_that_polls() {
+        let (outbox, mut reader) = outbox(DISCONNECT, 10);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut reader).poll_next(&mut cx).is_pending());
+        outbox.push(frame(1));
+        outbox.push(frame(2));
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        // Too slow: the end, at once.
+        for i in 3..20 {
+            outbox.push(frame(i));
+        }
+        assert_eq!(shown(next(&mut reader)), "end");
+    }
+
+    #[test]
+    fn a_batch_has_64_frames_with_those_of_the_control_lane() {
+        let (outbox, mut reader) = outbox(DISCONNECT, 200);
+        for i in 0..64 {
+            outbox.reply(frame(i));
+        }
+        outbox.control(Control::close(1000, "").unwrap());
+        assert_eq!(reader.try_batch().unwrap().frames(), 64);
+        assert_eq!(shown(next(&mut reader)), "Close");
+        assert_eq!(shown(next(&mut reader)), "end");
     }
 }

@@ -1,13 +1,11 @@
-//! The example's WebSocket reader, byte by byte and all at once: what RFC 6455 allows and forbids.
+//! The WebSocket reader, byte by byte and all at once: what RFC 6455 allows and forbids.
 
 use bytes::BytesMut;
+use pondwire::websocket::{Event, MaxPayload, MessageKind, MessageReader, ReadError};
 
 mod support;
-#[path = "../examples/server/websocket_reader.rs"]
-mod websocket_reader;
 
 use support::{Random, cases, mutate};
-use websocket_reader::{Event, Fault, Kind, MaxPayload, MessageReader};
 
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 const LIMITS: MaxPayload = MaxPayload { plain: 70_000, compressed: None };
@@ -51,19 +49,19 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 type Read = Vec<(Event, Vec<u8>)>;
 
 /// All that comes of these bytes when they arrive in pieces of `step`, and how it ends.
-fn read_in(limits: MaxPayload, bytes: &[u8], step: usize) -> (Read, Option<Fault>) {
+fn read_in(limits: MaxPayload, bytes: &[u8], step: usize) -> (Read, Option<ReadError>) {
     let mut reader = MessageReader::new(BytesMut::new(), limits);
     let mut read = Vec::new();
     for piece in bytes.chunks(step) {
-        reader.space().extend_from_slice(piece);
+        reader.buffer().extend_from_slice(piece);
         loop {
-            match reader.next() {
+            match reader.next_event() {
                 // Frames that mean nothing on their own; see `every_frame_is_an_event`.
                 Ok(Some(Event::Pong | Event::Fragment)) => {}
                 Ok(Some(event)) => read.push((event, reader.payload().to_vec())),
                 Ok(None) => break,
                 Err(fault) => {
-                    assert_eq!(reader.next(), Ok(None), "nothing comes behind a fault");
+                    assert_eq!(reader.next_event(), Ok(None), "nothing comes behind a fault");
                     return (read, Some(fault));
                 }
             }
@@ -73,7 +71,7 @@ fn read_in(limits: MaxPayload, bytes: &[u8], step: usize) -> (Read, Option<Fault
 }
 
 /// The same however it arrives.
-fn read_with(limits: MaxPayload, bytes: &[u8]) -> (Read, Option<Fault>) {
+fn read_with(limits: MaxPayload, bytes: &[u8]) -> (Read, Option<ReadError>) {
     let at_once = read_in(limits, bytes, bytes.len().max(1));
     for step in [1, 2, 3, 5, 7, 64] {
         assert_eq!(read_in(limits, bytes, step), at_once, "in steps of {step}");
@@ -81,12 +79,12 @@ fn read_with(limits: MaxPayload, bytes: &[u8]) -> (Read, Option<Fault>) {
     at_once
 }
 
-fn read(bytes: &[u8]) -> (Read, Option<Fault>) {
+fn read(bytes: &[u8]) -> (Read, Option<ReadError>) {
     read_with(LIMITS, bytes)
 }
 
 fn text(payload: &[u8]) -> (Event, Vec<u8>) {
-    (Event::Message(Kind { is_text: true, is_compressed: false }), payload.to_vec())
+    (Event::Message(MessageKind { is_text: true, is_compressed: false }), payload.to_vec())
 }
 
 #[test]
@@ -98,7 +96,7 @@ fn messages_of_all_lengths() {
         sent.extend(frame(FINAL | TEXT, &payload));
         expected.push(text(&payload));
         sent.extend(frame(FINAL | BINARY, &payload));
-        let kind = Kind { is_text: false, is_compressed: false };
+        let kind = MessageKind { is_text: false, is_compressed: false };
         expected.push((Event::Message(kind), payload));
     }
     assert_eq!(read(&sent), (expected, None));
@@ -117,21 +115,21 @@ fn every_frame_is_an_event() {
     sent.extend(frame(FINAL, b"d"));
     let mut reader = MessageReader::new(BytesMut::from(&sent[..]), LIMITS);
     for (_, payload, event) in frames {
-        assert_eq!(reader.next(), Ok(Some(event)));
+        assert_eq!(reader.next_event(), Ok(Some(event)));
         assert_eq!(reader.payload(), payload);
     }
-    assert_eq!(reader.next(), Ok(Some(text(b"abcd").0)));
+    assert_eq!(reader.next_event(), Ok(Some(text(b"abcd").0)));
     assert_eq!(reader.payload(), b"abcd");
-    assert_eq!(reader.next(), Ok(None));
+    assert_eq!(reader.next_event(), Ok(None));
 }
 
 #[test]
 fn what_came_with_the_handshake_counts() {
     let sent = frame(FINAL | TEXT, b"early");
     let mut reader = MessageReader::new(BytesMut::from(&sent[..]), LIMITS);
-    assert_eq!(reader.next(), Ok(Some(text(b"early").0)));
+    assert_eq!(reader.next_event(), Ok(Some(text(b"early").0)));
     assert_eq!(reader.payload(), b"early");
-    assert_eq!(reader.next(), Ok(None));
+    assert_eq!(reader.next_event(), Ok(None));
 }
 
 #[test]
@@ -149,7 +147,7 @@ fn fragments_with_control_frames_between_them() {
         frame(FINAL | TEXT, b"next"),
     ]
     .concat();
-    let binary = Event::Message(Kind { is_text: false, is_compressed: false });
+    let binary = Event::Message(MessageKind { is_text: false, is_compressed: false });
     let expected = vec![
         (Event::Ping, b"a".to_vec()),
         (Event::Ping, vec![7; 125]),
@@ -183,11 +181,15 @@ fn a_close_frame_is_the_last() {
 fn close_frames_that_must_not_be() {
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535_u16] {
         let sent = frame(FINAL | CLOSE, &code.to_be_bytes());
-        assert_eq!(read(&sent), (Vec::new(), Some(Fault::Protocol)), "{code}");
+        assert_eq!(read(&sent), (Vec::new(), Some(ReadError::Protocol)), "{code}");
     }
-    assert_eq!(read(&frame(FINAL | CLOSE, b"\x03")), (Vec::new(), Some(Fault::Protocol)));
-    assert_eq!(read(&frame(FINAL | CLOSE, b"\x03\xE8\xFF")), (Vec::new(), Some(Fault::NotUtf8)));
-    let codes = [Fault::Protocol, Fault::NotUtf8, Fault::TooLarge].map(Fault::close_code);
+    assert_eq!(read(&frame(FINAL | CLOSE, b"\x03")), (Vec::new(), Some(ReadError::Protocol)));
+    assert_eq!(
+        read(&frame(FINAL | CLOSE, b"\x03\xE8\xFF")),
+        (Vec::new(), Some(ReadError::NotUtf8))
+    );
+    let codes =
+        [ReadError::Protocol, ReadError::NotUtf8, ReadError::TooLarge].map(ReadError::close_code);
     assert_eq!(codes, [1002, 1007, 1009]);
 }
 
@@ -220,23 +222,27 @@ fn frames_that_break_the_protocol() {
     ];
     for (what, sent) in cases {
         let (events, fault) = read(&sent);
-        assert_eq!(fault, Some(Fault::Protocol), "{what}");
+        assert_eq!(fault, Some(ReadError::Protocol), "{what}");
         assert!(events.len() <= 1, "{what}");
     }
     for opcode in [3, 4, 5, 6, 7, 0xB, 0xC, 0xD, 0xE, 0xF] {
         let sent = masked(FINAL | opcode, 0x80);
-        assert_eq!(read(&sent), (Vec::new(), Some(Fault::Protocol)), "opcode {opcode}");
+        assert_eq!(read(&sent), (Vec::new(), Some(ReadError::Protocol)), "opcode {opcode}");
     }
 }
 
 #[test]
 fn what_a_head_tells_is_known_before_the_rest_comes() {
     let too_large = [&[FINAL | TEXT, 0x80 | 127][..], &70_001_u64.to_be_bytes()].concat();
-    assert_eq!(read(&too_large), (Vec::new(), Some(Fault::TooLarge)));
+    assert_eq!(read(&too_large), (Vec::new(), Some(ReadError::TooLarge)));
     let huge = [&[FINAL | TEXT, 0x80 | 127][..], &((1_u64 << 63) - 1).to_be_bytes()].concat();
-    assert_eq!(read(&huge), (Vec::new(), Some(Fault::TooLarge)));
-    assert_eq!(read(&[FINAL | TEXT, 0x02]), (Vec::new(), Some(Fault::Protocol)), "no mask");
-    assert_eq!(read(&[FINAL | PING, 0x80 | 126]), (Vec::new(), Some(Fault::Protocol)), "too long");
+    assert_eq!(read(&huge), (Vec::new(), Some(ReadError::TooLarge)));
+    assert_eq!(read(&[FINAL | TEXT, 0x02]), (Vec::new(), Some(ReadError::Protocol)), "no mask");
+    assert_eq!(
+        read(&[FINAL | PING, 0x80 | 126]),
+        (Vec::new(), Some(ReadError::Protocol)),
+        "too long"
+    );
 }
 
 #[test]
@@ -248,24 +254,24 @@ fn fragments_are_limited_together() {
 
     let (full, one) = (frame(TEXT, &[b'x'; 70_000]), frame(MORE, b"x"));
     let empty = [frame(MORE, b""), frame(FINAL | MORE, b"")].concat();
-    assert_eq!(read(&[&full[..], &one[..6]].concat()), (Vec::new(), Some(Fault::TooLarge)));
+    assert_eq!(read(&[&full[..], &one[..6]].concat()), (Vec::new(), Some(ReadError::TooLarge)));
     assert_eq!(read(&[&full[..], &empty].concat()), (vec![text(&[b'x'; 70_000])], None));
 
     // Fragments without end and without bytes cost no memory.
     let mut reader = MessageReader::new(BytesMut::new(), LIMITS);
-    reader.space().extend_from_slice(&frame(TEXT, b""));
+    reader.buffer().extend_from_slice(&frame(TEXT, b""));
     for _ in 0..10_000 {
-        reader.space().extend_from_slice(&frame(MORE, b"").repeat(10));
-        while let Some(event) = reader.next().unwrap() {
+        reader.buffer().extend_from_slice(&frame(MORE, b"").repeat(10));
+        while let Some(event) = reader.next_event().unwrap() {
             assert_eq!(event, Event::Fragment);
         }
     }
-    assert!(reader.space().capacity() < 64 << 10);
+    assert!(reader.buffer().capacity() < 64 << 10);
 }
 
 #[test]
 fn compressed_messages_where_that_was_agreed_on() {
-    let kind = Kind { is_text: true, is_compressed: true };
+    let kind = MessageKind { is_text: true, is_compressed: true };
     let long = vec![7; 80_000];
     let sent = [
         frame(FINAL | RSV1 | TEXT, b"abc"),
@@ -281,25 +287,25 @@ fn compressed_messages_where_that_was_agreed_on() {
         (Event::Ping, Vec::new()),
         (Event::Message(kind), b"ab".to_vec()),
         text(b"plain"),
-        (Event::Message(Kind { is_text: false, is_compressed: true }), long),
+        (Event::Message(MessageKind { is_text: false, is_compressed: true }), long),
     ];
     assert_eq!(read_with(DEFLATING, &sent.concat()), (expected, None));
 
     for (what, sent, fault) in [
-        ("RSV1 of a ping", frame(FINAL | RSV1 | PING, b""), Fault::Protocol),
-        ("RSV1 of a close", frame(FINAL | RSV1 | CLOSE, b""), Fault::Protocol),
+        ("RSV1 of a ping", frame(FINAL | RSV1 | PING, b""), ReadError::Protocol),
+        ("RSV1 of a close", frame(FINAL | RSV1 | CLOSE, b""), ReadError::Protocol),
         (
             "RSV1 of a second fragment",
             [frame(RSV1 | TEXT, b"a"), frame(FINAL | RSV1 | MORE, b"b")].concat(),
-            Fault::Protocol,
+            ReadError::Protocol,
         ),
-        ("RSV1 and RSV2", frame(FINAL | RSV1 | 0x20 | TEXT, b"a"), Fault::Protocol),
-        ("too large, compressed", frame(FINAL | RSV1 | TEXT, &[7; 80_001]), Fault::TooLarge),
-        ("too large, not compressed", frame(FINAL | TEXT, &[7; 70_001]), Fault::TooLarge),
+        ("RSV1 and RSV2", frame(FINAL | RSV1 | 0x20 | TEXT, b"a"), ReadError::Protocol),
+        ("too large, compressed", frame(FINAL | RSV1 | TEXT, &[7; 80_001]), ReadError::TooLarge),
+        ("too large, not compressed", frame(FINAL | TEXT, &[7; 70_001]), ReadError::TooLarge),
         (
             "too large together",
             [frame(RSV1 | TEXT, &[7; 80_000]), frame(FINAL | MORE, b"b")].concat(),
-            Fault::TooLarge,
+            ReadError::TooLarge,
         ),
     ] {
         assert_eq!(read_with(DEFLATING, &sent), (Vec::new(), Some(fault)), "{what}");
@@ -313,18 +319,18 @@ fn memory_is_given_back() {
         frame(FINAL | TEXT, &[7; 70_000]),
         [frame(TEXT, &[7; 65_000]), frame(FINAL | MORE, &[7; 5_000])].concat(),
     ] {
-        reader.space().extend_from_slice(&sent);
+        reader.buffer().extend_from_slice(&sent);
         let whole = loop {
-            match reader.next().unwrap() {
+            match reader.next_event().unwrap() {
                 Some(Event::Fragment) => {}
                 other => break other,
             }
         };
         assert!(matches!(whole, Some(Event::Message(_))));
         assert_eq!(reader.payload(), [7; 70_000]);
-        assert_eq!(reader.next(), Ok(None));
+        assert_eq!(reader.next_event(), Ok(None));
         assert_eq!(reader.payload(), b"");
-        assert!(reader.space().capacity() <= 64 << 10);
+        assert!(reader.buffer().capacity() <= 64 << 10);
     }
 }
 
@@ -370,7 +376,7 @@ fn script(random: &mut Random) -> (Vec<u8>, Read) {
             }
             (first, rest) = (MORE, later);
         }
-        expected.push((Event::Message(Kind { is_text, is_compressed }), payload));
+        expected.push((Event::Message(MessageKind { is_text, is_compressed }), payload));
     }
     (sent, expected)
 }
@@ -405,6 +411,6 @@ fn no_length_is_too_long_for_a_limit_that_is_none() {
     }
     let mut head = vec![FINAL | TEXT, 0x80 | 127];
     head.extend_from_slice(&(1_u64 << 32).to_be_bytes());
-    let fault = (usize::BITS == 32).then_some(Fault::TooLarge);
+    let fault = (usize::BITS == 32).then_some(ReadError::TooLarge);
     assert_eq!(read_with(limits, &head), (vec![], fault));
 }

@@ -16,7 +16,7 @@ use super::http::{Http, Request, Status};
 use super::metrics::Metrics;
 use super::websocket::WebSocket;
 use super::websocket_echo::Echo;
-use super::{Server, access, event_stream, handshake};
+use super::{Server, access, event_stream};
 
 pub(crate) const ENDPOINT: &str = "/api/socket";
 
@@ -122,12 +122,12 @@ async fn request(http: &mut Http, server: &Server) -> Option<Next> {
         return Some(Next::Refuse(status));
     }
     Some(match (path, request.method) {
-        (ENDPOINT, "GET") if handshake::is_upgrade(&request) => match handshake::accept(&request) {
+        (ENDPOINT, "GET") if request.is_upgrade() => match request.upgrade() {
             Ok(accepted) => {
                 let response = accepted.response();
                 let answer = http.stream.write_all(response.as_bytes());
                 in_time(server, answer).await?.ok()?;
-                Next::WebSocket { deflates: accepted.deflates(), echoes }
+                Next::WebSocket { deflates: accepted.deflate().is_some(), echoes }
             }
             Err(status) => Next::Refuse(status),
         },

@@ -4,6 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use httparse::Status::Complete;
 use pondwire::protocol::Headers;
+use pondwire::websocket::handshake::{self, Accepted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -179,6 +180,29 @@ impl<'a> Request<'a> {
         elements.any(|element| {
             let value = element.split(|&byte| byte == b';').next().unwrap_or_default();
             value.trim_ascii().eq_ignore_ascii_case(token.as_bytes())
+        })
+    }
+
+    /// Whether the request asks for a WebSocket, correctly or not.
+    pub(crate) fn is_upgrade(&self) -> bool {
+        handshake::is_upgrade(self.headers())
+    }
+
+    /// The handshake of a WebSocket, which compresses if the client offers it.
+    ///
+    /// # Errors
+    /// The request is not a valid handshake.
+    pub(crate) fn upgrade(&self) -> Result<Accepted, Status> {
+        if !self.is_current {
+            return Err("400 Bad Request");
+        }
+        let headers = self.headers();
+        let accepted = handshake::accept(headers);
+        accepted.and_then(|accepted| accepted.with_deflate(headers)).map_err(|error| {
+            match error.status() {
+                426 => "426 Upgrade Required",
+                _ => "400 Bad Request",
+            }
         })
     }
 

@@ -22,11 +22,11 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `http`, `handshake` | requests and answers; the one that opens a WebSocket |
+//! | `http` | requests and answers |
 //! | `options` | what the command line sets, and what holds without it |
 //! | `admission`, `access`, `allowance` | how many connections; who may have one; what one may send |
 //! | `connection` | what a client asks for by HTTP |
-//! | `websocket`, `websocket_reader` | one WebSocket, and how it ends; its frames read |
+//! | `websocket` | one WebSocket, and how it ends |
 //! | `websocket_echo` | messages that come back, for conformance suites |
 //! | `writers` | what writes to all WebSockets |
 //! | `writers/sends`, `writers/ring` | sends on many sockets; by io_uring, the only unsafe code |
@@ -64,7 +64,6 @@ mod channel;
 mod channels;
 mod connection;
 mod event_stream;
-pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod metrics;
@@ -80,7 +79,6 @@ mod simulation;
 mod user;
 pub(crate) mod websocket;
 mod websocket_echo;
-mod websocket_reader;
 pub(crate) mod writers;
 
 use node::Node;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Buf;
 use pondwire::deflate::Inflater;
 use pondwire::frame::Control;
+use pondwire::websocket::{Event, MaxPayload, MessageKind, MessageReader, ReadError, close_code};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -25,16 +26,12 @@ use super::metrics::Metrics;
 use super::pulse::Pulse;
 use super::user::{Failure, User};
 use super::websocket_echo::Echo;
-use super::websocket_reader::{Event, Fault, Kind, MaxPayload, MessageReader};
 use super::writers::{Halt, Job, Writing};
 
 thread_local! {
     /// No message depends on one before it, so one for all connections of the thread.
     static INFLATER: RefCell<Inflater> = RefCell::default();
 }
-
-/// The client breaks a rule that is not the protocol's.
-const TOO_MANY: u16 = 1008;
 
 /// Why a connection ends.
 enum End {
@@ -144,7 +141,7 @@ impl Incoming {
                     }
                     Ok(None) => return End::Gone,
                     Err(fault) => {
-                        if fault == Fault::TooLarge {
+                        if fault == ReadError::TooLarge {
                             let limits = self.server.options.limits;
                             user.refuse_malformed(&limits.too_large());
                         }
@@ -203,17 +200,17 @@ impl Incoming {
 
     /// The next frame, in this connection's turn; `None` when none will come. Cancel-safe: it waits
     /// for its turn and for bytes only, and without memory for them.
-    async fn receive(&mut self, pulse: &Pulse) -> Result<Option<Event>, Fault> {
+    async fn receive(&mut self, pulse: &Pulse) -> Result<Option<Event>, ReadError> {
         loop {
             self.budget.yield_if_spent().await;
-            if let Some(event) = self.reader.next()? {
+            if let Some(event) = self.reader.next_event()? {
                 self.budget.charge(budget::FRAME);
                 return Ok(Some(event));
             }
             if self.stream.readable().await.is_err() {
                 return Ok(None);
             }
-            match self.stream.try_read_buf(self.reader.space()) {
+            match self.stream.try_read_buf(self.reader.buffer()) {
                 Ok(read @ 1..) => {
                     self.budget.charge(read);
                     pulse.heard();
@@ -257,7 +254,7 @@ impl Incoming {
             Event::Ping | Event::Pong | Event::Fragment
                 if user.spend(payload.len()) == Verdict::Exhausted =>
             {
-                Some(End::Refused(TOO_MANY))
+                Some(End::Refused(close_code::POLICY_VIOLATION))
             }
             Event::Ping => {
                 let pong = Control::pong(payload).expect("a ping is as short");
@@ -265,7 +262,7 @@ impl Incoming {
                 None
             }
             Event::Pong | Event::Fragment => None,
-            Event::Close(code) => Some(End::Closed(code.unwrap_or(1000))),
+            Event::Close(code) => Some(End::Closed(code.unwrap_or(close_code::NORMAL))),
         };
         budget.charge(user.take_work());
         end
@@ -276,11 +273,11 @@ impl Incoming {
         let code = match end {
             End::Gone | End::Stuck => return Ok(()),
             End::Closed(code) | End::Refused(code) => code,
-            End::TooSlow => 1013,
+            End::TooSlow => close_code::TRY_AGAIN_LATER,
             // As other servers do; the code has no better.
-            End::Silent => 1011,
-            End::Idle => 1000,
-            End::Stopping => 1001,
+            End::Silent => close_code::INTERNAL_ERROR,
+            End::Idle => close_code::NORMAL,
+            End::Stopping => close_code::GOING_AWAY,
         };
         match halt {
             Some(Halt::Full(rest)) => job.stream.write_all(&rest).await?,
@@ -351,17 +348,17 @@ async fn write(
 }
 
 /// Gives the user a message; a bad one is answered, but for text that is none.
-fn take(message: &[u8], kind: Kind, user: &mut User) -> Option<End> {
+fn take(message: &[u8], kind: MessageKind, user: &mut User) -> Option<End> {
     match user.receive(message).err()? {
         // What was read as a message is UTF-8; only what was not needs a look.
         Failure::Malformed(_) if kind.is_text && std::str::from_utf8(message).is_err() => {
-            Some(End::Refused(Fault::NotUtf8.close_code()))
+            Some(End::Refused(ReadError::NotUtf8.close_code()))
         }
         Failure::Malformed(error) => {
             user.refuse_malformed(&error);
             None
         }
-        Failure::TooMany => Some(End::Refused(TOO_MANY)),
-        Failure::Panicked => Some(End::Refused(1011)),
+        Failure::TooMany => Some(End::Refused(close_code::POLICY_VIOLATION)),
+        Failure::Panicked => Some(End::Refused(close_code::INTERNAL_ERROR)),
     }
 }

@@ -3,8 +3,7 @@
 use std::mem;
 
 use bytes::Bytes;
-
-use super::websocket_reader::{Fault, Kind};
+use pondwire::websocket::{Head, MessageKind, Opcode, ReadError};
 
 /// Whole frames that are to be written, before anything else is read.
 #[derive(Default)]
@@ -18,23 +17,13 @@ impl Echo {
     ///
     /// # Errors
     /// It is text, and not UTF-8.
-    pub(crate) fn add(&mut self, message: &[u8], kind: Kind) -> Result<(), Fault> {
+    pub(crate) fn add(&mut self, message: &[u8], kind: MessageKind) -> Result<(), ReadError> {
         if kind.is_text && std::str::from_utf8(message).is_err() {
-            return Err(Fault::NotUtf8);
+            return Err(ReadError::NotUtf8);
         }
         let frames = &mut self.frames;
-        frames.push(if kind.is_text { 0x81 } else { 0x82 });
-        match message.len() {
-            len @ 0..126 => frames.push(len as u8),
-            len @ 126..0x1_0000 => {
-                frames.push(126);
-                frames.extend_from_slice(&(len as u16).to_be_bytes());
-            }
-            len => {
-                frames.push(127);
-                frames.extend_from_slice(&(len as u64).to_be_bytes());
-            }
-        }
+        let opcode = if kind.is_text { Opcode::Text } else { Opcode::Binary };
+        frames.extend_from_slice(Head::new(opcode, message.len()).as_bytes());
         frames.extend_from_slice(message);
         Ok(())
     }

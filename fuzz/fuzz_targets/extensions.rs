@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pondwire::deflate::PermessageDeflate;
+use pondwire::websocket::PermessageDeflate;
 
 fuzz_target!(|header: &[u8]| {
     let verdict = PermessageDeflate::negotiate([header]);

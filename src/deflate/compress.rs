@@ -7,13 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flate2::{Compress, Compression, FlushCompress};
 
 use super::FLUSHED;
-use crate::encode::text_head;
+use crate::websocket::{Head, Opcode};
 
 /// A thread keeps an output buffer of up to this many bytes, about the size of its compressor.
 const OUTPUT_KEPT: usize = 256 << 10;
-
-/// Marks the first frame of a compressed message.
-const RSV1: u8 = 0x40;
 
 /// The settings for compressing frames. Use one setting in all of a server: a frame is compressed once,
 /// with the settings of the first request.
@@ -121,9 +118,8 @@ pub(crate) fn deflated_text(document: &[u8], options: DeflateOptions) -> Option<
     let kept = SCRATCH.try_with(Cell::take).ok().flatten();
     let mut scratch = kept.unwrap_or_else(|| Scratch::new(level));
     let frame = scratch.compress(document, level).map(|message| {
-        let (mut head, head_len) = text_head(message.len());
-        head[0] |= RSV1;
-        [&head[..head_len], message].concat().into_boxed_slice()
+        let head = Head::new(Opcode::Text, message.len()).compressed();
+        [head.as_bytes(), message].concat().into_boxed_slice()
     });
     if scratch.output.capacity() > OUTPUT_KEPT {
         scratch.output = Vec::new();

@@ -5,6 +5,7 @@ use std::fmt;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::FLUSHED;
+use crate::websocket::close_code;
 
 /// The first size of the output, in bytes.
 const CHUNK: usize = 16 << 10;
@@ -15,7 +16,7 @@ const FINAL: [u8; 2] = [0x03, 0x00];
 
 /// An inflater of compressed messages that reuses its memory.
 ///
-/// One for each thread is enough: [`PermessageDeflate`](super::PermessageDeflate) negotiates no context
+/// One for each thread is enough: [`PermessageDeflate`](crate::websocket::PermessageDeflate) negotiates no context
 /// takeover, so it keeps no state of a connection. It holds some 40 KB, and an output buffer as large as
 /// the largest message so far.
 ///
@@ -149,7 +150,7 @@ impl InflateError {
     /// The WebSocket close code for it: 1009 for a message that is too large, 1007 for a malformed one.
     #[must_use]
     pub const fn close_code(&self) -> u16 {
-        if self.is_too_large() { 1009 } else { 1007 }
+        if self.is_too_large() { close_code::MESSAGE_TOO_BIG } else { close_code::INVALID_PAYLOAD }
     }
 
     /// Whether the message was refused for its size; the part that was inflated was well-formed.

@@ -1,5 +1,6 @@
-//! permessage-deflate (RFC 7692): agreeing on it, compressing what is sent to many once, inflating
-//! what is received within a bound.
+//! permessage-deflate (RFC 7692): one compressed form of a frame for all its recipients, and a bounded
+//! inflater of received messages. [`PermessageDeflate`](crate::websocket::PermessageDeflate) negotiates
+//! it.
 //!
 //! Both sides work without context takeover: every message is compressed on its own. So one
 //! compressed frame serves every recipient, and a connection needs no memory for it: neither the
@@ -11,7 +12,8 @@
 //! fragments together, of which only the first has RSV1; and to leave control frames as they are.
 //!
 //! ```
-//! use pondwire::deflate::{Inflater, PermessageDeflate};
+//! use pondwire::deflate::Inflater;
+//! use pondwire::websocket::PermessageDeflate;
 //! use pondwire::{ClientMessage, Frame, Limits, Payload};
 //!
 //! // When a connection opens: what the client offers, and what the server answers.
@@ -41,8 +43,6 @@
 
 mod compress;
 mod inflate;
-mod list;
-mod negotiate;
 
 #[cfg(test)]
 pub(crate) use compress::COMPRESSIONS;
@@ -50,8 +50,6 @@ pub(crate) use compress::deflated_text;
 
 pub use compress::DeflateOptions;
 pub use inflate::{InflateError, Inflater};
-pub use list::ExtensionsError;
-pub use negotiate::PermessageDeflate;
 
 /// The end of a flushed stream, which is not sent (RFC 7692, section 7.2.1).
 const FLUSHED: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];

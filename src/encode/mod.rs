@@ -5,13 +5,11 @@ mod envelope;
 mod escape;
 mod presence;
 mod typed;
-mod websocket;
 
 pub(crate) use envelope::Envelope;
 pub(crate) use escape::{escaped_len, put_escaped};
 pub(crate) use presence::{presence_len, presence_list_len, put_presence, put_presence_list};
 pub(crate) use typed::with_json;
-pub(crate) use websocket::{MAX_CONTROL, control_head, text_head};
 
 use crate::payload::Payload;
 

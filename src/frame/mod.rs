@@ -103,7 +103,7 @@ impl Frame {
 
     /// The whole unmasked WebSocket frame, compressed as permessage-deflate has it (RFC 7692,
     /// section 7.2.1; RSV1 is set), for every connection that has agreed on
-    /// [`PermessageDeflate`](crate::deflate::PermessageDeflate). `None` when that does not pay,
+    /// [`PermessageDeflate`](crate::websocket::PermessageDeflate). `None` when that does not pay,
     /// or the document is too large for it: send [`wire`](Self::wire) then, which such a connection
     /// may be sent at any time.
     ///

@@ -1,12 +1,12 @@
 //! What may be written to a socket as it is, whatever it means.
 
+use bytes::Bytes;
+
 use super::shared::{Lent, Shared};
 use super::{Control, Frame};
 #[cfg(feature = "deflate")]
 use crate::deflate::DeflateOptions;
-
-/// The low bits of a text frame's first byte.
-const TEXT: u8 = 0x1;
+use crate::websocket::Opcode;
 
 /// A message or a control frame as wire bytes; one word, as they are.
 pub(crate) struct Prepared {
@@ -31,7 +31,7 @@ impl Prepared {
     /// Whether it is a message: a control frame has no other form.
     #[inline]
     pub(crate) fn is_message(&self) -> bool {
-        self.wire()[0] & 0x0F == TEXT
+        self.wire()[0] & 0x0F == Opcode::Text.bits()
     }
 
     /// The bytes in that form, which are made now if nobody has asked for them yet; those on the
@@ -51,9 +51,41 @@ impl Prepared {
         }
     }
 
+    /// [`bytes`](Self::bytes) as [`Bytes`] that share the memory: one small allocation, no copy.
+    pub(crate) fn shared_bytes(&self, form: Form) -> Bytes {
+        let frame = Self { shared: self.shared.clone() };
+        Bytes::from_owner(InForm { frame, form })
+    }
+
+    /// The document of a message, `None` for a control frame.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.is_message().then(|| self.shared.document())
+    }
+
+    /// The message, or the control frame that it is instead.
+    pub(crate) fn into_message(self) -> Result<Frame, Control> {
+        if self.is_message() {
+            Ok(Frame { shared: self.shared })
+        } else {
+            Err(Control { shared: self.shared })
+        }
+    }
+
     #[inline]
     pub(super) fn from_lent(lent: &mut Lent<'_>) -> Self {
         Self { shared: lent.one() }
+    }
+}
+
+/// A frame as the owner of its bytes in a form, for `Bytes::from_owner`.
+struct InForm {
+    frame: Prepared,
+    form: Form,
+}
+
+impl AsRef<[u8]> for InForm {
+    fn as_ref(&self) -> &[u8] {
+        self.frame.bytes(self.form)
     }
 }
 

@@ -19,8 +19,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::variant::Variants;
-use crate::encode::{Output, control_head, text_head};
+use crate::encode::Output;
 use crate::scan;
+use crate::websocket::{Head, Opcode};
 
 struct Header {
     references: AtomicUsize,
@@ -61,14 +62,14 @@ impl Shared {
     /// # Safety
     /// The bytes that are written to the builder must be UTF-8 when taken together.
     pub(super) unsafe fn builder(document_len: usize, payload_len: usize) -> Builder {
-        let (head, head_len) = text_head(document_len);
-        Self::with_head(&head[..head_len], document_len, payload_len, true)
+        let head = Head::new(Opcode::Text, document_len);
+        Self::with_head(head.as_bytes(), document_len, payload_len, true)
     }
 
     /// Allocates a control frame for a payload of `payload_len` bytes, which are at most 125, and
     /// writes its head.
-    pub(super) fn control_builder(opcode: u8, payload_len: usize) -> Builder {
-        Self::with_head(&control_head(opcode, payload_len), payload_len, 0, false)
+    pub(super) fn control_builder(opcode: Opcode, payload_len: usize) -> Builder {
+        Self::with_head(Head::new(opcode, payload_len).as_bytes(), payload_len, 0, false)
     }
 
     fn with_head(head: &[u8], document_len: usize, payload_len: usize, is_text: bool) -> Builder {

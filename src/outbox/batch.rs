@@ -2,8 +2,9 @@
 
 use std::io::IoSlice;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 
+use super::OutboxFrame;
 use crate::frame::{Form, Prepared};
 
 /// Frames that were taken out of an outbox together, as one [`Buf`].
@@ -77,7 +78,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The batch for a connection that has agreed on
-    /// [`PermessageDeflate`](crate::deflate::PermessageDeflate): each message's
+    /// [`PermessageDeflate`](crate::websocket::PermessageDeflate): each message's
     /// [`Frame::deflated`](crate::Frame::deflated) where compressing pays, all other frames as they
     /// are.
     ///
@@ -115,6 +116,38 @@ impl<'a> Batch<'a> {
     /// The bytes of each frame in the batch's form, written or not.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.frames.0.iter().map(|frame| frame.bytes(self.form))
+    }
+
+    /// [`iter`](Self::iter) as [`Bytes`] that share the frames' memory and may outlive the batch.
+    /// One small allocation for each, no copy.
+    pub fn bytes(&self) -> impl Iterator<Item = Bytes> {
+        self.frames.0.iter().map(|frame| frame.shared_bytes(self.form))
+    }
+
+    /// The messages as JSON text, in any form of the batch: for a WebSocket library, which writes
+    /// the heads itself. Control frames are left out. Allocates nothing.
+    ///
+    /// ```
+    /// use pondwire::{Control, Frame, Outbox, OutboxOptions};
+    ///
+    /// let (outbox, mut reader) = Outbox::new(OutboxOptions::default());
+    /// let frame = Frame::acknowledge("/chat/42", "r-1");
+    /// outbox.push(frame.clone());
+    /// outbox.control(Control::ping(b"").unwrap());
+    /// let batch = reader.try_batch().unwrap();
+    /// let texts: Vec<&str> = batch.texts().collect();
+    /// assert_eq!(texts, [frame.as_str()]);
+    /// ```
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.frames.0.iter().filter_map(Prepared::text)
+    }
+
+    /// The messages and control frames themselves, written or not, in their order. Takes no
+    /// references and allocates nothing; dropping the iterator drops the frames that it has not given.
+    pub fn into_frames(self) -> impl Iterator<Item = OutboxFrame> + use<'a> {
+        let frames = self.frames;
+        frames.0.reverse();
+        std::iter::from_fn(move || frames.0.pop().map(OutboxFrame::from))
     }
 }
 

@@ -110,18 +110,26 @@ impl ControlQueue {
     pub(super) fn take<T>(&self, count: usize, batch: &mut Vec<Prepared>, ring: &Ring<T>) -> bool {
         let mut waiting = self.waiting.lock();
         let Some(lane) = &mut *waiting else { return false };
-        let replies = lane.replies.len().min(count);
-        batch.extend(lane.replies.drain(..replies));
+        let mut taken = lane.replies.len().min(count);
+        batch.extend(lane.replies.drain(..taken));
         if !lane.replies.is_empty() {
             lane.reply_bytes = lane.replies.iter().map(|reply| reply.wire().len()).sum();
             return false;
         }
         lane.reply_bytes = 0;
-        batch.extend(lane.ping.take().map(Prepared::from));
-        batch.extend(lane.pong.take().map(Prepared::from));
-        let close = lane.close.take();
-        let is_last = close.is_some();
-        batch.extend(close.map(Prepared::from));
+        let mut is_last = false;
+        for (control, is_close) in
+            [(&mut lane.ping, false), (&mut lane.pong, false), (&mut lane.close, true)]
+        {
+            if control.is_some() && taken == count {
+                return false;
+            }
+            if let Some(control) = control.take() {
+                batch.push(control.into());
+                taken += 1;
+                is_last = is_close;
+            }
+        }
         ring.set_out_of_band(false);
         is_last
     }

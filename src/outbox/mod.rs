@@ -18,6 +18,8 @@
 //!   instead the frames that must stay in order with broadcasts.
 //! - **One frame for many**: [`Frame::references`](crate::Frame::references) and
 //!   [`Outbox::push_from`].
+//! - **A WebSocket library**, which writes the frames' heads itself: [`Batch::texts`],
+//!   [`Batch::into_frames`] or, with the feature `stream`, the reader as a `Stream`.
 //! - **Event streams, and compression**: [`Batch::into_sse`] and, with the feature `deflate`,
 //!   `Batch::into_deflated`. The bounds count a frame's plain WebSocket form in any case.
 //! - **The end**: [`Outbox::close`] delivers the queued frames; [`Outbox::control`] with a close
@@ -51,6 +53,7 @@
 mod batch;
 mod conflated;
 mod control_queue;
+mod frame;
 #[cfg(all(test, pondwire_loom))]
 mod models;
 mod options;
@@ -64,6 +67,7 @@ mod stats;
 use std::fmt;
 
 pub use batch::Batch;
+pub use frame::OutboxFrame;
 pub use options::{OutboxOptions, Policy};
 pub use push::Push;
 pub use reader::{Aborted, OutboxReader};

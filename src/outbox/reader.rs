@@ -7,6 +7,8 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+#[cfg(feature = "stream")]
+use super::OutboxFrame;
 use super::ring::word::{after, distance};
 use super::ring::{PopResult, Sleep};
 use super::state::{Kind, State};
@@ -88,12 +90,16 @@ impl OutboxReader {
     ///
     /// Cancel-safe: a future that is dropped before it is ready has taken nothing.
     pub async fn next_batch(&mut self) -> Option<Batch<'_>> {
-        if poll_fn(|cx| self.poll_frames(cx)).await { Some(self.batch()) } else { None }
+        if poll_fn(|cx| self.poll_frames(cx, BATCH_FRAMES)).await {
+            Some(self.batch())
+        } else {
+            None
+        }
     }
 
     /// [`next_batch`](Self::next_batch) for code that polls. The waker of the last call is woken.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch<'_>>> {
-        match self.poll_frames(cx) {
+        match self.poll_frames(cx, BATCH_FRAMES) {
             Poll::Ready(true) => Poll::Ready(Some(self.batch())),
             Poll::Ready(false) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
@@ -104,7 +110,7 @@ impl OutboxReader {
     /// end: then [`closed`](Self::closed) has a reason before the call.
     #[inline]
     pub fn try_batch(&mut self) -> Option<Batch<'_>> {
-        matches!(self.find(), Found::Frames).then(|| self.batch())
+        matches!(self.find(BATCH_FRAMES), Found::Frames).then(|| self.batch())
     }
 
     /// A future that is ready once the outbox is closed by its policy, or because too many replies
@@ -151,10 +157,10 @@ impl OutboxReader {
         Batch::new(&mut self.frames, self.lagged)
     }
 
-    /// Fills `self.frames`; `false` at the end.
-    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Fills `self.frames` with at most so many; `false` at the end.
+    fn poll_frames(&mut self, cx: &mut Context<'_>, most: u32) -> Poll<bool> {
         loop {
-            match self.find() {
+            match self.find(most) {
                 Found::Frames => return Poll::Ready(true),
                 Found::End => return Poll::Ready(false),
                 Found::Soon => {
@@ -182,19 +188,19 @@ impl OutboxReader {
         conflated || self.state.ring.has_out_of_band()
     }
 
-    fn find(&mut self) -> Found {
+    fn find(&mut self, most: u32) -> Found {
         // The frames of a batch that was leaked.
         self.frames.clear();
         self.lagged = 0;
         // First, so that all frames that were pushed before the end are found below.
         let is_closed = self.state.ring.is_closed();
         if is_closed || self.state.ring.has_out_of_band() {
-            match self.find_controls() {
+            match self.find_controls(most) {
                 Found::Nothing => {}
                 found => return found,
             }
         }
-        let room = BATCH_FRAMES.saturating_sub(self.frames.len() as u32);
+        let room = most.saturating_sub(self.frames.len() as u32);
         let busy = room > 0 && self.take_frames(room);
         if !self.frames.is_empty() {
             let newest = self.state.counters.dropped_newest.get();
@@ -211,7 +217,7 @@ impl OutboxReader {
 
     /// The control frames and the end: `Nothing` if queued frames may follow.
     #[cold]
-    fn find_controls(&mut self) -> Found {
+    fn find_controls(&mut self, most: u32) -> Found {
         let state = &*self.state;
         if self.last_taken || state.closed().is_some_and(CloseReason::is_too_slow) {
             state.controls.clear(&state.ring);
@@ -220,7 +226,7 @@ impl OutboxReader {
             // A push that is not done yet must not be left behind.
             return if state.ring.queued().0 > 0 { Found::Soon } else { Found::End };
         }
-        self.last_taken = state.controls.take(BATCH_FRAMES as usize, &mut self.frames, &state.ring);
+        self.last_taken = state.controls.take(most as usize, &mut self.frames, &state.ring);
         state.counters.control_delivered.add_alone(self.frames.len() as u64);
         if self.last_taken {
             // The thread that put the close frame there may not have done this yet.
@@ -254,6 +260,43 @@ impl OutboxReader {
         state.delivered.add_alone(u64::from(count));
         state.delivered_bytes.add_alone(u64::from(bytes));
         false
+    }
+}
+
+/// The frames one by one (feature `stream`), for the adapters of `futures` and `tokio-stream`,
+/// and for bodies of HTTP responses. It ends as [`next_batch`](OutboxReader::next_batch) does, and
+/// may be used in turns with it. A batch costs less a frame.
+///
+/// How many frames a policy has dropped is in [`stats`](OutboxReader::stats).
+///
+/// ```
+/// use std::pin::Pin;
+/// use std::task::{Context, Poll, Waker};
+///
+/// use futures_core::Stream;
+/// use pondwire::outbox::OutboxFrame;
+/// use pondwire::{Frame, Outbox, OutboxOptions};
+///
+/// let (outbox, mut reader) = Outbox::new(OutboxOptions::default());
+/// outbox.push(Frame::acknowledge("/chat/42", "r-1"));
+/// let mut cx = Context::from_waker(Waker::noop());
+/// let first = Pin::new(&mut reader).poll_next(&mut cx);
+/// assert!(matches!(first, Poll::Ready(Some(OutboxFrame::Message(_)))));
+/// assert!(Pin::new(&mut reader).poll_next(&mut cx).is_pending());
+/// outbox.close();
+/// assert!(matches!(Pin::new(&mut reader).poll_next(&mut cx), Poll::Ready(None)));
+/// ```
+#[cfg(feature = "stream")]
+impl futures_core::Stream for OutboxReader {
+    type Item = OutboxFrame;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<OutboxFrame>> {
+        let reader = self.get_mut();
+        match reader.poll_frames(cx, 1) {
+            Poll::Ready(true) => Poll::Ready(reader.frames.pop().map(OutboxFrame::from)),
+            Poll::Ready(false) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

@@ -24,9 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Version, header};
+use axum::http::{HeaderName, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
@@ -34,6 +33,7 @@ use bytes::BytesMut;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
+use pondwire::websocket::handshake::Accepted;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -44,7 +44,6 @@ mod server;
 
 use server::access;
 use server::admission::{Admission, Place};
-use server::handshake;
 use server::http::{self, Http};
 use server::metrics::Metrics;
 use server::node::Node;
@@ -124,22 +123,13 @@ async fn socket(
         Ok(accepted) => accepted,
         Err(status) => return refusal(status),
     };
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let value = |text: &str| HeaderValue::from_str(text).expect("Base64, or a list of extensions");
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, value(&accepted.accept));
-    if let Some(extensions) = accepted.extensions {
-        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value(extensions));
-    }
-    tokio::spawn(serve(upgrade, accepted.deflates(), place, ponds, stopping.subscribe()));
-    response
+    let deflates = accepted.deflate().is_some();
+    tokio::spawn(serve(upgrade, deflates, place, ponds, stopping.subscribe()));
+    accepted.to_http()
 }
 
 /// What the plain server asks of a request, asked of one of axum's.
-fn accept(request: &Request, options: &Options) -> Result<handshake::Accepted, http::Status> {
+fn accept(request: &Request, options: &Options) -> Result<Accepted, http::Status> {
     let headers = request.headers().iter();
     let request = http::Request::new(
         request.method().as_str(),
@@ -148,11 +138,7 @@ fn accept(request: &Request, options: &Options) -> Result<handshake::Accepted, h
         headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect(),
     );
     access::check(&request, options)?;
-    if handshake::is_upgrade(&request) {
-        handshake::accept(&request)
-    } else {
-        Err("426 Upgrade Required")
-    }
+    if request.is_upgrade() { request.upgrade() } else { Err("426 Upgrade Required") }
 }
 
 fn refusal(status: http::Status) -> Response {

@@ -1,11 +1,15 @@
-//! Which offer of a client a server accepts (RFC 7692, sections 5 to 7.1).
+//! The negotiation of permessage-deflate: which of a client's offers the server accepts (RFC 7692,
+//! sections 5 to 7.1).
 
-use super::list::{Cursor, ExtensionsError, Parameter};
+use super::extensions::{Cursor, ExtensionsError, Parameter};
 
 /// An accepted offer of permessage-deflate.
 ///
-/// It always says that neither side carries a context from one message to the next, which RFC 7692
-/// lets a server decide: that is what makes a compressed frame fit for everyone.
+/// The answer always says that neither side carries a context from one message to the next, which
+/// RFC 7692 lets a server decide: so one compressed frame serves every recipient.
+///
+/// The negotiation needs no feature. A server that accepts an offer must inflate what comes with
+/// RSV1 set: the feature `deflate` has an `Inflater`, and frames in their compressed form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PermessageDeflate {
     /// An offer that names a window for the server has to be answered with one.
@@ -23,7 +27,7 @@ impl PermessageDeflate {
     /// recipients, with distances up to 32 KB. Other extensions are ignored, names are exact.
     ///
     /// ```
-    /// use pondwire::deflate::PermessageDeflate;
+    /// use pondwire::websocket::PermessageDeflate;
     /// use pondwire::protocol::Headers;
     ///
     /// let headers: [(&[u8], &[u8]); 1] = [(
@@ -39,7 +43,7 @@ impl PermessageDeflate {
     ///     error.to_string(),
     ///     "Invalid Sec-WebSocket-Extensions: expected a token at byte 20",
     /// );
-    /// # Ok::<(), pondwire::deflate::ExtensionsError>(())
+    /// # Ok::<(), pondwire::websocket::ExtensionsError>(())
     /// ```
     ///
     /// # Errors

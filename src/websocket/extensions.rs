@@ -1,8 +1,9 @@
-//! The grammar of `Sec-WebSocket-Extensions` (RFC 6455, section 9.1), whatever the extensions are.
+//! The grammar of `Sec-WebSocket-Extensions` (RFC 6455, section 9.1), for extensions of any name.
 
 use std::fmt;
 
-/// A header that is no list of extensions: RFC 6455 wants the handshake to fail, with status 400.
+/// A `Sec-WebSocket-Extensions` header that is not a list of extensions: RFC 6455 has the handshake
+/// fail, with status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtensionsError {
     reason: &'static str,
@@ -11,13 +12,13 @@ pub struct ExtensionsError {
 }
 
 impl ExtensionsError {
-    /// Which of the header's lines, counted from 0.
+    /// The index of the malformed line among the header's lines, from 0.
     #[must_use]
     pub const fn line(&self) -> usize {
         self.line
     }
 
-    /// Where in that line's value, in bytes from its start; at most its length.
+    /// The position of the error in that line's value, in bytes from its start; at most its length.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
@@ -38,8 +39,8 @@ impl fmt::Display for ExtensionsError {
 
 impl std::error::Error for ExtensionsError {}
 
-/// The value of a parameter, unquoted: its first bytes and its length, which is all that telling
-/// numbers of two digits takes.
+/// The value of a parameter, unquoted: its first bytes and its length, which is enough to recognise
+/// a number of two digits.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Value {
     start: [u8; 2],
