@@ -11,9 +11,7 @@ use pondwire::distributed::{
 };
 use pondwire::protocol::{ChannelReceivers, DistributedMessageType as Type};
 use pondwire::{Payload, PresenceEvent, PresenceMessage, ServerMessage};
-
-mod support;
-use support::{Random, cases, mutate};
+use pondwire_test_support::{Random, cases, mutate};
 
 const STARTED_MS: u64 = 1_795_410_477_000;
 

@@ -2,10 +2,8 @@
 
 #![cfg(feature = "deflate")]
 
-mod support;
-
 use pondwire::deflate::{ExtensionsError, PermessageDeflate};
-use support::{Random, cases};
+use pondwire_test_support::{Random, cases};
 
 const PLAIN: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 const WITH_WINDOW: &str = "permessage-deflate; server_no_context_takeover; \

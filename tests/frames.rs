@@ -1,7 +1,5 @@
 //! Frames byte for byte, and back through the views.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -10,7 +8,7 @@ use pondwire::{
     ChannelEvent, ClientAction, ClientMessage, Frame, Limits, OwnedPayload, Payload, PondError,
     PresenceEvent, ServerAction, Tier, ValidationError, message,
 };
-use support::{Random, cases, workload_frames};
+use pondwire_test_support::{Random, cases, workload_frames};
 
 fn payload(json: &str) -> Payload<'_> {
     Payload::from_json(json).unwrap()

@@ -3,12 +3,10 @@
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "pages are mapped and protected")]
 
-mod support;
-
 use std::ptr;
 
 use pondwire::{ChannelEvent, ClientMessage, Tier};
-use support::{Random, cases, mutate, workload_frames};
+use pondwire_test_support::{Random, cases, mutate, workload_frames};
 
 /// Longer frames are cut.
 const LONGEST: usize = 12 << 10;

@@ -9,12 +9,8 @@ use pondwire::distributed::redis::{
     BusEvent, BusMessage, Overflow, Publish, QueueBounds, RedisBus, RedisOptions, RedisReceiver,
     RedisStats,
 };
+use pondwire_test_support::fake_redis::{self, FakeRedis, Mode, push};
 use tokio::time::{sleep, timeout};
-
-#[path = "support/fake_redis.rs"]
-mod fake_redis;
-
-use fake_redis::{FakeRedis, Mode, push};
 
 const TOPIC: &str = "pondsocket:v1:default:chat:/chat/[a-z]*?";
 

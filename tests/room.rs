@@ -1,7 +1,5 @@
 //! A room: who is reached by what, whatever happens meanwhile.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -11,7 +9,7 @@ use pondwire::protocol::ChannelReceivers;
 use pondwire::{
     Delivery, Frame, Membership, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Room,
 };
-use support::Random;
+use pondwire_test_support::Random;
 
 fn frame(event: &str) -> Frame {
     Frame::broadcast("/chat/42", event, "r", Payload::EMPTY)

@@ -6,18 +6,11 @@ use std::thread;
 
 use serde_json::json;
 
-#[path = "support/client.rs"]
-mod client;
 #[path = "support/example.rs"]
 mod example;
-#[path = "support/inflate.rs"]
-mod inflate;
-#[path = "support/websocket.rs"]
-mod websocket;
-
-use client::{Client, ROOM, message, message_of};
 use example::Server;
-use websocket::{Opcode, Received, WebSocket};
+use pondwire_test_support::client::{Client, ROOM, message, message_of};
+use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
 
 #[test]
 fn http_requests_that_are_no_upgrade() {

@@ -6,18 +6,12 @@
 use flate2::{Compress, Compression, FlushCompress};
 use serde_json::Value;
 
-#[path = "support/client.rs"]
-mod client;
 #[path = "support/example.rs"]
 mod example;
-#[path = "support/inflate.rs"]
-mod inflate;
-#[path = "support/websocket.rs"]
-mod websocket;
-
-use client::{Client, ROOM, message, message_of};
 use example::Server;
-use websocket::{Opcode, Received, WebSocket};
+use pondwire_test_support::client::{Client, ROOM, message, message_of};
+use pondwire_test_support::inflate;
+use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
 
 const LIMIT: usize = 1 << 20;
 
@@ -218,13 +212,11 @@ fn what_must_not_be_closes_and_harms_nobody_else() {
     client.expect_closed(1002);
 
     other.expect_alive();
-    assert_eq!(other.next_of_echo(&noise(2000))["text"], noise(2000));
+    assert_eq!(echo_of(&mut other, &noise(2000))["text"], noise(2000));
 }
 
-impl Client {
-    /// The payload of the answer to an `echo`.
-    fn next_of_echo(&mut self, text: &str) -> Value {
-        self.event("echo", &payload_of(text));
-        self.next()["payload"].take()
-    }
+/// The payload of the answer to an `echo`.
+fn echo_of(client: &mut Client, text: &str) -> Value {
+    client.event("echo", &payload_of(text));
+    client.next()["payload"].take()
 }

@@ -9,20 +9,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/events.rs"]
-mod events;
 #[path = "support/example.rs"]
 mod example;
-#[path = "support/inflate.rs"]
-mod inflate;
-#[path = "support/websocket.rs"]
-mod websocket;
-
-use client::{Client, ROOM, message, message_of};
-use events::{EventStream, Requests};
 use example::{Server, Times};
+use pondwire_test_support::client::{Client, ROOM, message, message_of};
+use pondwire_test_support::event_stream::{EventStream, Requests};
+use pondwire_test_support::websocket;
 
 const LIMIT: usize = 1 << 20;
 

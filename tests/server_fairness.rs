@@ -20,21 +20,12 @@ use std::time::{Duration, Instant};
 use flate2::{Compress, Compression, FlushCompress};
 use parking_lot::Mutex;
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/events.rs"]
-mod events;
 #[path = "support/example.rs"]
 mod example;
-#[path = "support/inflate.rs"]
-mod inflate;
-#[path = "support/websocket.rs"]
-mod websocket;
-
-use client::{Client, ROOM, message};
-use events::EventStream;
 use example::{Options, Server};
-use websocket::{Opcode, WebSocket, frame, get};
+use pondwire_test_support::client::{Client, ROOM, message};
+use pondwire_test_support::event_stream::EventStream;
+use pondwire_test_support::websocket::{self, Opcode, WebSocket, frame, get};
 
 /// The probe's channel; floods are in [`ROOM`].
 const QUIET: &str = "/chat/quiet";

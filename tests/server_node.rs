@@ -3,18 +3,8 @@
 
 #![cfg(feature = "uuid")]
 
-#[path = "support/client.rs"]
-mod client;
 #[path = "support/example.rs"]
 mod example;
-#[cfg(feature = "redis")]
-#[path = "support/fake_redis.rs"]
-mod fake_redis;
-#[path = "support/inflate.rs"]
-mod inflate;
-#[path = "support/websocket.rs"]
-mod websocket;
-
 use example::Options;
 
 fn parse(line: &str) -> Option<Options> {
@@ -66,10 +56,11 @@ mod nodes {
     use serde_json::{Value, json};
     use tokio::runtime::Runtime;
 
-    use super::client::{Client, ROOM};
     use super::example::{Node, Server};
-    use super::fake_redis::{FakeRedis, Mode};
-    use super::{parse, websocket};
+    use super::parse;
+    use pondwire_test_support::client::{Client, ROOM};
+    use pondwire_test_support::fake_redis::{FakeRedis, Mode};
+    use pondwire_test_support::websocket;
 
     /// A Redis, and the threads that it runs on.
     struct Redis {

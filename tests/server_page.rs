@@ -2,23 +2,15 @@
 
 #![cfg(feature = "uuid")]
 
+use example::Server;
+use pondwire_test_support::client::{Client, ROOM};
+use pondwire_test_support::websocket::get;
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use client::{Client, ROOM};
-use example::Server;
-use serde_json::Value;
-use websocket::get;
-
-#[path = "support/client.rs"]
-mod client;
 #[path = "support/example.rs"]
 mod example;
-#[path = "support/inflate.rs"]
-mod inflate;
-#[path = "support/websocket.rs"]
-mod websocket;
-
 /// A sample by its name without the prefix, labels and all.
 fn metric(server: SocketAddr, name: &str) -> u64 {
     let page = get(server, "/metrics");

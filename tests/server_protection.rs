@@ -9,22 +9,13 @@ use std::time::{Duration, Instant};
 
 use pondwire::{Limits, OutboxOptions, Policy};
 
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/events.rs"]
-mod events;
 #[path = "support/example.rs"]
 mod example;
-#[path = "support/inflate.rs"]
-mod inflate;
-#[path = "support/websocket.rs"]
-mod websocket;
-
-use client::{Client, ROOM, message, message_of};
-use events::{EventStream, Requests};
 use example::allowance::{Allowance, Rate, Verdict};
 use example::{Options, Server, Times, access};
-use websocket::{Opcode, Received, WebSocket};
+use pondwire_test_support::client::{Client, ROOM, message, message_of};
+use pondwire_test_support::event_stream::{EventStream, Requests};
+use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
 
 const ENDPOINT: &str = "/api/socket";
 

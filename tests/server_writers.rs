@@ -20,12 +20,8 @@ use tokio::time::sleep;
 
 #[path = "support/example.rs"]
 mod example;
-#[path = "support/inflate.rs"]
-mod inflate;
-mod support;
-
 use example::writers::{Halt, Job, Writers};
-use support::Random;
+use pondwire_test_support::{Random, inflate};
 
 /// More than a writer has a turn for.
 const CONNECTIONS: usize = 40;

@@ -2,11 +2,10 @@
 
 use bytes::BytesMut;
 
-mod support;
 #[path = "../examples/server/websocket_reader.rs"]
 mod websocket_reader;
 
-use support::{Random, cases, mutate};
+use pondwire_test_support::{Random, cases, mutate};
 use websocket_reader::{Event, Fault, Kind, MaxPayload, MessageReader};
 
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];

@@ -27,7 +27,9 @@ weaken() {
     done
     # Under a name of its own, or cargo would take its build for one of the tree itself.
     sed -i 's/^name = "pondwire"$/name = "pondwire-weakened"/' "$copy/Cargo.toml" "$copy/Cargo.lock"
-    sed -i -e 's/^\[lib\]$/&\nname = "pondwire"/' -e '/^pondwire = { path/d' "$copy/Cargo.toml"
+    # Alone: without the other crates of the workspace, which its models do not need.
+    sed -i -e 's/^\[lib\]$/&\nname = "pondwire"/' -e '/^pondwire[a-z-]* = { path/d' \
+        -e '/^\(default-\)\?members = /d' "$copy/Cargo.toml"
     perl -0pi -e "$bug" "$copy/$file"
     if cmp -s "$file" "$copy/$file"; then
         echo "$name: the substitution finds nothing in $file any more"

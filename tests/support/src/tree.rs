@@ -4,7 +4,7 @@ use pondwire::{JsonType, Value as Lazy};
 use serde_json::Value;
 
 /// Walks both at once. Returns how many values were compared.
-pub(crate) fn same(lazy: Lazy<'_>, tree: &Value) -> usize {
+pub fn same(lazy: Lazy<'_>, tree: &Value) -> usize {
     assert_eq!(lazy.is_null(), tree.is_null());
     assert_eq!(lazy.as_bool(), tree.as_bool());
     assert_eq!(lazy.as_bool(), lazy.decode().ok());

@@ -1,7 +1,5 @@
 //! A small server of Redis pub/sub that can be told to misbehave.
 
-#![allow(dead_code, reason = "each test uses a part")]
-
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +15,7 @@ use tokio::task::JoinHandle;
 
 /// What is done with commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     Serve,
     /// Reads and never answers.
     Hang,
@@ -43,18 +41,18 @@ struct State {
 }
 
 /// Listens on a port of its own until dropped, which closes every connection.
-pub(crate) struct FakeRedis {
-    pub(crate) addr: SocketAddr,
+pub struct FakeRedis {
+    pub addr: SocketAddr,
     state: Arc<Mutex<State>>,
     accepting: JoinHandle<()>,
 }
 
 impl FakeRedis {
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap()).await
     }
 
-    pub(crate) async fn start_at(addr: SocketAddr) -> Self {
+    pub async fn start_at(addr: SocketAddr) -> Self {
         let listener = TcpListener::bind(addr).await.unwrap();
         let state = Arc::new(Mutex::new(State {
             mode: Mode::Serve,
@@ -68,16 +66,16 @@ impl FakeRedis {
         Self { addr, state, accepting }
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://{}", self.addr)
     }
 
-    pub(crate) fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: Mode) {
         self.state.lock().mode = mode;
     }
 
     /// Closes all connections.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         let mut state = self.state.lock();
         state.subscribers.clear();
         for (_, (connection, _)) in state.connections.drain() {
@@ -86,20 +84,20 @@ impl FakeRedis {
     }
 
     /// Sends this to every connection, whatever it expects.
-    pub(crate) fn say(&self, bytes: &[u8]) {
+    pub fn say(&self, bytes: &[u8]) {
         for (_, writer) in self.state.lock().connections.values() {
             writer.send(bytes.to_vec()).ok();
         }
     }
 
-    pub(crate) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         let mut state = self.state.lock();
         state.connections.retain(|_, (connection, _)| !connection.is_finished());
         state.connections.len()
     }
 
     /// How often a command was received, with this as its first argument.
-    pub(crate) fn count(&self, command: &str, argument: &str) -> usize {
+    pub fn count(&self, command: &str, argument: &str) -> usize {
         let state = self.state.lock();
         let wanted = |(name, first): &&(String, Vec<u8>)| {
             name == command && (argument.is_empty() || first == argument.as_bytes())
@@ -107,7 +105,7 @@ impl FakeRedis {
         state.commands.iter().filter(wanted).count()
     }
 
-    pub(crate) fn subscribers(&self, topic: &str) -> usize {
+    pub fn subscribers(&self, topic: &str) -> usize {
         self.state.lock().subscribers.get(topic.as_bytes()).map_or(0, Vec::len)
     }
 }
@@ -215,7 +213,7 @@ fn answer(command: &[Vec<u8>], state: &mut State, id: u64, writer: &Writer) {
 }
 
 /// A push message of strings and, if so, a count.
-pub(crate) fn push(strings: &[&[u8]], counted: bool) -> Vec<u8> {
+pub fn push(strings: &[&[u8]], counted: bool) -> Vec<u8> {
     let mut bytes = format!(">{}\r\n", strings.len() + usize::from(counted)).into_bytes();
     for string in strings {
         bytes.extend(format!("${}\r\n", string.len()).into_bytes());
@@ -248,6 +246,6 @@ async fn number(reading: &mut BufReader<OwnedReadHalf>, kind: u8) -> io::Result<
 }
 
 /// Whether anything listens there.
-pub(crate) async fn listens(addr: SocketAddr) -> bool {
+pub async fn listens(addr: SocketAddr) -> bool {
     TcpStream::connect(addr).await.is_ok()
 }

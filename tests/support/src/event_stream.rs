@@ -1,29 +1,27 @@
 //! A client of the example server's event streams: blocking, no library.
 
-#![allow(dead_code, reason = "each test uses a part")]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
-use super::client::{checked, message};
-use super::websocket::{connect, read_head};
+use crate::client::{checked, message};
+use crate::websocket::{connect, read_head};
 
 /// One open stream.
-pub(crate) struct EventStream {
+pub struct EventStream {
     server: SocketAddr,
     reader: BufReader<TcpStream>,
-    pub(crate) head: String,
+    pub head: String,
     /// The connection's.
-    pub(crate) id: String,
-    pub(crate) user_id: String,
+    pub id: String,
+    pub user_id: String,
     requests: u32,
 }
 
 impl EventStream {
     /// Opened, and greeted.
-    pub(crate) fn open(server: SocketAddr) -> Self {
+    pub fn open(server: SocketAddr) -> Self {
         let mut stream = connect(server);
         let accept = "accept: text/html, Text/Event-Stream;q=0.9";
         write!(stream, "GET /api/socket?token=abc HTTP/1.1\r\nhost: test\r\n{accept}\r\n\r\n")
@@ -43,7 +41,7 @@ impl EventStream {
     }
 
     /// Opened, and a member.
-    pub(crate) fn joined(server: SocketAddr, channel: &str) -> Self {
+    pub fn joined(server: SocketAddr, channel: &str) -> Self {
         let mut events = Self::open(server);
         let request = events.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", "{}");
         let answer = events.next();
@@ -53,20 +51,20 @@ impl EventStream {
     }
 
     /// The next line, without its end; `None` at the end of the stream.
-    pub(crate) fn line(&mut self) -> Option<String> {
+    pub fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let len = self.reader.read_line(&mut line).expect("a line in time");
         (len > 0).then(|| line.strip_suffix('\n').expect("a whole line").to_owned())
     }
 
     /// Whether there is another line; what it says is not looked at.
-    pub(crate) fn next_text_if_any(&mut self) -> Option<()> {
+    pub fn next_text_if_any(&mut self) -> Option<()> {
         let mut line = Vec::new();
         matches!(self.reader.read_until(b'\n', &mut line), Ok(1..)).then_some(())
     }
 
     /// The next line, or what there is of it when the stream breaks off.
-    pub(crate) fn line_or_less(&mut self) -> String {
+    pub fn line_or_less(&mut self) -> String {
         let mut line = Vec::new();
         let _ = self.reader.read_until(b'\n', &mut line);
         String::from_utf8(line).unwrap()
@@ -74,7 +72,7 @@ impl EventStream {
 
     /// The next event, which is one line of data, after any comments; `None` at the end of the
     /// stream.
-    pub(crate) fn next_text(&mut self) -> Option<String> {
+    pub fn next_text(&mut self) -> Option<String> {
         let mut line = self.line()?;
         while line == ": keepalive" {
             assert_eq!(self.line().as_deref(), Some(""));
@@ -84,18 +82,12 @@ impl EventStream {
         Some(line.strip_prefix("data: ").expect("a line of data").to_owned())
     }
 
-    pub(crate) fn next(&mut self) -> Value {
+    pub fn next(&mut self) -> Value {
         checked(&self.next_text().expect("a message"))
     }
 
     /// Sends a message by a request of its own and returns its request id.
-    pub(crate) fn send(
-        &mut self,
-        action: &str,
-        channel: &str,
-        event: &str,
-        payload: &str,
-    ) -> String {
+    pub fn send(&mut self, action: &str, channel: &str, event: &str, payload: &str) -> String {
         self.requests += 1;
         let request = format!("{}-{}", &self.id[..8], self.requests);
         let body = message(action, channel, event, &request, payload);
@@ -104,25 +96,25 @@ impl EventStream {
     }
 
     /// The status of a request that names this stream.
-    pub(crate) fn request(&self, method: &str, body: &[u8]) -> u16 {
+    pub fn request(&self, method: &str, body: &[u8]) -> u16 {
         let id = format!("X-Connection-ID: {}\r\n", self.id);
         Requests::new(self.server).send(method, &id, body)
     }
 }
 
 /// A connection for requests.
-pub(crate) struct Requests {
-    pub(crate) stream: TcpStream,
+pub struct Requests {
+    pub stream: TcpStream,
 }
 
 impl Requests {
-    pub(crate) fn new(server: SocketAddr) -> Self {
+    pub fn new(server: SocketAddr) -> Self {
         Self { stream: connect(server) }
     }
 
     /// Sends a request and returns the status of its answer, which has no body or ends the
     /// connection.
-    pub(crate) fn send(&mut self, method: &str, headers: &str, body: &[u8]) -> u16 {
+    pub fn send(&mut self, method: &str, headers: &str, body: &[u8]) -> u16 {
         let length = body.len();
         self.raw(&format!(
             "{method} /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n"
@@ -132,17 +124,17 @@ impl Requests {
         self.status()
     }
 
-    pub(crate) fn raw(&mut self, text: &str) {
+    pub fn raw(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).unwrap();
     }
 
-    pub(crate) fn status(&mut self) -> u16 {
+    pub fn status(&mut self) -> u16 {
         let head = read_head(&mut self.stream);
         head.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap()
     }
 
     /// The rest of what is sent, once the connection has ended.
-    pub(crate) fn rest(&mut self) -> String {
+    pub fn rest(&mut self) -> String {
         let mut rest = String::new();
         self.stream.read_to_string(&mut rest).unwrap();
         rest

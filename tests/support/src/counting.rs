@@ -1,12 +1,20 @@
-//! A global allocator that counts, thread by thread, for the test that includes it.
+//! An allocator that counts, thread by thread. A test installs it for its process:
+//!
+//! ```
+//! use pondwire_test_support::counting::Counting;
+//!
+//! #[global_allocator]
+//! static ALLOCATOR: Counting = Counting;
+//! ```
 
 #![allow(unsafe_code, reason = "a global allocator is unsafe to write")]
-#![allow(dead_code, reason = "each test uses a part")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-struct Counting;
+/// The system allocator, with counters.
+#[derive(Debug)]
+pub struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -32,24 +40,21 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// How many allocations this thread has made.
-pub(crate) fn count() -> usize {
+/// The number of allocations that this thread has made; 0 unless [`Counting`] is installed.
+pub fn count() -> usize {
     ALLOCATIONS.get()
 }
 
 /// How many bytes this thread has allocated and not freed; what it freed of others' counts too.
-pub(crate) fn live() -> isize {
+pub fn live() -> isize {
     LIVE.get()
 }
 
 /// The most bytes that were alive at once since the last [`reset_peak`].
-pub(crate) fn peak() -> isize {
+pub fn peak() -> isize {
     PEAK.get()
 }
 
-pub(crate) fn reset_peak() {
+pub fn reset_peak() {
     PEAK.set(LIVE.get());
 }

@@ -1,7 +1,5 @@
 //! A WebSocket client that can also do what a client must not: blocking, one file, no library.
 
-#![allow(dead_code, reason = "each test uses a part")]
-
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -11,7 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a frame of a client is.
 #[derive(Clone, Copy)]
-pub(crate) enum Opcode {
+pub enum Opcode {
     Continuation = 0,
     Text = 1,
     Binary = 2,
@@ -22,7 +20,7 @@ pub(crate) enum Opcode {
 
 /// What a server sends.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Received {
+pub enum Received {
     Text(String),
     /// A text message's payload, which came with RSV1.
     Compressed(Vec<u8>),
@@ -35,7 +33,7 @@ pub(crate) enum Received {
 }
 
 /// Sends a request and returns all of the response, which ends with the connection.
-pub(crate) fn get(server: SocketAddr, path: &str) -> String {
+pub fn get(server: SocketAddr, path: &str) -> String {
     let mut stream = connect(server);
     write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
     let mut response = String::new();
@@ -43,7 +41,7 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> String {
     response
 }
 
-pub(crate) fn connect(server: SocketAddr) -> TcpStream {
+pub fn connect(server: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -52,20 +50,20 @@ pub(crate) fn connect(server: SocketAddr) -> TcpStream {
 }
 
 /// One open connection.
-pub(crate) struct WebSocket {
+pub struct WebSocket {
     stream: TcpStream,
 }
 
 impl WebSocket {
     /// Upgrades without any extension; the response's head when it is not 101.
-    pub(crate) fn open(server: SocketAddr, path: &str) -> Result<Self, String> {
+    pub fn open(server: SocketAddr, path: &str) -> Result<Self, String> {
         let (socket, head) = Self::open_with(server, path, "")?;
         assert!(!head.contains("sec-websocket-extensions"), "{head}");
         Ok(socket)
     }
 
     /// Upgrades with more headers, each with its line's end; the response's head with it.
-    pub(crate) fn open_with(
+    pub fn open_with(
         server: SocketAddr,
         path: &str,
         headers: &str,
@@ -89,38 +87,38 @@ impl WebSocket {
     }
 
     /// The connection, to be used without any rules.
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub fn into_stream(self) -> TcpStream {
         self.stream
     }
 
-    pub(crate) fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         self.send(Opcode::Text, true, text.as_bytes());
     }
 
     /// Sends one masked frame.
-    pub(crate) fn send(&mut self, opcode: Opcode, last: bool, payload: &[u8]) {
+    pub fn send(&mut self, opcode: Opcode, last: bool, payload: &[u8]) {
         self.raw(&frame(opcode, last, payload));
     }
 
     /// Sends one masked frame with RSV1.
-    pub(crate) fn send_compressed(&mut self, opcode: Opcode, last: bool, payload: &[u8]) {
+    pub fn send_compressed(&mut self, opcode: Opcode, last: bool, payload: &[u8]) {
         let mut frame = frame(opcode, last, payload);
         frame[0] |= 0x40;
         self.raw(&frame);
     }
 
     /// Sends these bytes, whatever they are.
-    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+    pub fn raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
     /// Announces a frame of `len` bytes and sends none of them.
-    pub(crate) fn announce(&mut self, len: u64) {
+    pub fn announce(&mut self, len: u64) {
         self.stream.write_all(&head(Opcode::Text, true, len)).unwrap();
     }
 
     /// The next frame. Whatever the server sends must be one whole, unmasked frame.
-    pub(crate) fn receive(&mut self) -> Received {
+    pub fn receive(&mut self) -> Received {
         let mut head = [0; 2];
         match self.stream.read_exact(&mut head) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Received::End,
@@ -154,7 +152,7 @@ impl WebSocket {
 }
 
 /// A response's head, with the empty line.
-pub(crate) fn read_head(stream: &mut TcpStream) -> String {
+pub fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -165,7 +163,7 @@ pub(crate) fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// A client's masked frame.
-pub(crate) fn frame(opcode: Opcode, last: bool, payload: &[u8]) -> Vec<u8> {
+pub fn frame(opcode: Opcode, last: bool, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
     let mut frame = head(opcode, last, payload.len() as u64);
     frame.extend_from_slice(&MASK);

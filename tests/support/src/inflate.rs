@@ -5,7 +5,7 @@ use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUT
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 /// The message of RFC 7692, section 7.2.2, of at most `limit` bytes; `None` if there is none.
-pub(crate) fn message(payload: &[u8], limit: usize) -> Option<Vec<u8>> {
+pub fn message(payload: &[u8], limit: usize) -> Option<Vec<u8>> {
     // The end that is not sent, and a final empty block to tell that it was reached.
     let input = [payload, b"\x00\x00\xff\xff\x03\x00"].concat();
     let mut output = vec![0; limit + 1];

@@ -1,30 +1,23 @@
-//! What several tests need: real frames, recorded cases, and a seeded source of mutations.
-
-#![allow(dead_code, reason = "each test uses a part of it")]
-
-pub(crate) mod tree;
-
-use std::fs;
-use std::path::Path;
+//! A seeded source of random numbers, and mutations of frames by it.
 
 /// SplitMix64: small, seeded, the same everywhere.
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// The seed of this run: `PONDWIRE_SEED`, or a fixed one; printed so that a failure can be
     /// repeated.
-    pub(crate) fn from_env(test: &str) -> Self {
+    pub fn from_env(test: &str) -> Self {
         let seed = std::env::var("PONDWIRE_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or(20_261_123);
         println!("{test}: PONDWIRE_SEED={seed}");
         Self(seed)
     }
 
-    pub(crate) fn seeded(seed: u64) -> Self {
+    pub fn seeded(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -33,64 +26,21 @@ impl Random {
     }
 
     /// A number below `bound`, which must not be 0.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 }
 
 /// How many cases a property test runs: `PONDWIRE_CASES`, or `default`; at most `PONDWIRE_MAX_CASES`.
-pub(crate) fn cases(default: usize) -> usize {
+pub fn cases(default: usize) -> usize {
     let number = |name| std::env::var(name).ok().and_then(|cases| cases.parse().ok());
     number("PONDWIRE_CASES")
         .unwrap_or(default)
         .min(number("PONDWIRE_MAX_CASES").unwrap_or(usize::MAX))
-}
-
-/// The frames of every workload of at most `max_len` bytes.
-pub(crate) fn workload_frames(max_len: usize) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/workloads");
-    let mut files: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-    files.sort();
-    let mut frames = Vec::new();
-    for file in files {
-        let text = fs::read(file).unwrap();
-        let lines = text.split(|&byte| byte == b'\n');
-        frames.extend(
-            lines.filter(|line| !line.is_empty() && line.len() <= max_len).map(<[u8]>::to_vec),
-        );
-    }
-    assert!(frames.len() > 1000, "workloads are there");
-    frames
-}
-
-/// The inputs of all recorded parse cases.
-pub(crate) fn vector_inputs() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
-    let mut inputs = Vec::new();
-    for name in ["client", "server", "presence", "channelEvent"] {
-        let text = fs::read(folder.join(format!("parse_{name}.json"))).unwrap();
-        let file: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        inputs.extend(file["records"].as_array().unwrap().iter().map(input));
-    }
-    assert!(inputs.len() > 1000, "vectors are there");
-    inputs
-}
-
-/// The exact bytes of a recorded frame.
-pub(crate) fn input(record: &serde_json::Value) -> Vec<u8> {
-    match record["input_utf8"].as_str() {
-        Some(text) => text.as_bytes().to_vec(),
-        None => from_hex(record["input_hex"].as_str().expect("an input")),
-    }
-}
-
-pub(crate) fn from_hex(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
 
 /// Bytes that matter to a JSON scanner, as likely as any other when mutating.
@@ -146,7 +96,7 @@ const TELLING: &[&[u8]] = &[
 ];
 
 /// One to four small changes: the frames that break scanners are nearly right.
-pub(crate) fn mutate(random: &mut Random, frame: &[u8]) -> Vec<u8> {
+pub fn mutate(random: &mut Random, frame: &[u8]) -> Vec<u8> {
     let mut bytes = frame.to_vec();
     for _ in 0..=random.below(4) {
         let at = random.below(bytes.len() + 1);

@@ -1,32 +1,31 @@
 //! A client of the example server that checks what it is sent.
 
 #![allow(clippy::needless_pass_by_value, reason = "`json!` at the call is the easiest to read")]
-#![allow(dead_code, reason = "each test uses a part")]
 
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::inflate;
-use super::websocket::{Opcode, Received, WebSocket};
+use crate::inflate;
+use crate::websocket::{Opcode, Received, WebSocket};
 
 /// The channel that most tests meet in.
-pub(crate) const ROOM: &str = "/chat/42";
+pub const ROOM: &str = "/chat/42";
 
 /// A connected client; frames that it is sent are checked to have the five keys in their order.
-pub(crate) struct Client {
-    pub(crate) socket: WebSocket,
-    pub(crate) id: String,
+pub struct Client {
+    pub socket: WebSocket,
+    pub id: String,
     requests: u32,
 }
 
 impl Client {
-    pub(crate) fn connect(server: SocketAddr) -> Self {
+    pub fn connect(server: SocketAddr) -> Self {
         Self::greeted(WebSocket::open(server, "/api/socket").expect("an upgrade"))
     }
 
     /// A client on an open socket.
-    pub(crate) fn greeted(socket: WebSocket) -> Self {
+    pub fn greeted(socket: WebSocket) -> Self {
         let mut client = Self { socket, id: String::new(), requests: 0 };
         let greeting = client.next();
         assert_eq!(greeting["action"], "CONNECT");
@@ -38,13 +37,13 @@ impl Client {
     }
 
     /// Connected and a member.
-    pub(crate) fn joined(server: SocketAddr, channel: &str) -> Self {
+    pub fn joined(server: SocketAddr, channel: &str) -> Self {
         let mut client = Self::connect(server);
         client.join(channel);
         client
     }
 
-    pub(crate) fn join(&mut self, channel: &str) {
+    pub fn join(&mut self, channel: &str) {
         let request = self.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", "{}");
         self.expect(json!({
             "action": "SYSTEM", "event": "ACKNOWLEDGE", "channelName": channel,
@@ -53,13 +52,7 @@ impl Client {
     }
 
     /// Sends a message and returns its request id; `payload` is spliced as it is.
-    pub(crate) fn send(
-        &mut self,
-        action: &str,
-        channel: &str,
-        event: &str,
-        payload: &str,
-    ) -> String {
+    pub fn send(&mut self, action: &str, channel: &str, event: &str, payload: &str) -> String {
         self.requests += 1;
         let request = format!("{}-{}", &self.id[..8], self.requests);
         self.socket.text(&message(action, channel, event, &request, payload));
@@ -67,12 +60,12 @@ impl Client {
     }
 
     /// Sends an event to [`ROOM`].
-    pub(crate) fn event(&mut self, event: &str, payload: &str) -> String {
+    pub fn event(&mut self, event: &str, payload: &str) -> String {
         self.send("BROADCAST", ROOM, event, payload)
     }
 
     /// The next message. Pings before it are answered.
-    pub(crate) fn next_text(&mut self) -> String {
+    pub fn next_text(&mut self) -> String {
         loop {
             match self.socket.receive() {
                 Received::Text(text) => return text,
@@ -86,16 +79,16 @@ impl Client {
         }
     }
 
-    pub(crate) fn next(&mut self) -> Value {
+    pub fn next(&mut self) -> Value {
         checked(&self.next_text())
     }
 
-    pub(crate) fn expect(&mut self, expected: Value) {
+    pub fn expect(&mut self, expected: Value) {
         assert_eq!(self.next(), expected);
     }
 
     /// Expects a refusal on the gateway and returns it.
-    pub(crate) fn expect_invalid(&mut self, status: u16) -> Value {
+    pub fn expect_invalid(&mut self, status: u16) -> Value {
         let message = self.next();
         assert_eq!(message["action"], "ERROR");
         assert_eq!(message["event"], "INVALID_MESSAGE");
@@ -105,7 +98,7 @@ impl Client {
     }
 
     /// Expects a presence frame: (event, list, changed).
-    pub(crate) fn expect_presence(&mut self, event: &str, presence: Value, changed: Value) {
+    pub fn expect_presence(&mut self, event: &str, presence: Value, changed: Value) {
         let message = self.next();
         assert_eq!(message["action"], "PRESENCE", "{message}");
         assert_eq!(message["event"], event);
@@ -115,7 +108,7 @@ impl Client {
 
     /// Nothing was sent to this client but what it has read: the next frame answers a request
     /// that has nothing to do with any room.
-    pub(crate) fn expect_nothing(&mut self) {
+    pub fn expect_nothing(&mut self) {
         let request = self.send("LEAVE_CHANNEL", "/chat/elsewhere", "LEAVE_CHANNEL", "{}");
         let message = self.next();
         assert_eq!(message["requestId"], request, "{message}");
@@ -123,7 +116,7 @@ impl Client {
     }
 
     /// The connection is of use still.
-    pub(crate) fn expect_alive(&mut self) {
+    pub fn expect_alive(&mut self) {
         let request = self.event("echo", r#"{"alive":true}"#);
         self.expect(json!({
             "action": "SYSTEM", "event": "echo", "channelName": ROOM, "requestId": request,
@@ -131,14 +124,14 @@ impl Client {
         }));
     }
 
-    pub(crate) fn expect_closed(&mut self, code: u16) {
+    pub fn expect_closed(&mut self, code: u16) {
         assert_eq!(self.socket.receive(), Received::Close(code));
         assert_eq!(self.socket.receive(), Received::End);
     }
 }
 
 /// A server's message, which has the five keys in their order.
-pub(crate) fn checked(text: &str) -> Value {
+pub fn checked(text: &str) -> Value {
     assert!(!text.contains(['\n', '\r']), "{text}");
     let mut from = 0;
     for key in ["action", "event", "channelName", "requestId", "payload"] {
@@ -151,20 +144,14 @@ pub(crate) fn checked(text: &str) -> Value {
 }
 
 /// A client's message; nothing is escaped.
-pub(crate) fn message(
-    action: &str,
-    channel: &str,
-    event: &str,
-    request: &str,
-    payload: &str,
-) -> String {
+pub fn message(action: &str, channel: &str, event: &str, request: &str, payload: &str) -> String {
     format!(
         r#"{{"action":"{action}","channelName":"{channel}","requestId":"{request}","event":"{event}","payload":{payload}}}"#
     )
 }
 
 /// An `echo` of exactly `len` bytes.
-pub(crate) fn message_of(len: usize) -> String {
+pub fn message_of(len: usize) -> String {
     let empty = message("BROADCAST", ROOM, "echo", "r-1", r#"{"text":""}"#).len();
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(len - empty));
     message("BROADCAST", ROOM, "echo", "r-1", &payload)

@@ -41,12 +41,12 @@ impl Object {
 }
 
 /// An error that is nothing but its text.
-pub(crate) fn plain(text: &str) -> BoxError {
+pub fn plain(text: &str) -> BoxError {
     text.into()
 }
 
 /// The error that a recorded call returns, if any; the refusal of a code that it raises.
-pub(crate) fn evaluate(id: &str, call: &str) -> Result<Option<BoxError>, InvalidCode> {
+pub fn evaluate(id: &str, call: &str) -> Result<Option<BoxError>, InvalidCode> {
     let mut parser = Parser { id, call, chars: call.char_indices().peekable(), bad: Cell::new(0) };
     let value = parser.value()?;
     assert!(parser.chars.next().is_none(), "{call}: read to the end");

@@ -1,0 +1,20 @@
+//! What the tests of several crates share: clients, recorded cases, random input, and oracles that share
+//! no code with what they judge.
+
+#![allow(missing_docs, reason = "only this repository's tests use it")]
+
+pub mod client;
+pub mod counting;
+pub mod event_stream;
+#[cfg(feature = "redis")]
+pub mod fake_redis;
+pub mod inflate;
+pub mod python_call;
+pub mod tree;
+pub mod websocket;
+
+mod random;
+mod recorded;
+
+pub use random::{Random, cases, mutate};
+pub use recorded::{from_hex, input, vector_inputs, workload_frames};
