@@ -2,7 +2,7 @@
 //!
 //! PondSocket puts channels, presence and broadcasts on a WebSocket (or on server-sent events).
 //! This crate turns received frames into borrowed views without allocating, and a broadcast into
-//! bytes once, whoever receives it. But for the feature `redis` it does no I/O and knows no runtime.
+//! bytes once, whoever receives it. It does no I/O and knows no runtime.
 //!
 //! ```
 //! use pondwire::{ClientAction, ClientMessage, Frame, uuid};
@@ -53,7 +53,9 @@
 //! - `http`: [`protocol::Headers`] over `http::HeaderMap`.
 //! - `deflate`: permessage-deflate: `Frame::deflated`, its negotiation and a bounded inflater in the
 //!   module `deflate`.
-//! - `redis`: `distributed::redis`, a bus between nodes over Redis pub/sub, on tokio.
+//!
+//! The crate `pondwire-redis` is a bus between nodes over Redis pub/sub, on tokio; `pondwire-server` is a
+//! whole server.
 //!
 //! # What is promised
 //!

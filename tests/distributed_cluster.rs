@@ -1073,15 +1073,6 @@ fn users_of_a_channel_too_large_for_a_list_are_told_all_the_same() {
     assert_eq!(u3.assigns.as_str(), r#"{"a":1}"#);
 }
 
-#[cfg(feature = "redis")]
-#[test]
-fn a_bus_takes_what_a_node_takes() {
-    let bus = pondwire::distributed::redis::RedisOptions::default();
-    let largest = ClusterOptions::default().message_limits.max_bytes;
-    assert_eq!(bus.max_payload, largest);
-    assert!(bus.publish.max_bytes >= 2 * largest && bus.receive.max_bytes >= 2 * largest);
-}
-
 #[test]
 fn what_is_none_of_its_business_changes_nothing() {
     let mut node = Node::joined("a", &["ann"]);

@@ -11,7 +11,7 @@
 //! - [`Cluster`] keeps what others tell: who is in which channel on which node, and who is present.
 //!   It answers their questions, finds nodes dead, and says what the server is to do.
 //!
-//! With feature `redis`, the module `redis` is the bus itself.
+//! The crate `pondwire-redis` is the bus itself.
 //!
 //! ```
 //! use pondwire::distributed::{Envelope, Message, Origin, Recipients, UserMessage};
@@ -48,8 +48,6 @@ mod fields;
 mod key;
 mod message;
 mod recipients;
-#[cfg(feature = "redis")]
-pub mod redis;
 mod topic;
 mod users;
 

@@ -20,8 +20,8 @@ weaken() {
     if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
     rm -rf "$copy/src"
     cp -r src Cargo.toml Cargo.lock README.md "$copy"
-    mkdir -p "$copy/examples/server" "$copy/benches"
-    for target in examples/server/main examples/inspect examples/parse_workload \
+    mkdir -p "$copy/examples" "$copy/benches"
+    for target in examples/inspect examples/parse_workload \
         benches/decode benches/payload benches/encode; do
         echo 'fn main() {}' >"$copy/$target.rs"
     done

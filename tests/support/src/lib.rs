@@ -2,6 +2,7 @@
 //! no code with what they judge.
 
 #![allow(missing_docs, reason = "only this repository's tests use it")]
+#![allow(clippy::should_implement_trait, reason = "the next message of a client is called so")]
 
 pub mod client;
 pub mod counting;
