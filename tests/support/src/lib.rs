@@ -10,6 +10,7 @@ pub mod event_stream;
 #[cfg(feature = "redis")]
 pub mod fake_redis;
 pub mod inflate;
+pub mod layering;
 pub mod python_call;
 pub mod tree;
 pub mod websocket;
