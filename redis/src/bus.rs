@@ -20,8 +20,8 @@ use crate::shared::Shared;
 use crate::stats::RedisStats;
 use crate::{publisher, subscriber};
 
-/// A bus between nodes; one of many handles. When the last is dropped the bus ends at once, and
-/// what was not published yet is dropped; see [`shutdown`](Self::shutdown).
+/// A handle of a bus between nodes; cheap to clone. When the last is dropped the bus ends at once, and the
+/// messages that wait are dropped; see [`shutdown`](Self::shutdown).
 #[derive(Clone)]
 pub struct RedisBus {
     handle: Arc<Handle>,
@@ -30,19 +30,19 @@ pub struct RedisBus {
 struct Handle {
     shared: Arc<Shared>,
     subscriber: JoinHandle<()>,
-    /// Taken by who shuts down.
+    /// Taken by the first call that shuts down.
     publisher: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl RedisBus {
-    /// A bus, and the end at which all it receives comes out. Returns at once: the connections are
-    /// made, and made again, by two tasks on the runtime that this is called in.
+    /// A bus, and the receiver of its events. Returns at once: two tasks on the runtime that this is called
+    /// in make the connections, and make them again.
     ///
     /// `url` is `redis://[user[:password]@]host[:port][/db]`, `rediss://` for TLS, or
     /// `redis+unix:///path`.
     ///
     /// # Errors
-    /// [`InvalidUrl`]. That nobody answers there is no error: see [`last_error`](Self::last_error).
+    /// [`InvalidUrl`]. A server that does not answer is not an error: see [`last_error`](Self::last_error).
     ///
     /// # Panics
     /// Outside a tokio runtime, or in one without I/O and time.
@@ -65,7 +65,7 @@ impl RedisBus {
         Ok((Self { handle: Arc::new(handle) }, RedisReceiver::new(shared)))
     }
 
-    /// Queues a payload for everybody who is subscribed to the topic, on this bus too.
+    /// Queues a payload for all subscribers of the topic, this bus included.
     ///
     /// Never waits. Takes a lock for as long as it takes to move a few words, and allocates nothing
     /// for a topic and a payload that are shared already, but for the queue as it grows. Many
@@ -75,34 +75,34 @@ impl RedisBus {
         self.shared().outgoing.offer(message, &self.shared().counters)
     }
 
-    /// Wants the messages of a topic, from now on and over every new connection;
-    /// [`BusEvent::Subscribed`](crate::BusEvent::Subscribed) tells when they arrive. `false` when it
-    /// was wanted already. Never waits.
+    /// Subscribes to a topic, over this connection and every later one;
+    /// [`BusEvent::Subscribed`](crate::BusEvent::Subscribed) comes once Redis has confirmed it. `false` when
+    /// the topic was subscribed already. Never waits.
     pub fn subscribe(&self, topic: impl Into<ByteString>) -> bool {
         self.shared().inbox.subscribe(&topic.into())
     }
 
-    /// Wants them no longer; `false` when they were not wanted. Never waits.
+    /// Unsubscribes from a topic; `false` when it was not subscribed. Never waits.
     pub fn unsubscribe(&self, topic: &str) -> bool {
         self.shared().inbox.unsubscribe(topic)
     }
 
-    /// The bus in numbers, without a lock.
+    /// The counters of the bus, read without a lock.
     #[must_use]
     pub fn stats(&self) -> RedisStats {
         self.shared().counters.stats()
     }
 
-    /// Why an attempt to connect last failed, a connection broke, or a topic was refused; it stays
-    /// when all is well again. A text for people.
+    /// The last error: a failed attempt to connect, a broken connection, or a refused topic. It stays when
+    /// the connection is back. A text for people.
     #[must_use]
     pub fn last_error(&self) -> Option<Arc<str>> {
         self.shared().last_error.lock().clone()
     }
 
-    /// Ends the bus in order: takes nothing more, publishes what waits, then closes both
-    /// connections. After `deadline` what still waits is dropped and counted as
-    /// [`discarded`](RedisStats::discarded). The numbers are final then.
+    /// Ends the bus in order: accepts no more messages, publishes those that wait, then closes both
+    /// connections. Messages that still wait after `deadline` are dropped and counted as
+    /// [`discarded`](RedisStats::discarded). The returned counters are final.
     ///
     /// When it is called again, or cancelled, the bus ends at once.
     pub async fn shutdown(&self, deadline: Duration) -> RedisStats {
@@ -113,7 +113,7 @@ impl RedisBus {
             && timeout(deadline, &mut publisher.0).await.is_err()
         {
             publisher.0.abort();
-            // Its numbers are final once it is gone.
+            // The counters are final once it has ended.
             let _ = (&mut publisher.0).await;
         }
         shared.outgoing.discard(&shared.counters);
@@ -148,7 +148,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Tells the receiver that nothing comes any more, however the task ends.
+/// Ends the receiver's events, however the task ends.
 struct EndOfInbox(Arc<Shared>);
 
 impl Drop for EndOfInbox {
@@ -157,7 +157,7 @@ impl Drop for EndOfInbox {
     }
 }
 
-/// The URL is none of a Redis server, or asks for TLS where the `redis` crate was built without.
+/// Not the URL of a Redis server, or one that asks for TLS where the `redis` crate was built without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidUrl(String);
 

@@ -18,13 +18,13 @@ use tokio::time::timeout;
 use crate::limited_stream::{LimitedStream, Unfinished};
 use crate::options::RedisOptions;
 
-/// Where Redis is, and who we are to it.
+/// The address of Redis, and the credentials for it.
 pub(crate) struct Connector {
     client: Client,
 }
 
 impl Connector {
-    /// Looks at the URL only.
+    /// Parses the URL; does not connect.
     pub(crate) fn new(url: &str) -> RedisResult<Self> {
         let info = url.into_connection_info()?;
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -33,7 +33,7 @@ impl Connector {
         Ok(Self { client: Client::open(info)? })
     }
 
-    /// One attempt. `on_push` is given each push message but the news of the end.
+    /// One attempt. `on_push` gets each push message but the one of the connection's end.
     pub(crate) async fn connect(
         &self,
         options: &RedisOptions,
@@ -68,7 +68,7 @@ impl Connector {
                     let stream = tokio::net::UnixStream::connect(path).await?;
                     self.greet(LimitedStream::new(stream, unfinished.clone(), limit), config).await
                 }
-                // TLS is the crate's own business.
+                // TLS is left to the `redis` crate.
                 _ => {
                     let redis = self.client.get_multiplexed_async_connection_with_config(&config);
                     Ok((redis.await?, None))
@@ -95,7 +95,7 @@ impl Connector {
     }
 }
 
-/// Reads and writes one connection; dropping it closes that.
+/// Reads and writes one connection, and closes it on drop.
 struct Driver(JoinHandle<()>);
 
 impl Drop for Driver {
@@ -106,7 +106,7 @@ impl Drop for Driver {
 
 pub(crate) struct Connection {
     redis: MultiplexedConnection,
-    /// `None` when the crate has one of its own.
+    /// `None` where the `redis` crate has one of its own.
     _driver: Option<Driver>,
     gone: Arc<Notify>,
     unfinished: Unfinished,
@@ -114,19 +114,19 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Until the connection is known to be broken.
+    /// Waits until the connection is known to be broken.
     pub(crate) async fn gone(&self) {
         self.gone.notified().await;
     }
 
-    /// The answers to all commands of a pipeline, errors of the server among them.
+    /// Sends a pipeline and returns the answers to all of its commands, errors of the server included.
     pub(crate) async fn send(&mut self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
         self.unfinished.clear();
         let answers = self.redis.send_packed_commands(commands, 0, commands.len());
         within(self.timeout, answers).await
     }
 
-    /// Whether Redis still answers.
+    /// Checks that Redis still answers.
     pub(crate) async fn ping(&mut self) -> RedisResult<()> {
         let mut ping = Pipeline::with_capacity(1);
         ping.add_command(command("PING", &[]));
@@ -137,7 +137,7 @@ impl Connection {
     }
 }
 
-/// A command in one allocation for its text and one for its parts.
+/// A command, in one allocation for its text and one for the positions of its parts.
 pub(crate) fn command(name: &str, args: &[&[u8]]) -> Cmd {
     let size = name.len() + args.iter().map(|arg| arg.len()).sum::<usize>();
     let mut command = Cmd::with_capacity(1 + args.len(), size);

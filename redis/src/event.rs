@@ -1,4 +1,4 @@
-//! What a receiver is told.
+//! The events of a receiver.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -13,33 +13,34 @@ pub struct BusMessage {
 }
 
 impl BusMessage {
-    /// The bytes it counts with in a queue.
+    /// The bytes that it counts as in a queue.
     pub(crate) fn size(&self) -> usize {
         self.topic.len() + self.payload.len()
     }
 }
 
-/// What happened on the subscribing side, and what the publishing side lost. All but messages overtake
-/// the messages that wait.
+/// An event on the subscribing side, or a loss on the publishing side. All but messages overtake the
+/// messages that wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BusEvent {
-    /// A message came. Some of a topic may still come for a moment after it was unsubscribed.
+    /// A message arrived. For a moment after its topic was unsubscribed some may still arrive.
     Message(BusMessage),
-    /// Redis confirmed a [`subscribe`](crate::RedisBus::subscribe): from now on messages of the
-    /// topic arrive, and the answers to what is asked there. Once for each call that subscribed.
+    /// Redis confirmed a [`subscribe`](crate::RedisBus::subscribe): messages of the topic arrive from now
+    /// on, among them the answers to requests that are published there. One event for each call that
+    /// subscribed.
     Subscribed(ByteString),
-    /// The connection broke: what is published to the topics from now on passes us by.
+    /// The connection broke: this bus misses the messages that are published from now on.
     Lost,
-    /// There is a connection again, and all topics are subscribed to. State that may have changed
-    /// meanwhile should be asked for again.
+    /// The connection is back, and all topics are subscribed. State that may have changed meanwhile should
+    /// be requested again.
     Recovered,
-    /// So many messages were dropped since the last time, as the receiver's queue was full. A slow
-    /// receiver is told about once for each 64 messages that it takes.
+    /// So many messages were dropped since the last such event, as the receiver's queue was full. A slow
+    /// receiver gets about one for each 64 messages that it takes.
     Lagged(u64),
-    /// So many messages of ours were lost since the last time, or may have been, for which there was
-    /// no place in the queue, no answer, or no leave: told once there is a connection to publish by.
-    /// State should be told to the others again. What was too large is not among them: to repeat it
-    /// would mend nothing.
+    /// So many of this bus's own messages were lost since the last such event, or may have been: the queue
+    /// was full, Redis did not answer, or it refused them. It comes once there is a connection to publish
+    /// over, and state should then be published again. Messages that were too large are not counted here,
+    /// as repeating them would not help.
     Unpublished(u64),
 }

@@ -1,4 +1,4 @@
-//! The subscribing side's state: topics that are wanted, messages that wait, and the events.
+//! The subscribing side's state: topics that are wanted, and the messages and events that wait.
 
 use std::collections::VecDeque;
 
@@ -23,9 +23,9 @@ pub(crate) type Epoch = u64;
 pub(crate) struct Inbox {
     state: Mutex<State>,
     max_payload: usize,
-    /// Something waits for the receiver.
+    /// Notified when messages or events wait for the receiver.
     ready: Notify,
-    /// Changes of topics wait for the subscriber.
+    /// Notified when changes of topics wait for the subscriber.
     pub(crate) changed: Notify,
 }
 
@@ -37,13 +37,13 @@ struct State {
     lagged: u64,
     unpublished: u64,
     epoch: Epoch,
-    /// Nothing comes any more.
+    /// No more messages or events will come.
     ended: bool,
-    /// Nobody takes anything any more.
+    /// The receiver was dropped.
     abandoned: bool,
 }
 
-/// What a receiver takes at once.
+/// The result of taking from the inbox.
 pub(crate) enum Received {
     Event(BusEvent),
     /// Messages were put into its own queue.
@@ -74,12 +74,12 @@ impl Inbox {
 
     pub(crate) fn subscribe(&self, topic: &ByteString) -> bool {
         let mut state = self.state.lock();
-        let wish = state.topics.subscribe(topic);
-        if wish == Subscribed::InForce {
+        let subscribed = state.topics.subscribe(topic);
+        if subscribed == Subscribed::InForce {
             state.announce(BusEvent::Subscribed(topic.clone()));
         }
         drop(state);
-        match wish {
+        match subscribed {
             Subscribed::Old => return false,
             Subscribed::New => self.changed.notify_one(),
             Subscribed::InForce => self.ready.notify_one(),
@@ -91,7 +91,7 @@ impl Inbox {
         let mut state = self.state.lock();
         let wanted = state.topics.unsubscribe(topic);
         if wanted {
-            // What was not told yet is no longer so, and must not pile up.
+            // A confirmation that was not delivered yet is outdated, and must not pile up.
             state
                 .events
                 .retain(|event| !matches!(event, BusEvent::Subscribed(old) if old == topic));
@@ -107,7 +107,7 @@ impl Inbox {
         self.state.lock().topics.take_changes(max)
     }
 
-    /// A new connection: only what comes over it counts from now on.
+    /// Begins the epoch of a new connection: pushes of older ones are ignored from now on.
     pub(crate) fn begin(&self) -> Epoch {
         let mut state = self.state.lock();
         state.epoch += 1;
@@ -115,18 +115,17 @@ impl Inbox {
         state.epoch
     }
 
-    /// The connection is no more; `told` when the receiver has known it to work, `ever` when it has
-    /// known any to.
-    pub(crate) fn lost(&self, told: bool, ever: bool) {
+    /// The connection broke; `worked` says that it had worked, `ever` that this one or an earlier one had.
+    pub(crate) fn lost(&self, worked: bool, ever: bool) {
         let mut state = self.state.lock();
         state.epoch += 1;
         if !ever {
-            // Nothing will tell that these were not in force for a while.
+            // No event will say that these were not in force for a while.
             state.topics.forget_announced();
             state.events.clear();
         }
-        if told {
-            // What it has not heard of the connection is true no longer.
+        if worked {
+            // Events of the connection that were not delivered yet are outdated.
             state.events.retain(|event| matches!(event, BusEvent::Subscribed(_)));
             state.events.push_back(BusEvent::Lost);
             drop(state);
@@ -134,7 +133,7 @@ impl Inbox {
         }
     }
 
-    /// So many of our own messages were lost.
+    /// Reports so many lost messages of this bus.
     pub(crate) fn unpublished(&self, count: u64) {
         self.state.lock().unpublished += count;
         self.ready.notify_one();
@@ -158,7 +157,7 @@ impl Inbox {
     }
 
     pub(crate) fn message(&self, epoch: Epoch, topic: Vec<u8>, payload: Vec<u8>, stats: &Counters) {
-        // Topics are ours, so they are text.
+        // The topics are those that this bus subscribed to, so they are text.
         let Ok(topic) = ByteString::try_from(topic) else { return };
         let message = BusMessage { topic, payload: Bytes::from(payload) };
         let mut state = self.state.lock();
@@ -210,18 +209,18 @@ impl Inbox {
         Received::Messages
     }
 
-    /// Until there may be something to take. Of several that wait, one is woken.
+    /// Waits until there may be something to take. Of several that wait, one is woken.
     pub(crate) async fn ready(&self) {
         self.ready.notified().await;
     }
 
-    /// Nothing comes any more.
+    /// Ends the inbox: no more messages or events will come.
     pub(crate) fn end(&self) {
         self.state.lock().ended = true;
         self.ready.notify_one();
     }
 
-    /// Nobody takes anything any more.
+    /// Drops the messages that wait and all later ones: the receiver was dropped.
     pub(crate) fn abandon(&self, stats: &Counters) {
         let mut state = self.state.lock();
         state.abandoned = true;

@@ -11,11 +11,11 @@
 //! while let Some(event) = receiver.next().await {
 //!     match event {
 //!         BusEvent::Message(message) => println!("{}: {:?}", message.topic, message.payload),
-//!         BusEvent::Subscribed(topic) => println!("{topic}: ask the others for their state"),
-//!         BusEvent::Lost => println!("messages pass us by"),
-//!         BusEvent::Recovered => println!("ask for the state of every topic again"),
+//!         BusEvent::Subscribed(topic) => println!("{topic}: request the state of the others"),
+//!         BusEvent::Lost => println!("messages are missed from now on"),
+//!         BusEvent::Recovered => println!("request the state of every topic again"),
 //!         BusEvent::Lagged(count) => println!("this node is too slow: {count} messages dropped"),
-//!         BusEvent::Unpublished(count) => println!("{count} messages lost: tell our state again"),
+//!         BusEvent::Unpublished(count) => println!("{count} messages lost: publish our state again"),
 //!         _ => {}
 //!     }
 //! }
@@ -24,7 +24,7 @@
 //!
 //! # With a cluster
 //!
-//! A [`Cluster`](crate::Cluster) is told what the bus says, and says what the bus shall do:
+//! `pondwire::distributed::Cluster` takes the events of the bus, and returns what the bus shall do:
 //!
 //! ```no_run
 //! use std::time::{Instant, SystemTime};
@@ -37,7 +37,7 @@
 //! let mut cluster = Cluster::new("node-a", ClusterOptions::default(), Instant::now(), unix_ms);
 //! bus.subscribe(cluster.heartbeat_topic());
 //! loop {
-//!     // What users of this node do comes here too: `cluster.join(…)`, `cluster.leave(…)`.
+//!     // Joins and leaves of this node's users go here too: `cluster.join(…)`, `cluster.leave(…)`.
 //!     let due = tokio::time::sleep_until(cluster.due().into());
 //!     let event = tokio::select! {
 //!         event = receiver.next() => Some(event.ok_or("the bus is closed")?),
@@ -46,11 +46,11 @@
 //!     let now = Instant::now();
 //!     match event {
 //!         Some(BusEvent::Message(message)) => {
-//!             let _ = cluster.receive(&message.topic, &message.payload, now); // counts what is none
+//!             let _ = cluster.receive(&message.topic, &message.payload, now); // counts what is not a message
 //!         }
 //!         Some(BusEvent::Subscribed(topic)) => cluster.subscribed(&topic, now),
 //!         Some(BusEvent::Recovered | BusEvent::Lagged(_) | BusEvent::Unpublished(_)) => {
-//!             cluster.resync(now); // which `tick` carries out
+//!             cluster.resync(now); // carried out by `tick`
 //!         }
 //!         _ => cluster.tick(now),
 //!     }
@@ -73,23 +73,23 @@
 //! # What is promised
 //!
 //! - **Nothing local waits for Redis.** [`RedisBus::publish`] puts a message into a bounded queue
-//!   and returns; it does so while Redis is away, hangs or was never there. What does not fit is
-//!   dropped by the [`Overflow`] that was chosen, and counted.
+//!   and returns; it does so while Redis is away, hangs or was never there. Messages that do not fit are
+//!   dropped as the chosen [`Overflow`] says, and counted.
 //! - **At most once**, as Redis pub/sub has it. A batch whose connection breaks before Redis has
 //!   answered is not sent again (it may have arrived): it is counted as
 //!   [`unconfirmed`](RedisStats::unconfirmed).
 //! - **Both connections come back by themselves**, after pauses that double from
 //!   [`min_backoff`](RedisOptions::min_backoff) to [`max_backoff`](RedisOptions::max_backoff) and
 //!   are never quite the same on two nodes. All topics are subscribed to again before
-//!   [`BusEvent::Recovered`]; what others published meanwhile is gone, nobody can count it. What we
-//!   could not publish is counted, and [`BusEvent::Unpublished`] tells.
+//!   [`BusEvent::Recovered`]; messages that others published meanwhile are lost and cannot be counted.
+//!   Messages that this bus could not publish are counted, and reported by [`BusEvent::Unpublished`].
 //! - **Order**: messages of one bus reach another in the order in which they were published.
 //! - **Topics are plain names**: channel names may hold `*`, `?` and `[`, which mean nothing here.
-//! - **A bus hears itself**: Redis sends a message to every subscriber of its topic.
+//! - **A bus receives its own messages**: Redis sends a message to every subscriber of its topic.
 //!
 //! # Bounds
 //!
-//! In memory at most: what the two queues may hold, a batch of 512 messages or 256 KiB (or one
+//! In memory at most: the contents of the two queues, a batch of 512 messages or 256 KiB (or one
 //! message), twice, on its way to Redis, as large a batch in the receiver, of 64 messages, the names of
 //! the topics, and four times [`max_payload`](RedisOptions::max_payload) (64 MiB by default) and 64 KiB
 //! of a reply that is not whole yet; a server that sends
@@ -100,7 +100,7 @@
 //!
 //! # Limitations
 //!
-//! - Redis 6 or newer, or what speaks RESP3 as it does: subscriptions arrive as push messages, so
+//! - Redis 6 or newer, or a server that speaks RESP3 as it does: subscriptions arrive as push messages, so
 //!   that none waits in an unbounded queue in between.
 //! - Two connections a bus: one to publish, one to subscribe, so that neither delays the other.
 //! - `rediss://` needs a TLS feature of the `redis` crate, switched on by the application.

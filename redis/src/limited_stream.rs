@@ -1,4 +1,4 @@
-//! A stream that ends rather than fill the memory of its reader.
+//! A stream that fails before an unfinished reply fills the memory of its reader.
 
 use std::io;
 use std::pin::Pin;
@@ -8,19 +8,19 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that were read since something whole was last made of them.
+/// The bytes that were read since the parser last finished a value.
 #[derive(Clone, Default)]
 pub(crate) struct Unfinished(Arc<AtomicUsize>);
 
 impl Unfinished {
-    /// Something whole was made of what was read.
+    /// The parser has finished a value.
     pub(crate) fn clear(&self) {
-        // Relaxed, as everywhere here: the reader does both, on one task.
+        // Relaxed, as everywhere here: one task reads and clears.
         self.0.store(0, Ordering::Relaxed);
     }
 }
 
-/// Fails once more than `limit` bytes make nothing whole: the parser above keeps them all.
+/// Fails once more than `limit` bytes were read without a finished value: the parser keeps all of them.
 pub(crate) struct LimitedStream<S> {
     stream: S,
     unfinished: Unfinished,

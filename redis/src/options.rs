@@ -1,29 +1,29 @@
-//! How much may wait on either side of a bus, and how long it waits for Redis.
+//! The bounds of both queues of a bus, and its timeouts.
 
 use std::time::Duration;
 
-/// What happens to a message that does not fit into its queue.
+/// How a queue that is full makes room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
-    /// The oldest messages are dropped until it fits.
+    /// The oldest messages are dropped until the new one fits.
     DropOldest,
-    /// It is dropped itself.
+    /// The new message is dropped.
     DropNewest,
 }
 
 /// The bounds of a queue. They hold at every moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueBounds {
-    /// What happens when one of the next two would be exceeded.
+    /// What is dropped when a bound would be exceeded.
     pub overflow: Overflow,
-    /// How many messages may wait; 0 counts as 1.
+    /// The most messages that wait; 0 counts as 1.
     pub max_messages: usize,
-    /// How many bytes their topics and payloads may have. A message that is larger by itself never
-    /// fits, and drops no other.
+    /// The most bytes of their topics and payloads. A message that is larger by itself never fits, and no
+    /// other is dropped for it.
     pub max_bytes: usize,
 }
 
-/// The bounds of a bus and its patience.
+/// The bounds and the timeouts of a bus.
 ///
 /// ```
 /// use pondwire_redis::{Overflow, RedisOptions};
@@ -33,24 +33,23 @@ pub struct QueueBounds {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RedisOptions {
-    /// What may wait to be published, above all while Redis is away. By default 65,536 messages
+    /// The queue of messages to be published, which fills while Redis is away. By default 65,536 messages
     /// and 32 MiB, `DropOldest`.
     pub publish: QueueBounds,
-    /// What may wait to be taken from the receiver. By default as above.
+    /// The queue of the receiver. By default the same.
     pub receive: QueueBounds,
-    /// How large a payload may be, in bytes, either way; a larger one is dropped and counted. By
-    /// default 16 MiB, as much as a node takes; see
-    /// [`ClusterOptions::message_limits`](crate::distributed::ClusterOptions::message_limits).
+    /// The largest payload in bytes, in both directions; a larger one is dropped and counted. By default
+    /// 16 MiB, as much as a node takes (`pondwire::distributed::ClusterOptions::message_limits`).
     pub max_payload: usize,
-    /// How long Redis may take to connect and greet, or to answer. By default 5 s.
+    /// The timeout for connecting and greeting, and for each answer. By default 5 s.
     pub timeout: Duration,
-    /// How long a connection may be idle before it has to answer a `PING`. By default 10 s.
+    /// The idle time of a connection until a `PING`, which must be answered. By default 10 s.
     pub ping_interval: Duration,
     /// The pause before the first attempt to connect again, which is cut by up to a half at random
     /// and doubles with each attempt. By default 100 ms.
     pub min_backoff: Duration,
-    /// The longest such pause. A connection that lived for longer makes the next pause the first
-    /// again. By default 5 s.
+    /// The longest such pause. After a connection that lived for longer the pauses begin anew. By default
+    /// 5 s.
     pub max_backoff: Duration,
 }
 

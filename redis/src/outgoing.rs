@@ -1,4 +1,4 @@
-//! What waits to be published.
+//! The publishing side's state: the messages that wait.
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -12,7 +12,7 @@ use crate::stats::Counters;
 const BATCH_MESSAGES: usize = 512;
 const BATCH_BYTES: usize = 256 << 10;
 
-/// What became of a message that was to be published.
+/// The fate of a message that was given to [`publish`](crate::RedisBus::publish).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Publish {
@@ -31,7 +31,7 @@ pub enum Publish {
 pub(crate) struct Outgoing {
     state: Mutex<State>,
     max_payload: usize,
-    /// Something waits for the publisher, or nothing will any more.
+    /// Notified when messages wait for the publisher, or the queue is closed.
     pub(crate) ready: Notify,
 }
 
@@ -40,7 +40,7 @@ struct State {
     closed: bool,
 }
 
-/// What the publisher takes at once.
+/// The result of taking a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Batch {
     Messages,
@@ -95,13 +95,13 @@ impl Outgoing {
         Batch::Messages
     }
 
-    /// Lets nothing in any more; what waits is still taken.
+    /// Closes the queue to new messages; those that wait can still be taken.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.ready.notify_one();
     }
 
-    /// Drops what waits, for good.
+    /// Closes the queue and drops the messages that wait.
     pub(crate) fn discard(&self, stats: &Counters) {
         let mut state = self.state.lock();
         state.closed = true;

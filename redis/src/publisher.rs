@@ -12,11 +12,11 @@ use crate::stats::Counters;
 /// Publishes until the queue is closed and empty.
 pub(crate) async fn run(shared: &Shared) {
     let mut reconnector = Reconnector::new(shared, &shared.counters.publisher_connected);
-    let mut told = 0;
+    let mut reported = 0;
     loop {
         let connection = reconnector.connect(|| |_| {}).await;
         reconnector.set_connected(true);
-        let ended = publish(shared, connection, &mut told).await;
+        let ended = publish(shared, connection, &mut reported).await;
         reconnector.set_connected(false);
         if ended {
             return;
@@ -24,15 +24,16 @@ pub(crate) async fn run(shared: &Shared) {
     }
 }
 
-/// Over one connection, until it breaks or, which is `true`, there is nothing more to come. The
-/// receiver is told of losses beyond those it was `told` of: what it says then can be published.
-async fn publish(shared: &Shared, mut connection: Connection, told: &mut u64) -> bool {
+/// Publishes over one connection until it breaks, or until the queue is closed and empty: then it returns
+/// `true`. Losses beyond those that are `reported` become an event of the receiver here, since what that
+/// publishes in return can now be sent.
+async fn publish(shared: &Shared, mut connection: Connection, reported: &mut u64) -> bool {
     let mut batch = Vec::new();
     loop {
         let lost = shared.counters.unpublished();
-        if lost > *told {
-            shared.inbox.unpublished(lost - *told);
-            *told = lost;
+        if lost > *reported {
+            shared.inbox.unpublished(lost - *reported);
+            *reported = lost;
         }
         match shared.outgoing.take(&mut batch, &shared.counters) {
             Batch::End => return true,
@@ -78,7 +79,7 @@ async fn send(
     Ok(())
 }
 
-/// Messages that Redis has not answered: counted as such when the task ends here, however it does.
+/// Messages that Redis has not answered: counted as unconfirmed however the task ends here.
 struct Unconfirmed<'a> {
     count: u64,
     counters: &'a Counters,

@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 use crate::event::BusMessage;
 use crate::options::{Overflow, QueueBounds};
 
-/// What became of a message that was offered. Dropped messages are in it, to be freed outside any
-/// lock: a payload may be anybody's memory, and do anything when it goes.
+/// The fate of a message that was offered. It holds the dropped messages, to be freed outside any lock: the
+/// memory of a payload may be foreign, and its drop may run any code.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Offered {
     Queued,

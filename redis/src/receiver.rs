@@ -1,4 +1,4 @@
-//! The end from which messages and events are taken.
+//! The consumer's end of a bus.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,8 +8,8 @@ use crate::event::{BusEvent, BusMessage};
 use crate::inbox::Received;
 use crate::shared::Shared;
 
-/// Where everything that a bus receives comes out, in order. Dropping it drops what waits and what
-/// still comes; publishing goes on.
+/// The consumer's end of a bus: all that it receives, in order. Dropping it drops the messages that wait and
+/// all later ones; publishing goes on.
 pub struct RedisReceiver {
     shared: Arc<Shared>,
     /// Received out of the inbox, to be handed on one by one.
@@ -36,7 +36,7 @@ impl RedisReceiver {
         }
     }
 
-    /// The next event if there is one already.
+    /// The next event if one waits.
     pub fn try_next(&mut self) -> Option<BusEvent> {
         loop {
             match self.take() {

@@ -1,4 +1,4 @@
-//! What the handles and both tasks of a bus share.
+//! The state that the handles and both tasks of a bus share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ pub(crate) struct Shared {
     pub(crate) outgoing: Outgoing,
     pub(crate) inbox: Inbox,
     pub(crate) counters: Counters,
-    /// Why the last attempt to connect failed, or a connection broke.
+    /// The error of the last failed attempt to connect, or broken connection.
     pub(crate) last_error: Mutex<Option<Arc<str>>>,
 }
 
@@ -38,13 +38,13 @@ impl Shared {
     }
 
     pub(crate) fn note(&self, error: &dyn std::fmt::Display) {
-        // A server's words, of which we keep no more than anybody reads.
+        // The text is the server's: only as much is kept as a person reads.
         let text: String = error.to_string().chars().take(200).collect();
         *self.last_error.lock() = Some(text.into());
     }
 }
 
-/// One side's way from connection to connection.
+/// Makes the connections of one side, one after another, with pauses between attempts.
 pub(crate) struct Reconnector<'a> {
     shared: &'a Shared,
     connected: &'a AtomicBool,
@@ -57,7 +57,7 @@ impl<'a> Reconnector<'a> {
         Self { shared, connected, attempts: 0, since: None }
     }
 
-    /// A connection, whenever there is one. Pauses before each attempt but the very first.
+    /// Connects, however often that takes. Pauses before each attempt but the very first.
     pub(crate) async fn connect<F>(&mut self, on_push: impl Fn() -> F) -> Connection
     where
         F: Fn(PushInfo) + Send + Sync + 'static,

@@ -1,11 +1,11 @@
-//! What a bus has seen, in numbers.
+//! The counters of a bus.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// The numbers of a bus at one moment, read without a lock.
+/// The counters of a bus at one moment, read without a lock.
 ///
-/// Each is right for itself; while others publish they may not yet add up. When nobody does and
-/// nothing is on its way, the messages that were offered to an open bus are `queued_messages +
+/// Each is exact; while messages are being published they may not add up yet. When none is being published
+/// or on its way, the messages that were offered to an open bus are `queued_messages +
 /// published + refused + unconfirmed + dropped_oldest + dropped_newest + too_large + discarded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,7 +35,7 @@ pub struct RedisStats {
     pub waiting_messages: usize,
     /// Bytes of their topics and payloads.
     pub waiting_bytes: usize,
-    /// Messages that came.
+    /// Messages that arrived.
     pub received: u64,
     /// Of these, how many were dropped because the receiver's queue was full, or the receiver was
     /// dropped.
@@ -64,7 +64,7 @@ impl RedisStats {
             + self.discarded
     }
 
-    /// Messages that came and that the receiver never gets.
+    /// Messages that arrived and that the receiver never gets.
     #[must_use]
     pub const fn lost(&self) -> u64 {
         self.overflowed + self.oversized

@@ -1,4 +1,4 @@
-//! The task that keeps Redis told which topics are wanted; what comes goes into the inbox.
+//! The task that subscribes to the topics that are wanted, and puts what arrives into the inbox.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::inbox::Epoch;
 use crate::shared::{Reconnector, Shared};
 use crate::topics::Change;
 
-/// How many topics Redis is told of in one write.
+/// The most changes of topics in one write.
 const CHANGES: usize = 256;
 
-/// Until it is aborted.
+/// Runs until it is aborted.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut reconnector = Reconnector::new(&shared, &shared.counters.subscriber_connected);
     let mut worked_before = false;
@@ -26,7 +26,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Over one connection, until it breaks: whether it worked at all. `again` when one did before.
+/// Serves one connection until it breaks; `false` if it never worked. `again` says that an earlier one
+/// did.
 async fn serve(
     shared: &Shared,
     reconnector: &Reconnector<'_>,
@@ -54,14 +55,14 @@ async fn serve(
     }
 }
 
-/// Tells Redis all changes there are.
+/// Sends Redis all changes that wait.
 async fn follow(shared: &Shared, connection: &mut Connection) -> RedisResult<()> {
     loop {
         let changes = shared.inbox.take_changes(CHANGES);
         if changes.is_empty() {
             return Ok(());
         }
-        // A topic a command: each is answered once, which keeps commands and answers in step.
+        // One topic for each command: each is answered once, which keeps commands and answers in step.
         let mut commands = Pipeline::with_capacity(changes.len());
         for change in &changes {
             let (name, topic) = match change {
@@ -71,7 +72,7 @@ async fn follow(shared: &Shared, connection: &mut Connection) -> RedisResult<()>
             commands.add_command(command(name, &[topic.as_bytes()]));
         }
         for answer in connection.send(&commands).await? {
-            // A topic that this user may not read: to break the connection would mend nothing.
+            // A topic that this user may not read: closing the connection would not help.
             if let Value::ServerError(error) = answer {
                 shared.note(&error);
             }
@@ -79,7 +80,7 @@ async fn follow(shared: &Shared, connection: &mut Connection) -> RedisResult<()>
     }
 }
 
-/// What is pushed over the connection of this epoch, into the inbox. Never waits.
+/// Puts the pushes of this epoch's connection into the inbox. Never waits.
 fn on_push(shared: &Arc<Shared>, epoch: Epoch) -> impl Fn(PushInfo) + Send + Sync + use<> {
     let shared = Arc::clone(shared);
     move |push: PushInfo| {

@@ -1,4 +1,4 @@
-//! The topics that are wanted, beside those that Redis was asked for.
+//! The topics that are wanted, and those that Redis was asked for.
 
 use ahash::{HashMap, HashSet};
 use bytestring::ByteString;
@@ -10,8 +10,8 @@ pub(crate) enum Change {
     Unsubscribe(ByteString),
 }
 
-/// Never larger than the topics that are wanted and those that Redis still has to be told are not,
-/// however often they change.
+/// Never larger than the topics that are wanted and those that are still to be unsubscribed, however often
+/// they change.
 #[derive(Default)]
 pub(crate) struct Topics {
     entries: HashMap<ByteString, Entry>,
@@ -22,22 +22,22 @@ pub(crate) struct Topics {
 #[derive(Default)]
 struct Entry {
     wanted: bool,
-    /// Redis was asked for it over the present connection.
+    /// Redis was asked for the topic over the present connection.
     asked: bool,
-    /// And has confirmed it.
+    /// Redis has confirmed the subscription.
     confirmed: bool,
-    /// Which was announced.
+    /// The confirmation was announced to the receiver.
     announced: bool,
 }
 
-/// What a wish to subscribe comes to.
+/// The state of a subscription after it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subscribed {
-    /// It was wanted already.
+    /// The topic was wanted already.
     Old,
     /// Redis will confirm it.
     New,
-    /// It is in force: Redis was not told yet that it was not wanted for a while.
+    /// It is still in force: the unsubscription that came before was not sent yet.
     InForce,
 }
 
@@ -56,7 +56,7 @@ impl Topics {
         if entry.confirmed { Subscribed::InForce } else { Subscribed::New }
     }
 
-    /// Whether it was wanted.
+    /// `false` when the topic was not wanted.
     pub(crate) fn unsubscribe(&mut self, topic: &str) -> bool {
         let Some(entry) = self.entries.get_mut(topic) else { return false };
         if !std::mem::replace(&mut entry.wanted, false) {
@@ -72,7 +72,7 @@ impl Topics {
         true
     }
 
-    /// There is no connection any more: Redis has to be asked for everything again.
+    /// The connection is gone: Redis must be asked for all topics again.
     pub(crate) fn forget_asked(&mut self) {
         self.entries.retain(|_, entry| {
             entry.asked = false;
@@ -82,12 +82,12 @@ impl Topics {
         self.changed = self.entries.keys().cloned().collect();
     }
 
-    /// What was announced is to be announced again, once it is confirmed again.
+    /// Announces each topic again once it is confirmed again.
     pub(crate) fn forget_announced(&mut self) {
         self.entries.values_mut().for_each(|entry| entry.announced = false);
     }
 
-    /// Up to `max` changes, which are taken as asked for.
+    /// Up to `max` changes, which count as asked for from now on.
     pub(crate) fn take_changes(&mut self, max: usize) -> Vec<Change> {
         let topics: Vec<ByteString> = self.changed.iter().take(max).cloned().collect();
         let changes = topics.into_iter().filter_map(|topic| {
@@ -103,7 +103,7 @@ impl Topics {
         changes.collect()
     }
 
-    /// Redis confirmed a subscription; the topic, if that is to be announced.
+    /// Redis confirmed a subscription. The topic, if the confirmation must be announced.
     pub(crate) fn confirm(&mut self, topic: &str) -> Option<ByteString> {
         let entry = self.entries.get_mut(topic)?;
         entry.confirmed = entry.asked;

@@ -21,11 +21,11 @@ pub(crate) const INFLATED: usize = 2;
 /// A frame that is pushed into the outbox of one member.
 pub(crate) const PUSH: usize = 64;
 
-/// What a connection may do between two yields: some 30 to 50 µs of work.
+/// The work of a connection between two yields: some 30 to 50 µs.
 pub(crate) const CONNECTION: usize = 32 << 10;
 
-/// Work that is owed is forgotten beyond so many budgets. A yield costs a microsecond when nobody
-/// waits.
+/// The most budgets of work that are owed; beyond them work is forgotten. A yield costs a microsecond when
+/// no other task waits.
 const MOST_OWED: usize = 64;
 
 /// The work that a task has done since the others could last run.

@@ -90,7 +90,7 @@ struct MemberEntry {
     outbox: Outbox,
     membership: Membership,
     tracked: Option<Membership>,
-    /// What the server keeps about the user, as JSON.
+    /// The object that the server keeps about the user, as JSON.
     assigns: Box<str>,
 }
 

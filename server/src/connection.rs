@@ -28,7 +28,7 @@ use crate::writers::WriterPool;
 /// The path of WebSockets that send messages back, if that is asked for.
 const ECHO: &str = "/echo";
 
-/// What becomes of a connection after a request.
+/// The next step of a connection after a request.
 enum Next {
     /// The request is answered, and another may follow.
     Request,

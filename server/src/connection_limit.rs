@@ -79,7 +79,8 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// What an address is counted as: a subscriber has one address of IPv4, and 64 bits' worth of IPv6.
+/// The address or network that a client is counted by: a subscriber has one address of IPv4, and 64 bits'
+/// worth of IPv6.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

@@ -133,7 +133,7 @@ pub struct Request<'a> {
     pub(crate) method: &'a str,
     /// Without the query.
     pub(crate) path: &'a str,
-    /// What follows the path, without its question mark; may be empty.
+    /// The target behind the path, without its question mark; may be empty.
     query: &'a str,
     /// Whether it is HTTP/1.1, not 1.0.
     pub(crate) is_current: bool,
@@ -215,7 +215,7 @@ impl<'a> Request<'a> {
         if !digits || lengths.next().is_some() {
             return Err("400 Bad Request");
         }
-        // What is no number now is too large for one, and refused as such.
+        // Digits that are not a number now are too large for one, and refused as such.
         Ok(std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX))
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::options::Times;
 
-/// What came from a client since a timeout last looked.
+/// Signs of life of a client since a timeout last looked.
 #[derive(Default)]
 pub(crate) struct Liveness {
     /// Anything at all. Relaxed, as all here: a moment later will do.

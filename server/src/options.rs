@@ -11,7 +11,7 @@ use crate::rate_limit::Rate;
 /// The path of WebSockets and event streams.
 pub(crate) const ENDPOINT: &str = "/api/socket";
 
-/// What a server is started with.
+/// The options of a server.
 ///
 /// ```
 /// use pondwire_server::{Options, Rate};

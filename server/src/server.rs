@@ -169,8 +169,8 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Whether `accept` failed for the one connection that it was to return, and the next may be there: macOS
-/// reports a client that has gone so, Linux a network error on the way to it.
+/// Whether `accept` failed for one connection only, so that the next may be there: macOS reports a client
+/// that has gone in this way, Linux a network error on the way to it.
 fn is_of_one_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -67,7 +67,7 @@ struct Crowd {
     simulations: Arc<Simulations>,
 }
 
-/// What the page shows of a crowd.
+/// The payload of the event `simulation`, which the page shows.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {

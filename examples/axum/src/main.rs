@@ -5,15 +5,15 @@
 //! `pondwire-server`.
 //!
 //! axum's own WebSockets copy each text message once per connection and frame it again. Here a handler
-//! answers 101 with the headers of the handshake; hyper then hands over the connection that it has done
-//! with, and inside is the `TcpStream` that axum accepted. From there on neither is involved: a frame
-//! that was made once is written from its one place, many at a time.
+//! answers 101 with the headers of the handshake; hyper then hands over the connection, and
+//! inside is the `TcpStream` that axum accepted. From there on neither is involved: a frame is made once and
+//! written from there, many at a time.
 //!
-//! What it costs beside the plain server: until the upgrade, what a request costs in axum (its routing,
-//! its buffers, a task); at the upgrade, one more task, which lives as long as the connection; after it,
-//! nothing for a message: `profiles/records/axum-2026-11-26.md` has it in figures.
+//! Costs beside the plain server: until the upgrade, those of a request in axum (its routing, its buffers, a
+//! task); at the upgrade, one more task, which lives as long as the connection; after it, nothing for a
+//! message: `profiles/records/axum-2026-11-26.md` has the figures.
 //!
-//! What is not here: event streams, which would be a body of a response. `--connections` counts sockets,
+//! Event streams are missing here: they would be a body of a response. `--connections` counts sockets,
 //! not requests, and the bounds of a request's head and its time are hyper's; all else that `--help`
 //! shows for sockets holds. TLS, or anything else that wraps the stream, makes it another type: then
 //! `hand_over` has to name that, and the connection code to be generic over what reads and writes.
@@ -39,7 +39,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// What the handlers share: the application's own state goes here, too.
+/// The state that the handlers share: the application's own goes here, too.
 #[derive(Clone)]
 struct App {
     ponds: Arc<Server>,

@@ -19,18 +19,18 @@ use tokio::time::sleep;
 use super::{HandBack, SendHalf, WriterPool};
 use pondwire_test_support::{Random, inflate};
 
-/// More than a writer has a turn for.
+/// More than a writer sends to with one call.
 const CONNECTIONS: usize = 40;
 
 const PUSHERS: usize = 2;
 
-/// Who writes its own frames past the writer.
+/// The source of the frames that a connection's own task writes.
 const OWN: usize = PUSHERS;
 
 /// How long a client may have to wait before a wake-up counts as lost.
 const LOST: Duration = Duration::from_secs(20);
 
-/// How often something happened, so that the test is known to have tried it.
+/// Counts of events that the test must have caused.
 #[derive(Default)]
 struct Seen {
     full: AtomicU64,
@@ -39,7 +39,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether all was tried that there is to try.
+    /// Whether each of them happened.
     fn is_complete(&self) -> bool {
         [&self.full, &self.taken, &self.gone].iter().all(|count| count.load(Ordering::Relaxed) > 0)
     }
@@ -73,7 +73,7 @@ async fn serve(
         let turns = random.below(100);
         let (mut half, why) = tokio::select! {
             (half, why) = writer.handed_back() => (half, Some(why)),
-            () = pause(turns), if shared => writer.take().expect("nobody else takes it"),
+            () = pause(turns), if shared => writer.take().expect("only this task takes it"),
         };
         match why {
             None => {
@@ -224,14 +224,14 @@ async fn pair(small: bool) -> (tokio::net::TcpStream, TcpStream) {
 fn run(io_uring: bool) {
     let runtime = Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
     let seen = Arc::new(Seen::default());
-    let mut random = Random::from_env("server_writers");
+    let mut random = Random::from_env("writers");
     runtime.block_on(async {
         let writers = Arc::new(WriterPool::start(io_uring));
         let mut outboxes = Vec::new();
         let (mut clients, mut servers) = (Vec::new(), Vec::new());
         for n in 0..CONNECTIONS {
-            // Half of them nobody but the writer touches, and much goes through: that one forgets
-            // nobody is not made good by the others.
+            // Half of the connections are touched by the writer only, under load: a lost wake-up of one is
+            // not made good by its own task.
             let (shared, deflates) = (n % 2 == 0, n % 5 == 0);
             let (stream, client) = pair(shared).await;
             let policy = Policy::DropNewest;
@@ -328,7 +328,7 @@ fn over_while_full(io_uring: bool) {
             }
             for (handle, _reader, _client) in handles {
                 let (mut half, why) = handle.handed_back().await;
-                let HandBack::Full(rest) = why else { panic!("not told that the socket was full") };
+                let HandBack::Full(rest) = why else { panic!("the socket is full") };
                 assert_eq!(rest, last.wire());
                 assert!(half.queue.try_batch().is_none() && half.queue.closed().is_some());
                 assert!(half.stream.try_write(b"x").is_err(), "the socket is full still");

@@ -1,4 +1,4 @@
-//! A client of the example server that checks what it is sent.
+//! A client of `pondwire-server` over a WebSocket, which checks each message that it receives.
 
 #![allow(clippy::needless_pass_by_value, reason = "`json!` at the call is the easiest to read")]
 

@@ -1,4 +1,4 @@
-//! A client of the example server's event streams: blocking, no library.
+//! A client of `pondwire-server` over event streams: blocking, no library.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -57,7 +57,7 @@ impl EventStream {
         (len > 0).then(|| line.strip_suffix('\n').expect("a whole line").to_owned())
     }
 
-    /// Whether there is another line; what it says is not looked at.
+    /// Reads another line without looking at it; `None` at the end of the stream.
     pub fn next_text_if_any(&mut self) -> Option<()> {
         let mut line = Vec::new();
         matches!(self.reader.read_until(b'\n', &mut line), Ok(1..)).then_some(())

@@ -1,4 +1,4 @@
-//! A small server of Redis pub/sub that can be told to misbehave.
+//! A small server of Redis pub/sub that misbehaves on request.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
-/// What is done with commands.
+/// The handling of commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     Serve,
@@ -245,7 +245,7 @@ async fn number(reading: &mut BufReader<OwnedReadHalf>, kind: u8) -> io::Result<
     text.and_then(|text| text.trim().parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Whether anything listens there.
+/// Whether a server listens at this address.
 pub async fn listens(addr: SocketAddr) -> bool {
     TcpStream::connect(addr).await.is_ok()
 }

@@ -1,5 +1,5 @@
-//! What the tests of several crates share: clients, recorded cases, random input, and oracles that share
-//! no code with what they judge.
+//! Helpers that the tests of several crates share: clients, recorded cases, random input, and oracles that
+//! share no code with the code that they judge.
 
 #![allow(missing_docs, reason = "only this repository's tests use it")]
 #![allow(clippy::should_implement_trait, reason = "the next message of a client is called so")]

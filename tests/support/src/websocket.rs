@@ -7,7 +7,7 @@ use std::time::Duration;
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a frame of a client is.
+/// The opcodes of a client's frames.
 #[derive(Clone, Copy)]
 pub enum Opcode {
     Continuation = 0,
@@ -18,7 +18,7 @@ pub enum Opcode {
     Pong = 10,
 }
 
-/// What a server sends.
+/// A frame of a server.
 #[derive(Debug, PartialEq)]
 pub enum Received {
     Text(String),
