@@ -1,8 +1,8 @@
-"""What a WebSocket costs in examples/axum beside examples/server: connecting, being there, a delivery.
+"""What a WebSocket costs in examples/axum beside server/examples/server: connecting, being there, a delivery.
 
-    cargo build --release --example server && (cd examples/axum && cargo build --release)
+    cargo build --release --example server && cargo build --release -p pondwire-axum-example
     python3 profiles/axum_cost.py target/release/examples/server \
-        examples/axum/target/release/pondwire-axum-example
+        target/release/pondwire-axum-example
 
 It starts each in turns, opens connections that join one channel, lets one of them speak, and reads the
 process's time and memory from /proc. Ports of 127.0.0.1 only.

@@ -2,7 +2,7 @@
 //!
 //! PondSocket puts channels, presence and broadcasts on a WebSocket (or on server-sent events). This
 //! crate turns received frames into borrowed views without allocating, and encodes a broadcast once for
-//! all of its recipients. Except for the feature `redis`, it does no I/O and needs no runtime.
+//! all of its recipients. It does no I/O and needs no runtime.
 //!
 //! ```
 //! use pondwire::{ClientAction, ClientMessage, Frame, uuid};
@@ -74,7 +74,9 @@
 //! - `handshake`: `websocket::handshake`, the opening handshake; needs SHA-1 and Base64.
 //! - `deflate`: permessage-deflate: `Frame::deflated`, and a bounded inflater in the module `deflate`.
 //! - `stream`: [`OutboxReader`] is a `futures_core::Stream` of frames.
-//! - `redis`: `distributed::redis`, a bus between nodes over Redis pub/sub, on tokio.
+//!
+//! The crate `pondwire-redis` is a bus between nodes over Redis pub/sub, on tokio; `pondwire-server` is a
+//! whole server.
 //!
 //! # Guarantees
 //!

@@ -13,9 +13,10 @@ use pondwire::{
     ChannelEvent, ClientMessage, Frame, Limits, Outbox, OutboxOptions, Payload, Policy,
     PresenceEvent, PresenceRoster, Room, ServerAction, ServerMessage, ValidationError,
 };
+use pondwire_test_support::counting::{self, Counting};
 
-#[path = "support/counting.rs"]
-mod counting;
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// How many allocations `run` makes, its result's drop included.
 fn allocations<R>(run: impl FnOnce() -> R) -> usize {

@@ -7,9 +7,10 @@ use std::io::IoSlice;
 use bytes::Buf;
 use pondwire::frame::Control;
 use pondwire::{Frame, Outbox, OutboxOptions, Payload};
+use pondwire_test_support::counting::{self, Counting};
 
-#[path = "support/counting.rs"]
-mod counting;
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn frame(text_len: usize) -> Frame {
     let payload = format!(r#"{{"text":"{}"}}"#, "ab ".repeat(text_len / 3));

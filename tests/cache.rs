@@ -1,7 +1,5 @@
 //! The frame cache: one encode, a bound in bytes, and no frame from before an invalidation.
 
-mod support;
-
 use std::collections::HashMap;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,7 +8,7 @@ use std::time::Duration;
 
 use pondwire::cache::{ClassFrame, ClassFrames, FrameCache, FrameKey, LastValue, LocalFrames};
 use pondwire::{Frame, Payload};
-use support::{Random, cases};
+use pondwire_test_support::{Random, cases};
 
 /// A frame whose content is one number, and as much text as to take `size` bytes more.
 fn frame(number: u64, size: usize) -> Frame {

@@ -2,16 +2,12 @@
 
 #![cfg(feature = "deflate")]
 
-#[path = "support/inflate.rs"]
-mod inflate;
-mod support;
-
 use std::path::Path;
 use std::sync::Barrier;
 
 use pondwire::deflate::{DeflateOptions, Inflater};
 use pondwire::{ClientMessage, Frame, Limits, ServerAction};
-use support::{Random, cases, from_hex, mutate, workload_frames};
+use pondwire_test_support::{Random, cases, from_hex, inflate, mutate, workload_frames};
 
 const LIMIT: usize = 1 << 20;
 

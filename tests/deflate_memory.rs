@@ -6,9 +6,10 @@ use std::hint::black_box;
 use flate2::{Compress, Compression, FlushCompress};
 use pondwire::deflate::{DeflateOptions, InflateError, Inflater};
 use pondwire::{Frame, Limits, ServerAction};
+use pondwire_test_support::counting::{self, Counting};
 
-#[path = "support/counting.rs"]
-mod counting;
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// What came out, how many allocations it took, and the most bytes that they held at once.
 fn measured<R>(run: impl FnOnce() -> R) -> (R, usize, usize) {

@@ -9,11 +9,9 @@ use pondwire::distributed::{
 use pondwire::error::ErrorKind;
 use pondwire::protocol::{DistributedMessageType, Recipients, UserIds};
 use pondwire::{Limits, Payload, ValidationError};
+use pondwire_test_support::{Random, cases, mutate};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-
-mod support;
-use support::{Random, cases, mutate};
 
 /// What a member of an envelope must be.
 #[derive(Clone, Copy)]

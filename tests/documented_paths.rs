@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Names of the repository's folders; a word that begins with one of them and a slash is a path.
-const FOLDERS: [&str; 7] = [".ci", "benches", "examples", "fuzz", "profiles", "src", "tests"];
+const FOLDERS: [&str; 9] =
+    [".ci", "benches", "examples", "fuzz", "profiles", "redis", "server", "src", "tests"];
 
 /// How the README begins its list of what is not in the package, which covers all that it names.
 const README_LIST: &str = "Of what is named here, the package leaves out ";
@@ -21,8 +22,8 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What the package leaves out: the manifest's `exclude`, and the workspaces of their own, which have a
-/// manifest.
+/// What the package leaves out: the manifest's `exclude`, and the workspaces of their own and other
+/// members, which have a manifest.
 fn left_out() -> Vec<String> {
     // In the package itself the manifest was rewritten, and this is how it was.
     let original = root().join("Cargo.toml.orig");

@@ -3,10 +3,6 @@
 //! A record's `call` is Python; the calls that occur are few, so it is evaluated here as it is
 //! written. Python's `args` (the text at construction, stale after a change) has no counterpart.
 
-mod support {
-    pub(crate) mod python_call;
-}
-
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -16,10 +12,10 @@ use pondwire::protocol::{
     Object, PondEvent, PondSchema, PresencePayload, PubSubBody, PubSubEvent, Recipients, UserData,
     decode_object, encode_object,
 };
+
+use pondwire_test_support::python_call::{evaluate, plain};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-use support::python_call::{evaluate, plain};
 
 /// Why a record holds in another form here; what then holds is still asserted.
 #[derive(Clone, Copy, Debug, PartialEq)]

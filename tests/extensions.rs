@@ -1,9 +1,7 @@
 //! `Sec-WebSocket-Extensions`: what is accepted, declined and refused.
 
-mod support;
-
 use pondwire::websocket::{ExtensionsError, PermessageDeflate};
-use support::{Random, cases};
+use pondwire_test_support::{Random, cases};
 
 const PLAIN: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 const WITH_WINDOW: &str = "permessage-deflate; server_no_context_takeover; \

@@ -3,8 +3,6 @@
 //!
 //! `PONDWIRE_STRESS_SECONDS` says for how long (1). Under ThreadSanitizer: `tests/tsan/run.sh`.
 
-mod support;
-
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, set_hook, take_hook};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
@@ -14,7 +12,7 @@ use std::time::{Duration, Instant};
 // Not std's, whose slow path ThreadSanitizer does not see.
 use parking_lot::Mutex;
 use pondwire::fanout::{BehaviorSubject, Subject, Subscription};
-use support::Random;
+use pondwire_test_support::Random;
 
 const THREADS: usize = 8;
 /// Each thread publishes in one lane, and from inside observers in another: a nested publish

@@ -1,7 +1,5 @@
 //! Frames byte for byte, and back through the views.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -13,7 +11,7 @@ use pondwire::{
     ChannelEvent, ClientAction, ClientMessage, Frame, Limits, Payload, PresenceEvent, ServerAction,
     ValidationError, message,
 };
-use support::{Random, cases, workload_frames};
+use pondwire_test_support::{Random, cases, workload_frames};
 
 fn payload(json: &str) -> Payload<'_> {
     Payload::from_json(json).unwrap()

@@ -1,14 +1,12 @@
 //! What real servers and clients put on the wire, recorded: all of it reads, and what the Python
 //! server sends we write byte for byte.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use pondwire::error::{ErrorKind, PondError};
 use pondwire::{ChannelEvent, ClientMessage, Frame, PresenceEvent, ValidationError};
+use pondwire_test_support::from_hex;
 use serde_json::Value;
-use support::from_hex;
 
 /// Why a recorded frame is not read; each is counted exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

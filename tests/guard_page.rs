@@ -3,13 +3,11 @@
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "pages are mapped and protected")]
 
-mod support;
-
 use std::ptr;
 
 use pondwire::scan::Tier;
 use pondwire::{ChannelEvent, ClientMessage};
-use support::{Random, cases, mutate, workload_frames};
+use pondwire_test_support::{Random, cases, mutate, workload_frames};
 
 /// Longer frames are cut.
 const LONGEST: usize = 12 << 10;

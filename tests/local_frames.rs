@@ -1,12 +1,10 @@
 //! One thread's view of the frame cache: as fresh as the cache itself.
 
-mod support;
-
 use std::collections::HashMap;
 
 use pondwire::cache::{FrameCache, FrameKey, LocalFrames};
 use pondwire::{Frame, Payload};
-use support::{Random, cases};
+use pondwire_test_support::{Random, cases};
 
 fn frame(number: usize) -> Frame {
     Frame::broadcast("/c", &number.to_string(), "r", Payload::EMPTY)

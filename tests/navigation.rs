@@ -1,12 +1,10 @@
 //! Lazy navigation and typed decoding against `serde_json`'s tree of the same text.
 
-mod support;
-
 use pondwire::{ChannelEvent, ClientMessage, Payload, Value as Lazy};
+use pondwire_test_support::tree::same;
+use pondwire_test_support::{Random, cases, mutate, workload_frames};
 use serde::Deserialize;
 use serde_json::Value;
-use support::tree::same;
-use support::{Random, cases, mutate, workload_frames};
 
 /// The payload's text of a frame that is a message of either side.
 fn payload_of(frame: &[u8]) -> Option<Payload<'_>> {

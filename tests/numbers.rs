@@ -2,13 +2,12 @@
 //! nearest one, and integers are read with 128 bits. Then, whether anything that is decoded depends
 //! on what stands beside it.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Write as _};
 use std::str::FromStr;
 
 use pondwire::{Payload, Value as Lazy};
+use pondwire_test_support::{Random, cases};
 use serde::Deserialize;
 use serde::de::{
     DeserializeOwned, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess,
@@ -16,7 +15,6 @@ use serde::de::{
 };
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
-use support::{Random, cases};
 
 /// Whether some crate of this build turned on `serde_json/arbitrary_precision`, which CI does with
 /// `--features serde_json/arbitrary_precision` and then says so.

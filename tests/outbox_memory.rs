@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use bytes::{Buf, Bytes};
 use pondwire::frame::Control;
 use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
+use pondwire_test_support::counting::{self, Counting};
 
-#[path = "support/counting.rs"]
-mod counting;
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const POLICIES: [Policy; 4] = [
     Policy::DropOldest,

@@ -1,12 +1,10 @@
 //! Random pushes and batches, against the plainest queue that does what each policy says.
 
-mod support;
-
 use std::collections::VecDeque;
 
 use pondwire::outbox::{CloseReason, Push};
 use pondwire::{Frame, Outbox, OutboxOptions, Payload, Policy};
-use support::{Random, cases};
+use pondwire_test_support::{Random, cases};
 
 const DISCONNECT: Policy = Policy::Disconnect { max_age: None };
 const BATCH_FRAMES: usize = 64;

@@ -1,15 +1,13 @@
 //! The scanner against `serde_json`, and the views against every small change of real frames.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use pondwire::error::ErrorKind;
 use pondwire::{
     ChannelEvent, ClientMessage, Frame, PresenceMessage, ServerMessage, ValidationError, message,
 };
+use pondwire_test_support::{Random, cases, mutate, vector_inputs, workload_frames};
 use serde_json::value::RawValue;
-use support::{Random, cases, mutate, vector_inputs, workload_frames};
 
 /// `serde_json`'s verdict: the root's members with their raw text, the last duplicate of each.
 fn members(frame: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {

@@ -1,7 +1,5 @@
 //! A room: who is reached by what, whatever happens meanwhile.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -10,7 +8,7 @@ use pondwire::fanout::{Closed, InsideObserver};
 use pondwire::protocol::Recipients;
 use pondwire::room::Delivery;
 use pondwire::{Frame, Membership, Outbox, OutboxOptions, OutboxReader, Payload, Policy, Room};
-use support::Random;
+use pondwire_test_support::Random;
 
 fn frame(event: &str) -> Frame {
     Frame::broadcast("/chat/42", event, "r", Payload::EMPTY)

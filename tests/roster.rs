@@ -1,15 +1,13 @@
 //! The presence roster against one that encodes everybody anew, byte for byte.
 
-mod support;
-
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use pondwire::cache::{CoalescedRoster, PresenceRoster};
 use pondwire::{ChannelEvent, Frame, Payload, PresenceEvent};
+use pondwire_test_support::{Random, cases};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use support::{Random, cases};
 
 /// What a server without a roster would serialize.
 #[derive(Serialize)]

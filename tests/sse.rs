@@ -1,9 +1,7 @@
 //! The server-sent form of frames, read by the algorithm of the HTML standard, section 9.2.6.
 
-mod support;
-
 use pondwire::{ChannelEvent, ClientMessage, Frame, Payload, ServerAction};
-use support::{Random, cases, workload_frames};
+use pondwire_test_support::{Random, cases, workload_frames};
 
 /// An event that a browser would dispatch.
 #[derive(Debug, PartialEq)]

@@ -3,9 +3,7 @@
 use bytes::BytesMut;
 use pondwire::websocket::{Event, MaxPayload, MessageKind, MessageReader, ReadError};
 
-mod support;
-
-use support::{Random, cases, mutate};
+use pondwire_test_support::{Random, cases, mutate};
 
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 const LIMITS: MaxPayload = MaxPayload { plain: 70_000, compressed: None };

@@ -3,12 +3,10 @@
 
 #![no_main]
 
-#[path = "../../tests/support/inflate.rs"]
-mod independent;
-
 use libfuzzer_sys::fuzz_target;
 use pondwire::deflate::{DeflateOptions, Inflater};
 use pondwire::{Frame, Payload};
+use pondwire_test_support::inflate;
 
 thread_local! {
     /// Used again by every input, as a server's is.
@@ -22,13 +20,13 @@ fuzz_target!(|input: &[u8]| {
         match inflater.inflate(payload, limit) {
             Ok(message) => {
                 assert!(message.len() <= limit);
-                let expected = independent::message(payload, limit);
+                let expected = inflate::message(payload, limit);
                 assert_eq!(expected.as_deref(), Some(message));
             }
             Err(error) if error.is_too_large() => {
                 assert_eq!(error.close_code(), 1009);
                 let unread = payload.len() > Inflater::max_payload(limit);
-                assert!(unread || independent::message(payload, limit).is_none());
+                assert!(unread || inflate::message(payload, limit).is_none());
             }
             // `miniz_oxide` takes some incomplete codes that zlib refuses.
             Err(error) => assert_eq!(error.close_code(), 1007),

@@ -2,13 +2,10 @@
 
 #![no_main]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
 use libfuzzer_sys::fuzz_target;
 use pondwire::{Payload, Value as Lazy};
+use pondwire_test_support::tree::same;
 use serde_json::Value;
-use support::tree::same;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };

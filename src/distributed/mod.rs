@@ -12,7 +12,7 @@
 //!   answers other nodes' requests, detects dead nodes, and returns the actions that the server must
 //!   take.
 //!
-//! With feature `redis`, the module `redis` is the bus itself.
+//! The crate `pondwire-redis` is the bus itself.
 //!
 //! ```
 //! use pondwire::distributed::{Envelope, Message, Origin, UserMessage};
@@ -50,8 +50,6 @@ mod envelope;
 mod key;
 mod message;
 mod origin;
-#[cfg(feature = "redis")]
-pub mod redis;
 mod topic;
 mod users;
 

@@ -8,8 +8,8 @@ use pondwire::distributed::{
 };
 use pondwire::protocol::{DistributedMessageType as Type, Recipients};
 
-use super::support::{Random, cases, mutate};
 use super::{Node, payload, seconds, set};
+use pondwire_test_support::{Random, cases, mutate};
 
 /// However many users a node evicts, 4,096 are remembered.
 #[test]
@@ -199,15 +199,6 @@ fn users_too_many_for_one_list_are_sent_one_by_one() {
     assert_eq!((node.users().len(), node.presence()), (21, vec![r#"{"p":1}"#]));
     let u3 = node.cluster.user(&node.chat, "u3").unwrap();
     assert_eq!(u3.assigns.as_str(), r#"{"a":1}"#);
-}
-
-#[cfg(feature = "redis")]
-#[test]
-fn the_bus_accepts_the_largest_message_of_a_node() {
-    let bus = pondwire::distributed::redis::RedisOptions::default();
-    let largest = ClusterOptions::default().message_limits.max_bytes;
-    assert_eq!(bus.max_payload, largest);
-    assert!(bus.publish.max_bytes >= 2 * largest && bus.receive.max_bytes >= 2 * largest);
 }
 
 /// Arbitrary messages from many nodes, to a node with tight limits.

@@ -2,9 +2,6 @@
 //! agreement of all nodes in the end, whatever messages were lost or duplicated and whichever nodes
 //! died.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod bounds;
 mod rules;
 mod simulation;

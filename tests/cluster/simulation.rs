@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use pondwire::distributed::{Channel, Cluster, ClusterOptions, Effect};
 
-use super::support::{Random, cases};
 use super::{STARTED_MS, payload, seconds};
+use pondwire_test_support::{Random, cases};
 
 /// Nodes and the bus between them: a published message reaches every subscriber in order, unless it is
 /// lost or duplicated.

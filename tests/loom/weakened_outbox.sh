@@ -20,14 +20,16 @@ weaken() {
     if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
     rm -rf "$copy/src"
     cp -r src Cargo.toml Cargo.lock README.md "$copy"
-    mkdir -p "$copy/examples/server" "$copy/benches"
-    for target in examples/server/main examples/inspect examples/parse_workload \
+    mkdir -p "$copy/examples" "$copy/benches"
+    for target in examples/inspect examples/parse_workload \
         benches/decode benches/payload benches/encode; do
         echo 'fn main() {}' >"$copy/$target.rs"
     done
     # Under a name of its own, or cargo would take its build for one of the tree itself.
     sed -i 's/^name = "pondwire"$/name = "pondwire-weakened"/' "$copy/Cargo.toml" "$copy/Cargo.lock"
-    sed -i -e 's/^\[lib\]$/&\nname = "pondwire"/' -e '/^pondwire = { path/d' "$copy/Cargo.toml"
+    # Alone: without the other crates of the workspace, which its models do not need.
+    sed -i -e 's/^\[lib\]$/&\nname = "pondwire"/' -e '/^pondwire[a-z-]* = { path/d' \
+        -e '/^\(default-\)\?members = /d' "$copy/Cargo.toml"
     perl -0pi -e "$bug" "$copy/$file"
     if cmp -s "$file" "$copy/$file"; then
         echo "$name: the substitution finds nothing in $file any more"

@@ -5,19 +5,14 @@
 #
 #   tests/tsan/run.sh [--all]       PONDWIRE_STRESS_SECONDS: how long each stress test runs (5)
 #
-# Without --all fan-out, outboxes and rooms; with it caches, the example server's writers, the whole server
-# over real sockets and the Redis bus too. Needs what .ci/cross-toolchain needs, and calls it.
+# Without --all fan-out, outboxes and rooms; with it caches, the server's writers, the whole server over
+# real sockets and the Redis bus too. Needs what .ci/cross-toolchain needs, and calls it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+all=${1:-}
 tests=(--test fanout_stress --test outbox_stress --test room)
-if [ "${1:-}" = --all ]; then
-    tests+=(--test fanout --test outbox --test cache --test local_frames)
-    for test in server server_deflate server_events server_node server_page server_protection \
-        server_writers redis_bus; do
-        tests+=(--test $test)
-    done
-fi
+[ "$all" != --all ] || tests+=(--test fanout --test outbox --test cache --test local_frames)
 
 .ci/cross-toolchain
 # shellcheck disable=SC1091 # made by the line above
@@ -26,6 +21,18 @@ gcc -shared -fPIC -O1 -Wall -Wextra -Werror -o target/cross/fcntl.so tests/tsan/
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$PWD/target/cross/fcntl.so"
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
 export PONDWIRE_STRESS_SECONDS=${PONDWIRE_STRESS_SECONDS:-5}
-RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
-    cargo test -Zbuild-std=std,panic_abort,test,proc_macro --target x86_64-unknown-linux-gnu \
-    --target-dir target/cross/tsan --all-features --no-fail-fast "${tests[@]}"
+
+failed=0
+run() { # run PACKAGE TEST…
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
+        cargo test -Zbuild-std=std,panic_abort,test,proc_macro --target x86_64-unknown-linux-gnu \
+        --target-dir target/cross/tsan --all-features --no-fail-fast -p "$@" || failed=1
+}
+
+run pondwire "${tests[@]}"
+if [ "$all" = --all ]; then
+    run pondwire-redis --test bus
+    # Its writers are tested from inside.
+    run pondwire-server --lib --test server
+fi
+exit $failed

@@ -5,7 +5,7 @@ use std::env;
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::StreamExt;
-use pondwire::distributed::redis::{BusEvent, RedisBus, RedisOptions};
+use pondwire_redis::{BusEvent, RedisBus, RedisOptions};
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
     AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
@@ -66,7 +66,7 @@ fn row(plan: &Plan, name: String, size: usize) -> Row {
 struct Buses {
     publisher: RedisBus,
     _subscriber: RedisBus,
-    receiver: pondwire::distributed::redis::RedisReceiver,
+    receiver: pondwire_redis::RedisReceiver,
     topic: ByteString,
 }
 

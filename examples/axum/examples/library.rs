@@ -128,7 +128,8 @@ fn connect() -> (Outbox, OutboxReader) {
 
 #[cfg(test)]
 mod tests {
-    use pondwire::{Control, Payload};
+    use pondwire::Payload;
+    use pondwire::frame::Control;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 

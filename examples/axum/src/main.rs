@@ -1,19 +1,19 @@
 //! PondSocket in an axum application: its routes live beside the socket, and the socket's frames go to
-//! TCP as they do in `examples/server`, whose connection code this is.
+//! TCP as they do in `pondwire-server`, whose connection code this is.
 //!
-//! `cd examples/axum && cargo run --release -- --addr 127.0.0.1:8080`, with the options of
-//! `examples/server`.
+//! `cargo run --release -p pondwire-axum-example -- --addr 127.0.0.1:8080`, with the options of
+//! `pondwire-server`.
 //!
 //! axum's own WebSockets copy each text message once per connection and frame it again. Here a handler
-//! answers 101 with the headers of the handshake; hyper then hands over the connection that it has done
-//! with, and inside is the `TcpStream` that axum accepted. From there on neither is involved: a frame
-//! that was made once is written from its one place, many at a time.
+//! answers 101 with the headers of the handshake; hyper then hands over the connection, and
+//! inside is the `TcpStream` that axum accepted. From there on neither is involved: a frame is made once and
+//! written from there, many at a time.
 //!
-//! What it costs beside the plain server: until the upgrade, what a request costs in axum (its routing,
-//! its buffers, a task); at the upgrade, one more task, which lives as long as the connection; after it,
-//! nothing for a message: `profiles/records/axum-2026-11-26.md` has it in figures.
+//! Costs beside the plain server: until the upgrade, those of a request in axum (its routing, its buffers, a
+//! task); at the upgrade, one more task, which lives as long as the connection; after it, nothing for a
+//! message: `profiles/records/axum-2026-11-26.md` has the figures.
 //!
-//! What is not here: event streams, which would be a body of a response. `--connections` counts sockets,
+//! Event streams are missing here: they would be a body of a response. `--connections` counts sockets,
 //! not requests, and the bounds of a request's head and its time are hyper's; all else that `--help`
 //! shows for sockets holds. TLS, or anything else that wraps the stream, makes it another type: then
 //! `hand_over` has to name that, and the connection code to be generic over what reads and writes.
@@ -30,40 +30,43 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use bytes::BytesMut;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use pondwire::websocket::handshake::Accepted;
+use pondwire_server::{Options, Server, Status, Times, help};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-#[path = "../../server/main.rs"]
-#[allow(dead_code, reason = "its `main` and its own HTTP are not used")]
-mod server;
-
-use server::access;
-use server::admission::{Admission, Place};
-use server::http::{self, Http};
-use server::metrics::Metrics;
-use server::node::Node;
-use server::options::Options;
-use server::websocket::WebSocket;
-
-/// What the handlers share: the application's own state goes here, too.
+/// The state that the handlers share: the application's own goes here, too.
 #[derive(Clone)]
 struct App {
-    ponds: Arc<server::Server>,
+    ponds: Arc<Server>,
+    times: Times,
     stopping: watch::Sender<bool>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let (options, node) = match server::configured() {
-        Ok(configured) => configured,
-        Err(code) => return code,
+    if std::env::args().any(|argument| argument == "--help") {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    let refuse = |error: String| {
+        eprintln!("{error}\n`--help` shows the options");
+        ExitCode::from(2)
     };
-    match run(options, node).await {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => return refuse(error),
+    };
+    let (addr, times) = (options.addr.clone(), options.times);
+    let ponds = match Server::new(options) {
+        Ok(ponds) => Arc::new(ponds),
+        Err(error) => return refuse(error),
+    };
+    match run(&addr, App { ponds, times, stopping: watch::Sender::new(false) }).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -72,19 +75,14 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(options: Options, node: Option<Arc<Node>>) -> std::io::Result<()> {
-    let listener = TcpListener::bind(&options.addr).await?;
+async fn run(addr: &str, app: App) -> std::io::Result<()> {
+    let listener = TcpListener::bind(addr).await?;
     println!("listening on http://{}", listener.local_addr()?);
     // A little more than each connection takes for it.
-    let grace = options.times.closing + Duration::from_secs(1);
-    let ponds = server::Server::new(options, node.clone());
-    let app = App { ponds: Arc::clone(&ponds), stopping: watch::Sender::new(false) };
-    if let Some(node) = node.clone() {
-        tokio::spawn(async move { node.run(&ponds).await });
-    }
+    let grace = app.times.closing + Duration::from_secs(1);
     let router = Router::new()
         .route("/", get(|| async { "An application of axum, with PondSocket at /api/socket.\n" }))
-        .route("/metrics", get(|State(app): State<App>| async move { Metrics::text(&app.ponds) }))
+        .route("/metrics", get(|State(app): State<App>| async move { app.ponds.metrics() }))
         .route("/api/socket", get(socket))
         .with_state(app.clone())
         .into_make_service_with_connect_info::<SocketAddr>();
@@ -92,7 +90,7 @@ async fn run(options: Options, node: Option<Arc<Node>>) -> std::io::Result<()> {
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, router)
         .with_graceful_shutdown(async {
-            // Without a way to be told it never ends.
+            // Where the signal cannot be had, it runs until it is killed.
             if tokio::signal::ctrl_c().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -103,45 +101,48 @@ async fn run(options: Options, node: Option<Arc<Node>>) -> std::io::Result<()> {
     if timeout(grace, app.stopping.closed()).await.is_err() {
         eprintln!("some connections did not close in time");
     }
-    if let Some(node) = node {
-        node.end().await;
-    }
+    app.ponds.shutdown().await;
     Ok(())
 }
 
 /// Answers the opening handshake, and starts what serves the socket once hyper has let go of it.
 async fn socket(
-    State(App { ponds, stopping }): State<App>,
+    State(App { ponds, times, stopping }): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
 ) -> Response {
     let upgrade = hyper::upgrade::on(&mut request);
-    let Some(place) = Admission::admit(&ponds, peer.ip()) else {
+    let Some(permit) = ponds.admit(peer.ip()) else {
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")]).into_response();
     };
-    let accepted = match accept(&request, &ponds.options) {
+    let accepted = match accept(&ponds, &request) {
         Ok(accepted) => accepted,
         Err(status) => return refusal(status),
     };
     let deflates = accepted.deflate().is_some();
-    tokio::spawn(serve(upgrade, deflates, place, ponds, stopping.subscribe()));
+    let stopping = stopping.subscribe();
+    tokio::spawn(async move {
+        // The client may be gone before it has the answer.
+        if let Ok(Ok(upgraded)) = timeout(times.request, upgrade).await {
+            serve(upgraded, deflates, &ponds, stopping).await;
+        }
+        drop(permit);
+    });
     accepted.to_http()
 }
 
-/// What the plain server asks of a request, asked of one of axum's.
-fn accept(request: &Request, options: &Options) -> Result<Accepted, http::Status> {
+/// The checks and the handshake of the plain server, for a request of axum's.
+fn accept(ponds: &Server, request: &Request) -> Result<Accepted, Status> {
     let headers = request.headers().iter();
-    let request = http::Request::new(
+    ponds.accept(&pondwire_server::Request::new(
         request.method().as_str(),
         request.uri().path_and_query().map_or("/", |target| target.as_str()),
         request.version() == Version::HTTP_11,
         headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect(),
-    );
-    access::check(&request, options)?;
-    if request.is_upgrade() { request.upgrade() } else { Err("426 Upgrade Required") }
+    ))
 }
 
-fn refusal(status: http::Status) -> Response {
+fn refusal(status: Status) -> Response {
     let code = status[..3].parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
     let code = code.unwrap_or(StatusCode::BAD_REQUEST);
     let wants: Option<(HeaderName, &str)> = match code {
@@ -154,27 +155,21 @@ fn refusal(status: http::Status) -> Response {
 
 /// Serves the socket to its end, with the code of the plain server.
 async fn serve(
-    upgrade: OnUpgrade,
+    upgraded: Upgraded,
     deflates: bool,
-    place: Place,
-    ponds: Arc<server::Server>,
+    ponds: &Server,
     mut stopping: watch::Receiver<bool>,
 ) {
-    // The client may be gone before it has the answer.
-    let Ok(Ok(upgraded)) = timeout(ponds.options.times.request, upgrade).await else { return };
-    let Some(http) = hand_over(upgraded) else {
+    let Some((stream, received)) = hand_over(upgraded) else {
         eprintln!("the stream is not the listener's TcpStream");
         return;
     };
     let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
-    WebSocket::new(http, deflates, None, ponds).run(stopped).await;
-    drop(place);
+    ponds.serve_web_socket(stream, received, deflates, stopped).await;
 }
 
-/// The TCP connection inside, and what came behind the handshake.
-fn hand_over(upgraded: Upgraded) -> Option<Http> {
+/// The TCP connection inside, and the bytes that came behind the handshake.
+fn hand_over(upgraded: Upgraded) -> Option<(TcpStream, BytesMut)> {
     let parts = auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded).ok()?;
-    let mut http = Http::new(parts.io.into_inner());
-    http.received = BytesMut::from(parts.read_buf);
-    Some(http)
+    Some((parts.io.into_inner(), BytesMut::from(parts.read_buf)))
 }

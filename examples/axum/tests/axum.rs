@@ -4,15 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-#[path = "../../../tests/support/client.rs"]
-mod client;
-#[path = "../../../tests/support/inflate.rs"]
-mod inflate;
-#[path = "../../../tests/support/websocket.rs"]
-mod websocket;
-
-use client::{Client, ROOM, message_of};
-use websocket::{Opcode, Received, WebSocket};
+use pondwire_test_support::client::{Client, ROOM, message_of};
+use pondwire_test_support::websocket::{Opcode, Received, WebSocket};
 
 struct App {
     process: Child,

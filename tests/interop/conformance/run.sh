@@ -22,7 +22,7 @@ fi
 
 server=${PONDWIRE_SERVER:-}
 if [[ -z $server ]]; then
-    (cd "$root" && cargo build --release --example server)
+    (cd "$root" && cargo build --release -p pondwire-server --example server)
     server=${CARGO_TARGET_DIR:-$root/target}/release/examples/server
 fi
 

@@ -135,7 +135,7 @@ class PythonNode(Node):
 
 
 class PondwireNode(Node):
-    """This crate's, in `examples/server`."""
+    """This repository's, in `server/examples/server`."""
 
     is_pondwire = True
     binary = ""

@@ -1,4 +1,4 @@
-"""A node of the PyPI package `pondsocket` with its Redis extra, which does what `examples/server`
+"""A node of the PyPI package `pondsocket` with its Redis extra, which does what `server/examples/server`
 does: `/api/socket`, channels `/chat/:id`, the events `echo`, `track`, `update`, `untrack` and
 `evict`; every other event goes to all members.
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two nodes around one Redis: both of this crate (examples/server), one of each kind, and for
+# Two nodes around one Redis: both of this repository (server/examples/server), one of each kind, and for
 # comparison both of the PyPI `pondsocket`. Arguments go to run.py: `--only WORD`. PONDWIRE_NODE
 # names a prebuilt example with the feature `redis`.
 set -euo pipefail
@@ -19,7 +19,7 @@ fi
 server=${PONDWIRE_NODE:-}
 if [[ -z $server ]]; then
     cd "$here/../../.."
-    cargo build --release --features redis --example server
+    cargo build --release -p pondwire-server --features redis --example server
     server=${CARGO_TARGET_DIR:-$PWD/target}/release/examples/server
 fi
 

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../../.."
 
 "$here/with_redis.sh" \
-    cargo test --features redis --test redis_real -- --ignored --nocapture --test-threads 1
+    cargo test -p pondwire-redis --test real -- --ignored --nocapture --test-threads 1
 
 if [[ ${1:-} == --compare ]]; then
     shift

@@ -1,0 +1,170 @@
+//! The handle by which topics are published and subscribed to.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::connection::Connector;
+use crate::event::BusMessage;
+use crate::options::RedisOptions;
+use crate::outgoing::Publish;
+use crate::receiver::RedisReceiver;
+use crate::shared::Shared;
+use crate::stats::RedisStats;
+use crate::{publisher, subscriber};
+
+/// A handle of a bus between nodes; cheap to clone. When the last is dropped the bus ends at once, and the
+/// messages that wait are dropped; see [`shutdown`](Self::shutdown).
+#[derive(Clone)]
+pub struct RedisBus {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    subscriber: JoinHandle<()>,
+    /// Taken by the first call that shuts down.
+    publisher: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl RedisBus {
+    /// A bus, and the receiver of its events. Returns at once: two tasks on the runtime that this is called
+    /// in make the connections, and make them again.
+    ///
+    /// `url` is `redis://[user[:password]@]host[:port][/db]`, `rediss://` for TLS, or
+    /// `redis+unix:///path`.
+    ///
+    /// # Errors
+    /// [`InvalidUrl`]. A server that does not answer is not an error: see [`last_error`](Self::last_error).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, or in one without I/O and time.
+    pub fn open(url: &str, options: RedisOptions) -> Result<(Self, RedisReceiver), InvalidUrl> {
+        let connector = Connector::new(url).map_err(|error| InvalidUrl(error.to_string()))?;
+        let shared = Arc::new(Shared::new(connector, options));
+        let publisher = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move { publisher::run(&shared).await }
+        });
+        let subscriber = tokio::spawn({
+            let end = EndOfInbox(Arc::clone(&shared));
+            async move { subscriber::run(Arc::clone(&end.0)).await }
+        });
+        let handle = Handle {
+            shared: Arc::clone(&shared),
+            subscriber,
+            publisher: Mutex::new(Some(publisher)),
+        };
+        Ok((Self { handle: Arc::new(handle) }, RedisReceiver::new(shared)))
+    }
+
+    /// Queues a payload for all subscribers of the topic, this bus included.
+    ///
+    /// Never waits. Takes a lock for as long as it takes to move a few words, and allocates nothing
+    /// for a topic and a payload that are shared already, but for the queue as it grows. Many
+    /// messages go to Redis in one write.
+    pub fn publish(&self, topic: impl Into<ByteString>, payload: impl Into<Bytes>) -> Publish {
+        let message = BusMessage { topic: topic.into(), payload: payload.into() };
+        self.shared().outgoing.offer(message, &self.shared().counters)
+    }
+
+    /// Subscribes to a topic, over this connection and every later one;
+    /// [`BusEvent::Subscribed`](crate::BusEvent::Subscribed) comes once Redis has confirmed it. `false` when
+    /// the topic was subscribed already. Never waits.
+    pub fn subscribe(&self, topic: impl Into<ByteString>) -> bool {
+        self.shared().inbox.subscribe(&topic.into())
+    }
+
+    /// Unsubscribes from a topic; `false` when it was not subscribed. Never waits.
+    pub fn unsubscribe(&self, topic: &str) -> bool {
+        self.shared().inbox.unsubscribe(topic)
+    }
+
+    /// The counters of the bus, read without a lock.
+    #[must_use]
+    pub fn stats(&self) -> RedisStats {
+        self.shared().counters.stats()
+    }
+
+    /// The last error: a failed attempt to connect, a broken connection, or a refused topic. It stays when
+    /// the connection is back. A text for people.
+    #[must_use]
+    pub fn last_error(&self) -> Option<Arc<str>> {
+        self.shared().last_error.lock().clone()
+    }
+
+    /// Ends the bus in order: accepts no more messages, publishes those that wait, then closes both
+    /// connections. Messages that still wait after `deadline` are dropped and counted as
+    /// [`discarded`](RedisStats::discarded). The returned counters are final.
+    ///
+    /// When it is called again, or cancelled, the bus ends at once.
+    pub async fn shutdown(&self, deadline: Duration) -> RedisStats {
+        let shared = self.shared();
+        shared.outgoing.close();
+        let publisher = self.handle.publisher.lock().take().map(AbortOnDrop);
+        if let Some(mut publisher) = publisher
+            && timeout(deadline, &mut publisher.0).await.is_err()
+        {
+            publisher.0.abort();
+            // The counters are final once it has ended.
+            let _ = (&mut publisher.0).await;
+        }
+        shared.outgoing.discard(&shared.counters);
+        self.handle.subscriber.abort();
+        shared.counters.stats()
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.outgoing.discard(&self.shared.counters);
+        self.subscriber.abort();
+        drop(self.publisher.get_mut().take().map(AbortOnDrop));
+    }
+}
+
+impl fmt::Debug for RedisBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisBus").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Ends the receiver's events, however the task ends.
+struct EndOfInbox(Arc<Shared>);
+
+impl Drop for EndOfInbox {
+    fn drop(&mut self) {
+        self.0.inbox.end();
+    }
+}
+
+/// Not the URL of a Redis server, or one that asks for TLS where the `redis` crate was built without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidUrl(String);
+
+impl fmt::Display for InvalidUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Invalid Redis URL: {}", self.0)
+    }
+}
+
+impl Error for InvalidUrl {}

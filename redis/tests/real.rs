@@ -1,0 +1,270 @@
+//! The Redis bus against a real Redis, which it starts and kills: `tests/interop/redis/run.sh`.
+
+#![cfg(unix)]
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use pondwire_redis::{BusEvent, QueueBounds, RedisBus, RedisOptions, RedisReceiver, RedisStats};
+use tokio::time::{sleep, timeout};
+
+const TOPIC: &str = "pondsocket:v1:default:chat:/chat/[a-z]*?";
+
+/// A `redis-server` without persistence in a folder of its own, on a free port.
+struct Redis {
+    child: Child,
+    folder: PathBuf,
+    port: u16,
+    arguments: Vec<String>,
+}
+
+impl Redis {
+    fn start(arguments: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = std::env::temp_dir().join(format!("pondwire-redis-{port}"));
+        fs::create_dir_all(&folder).unwrap();
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let mut redis = Self { child: nothing(), folder, port, arguments };
+        redis.restart();
+        redis
+    }
+
+    fn restart(&mut self) {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""]);
+        command.args(["--appendonly", "no", "--dir"]).arg(&self.folder).args(&self.arguments);
+        self.child = command.stdout(Stdio::null()).spawn().expect("redis-server");
+    }
+
+    /// As a crash would.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn open(&self) -> (RedisBus, RedisReceiver) {
+        RedisBus::open(&self.url(), hasty()).unwrap()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// A process that has ended.
+fn nothing() -> Child {
+    Command::new("true").spawn().unwrap()
+}
+
+fn hasty() -> RedisOptions {
+    RedisOptions {
+        timeout: Duration::from_millis(500),
+        ping_interval: Duration::from_millis(500),
+        min_backoff: Duration::from_millis(20),
+        max_backoff: Duration::from_millis(200),
+        ..RedisOptions::default()
+    }
+}
+
+async fn next(receiver: &mut RedisReceiver) -> BusEvent {
+    let event = timeout(Duration::from_secs(30), receiver.next()).await;
+    event.expect("an event in time").expect("the bus is open")
+}
+
+async fn until_stats(bus: &RedisBus, what: impl Fn(&RedisStats) -> bool) -> RedisStats {
+    let waiting = async {
+        while !what(&bus.stats()) {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let done = timeout(Duration::from_secs(30), waiting).await;
+    assert!(done.is_ok(), "{:?} {:?}", bus.stats(), bus.last_error());
+    bus.stats()
+}
+
+async fn subscribe(bus: &RedisBus, receiver: &mut RedisReceiver, topic: &'static str) {
+    assert!(bus.subscribe(topic));
+    assert_eq!(next(receiver).await, BusEvent::Subscribed(topic.into()));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn everything_arrives_in_order() {
+    let redis = Redis::start(&[]);
+    let (one, _) = redis.open();
+    let (other, mut receiver) = redis.open();
+    subscribe(&other, &mut receiver, TOPIC).await;
+    for i in 0..30_000_u64 {
+        one.publish(TOPIC, i.to_le_bytes().to_vec());
+        one.publish("pondsocket:v1:default:chat:/chat/abc", "another topic, not a match");
+    }
+    for i in 0..30_000_u64 {
+        let BusEvent::Message(message) = next(&mut receiver).await else { panic!("a message") };
+        assert_eq!((&*message.topic, &message.payload[..]), (TOPIC, &i.to_le_bytes()[..]));
+    }
+    let stats = one.shutdown(Duration::from_secs(10)).await;
+    assert_eq!((stats.published, stats.unpublished(), stats.unheard), (60_000, 0, 30_000));
+    assert_eq!((other.stats().received, other.stats().lost()), (30_000, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server"]
+async fn a_redis_that_is_killed_in_a_stream_is_survived() {
+    let mut redis = Redis::start(&[]);
+    let publish = QueueBounds { max_messages: 2000, ..hasty().publish };
+    let options = RedisOptions { publish, ..hasty() };
+    let (publisher, _) = RedisBus::open(&redis.url(), options).unwrap();
+    let (subscriber, mut receiver) = redis.open();
+    subscribe(&subscriber, &mut receiver, TOPIC).await;
+    until_stats(&publisher, |stats| stats.publisher_connected).await;
+
+    let reading = tokio::spawn(async move {
+        let (mut numbers, mut news) = (Vec::new(), Vec::new());
+        loop {
+            match next(&mut receiver).await {
+                BusEvent::Message(message) if message.payload == "end" => return (numbers, news),
+                BusEvent::Message(message) => {
+                    numbers.push(u64::from_le_bytes(message.payload[..].try_into().unwrap()));
+                }
+                event => news.push(event),
+            }
+        }
+    });
+
+    let began = Instant::now();
+    let mut longest = Duration::ZERO;
+    let mut number = 0_u64;
+    let (mut killed, mut restarted) = (false, false);
+    while began.elapsed() < Duration::from_secs(4) {
+        for _ in 0..10 {
+            let before = Instant::now();
+            publisher.publish(TOPIC, number.to_le_bytes().to_vec());
+            longest = longest.max(before.elapsed());
+            number += 1;
+        }
+        assert!(publisher.stats().queued_messages <= 2000);
+        if !killed && began.elapsed() > Duration::from_secs(1) {
+            redis.kill();
+            killed = true;
+        }
+        if !restarted && began.elapsed() > Duration::from_secs(2) {
+            redis.restart();
+            restarted = true;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    until_stats(&subscriber, |stats| stats.subscriber_connected).await;
+    publisher.publish(TOPIC, "end");
+    let (numbers, news) = reading.await.unwrap();
+    let stats = publisher.shutdown(Duration::from_secs(5)).await;
+    let received = numbers.len() as u64;
+    println!(
+        "{number} published, {received} received, longest publish {longest:?}, {news:?}\n{stats:?}"
+    );
+
+    assert_eq!(news, [BusEvent::Lost, BusEvent::Recovered]);
+    assert!(numbers.is_sorted_by(|a, b| a < b), "in order, none twice");
+    assert!(numbers.last() > Some(&(number - 200)), "the stream goes on");
+    // All is named: what was dropped here, what may have arrived, what nobody was there to hear, and
+    // what died with Redis itself after its answer: no more than one batch.
+    assert_eq!(stats.published + stats.unpublished(), number + 1);
+    assert!(stats.dropped_oldest > 0 && stats.reconnects == 2, "{stats:?}");
+    let heard = stats.published - stats.unheard - 1;
+    assert!(received <= heard + stats.unconfirmed && heard <= received + 512, "{stats:?}");
+    assert_eq!(subscriber.stats().lost(), 0);
+    assert!(longest < Duration::from_millis(500), "{longest:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_redis_that_stands_still_is_given_up_and_found_again() {
+    let redis = Redis::start(&[]);
+    let (bus, mut receiver) = redis.open();
+    subscribe(&bus, &mut receiver, TOPIC).await;
+    until_stats(&bus, |stats| stats.publisher_connected).await;
+    redis.signal("-STOP");
+    bus.publish(TOPIC, "into the void");
+    assert_eq!(next(&mut receiver).await, BusEvent::Lost);
+    until_stats(&bus, |stats| stats.unconfirmed == 1 && stats.failed_attempts > 2).await;
+    redis.signal("-CONT");
+    let mut news = [next(&mut receiver).await, next(&mut receiver).await];
+    // Of two connections.
+    news.sort_by_key(|event| matches!(event, BusEvent::Unpublished(_)));
+    assert_eq!(news, [BusEvent::Recovered, BusEvent::Unpublished(1)]);
+    bus.publish(TOPIC, "back");
+    let BusEvent::Message(message) = next(&mut receiver).await else { panic!("a message") };
+    assert_eq!(message.payload, "back", "what was lost is not sent again");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn passwords_databases_and_unix_sockets() {
+    let redis = Redis::start(&["--requirepass", "pa55", "--unixsocket", "socket"]);
+    let socket = redis.folder.join("socket");
+    let urls = [
+        format!("redis://:pa55@127.0.0.1:{}/3", redis.port),
+        format!("redis+unix://{}?pass=pa55", socket.display()),
+    ];
+    for url in urls {
+        let (bus, mut receiver) = RedisBus::open(&url, hasty()).unwrap();
+        subscribe(&bus, &mut receiver, TOPIC).await;
+        bus.publish(TOPIC, "x");
+        assert!(matches!(next(&mut receiver).await, BusEvent::Message(_)), "{url}");
+    }
+    let (bus, _receiver) = redis.open();
+    let waiting = async {
+        while !bus.last_error().is_some_and(|error| error.contains("NOAUTH")) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let told = timeout(Duration::from_secs(10), waiting).await;
+    assert!(told.is_ok(), "{:?}", bus.last_error());
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_subscriber_that_redis_cuts_off_comes_back() {
+    // 32 KiB of output are too much for this Redis: a burst is.
+    let redis = Redis::start(&["--client-output-buffer-limit", "pubsub 32kb 0 0"]);
+    let (publisher, _) = redis.open();
+    let (subscriber, mut receiver) = redis.open();
+    subscribe(&subscriber, &mut receiver, TOPIC).await;
+    until_stats(&publisher, |stats| stats.publisher_connected).await;
+    for _ in 0..50 {
+        publisher.publish(TOPIC, vec![b'x'; 3 << 20]);
+    }
+    let lost = async { while next(&mut receiver).await != BusEvent::Lost {} };
+    timeout(Duration::from_secs(30), lost).await.expect("Redis closes the connection");
+    until_stats(&publisher, |stats| stats.queued_messages == 0).await;
+    loop {
+        publisher.publish(TOPIC, "small");
+        match next(&mut receiver).await {
+            BusEvent::Message(message) if message.payload == "small" => break,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn redis_server_is_there() -> io::Result<()> {
+    let version = Command::new("redis-server").arg("--version").output()?;
+    println!("{}", String::from_utf8_lossy(&version.stdout).trim());
+    Ok(())
+}

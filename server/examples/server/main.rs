@@ -1,0 +1,64 @@
+//! A PondSocket server as a program: `cargo run --release --example server`, or with
+//! `-- --addr 127.0.0.1:0` for a free port; the address is printed once it listens. `-- --help` shows the
+//! options: who may connect, how many, how much each may send, and what happens when a client is slow or
+//! silent. A page to try it is at `/`; the crate's documentation has the rest.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::{panic, thread};
+
+use pondwire_server::{Options, Server, help, log, stop_signal};
+use tokio::net::TcpListener;
+
+const PAGE: &str = include_str!("page.html");
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    panic::set_hook(Box::new(|info| {
+        log::line(info);
+        if thread::current().name() == Some("main") {
+            log::flush();
+        }
+    }));
+    if std::env::args().any(|argument| argument == "--help") {
+        // A reader that has seen enough may have closed the pipe.
+        let _ = io::stdout().write_all(help().as_bytes());
+        return ExitCode::SUCCESS;
+    }
+    let refuse = |error: String| {
+        let _ = writeln!(io::stderr(), "{error}\n`--help` shows the options");
+        ExitCode::from(2)
+    };
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => Options { page: Some(PAGE), ..options },
+        Err(error) => return refuse(error),
+    };
+    let addr = options.addr.clone();
+    let server = match Server::new(options) {
+        Ok(server) => server,
+        Err(error) => return refuse(error),
+    };
+    match run(server, &addr).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::line(format_args!("{addr}: {error}"));
+            log::flush();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(server: Server, addr: &str) -> io::Result<()> {
+    let listener = TcpListener::bind(addr).await?;
+    // Before the line that tells a parent process that it may send one.
+    let stop = stop_signal()?;
+    let addr = listener.local_addr()?;
+    // On a thread of its own: the server serves even if nobody reads this line.
+    thread::spawn(move || {
+        let mut stdout = io::stdout();
+        let _ = writeln!(stdout, "listening on http://{addr}").and_then(|()| stdout.flush());
+    });
+    server.serve(listener, stop).await;
+    log::flush();
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! The table of open channels. A channel is open while it has members.
+//!
+//! Lock order: the table, then a channel, then the node. Nothing locks the table while it holds a
+//! channel.
+
+use std::sync::Arc;
+
+use ahash::HashMap;
+use parking_lot::Mutex;
+use pondwire::{Outbox, Payload};
+
+use crate::channel::{Channel, Link, MemberToken, UserId};
+
+/// Makes the link of a channel, by its name.
+pub(crate) type MakeLink = Box<dyn Fn(&str) -> Box<dyn Link> + Send + Sync>;
+
+/// All channels by name.
+pub(crate) struct Channels {
+    table: Mutex<HashMap<String, Arc<Channel>>>,
+    /// `None` where there are no other nodes.
+    make_link: Option<MakeLink>,
+}
+
+impl Channels {
+    pub(crate) fn new(make_link: Option<MakeLink>) -> Self {
+        Self { table: Mutex::default(), make_link }
+    }
+
+    /// Makes the user a member of the channel, which is opened if it is not; see [`Channel::join`]. The
+    /// table is not locked meanwhile: a busy channel does not delay the others.
+    pub(crate) fn join(
+        &self,
+        channel: &str,
+        user: &UserId,
+        outbox: &Outbox,
+        request_id: &str,
+        assigns: Payload<'_>,
+    ) -> (Arc<Channel>, MemberToken) {
+        loop {
+            let found = self.find_or_open(channel);
+            // It may have been closed since: then another is opened.
+            if let Some(token) = found.join(user, outbox, request_id, assigns) {
+                return (found, token);
+            }
+        }
+    }
+
+    fn find_or_open(&self, name: &str) -> Arc<Channel> {
+        let mut table = self.table.lock();
+        if let Some(channel) = table.get(name) {
+            return Arc::clone(channel);
+        }
+        let link = self.make_link.as_ref().map(|make_link| make_link(name));
+        let opened = Arc::new(Channel::new(name, link));
+        table.insert(name.to_owned(), Arc::clone(&opened));
+        opened
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    /// Closes the channel and removes it if it has no members; another of the same name stays.
+    pub(crate) fn close_if_empty(&self, channel: &Arc<Channel>) {
+        let mut table = self.table.lock();
+        let is_this = table.get(channel.name()).is_some_and(|found| Arc::ptr_eq(found, channel));
+        if is_this && channel.close_if_empty() {
+            table.remove(channel.name());
+        }
+    }
+}

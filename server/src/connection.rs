@@ -1,0 +1,243 @@
+//! The HTTP part of a connection: its requests, until it becomes a WebSocket or an event stream.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::authorize::AccessPolicy;
+use crate::channels::Channels;
+use crate::echo::Echo;
+use crate::event_stream::EventStreams;
+use crate::http::{Http, NOT_FOUND, Request, Status};
+use crate::metrics::{Gauges, Metrics};
+use crate::node::Node;
+use crate::options::{ENDPOINT, Options};
+use crate::session::Sessions;
+use crate::simulation::Simulations;
+use crate::socket::{discard, linger};
+use crate::websocket::WebSockets;
+use crate::writers::WriterPool;
+use pondwire::websocket::handshake::Accepted;
+
+/// The path of WebSockets that send messages back, if that is asked for.
+const ECHO: &str = "/echo";
+
+/// The next step of a connection after a request.
+enum Next {
+    /// The request is answered, and another may follow.
+    Request,
+    /// The request is refused with this status, and the connection ends.
+    Refuse(Status),
+    /// The request is answered, and the connection ends.
+    End,
+    WebSocket {
+        deflates: bool,
+        /// Whether messages are sent back.
+        echoes: bool,
+    },
+    EventStream,
+}
+
+/// Answers requests, and hands connections over to the part of the server that they are for.
+pub(crate) struct Endpoint {
+    web_sockets: WebSockets,
+    event_streams: EventStreams,
+    access: AccessPolicy,
+    metrics: Arc<Metrics>,
+    channels: Arc<Channels>,
+    simulations: Arc<Simulations>,
+    node: Option<Arc<Node>>,
+    page: Option<&'static str>,
+    has_echo: bool,
+    message_bytes: usize,
+    request_time: Duration,
+    closing_time: Duration,
+}
+
+impl Endpoint {
+    /// An endpoint whose channels are those of the node, if there is one. Must be called in the runtime
+    /// that serves it.
+    pub(crate) fn new(options: Options, channels: Arc<Channels>, node: Option<Arc<Node>>) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let simulations = Arc::new(Simulations::new(Arc::clone(&channels)));
+        let sessions = Arc::new(Sessions::new(
+            Arc::clone(&channels),
+            Arc::clone(&metrics),
+            Arc::clone(&simulations),
+            &options,
+        ));
+        let (limits, times) = (options.limits, options.times);
+        let writers = WriterPool::start(options.io_uring);
+        Self {
+            web_sockets: WebSockets::new(Arc::clone(&sessions), writers, limits, times),
+            event_streams: EventStreams::new(sessions, times),
+            access: AccessPolicy::new(options.origins, options.authorize),
+            metrics,
+            channels,
+            simulations,
+            node,
+            page: options.page,
+            has_echo: options.echo,
+            message_bytes: limits.max_bytes,
+            request_time: times.request,
+            closing_time: times.closing,
+        }
+    }
+
+    /// Serves a connection to its end.
+    pub(crate) async fn serve(&self, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
+        // Frames are small and are flushed when there are no more: nothing to wait for. Not a reason
+        // to refuse service if it fails.
+        let _ = stream.set_nodelay(true);
+        let mut http = Http::new(stream);
+        let next = loop {
+            tokio::select! {
+                next = self.request(&mut http) => match next {
+                    Some(Next::Request) => {}
+                    Some(next) => break next,
+                    None => return,
+                },
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+        };
+        let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
+        match next {
+            Next::WebSocket { deflates, echoes } => {
+                let Http { stream, received, .. } = http;
+                let echo = echoes.then(Echo::default);
+                self.web_sockets.run(stream, received, deflates, echo, stopped).await;
+            }
+            Next::EventStream => self.event_streams.run(http.stream, stopped).await,
+            Next::Refuse(status) => {
+                let headers = match &status[..3] {
+                    "401" => "www-authenticate: Bearer\r\n",
+                    "405" => "allow: GET, POST, DELETE\r\n",
+                    "426" => "sec-websocket-version: 13\r\n",
+                    _ => "",
+                };
+                let answered = async {
+                    http.respond(status, headers, &format!("{status}\n")).await;
+                    discard(http.stream).await
+                };
+                let _ = timeout(self.closing_time, answered).await;
+            }
+            Next::Request | Next::End => {
+                drop(timeout(self.closing_time, linger(http.stream)).await);
+            }
+        }
+    }
+
+    /// Answers a connection beyond the limits with 503, whatever it asks for.
+    pub(crate) async fn reject(&self, stream: TcpStream) {
+        let mut http = Http::new(stream);
+        let answered = async {
+            let status = "503 Service Unavailable";
+            http.respond(status, "retry-after: 5\r\n", &format!("{status}\n")).await;
+            discard(http.stream).await
+        };
+        let _ = timeout(self.closing_time, answered).await;
+    }
+
+    /// Checks a request that another HTTP library has read, and accepts its handshake.
+    pub(crate) fn accept(&self, request: &Request<'_>) -> Result<Accepted, Status> {
+        self.access.check(request)?;
+        if request.is_upgrade() { request.upgrade() } else { Err("426 Upgrade Required") }
+    }
+
+    /// Serves a WebSocket whose handshake was answered elsewhere; `received` came behind it.
+    pub(crate) async fn serve_web_socket(
+        &self,
+        stream: TcpStream,
+        received: BytesMut,
+        deflates: bool,
+        stopped: impl Future<Output = ()>,
+    ) {
+        self.web_sockets.run(stream, received, deflates, None, stopped).await;
+    }
+
+    /// All counters, as Prometheus reads them.
+    pub(crate) fn metrics(&self) -> String {
+        let mut page = self.metrics.page(&Gauges {
+            event_streams: self.event_streams.len(),
+            channels: self.channels.len(),
+            simulated_viewers: self.simulations.members(),
+        });
+        if let Some(node) = &self.node {
+            node.measure(&mut page);
+        }
+        page.into_text()
+    }
+
+    /// Answers the next request; `None` when there is none, or not in time.
+    async fn request(&self, http: &mut Http) -> Option<Next> {
+        let head = match self.in_time(http.head()).await? {
+            Ok(head) => head?,
+            Err(status) => return Some(Next::Refuse(status)),
+        };
+        let Some(request) = Request::parse(&head) else {
+            return Some(Next::Refuse("400 Bad Request"));
+        };
+        let echoes = self.has_echo && request.path == ECHO;
+        // It differs in what becomes of messages, and has no event streams.
+        let path = if echoes { ENDPOINT } else { request.path };
+        if path == ENDPOINT
+            && let Err(status) = self.access.check(&request)
+        {
+            return Some(Next::Refuse(status));
+        }
+        Some(match (path, request.method) {
+            (ENDPOINT, "GET") if request.is_upgrade() => match request.upgrade() {
+                Ok(accepted) => {
+                    let response = accepted.response();
+                    let answer = http.stream.write_all(response.as_bytes());
+                    self.in_time(answer).await?.ok()?;
+                    Next::WebSocket { deflates: accepted.deflate().is_some(), echoes }
+                }
+                Err(status) => Next::Refuse(status),
+            },
+            _ if echoes => Next::Refuse("426 Upgrade Required"),
+            (ENDPOINT, "GET") if request.has_token("accept", "text/event-stream") => {
+                Next::EventStream
+            }
+            (ENDPOINT, "GET") => Next::Refuse("400 Bad Request"),
+            (ENDPOINT, "POST" | "DELETE") => {
+                let body = http.body(&request, self.message_bytes);
+                let body = match self.in_time(body).await? {
+                    Ok(body) => body?,
+                    Err(status) => return Some(Next::Refuse(status)),
+                };
+                let id = request.headers().get_str("x-connection-id").unwrap_or_default();
+                let status = match request.method {
+                    "POST" => self.event_streams.receive(id, &body, &mut http.budget),
+                    _ if self.event_streams.close(id) => "204 No Content",
+                    _ => NOT_FOUND,
+                };
+                let stays = self.in_time(http.done(status)).await? && request.keeps_alive();
+                if stays { Next::Request } else { Next::End }
+            }
+            (ENDPOINT, _) => Next::Refuse("405 Method Not Allowed"),
+            ("/", "GET") => match self.page {
+                Some(page) => {
+                    self.in_time(http.page(page)).await?;
+                    Next::End
+                }
+                None => Next::Refuse(NOT_FOUND),
+            },
+            ("/metrics", "GET") => {
+                self.in_time(http.respond("200 OK", "", &self.metrics())).await?;
+                Next::End
+            }
+            _ => Next::Refuse(NOT_FOUND),
+        })
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        timeout(self.request_time, work).await.ok()
+    }
+}

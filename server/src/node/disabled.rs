@@ -1,0 +1,34 @@
+//! Takes the place of `node` without the feature `redis`. There is no node, as its type says.
+
+use std::sync::Arc;
+
+use crate::channel::Link;
+use crate::channels::Channels;
+use crate::metrics::Page;
+use crate::options::NodeOptions;
+
+pub(crate) enum Node {}
+
+impl Node {
+    pub(crate) fn start(_: &NodeOptions) -> Result<Arc<Self>, String> {
+        Err("--redis needs the feature `redis`: \
+             cargo run --release --features redis --example server -- --redis …"
+            .to_owned())
+    }
+
+    pub(crate) fn link(self: &Arc<Self>, _: &str) -> Box<dyn Link> {
+        match **self {}
+    }
+
+    pub(crate) async fn run(&self, _: &Channels) {
+        match *self {}
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn measure(&self, _: &mut Page) {
+        match *self {}
+    }
+}

@@ -1,0 +1,110 @@
+//! Links of channels through this node.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use pondwire::distributed::{self, Message, Origin, UserMessage};
+use pondwire::protocol::Recipients;
+use pondwire::{Payload, uuid};
+
+use super::{Node, unix_ms};
+use crate::channel::{Channel, Link};
+use crate::options::ENDPOINT;
+
+impl Node {
+    /// The link of a channel, by the channel's name.
+    pub(crate) fn link(self: &Arc<Self>, channel: &str) -> Box<dyn Link> {
+        let channel = self.state.lock().cluster.channel(ENDPOINT, channel);
+        let topic = ByteString::from(&**channel.topic());
+        Box::new(NodeLink { node: Arc::clone(self), channel, topic })
+    }
+}
+
+/// A [`Link`] through this node. But for `send` each method takes the node's lock.
+struct NodeLink {
+    node: Arc<Node>,
+    channel: distributed::Channel,
+    topic: ByteString,
+}
+
+impl Link for NodeLink {
+    fn join(&self, channel: &Arc<Channel>, user: &str, assigns: Payload<'_>) {
+        self.node.change(|state, now| {
+            // The previous channel of this name may just be closing.
+            state.channels.insert(self.channel.clone(), Arc::clone(channel));
+            state.cluster.join(&self.channel, user, assigns, now);
+        });
+    }
+
+    fn leave(&self, user: &str) {
+        self.node.change(|state, now| {
+            state.cluster.leave(&self.channel, user, now);
+        });
+    }
+
+    fn set_presence(&self, user: &str, presence: Payload<'_>) {
+        self.node.change(|state, now| {
+            state.cluster.set_presence(&self.channel, user, presence, now);
+        });
+    }
+
+    fn remove_presence(&self, user: &str) {
+        self.node.change(|state, now| {
+            state.cluster.remove_presence(&self.channel, user, now);
+        });
+    }
+
+    fn set_assigns(&self, user: &str, assigns: Payload<'_>) {
+        self.node.change(|state, now| {
+            state.cluster.set_assigns(&self.channel, user, assigns, now);
+        });
+    }
+
+    fn evict(&self, user: &str, reason: &str) -> bool {
+        let mut known = false;
+        self.node.change(|state, now| {
+            known = state.cluster.user(&self.channel, user).is_some();
+            if known {
+                state.cluster.evict_elsewhere(&self.channel, user, reason, now);
+            }
+        });
+        known
+    }
+
+    /// Puts the event into the bus's queue, whose lock is the only one that it takes.
+    fn send(
+        &self,
+        sender: &str,
+        event: &str,
+        payload: Payload<'_>,
+        request_id: &str,
+        receivers: &Recipients<'_>,
+    ) {
+        // An empty list means no user, but some implementations take it to mean all.
+        if matches!(receivers, Recipients::Users(ids) if ids.is_empty()) {
+            return;
+        }
+        let origin = Origin {
+            node_id: &self.node.id,
+            endpoint_name: self.channel.endpoint_name(),
+            channel_name: self.channel.name(),
+        };
+        let message = Message::UserMessage(UserMessage {
+            from_user_id: sender.into(),
+            event: event.into(),
+            payload,
+            request_id: request_id.into(),
+            recipients: receivers.as_ref(),
+        });
+        let envelope = origin.encode(&uuid(), unix_ms(), &message);
+        self.node.publish(self.topic.clone(), envelope);
+    }
+
+    fn for_each_user(&self, visit: &mut dyn FnMut(&str, &str, Option<&str>)) {
+        let state = self.node.state.lock();
+        for (_, user) in state.cluster.users(&self.channel) {
+            let presence = Some(user.presence).filter(|it| it.members().next().is_some());
+            visit(&user.id, user.assigns.as_str(), presence.map(|it| it.as_str()));
+        }
+    }
+}

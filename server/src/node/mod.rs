@@ -1,0 +1,243 @@
+//! This server as a node of a cluster around a Redis.
+//!
+//! An event goes to the other nodes from the thread that sends it here, through the bus's queue, which does
+//! not block (`Link::send`). The [`Cluster`] knows which users and which presence each node has. Its lock is
+//! the last of all to be taken: nothing is locked, and no channel changed, while it is held. One task
+//! receives the messages of the other nodes.
+
+mod link;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use ahash::HashMap;
+use bytestring::ByteString;
+use parking_lot::Mutex;
+use pondwire::ServerMessage;
+use pondwire::distributed::{self, Cluster, ClusterOptions, Effect, Topics};
+use pondwire_redis::{BusEvent, RedisBus, RedisOptions, RedisReceiver};
+use tokio::time::sleep_until;
+
+use crate::channel::Channel;
+use crate::channels::Channels;
+use crate::log;
+use crate::metrics::Page;
+use crate::options::NodeOptions;
+
+/// The time to publish the messages that wait when the server stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// The most messages that are processed before other tasks run, and the clock is read again.
+const EVENTS_PER_WAKE: usize = 64;
+
+/// A node: its own users, and its knowledge of the others'.
+pub(crate) struct Node {
+    id: Box<str>,
+    bus: RedisBus,
+    /// Messages that were given to the bus so far.
+    offered: AtomicU64,
+    /// Taken by the task that receives.
+    receiver: Mutex<Option<RedisReceiver>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    cluster: Cluster,
+    /// The channels in which this node has users.
+    channels: HashMap<distributed::Channel, Arc<Channel>>,
+}
+
+/// Effects on channels here, which may lock these and so are applied after the state is unlocked.
+type Deferred = Vec<(Arc<Channel>, Effect)>;
+
+impl Node {
+    /// A node that has not yet announced itself. Does not wait for Redis.
+    pub(crate) fn start(node: &NodeOptions) -> Result<Arc<Self>, String> {
+        let cluster = ClusterOptions::new()
+            .with_topics(Topics::new("pondsocket", &node.namespace))
+            .with_heartbeat_every(node.heartbeat)
+            .with_expire_after(3 * node.heartbeat);
+        // Lists of users may be larger than any message of a user.
+        let max_payload = cluster.message_limits.max_bytes;
+        let mut options = RedisOptions { max_payload, ..RedisOptions::default() };
+        options.publish.max_messages = node.queue;
+        let opened = RedisBus::open(&node.redis, options);
+        let (bus, receiver) = opened.map_err(|error| error.to_string())?;
+        let cluster = Cluster::new(&node.node_id, cluster, Instant::now(), unix_ms());
+        let id = cluster.node_id().into();
+        bus.subscribe(cluster.heartbeat_topic());
+        let state = State { cluster, channels: HashMap::default() };
+        Ok(Arc::new(Self {
+            id,
+            bus,
+            offered: AtomicU64::new(0),
+            receiver: Mutex::new(Some(receiver)),
+            state: Mutex::new(state),
+        }))
+    }
+
+    /// Receives from the other nodes until the bus is shut down.
+    pub(crate) async fn run(&self, channels: &Channels) {
+        let Some(mut receiver) = self.receiver.lock().take() else { return };
+        loop {
+            let due = self.state.lock().cluster.due();
+            tokio::select! {
+                biased;
+                () = sleep_until(due.into()) => self.tick(channels),
+                event = receiver.next() => {
+                    let Some(event) = event else { return };
+                    self.on_event(event, channels);
+                    for _ in 1..EVENTS_PER_WAKE {
+                        let Some(event) = receiver.try_next() else { break };
+                        self.on_event(event, channels);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    fn tick(&self, channels: &Channels) {
+        let deferred = self.change(|state, now| state.cluster.tick(now));
+        apply(deferred, channels);
+    }
+
+    fn on_event(&self, event: BusEvent, channels: &Channels) {
+        let deferred = self.change(|state, now| match event {
+            // A message that is not a node's is counted.
+            BusEvent::Message(message) => {
+                let _ = state.cluster.receive(&message.topic, &message.payload, now);
+            }
+            BusEvent::Subscribed(topic) => state.cluster.subscribed(&topic, now),
+            BusEvent::Recovered | BusEvent::Lagged(_) | BusEvent::Unpublished(_) => {
+                state.cluster.resync(now);
+            }
+            _ => {}
+        });
+        apply(deferred, channels);
+    }
+
+    /// Changes the state and carries out the effects before any other change, but for those that it
+    /// returns.
+    fn change(&self, change: impl FnOnce(&mut State, Instant)) -> Deferred {
+        let mut state = self.state.lock();
+        change(&mut state, Instant::now());
+        let mut deferred = Vec::new();
+        while let Some(effect) = state.cluster.poll() {
+            match effect {
+                Effect::Publish { topic, bytes } => self.publish((&*topic).into(), bytes),
+                Effect::Subscribe(channel) => {
+                    self.bus.subscribe(&**channel.topic());
+                }
+                Effect::Unsubscribe(channel) => {
+                    self.bus.unsubscribe(channel.topic());
+                    state.channels.remove(&channel);
+                }
+                Effect::Presence { channel, frame } => {
+                    if let Some(here) = state.channels.get(&channel) {
+                        here.publish_presence(&frame);
+                    }
+                }
+                Effect::Deliver { ref channel, .. }
+                | Effect::Evict { ref channel, .. }
+                | Effect::Remove { ref channel, .. } => {
+                    let here = state.channels.get(channel).map(Arc::clone);
+                    deferred.extend(here.map(|here| (here, effect)));
+                }
+                // The answer to a question that this server never asks.
+                Effect::User { .. } => {}
+            }
+        }
+        deferred
+    }
+
+    fn publish(&self, topic: ByteString, bytes: Vec<u8>) {
+        self.offered.fetch_add(1, Ordering::Relaxed);
+        // The bus counts what becomes of it.
+        let _ = self.bus.publish(topic, bytes);
+    }
+
+    /// Publishes the messages that wait, above all that this node's users have left, and closes the bus.
+    pub(crate) async fn shutdown(&self) {
+        let stats = self.bus.shutdown(SHUTDOWN_GRACE).await;
+        if stats.discarded > 0 {
+            log::line(format_args!("{} messages did not reach Redis", stats.discarded));
+        }
+    }
+
+    /// The counters of the bus and of the cluster.
+    pub(crate) fn measure(&self, page: &mut Page) {
+        let bus = self.bus.stats();
+        let cluster = self.state.lock().cluster.stats();
+        page.gauge("remote_nodes", "other nodes that are alive", cluster.nodes as u64);
+        page.gauge("remote_users", "their users in our channels", cluster.users as u64);
+        page.counter("remote_nodes_expired_total", "nodes that were not heard", cluster.expired);
+        page.head("remote_refused_total", "counter", "what other nodes sent and was not kept");
+        for (reason, count) in [
+            ("nodes", cluster.refused_nodes),
+            ("users", cluster.refused_users),
+            ("bytes", cluster.refused_bytes),
+            ("malformed", cluster.malformed),
+        ] {
+            page.labelled("remote_refused_total", "reason", reason, count);
+        }
+        page.head("bus_connected", "gauge", "whether there is a connection to Redis");
+        page.labelled("bus_connected", "side", "publisher", bus.publisher_connected.into());
+        page.labelled("bus_connected", "side", "subscriber", bus.subscriber_connected.into());
+        page.counter("bus_reconnects_total", "connections after the first", bus.reconnects);
+        page.counter("bus_failed_attempts_total", "attempts that failed", bus.failed_attempts);
+        let offered = self.offered.load(Ordering::Relaxed);
+        page.counter(
+            "bus_offered_total",
+            "messages for Redis; the next ones add up to it",
+            offered,
+        );
+        page.counter("bus_published_total", "messages that Redis took", bus.published);
+        page.counter("bus_unconfirmed_total", "messages that it may have taken", bus.unconfirmed);
+        page.head("bus_dropped_total", "counter", "messages that it was not given or refused");
+        for (reason, count) in [
+            ("oldest", bus.dropped_oldest),
+            ("newest", bus.dropped_newest),
+            ("too_large", bus.too_large),
+            ("refused", bus.refused),
+            ("discarded", bus.discarded),
+        ] {
+            page.labelled("bus_dropped_total", "reason", reason, count);
+        }
+        page.gauge("bus_queued", "messages that wait for it", bus.queued_messages as u64);
+        page.gauge("bus_queued_bytes", "their bytes", bus.queued_bytes as u64);
+        page.counter("bus_received_total", "messages that it sent", bus.received);
+        page.head("bus_lost_total", "counter", "of these, how many were not looked at");
+        page.labelled("bus_lost_total", "reason", "overflowed", bus.overflowed);
+        page.labelled("bus_lost_total", "reason", "oversized", bus.oversized);
+        page.gauge("bus_waiting", "messages to be looked at", bus.waiting_messages as u64);
+    }
+}
+
+fn apply(deferred: Deferred, channels: &Channels) {
+    for (here, effect) in deferred {
+        match effect {
+            Effect::Deliver { frame, recipients, from_user_id, .. } => {
+                let message = ServerMessage::parse(frame.json());
+                let event = message.as_ref().map_or("", |message| message.event());
+                here.deliver(&from_user_id, event, &frame, &recipients);
+            }
+            Effect::Evict { user_id, reason, .. } => {
+                here.remove(&user_id, Some(&reason));
+                channels.close_if_empty(&here);
+            }
+            Effect::Remove { user_id, .. } => {
+                here.remove(&user_id, None);
+                channels.close_if_empty(&here);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,425 @@
+//! The session of one client: carries out its messages and answers them. It is independent of the
+//! transport that they come over.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ahash::HashMap;
+use pondwire::protocol::Recipients;
+use pondwire::{
+    ClientAction, ClientMessage, Frame, Limits, Outbox, OutboxOptions, OutboxReader, Payload,
+    ValidationError, uuid,
+};
+
+use crate::budget;
+use crate::channel::{Channel, Member, MemberToken, UserId, answer};
+use crate::channels::Channels;
+use crate::keepalive::Liveness;
+use crate::metrics::{Counted, Metrics};
+use crate::options::Options;
+use crate::rate_limit::{Decision, Rate, RateLimiter};
+use crate::simulation::{MOST, Simulation, Simulations};
+
+/// The largest presence and assigns in bytes: everybody's presence is sent to everybody.
+const MAX_PRESENCE: usize = 4096;
+
+/// The most ids that one event may name as its receivers: each is looked up on its own.
+const MAX_RECIPIENTS: usize = 1024;
+
+/// The limits of each session; see [`Options`].
+struct SessionLimits {
+    message_rate: Option<Rate>,
+    byte_rate: Option<Rate>,
+    channels: usize,
+    message: Limits,
+    name_bytes: usize,
+    presence_bytes: usize,
+    waiting: OutboxOptions,
+}
+
+/// Opens sessions, and holds the parts of the server that they share.
+pub(crate) struct Sessions {
+    channels: Arc<Channels>,
+    metrics: Arc<Metrics>,
+    simulations: Arc<Simulations>,
+    limits: SessionLimits,
+}
+
+impl Sessions {
+    pub(crate) const fn new(
+        channels: Arc<Channels>,
+        metrics: Arc<Metrics>,
+        simulations: Arc<Simulations>,
+        options: &Options,
+    ) -> Self {
+        let limits = SessionLimits {
+            message_rate: options.message_rate,
+            byte_rate: options.byte_rate,
+            channels: options.channels,
+            message: options.limits,
+            name_bytes: options.name_bytes,
+            presence_bytes: options.presence_bytes,
+            waiting: options.waiting,
+        };
+        Self { channels, metrics, simulations, limits }
+    }
+
+    /// A session of a new user, and the reader of its outbox.
+    pub(crate) fn open(self: &Arc<Self>) -> (Session, OutboxReader) {
+        let SessionLimits { message_rate, byte_rate, waiting, .. } = self.limits;
+        let (outbox, queue) = Outbox::new(waiting);
+        let session = Session {
+            id: UserId::from(&*uuid()),
+            connection_id: Arc::from(&*uuid()),
+            outbox,
+            shared: Arc::clone(self),
+            joined: HashMap::default(),
+            simulation: None,
+            rate_limiter: RateLimiter::new(message_rate, byte_rate, Instant::now()),
+            work: 0,
+            liveness: Arc::default(),
+        };
+        (session, queue)
+    }
+}
+
+/// Why a message was not carried out.
+pub(crate) enum ReceiveError {
+    /// Not a valid message. The connection can continue; see [`Session::refuse_malformed`].
+    Malformed(ValidationError),
+    /// The client keeps sending beyond its rate limit.
+    TooMany,
+    /// Carrying it out panicked.
+    Panicked,
+}
+
+/// A connected client. Dropping it leaves all its channels and closes its outbox, whose reader can still
+/// take the frames that wait there.
+pub(crate) struct Session {
+    id: UserId,
+    connection_id: Arc<str>,
+    outbox: Outbox,
+    shared: Arc<Sessions>,
+    /// The channels that the user joined, by name. The token knows whether it was evicted since.
+    joined: HashMap<String, (Arc<Channel>, MemberToken)>,
+    simulation: Option<Simulation>,
+    rate_limiter: RateLimiter,
+    /// The work that its messages have caused since it was [taken](Self::take_work).
+    work: usize,
+    liveness: Arc<Liveness>,
+}
+
+impl Session {
+    /// Sends `CONNECT`: some clients send nothing before it.
+    pub(crate) fn greet(&self) {
+        self.outbox.reply(Frame::connect(&uuid(), &self.id, &self.connection_id));
+    }
+
+    /// The connection in the metrics, until this is dropped.
+    pub(crate) fn counted(&self) -> Counted {
+        self.shared.metrics.count(&self.id, &self.outbox)
+    }
+
+    /// The secret by which requests show that they come from this client: 122 random bits, which are
+    /// sent to the client only.
+    pub(crate) fn connection_id(&self) -> &Arc<str> {
+        &self.connection_id
+    }
+
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    pub(crate) fn liveness(&self) -> &Arc<Liveness> {
+        &self.liveness
+    }
+
+    fn reply(&self, frame: Frame) {
+        answer(&self.outbox, frame);
+    }
+
+    /// Carries out a received message. One beyond the rate limit is answered with 429 instead.
+    ///
+    /// # Errors
+    /// It is not a message, or the connection must end.
+    pub(crate) fn receive(&mut self, frame: &[u8]) -> Result<(), ReceiveError> {
+        self.liveness.saw_message();
+        self.shared.metrics.received(frame);
+        match self.try_acquire(frame.len()) {
+            Decision::Granted => {}
+            Decision::Refused => {
+                self.reply(Frame::refuse(&uuid(), 429, "Too many messages"));
+                return Ok(());
+            }
+            Decision::Exhausted => return Err(ReceiveError::TooMany),
+        }
+        let limits = self.shared.limits.message;
+        let message = ClientMessage::parse_with(frame, limits).map_err(ReceiveError::Malformed)?;
+        // No lock is poisoned, and the session is dropped with what it holds.
+        let dispatched = catch_unwind(AssertUnwindSafe(|| self.dispatch(&message)));
+        dispatched.map_err(|_| ReceiveError::Panicked)
+    }
+
+    /// Takes a message or a control frame of so many bytes from the client's rate limit.
+    pub(crate) fn try_acquire(&mut self, bytes: usize) -> Decision {
+        self.rate_limiter.try_acquire(bytes, Instant::now)
+    }
+
+    /// The work that its messages have caused since the last call, beside being received, in the units of
+    /// [`Budget`](budget::Budget).
+    pub(crate) fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
+    }
+
+    /// Counts bytes that a message makes the server read or write as if the client had sent them.
+    fn charge(&mut self, bytes: usize) {
+        self.rate_limiter.charge(bytes);
+        self.work += bytes;
+    }
+
+    /// Answers an invalid message.
+    pub(crate) fn refuse_malformed(&self, error: &ValidationError) {
+        self.shared.metrics.malformed(error);
+        self.reply(Frame::invalid_message(error));
+    }
+
+    fn dispatch(&mut self, message: &ClientMessage<'_>) {
+        self.work += budget::MESSAGE;
+        // The codec lets empty names pass, as all implementations do; a server has no use for them.
+        if message.request_id().is_empty() {
+            return self.reply(Frame::refuse(
+                &uuid(),
+                400,
+                "requestId: Expected a non-empty string",
+            ));
+        }
+        if message.event().is_empty() {
+            return self.refuse(message, "event: Expected a non-empty string");
+        }
+        if message.channel_name().is_empty() {
+            return self.refuse(message, "channelName: Expected a non-empty string");
+        }
+        if message.channel_name().len() > self.shared.limits.name_bytes {
+            return self.refuse(message, "channelName: Expected a shorter string");
+        }
+        match message.action() {
+            ClientAction::JoinChannel => self.join(message),
+            ClientAction::LeaveChannel => self.leave(message),
+            ClientAction::Broadcast => self.event(message),
+        }
+    }
+
+    fn refuse(&self, message: &ClientMessage<'_>, text: &str) {
+        self.reply(Frame::refuse(message.request_id(), 400, text));
+    }
+
+    fn join(&mut self, message: &ClientMessage<'_>) {
+        let (channel, request_id) = (message.channel_name(), message.request_id());
+        self.joined.retain(|_, (_, token)| token.is_member());
+        let decline = |code, text| {
+            self.reply(Frame::unauthorized(channel, request_id, code, text));
+        };
+        if !is_chat(channel) {
+            return decline(404, "No such channel");
+        }
+        let most = self.shared.limits.channels;
+        if self.joined.len() >= most && !self.joined.contains_key(channel) {
+            return decline(429, "Too many channels");
+        }
+        if is_set(message, "deny") {
+            return decline(403, "Join declined");
+        }
+        let assigns = message.payload().get("assigns");
+        let assigns = assigns.filter(|assigns| !assigns.is_null()).map_or("{}", |it| it.raw());
+        let Some(assigns) = Payload::from_json(assigns).ok().filter(is_small) else {
+            return decline(400, "assigns: Expected a smaller object");
+        };
+        let channels = &self.shared.channels;
+        let joined = channels.join(channel, &self.id, &self.outbox, request_id, assigns);
+        if is_set(message, "last") {
+            joined.0.catch_up(&self.outbox);
+        }
+        self.joined.insert(channel.to_owned(), joined);
+    }
+
+    /// Leaves a channel. It is acknowledged in any case: for the client the channel is closed already.
+    fn leave(&mut self, message: &ClientMessage<'_>) {
+        let (channel, request_id) = (message.channel_name(), message.request_id());
+        if let Some((channel, _)) = self.joined.remove(channel) {
+            self.leave_channel(&channel);
+        }
+        self.reply(Frame::exit_acknowledge(channel, request_id));
+    }
+
+    fn leave_channel(&mut self, channel: &Arc<Channel>) {
+        if let Some(member) = channel.member(&self.id) {
+            if member.is_present() {
+                self.work += channel.presence_work();
+            }
+            member.leave();
+            self.shared.channels.close_if_empty(channel);
+        }
+    }
+
+    fn event(&mut self, message: &ClientMessage<'_>) {
+        let (name, request_id) = (message.channel_name(), message.request_id());
+        let Some((channel, token)) = self.joined.get(name) else {
+            return self.not_joined(message);
+        };
+        match message.event() {
+            _ if !token.is_member() => self.not_joined(message),
+            "echo" => {
+                self.reply(Frame::reply(name, "echo", request_id, message.payload()));
+            }
+            "track" | "update" | "untrack" | "assign" | "users" | "evict" => {
+                let channel = Arc::clone(channel);
+                let id = Arc::clone(&self.id);
+                match channel.member(&id) {
+                    Some(member) => self.change(&channel, member, message),
+                    None => self.not_joined(message),
+                }
+            }
+            "simulate" => {
+                let (channel, token) = (Arc::clone(channel), token.clone());
+                self.simulate(&channel, token, message);
+            }
+            #[cfg(test)]
+            "panic" => panic!("as was asked for"),
+            event => {
+                let Some(receivers) = receivers(event, message.payload()) else {
+                    let text = format!("payload.ids: Expected at most {MAX_RECIPIENTS} ids");
+                    return self.refuse(message, &text);
+                };
+                let recipients = channel.send(&self.id, event, message.payload(), &receivers);
+                self.work += message.payload().as_str().len() + recipients * budget::PUSH;
+            }
+        }
+    }
+
+    /// Replaces the user's crowd by one of the payload's `viewers`, with slow readers if it says so.
+    fn simulate(
+        &mut self,
+        channel: &Arc<Channel>,
+        token: MemberToken,
+        message: &ClientMessage<'_>,
+    ) {
+        let viewers = message.payload().get("viewers").and_then(|viewers| viewers.as_u64());
+        let viewers = viewers.map_or(0, |viewers| viewers.min(MOST as u64) as usize);
+        let slow = is_set(message, "slow");
+        let reader = self.outbox.clone();
+        self.charge(viewers * budget::MESSAGE);
+        // The old one leaves in any case.
+        self.simulation = None;
+        let started =
+            Simulation::start(&self.shared.simulations, channel, token, viewers, slow, reader);
+        if started.is_none() {
+            self.reply(Frame::refuse(message.request_id(), 429, "Too many viewers"));
+        }
+        self.simulation = started;
+    }
+
+    fn not_joined(&self, message: &ClientMessage<'_>) {
+        let (channel, request_id) = (message.channel_name(), message.request_id());
+        self.reply(Frame::not_found(channel, request_id, "Channel not joined"));
+    }
+
+    /// Carries out an event that reads or changes the state of the channel.
+    fn change(
+        &mut self,
+        channel: &Arc<Channel>,
+        mut member: Member<'_>,
+        message: &ClientMessage<'_>,
+    ) {
+        match message.event() {
+            "evict" => return self.evict(channel, member, message),
+            "users" => {
+                let users = member.users(message.request_id());
+                drop(member);
+                self.charge(users.json().len());
+                return self.reply(users);
+            }
+            "track" | "update" | "assign" if !is_small(&message.payload()) => {
+                return self.refuse(message, "payload: Expected a smaller object");
+            }
+            "assign" => return member.assign(message.payload()),
+            "track" | "update" if !self.has_room(&member, message) => {
+                return self.refuse(message, "Too many are present");
+            }
+            // A second `track` is an `update`.
+            "track" => member.track(message.payload()),
+            _ if !member.is_present() => return self.refuse(message, "Not tracked"),
+            "update" => member.track(message.payload()),
+            _ => member.untrack(),
+        }
+        self.work += channel.presence_work();
+    }
+
+    fn has_room(&self, member: &Member<'_>, message: &ClientMessage<'_>) -> bool {
+        member.has_room_for(message.payload(), self.shared.limits.presence_bytes)
+    }
+
+    /// Evicts the user with the payload's `id`, or the sender when there is none.
+    fn evict(
+        &mut self,
+        channel: &Arc<Channel>,
+        mut member: Member<'_>,
+        message: &ClientMessage<'_>,
+    ) {
+        let payload = message.payload();
+        let reason = payload.get("reason").and_then(|reason| reason.as_str()).unwrap_or_default();
+        let evicted = match payload.get("id") {
+            None => member.evict(&self.id, &reason),
+            Some(id) => id.as_str().is_some_and(|id| member.evict(&id, &reason)),
+        };
+        // Unlocks the channel, which must not be locked when the table of channels is.
+        drop(member);
+        self.work += channel.presence_work();
+        if evicted {
+            self.shared.channels.close_if_empty(channel);
+        } else {
+            let (channel, request_id) = (message.channel_name(), message.request_id());
+            self.reply(Frame::not_found(channel, request_id, "No such user"));
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for (channel, _) in std::mem::take(&mut self.joined).into_values() {
+            self.leave_channel(&channel);
+        }
+        self.outbox.close();
+    }
+}
+
+/// Whether the payload has this key, with anything but `null` and `false`.
+fn is_set(message: &ClientMessage<'_>, key: &str) -> bool {
+    let value = message.payload().get(key);
+    value.is_some_and(|value| !value.is_null() && value.as_bool() != Some(false))
+}
+
+fn is_small(object: &Payload<'_>) -> bool {
+    object.as_str().len() <= MAX_PRESENCE
+}
+
+/// The receivers of an event without a meaning of its own; `None` when it names more than
+/// [`MAX_RECIPIENTS`], of which no more are looked at.
+fn receivers<'a>(event: &str, payload: Payload<'a>) -> Option<Recipients<'a>> {
+    match event {
+        "to-others" => Some(Recipients::AllExceptSender),
+        "to-some" => {
+            let ids = payload.get("ids").into_iter().flat_map(|ids| ids.elements());
+            if ids.clone().nth(MAX_RECIPIENTS).is_some() {
+                return None;
+            }
+            Some(Recipients::users(ids.filter_map(|id| id.as_str())))
+        }
+        _ => Some(Recipients::AllUsers),
+    }
+}
+
+/// Whether this is a `/chat/:id`.
+fn is_chat(channel: &str) -> bool {
+    channel.strip_prefix("/chat/").is_some_and(|id| !id.is_empty() && !id.contains('/'))
+}

@@ -1,0 +1,86 @@
+//! Linux's io_uring, for sends that are done before the call returns.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use io_uring::opcode::Send as SendCode;
+use io_uring::types::Fd;
+use io_uring::{IoUring, Probe};
+
+use tokio::net::tcp::OwnedWriteHalf;
+
+/// The most sends of one system call.
+const MOST: u32 = 32;
+
+/// Without waiting for space, and without a signal when the other side is gone.
+const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+/// `None` after an error.
+pub(super) struct Ring(Option<IoUring>);
+
+impl Ring {
+    /// `None` where the kernel has no io_uring, or does not let this process use it.
+    pub(super) fn new() -> Option<Self> {
+        let ring = IoUring::new(MOST).ok()?;
+        let mut probe = Probe::new();
+        ring.submitter().register_probe(&mut probe).ok()?;
+        probe.is_supported(SendCode::CODE).then_some(Self(Some(ring)))
+    }
+
+    /// Sends to each socket as much as it takes at once, and sets in `sent` how much that was.
+    ///
+    /// # Errors
+    /// The kernel's. The sends that it did not take are left `None`, and the ring cannot be used again.
+    pub(super) fn send(
+        &mut self,
+        sends: &[(&OwnedWriteHalf, &[u8])],
+        sent: &mut [Option<io::Result<usize>>],
+    ) -> io::Result<()> {
+        let mut ring = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
+        for (sends, sent) in sends.chunks(MOST as usize).zip(sent.chunks_mut(MOST as usize)) {
+            // An error, like a panic, drops the ring here, while the bytes are still borrowed.
+            send(&mut ring, sends, sent)?;
+        }
+        self.0 = Some(ring);
+        Ok(())
+    }
+}
+
+/// [`Ring::send`] of as many as the ring has space for.
+fn send(
+    ring: &mut IoUring,
+    sends: &[(&OwnedWriteHalf, &[u8])],
+    sent: &mut [Option<io::Result<usize>>],
+) -> io::Result<()> {
+    for (place, (stream, bytes)) in sends.iter().enumerate() {
+        let socket = Fd(stream.as_ref().as_raw_fd());
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let entry = SendCode::new(socket, bytes.as_ptr(), len).flags(FLAGS).build();
+        let entry = entry.user_data(place as u64);
+        // SAFETY: the kernel reads these bytes, on this socket, until the operation has completed.
+        // They are borrowed for as long as this function runs, which ends when all have completed,
+        // or with an error. Then the ring is dropped before the borrow ends: a send that the kernel has not
+        // taken from it never begins, and one that it has taken is complete, for a send that may not
+        // wait is done or refused when it is taken.
+        let pushed = unsafe { ring.submission().push(&entry) };
+        pushed.map_err(io::Error::other)?;
+    }
+    let mut left = sends.len();
+    while left > 0 {
+        // With an error it has taken none now, but those that it took before may be complete.
+        let submitted = ring.submit_and_wait(left);
+        for completion in ring.completion() {
+            let result = completion.result();
+            let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
+            sent[completion.user_data() as usize] = Some(result);
+            left -= 1;
+        }
+        match submitted {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

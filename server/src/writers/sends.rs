@@ -1,0 +1,48 @@
+//! Sends on many sockets: with one system call where there is io_uring, else with one for each.
+
+use std::io;
+
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::io_uring::Ring;
+use crate::log;
+
+/// A socket, and the bytes to send to it.
+pub(super) type Send<'a> = (&'a OwnedWriteHalf, &'a [u8]);
+
+/// How many of them the socket took.
+pub(super) type Sent = io::Result<usize>;
+
+pub(super) struct Sends {
+    ring: Option<Ring>,
+    sent: Vec<Option<Sent>>,
+}
+
+impl Sends {
+    /// Sends through io_uring if that is `allowed` and available.
+    pub(super) fn new(allowed: bool) -> Self {
+        Self { ring: if allowed { Ring::new() } else { None }, sent: Vec::new() }
+    }
+
+    /// Sends to each socket as much as it takes at once, and returns how much that was.
+    pub(super) fn send<'a>(
+        &'a mut self,
+        sends: &[Send<'_>],
+    ) -> impl Iterator<Item = Sent> + use<'a> {
+        self.sent.clear();
+        self.sent.resize_with(sends.len(), || None);
+        // A single send gains nothing.
+        if let Some(ring) = self.ring.as_mut().filter(|_| sends.len() > 1)
+            && let Err(error) = ring.send(sends, &mut self.sent)
+        {
+            log::line(format_args!(
+                "io_uring: {error}; from now on there is a system call for each write"
+            ));
+            self.ring = None;
+        }
+        for (sent, (stream, bytes)) in self.sent.iter_mut().zip(sends) {
+            sent.get_or_insert_with(|| stream.try_write(bytes));
+        }
+        self.sent.drain(..).flatten()
+    }
+}

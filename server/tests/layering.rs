@@ -1,0 +1,53 @@
+//! No module of the server or of the bus imports itself by way of others.
+
+use std::path::Path;
+
+use pondwire_test_support::layering::{Sources, circle, imports, sources};
+
+fn of(files: &[(&str, &str)]) -> Sources {
+    files.iter().map(|(module, text)| ((*module).to_owned(), (*text).to_owned())).collect()
+}
+
+#[test]
+fn no_modules_import_each_other() {
+    for (src, least) in [("src", 40), ("../redis/src", 20)] {
+        let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(src));
+        let count: usize = imports(&sources).values().map(|used| used.len()).sum();
+        assert!(count >= least, "the test reads imports: {count} in {src}");
+        assert_eq!(circle(&sources), None, "{src}");
+    }
+}
+
+#[test]
+fn circles_are_found_however_they_are_written() {
+    let none =
+        [("", "mod a;\nmod b;\npub use a::A;"), ("a", "use crate::b;"), ("b", "// crate::a")];
+    assert_eq!(circle(&of(&none)), None);
+    for back in [
+        "use crate::a;",
+        "use crate::a::A as B;",
+        "use crate::{\n    c::{self, C},\n    a::A,\n};",
+        "use super::a::A;",
+        "fn f(a: &crate::a::A) {}",
+        "use self::super::a;",
+        "// A comment.\nlet x = super::super::a(); // Another.",
+    ] {
+        let found = of(&[("", ""), ("a", "use crate::b::B;"), ("b", back), ("c", "")]);
+        assert_eq!(circle(&found), Some(vec!["a", "b"]), "{back}");
+    }
+    // By way of a third, of the crate's root, and of a module and its child.
+    let third =
+        of(&[("", ""), ("a", "use crate::b::B;"), ("b", "use super::c;"), ("c", "crate::a::f()")]);
+    assert_eq!(circle(&third), Some(vec!["a", "b", "c"]));
+    let root = of(&[("", "mod a;\npub use a::A;"), ("a", "use crate::A;")]);
+    assert_eq!(circle(&root), Some(vec!["", "a"]));
+    let child = of(&[("", ""), ("a", "pub(crate) mod b;\nuse b::B;"), ("a::b", "use super::A;")]);
+    assert_eq!(circle(&child), Some(vec!["a", "a::b"]));
+    // What stands in a test module does not count, nor does another crate's path.
+    let tests = of(&[
+        ("", ""),
+        ("a", "use crate::b::B;"),
+        ("b", "use x::a;\n\n#[cfg(test)]\nmod tests {\n    use crate::a;\n}"),
+    ]);
+    assert_eq!(circle(&tests), None);
+}

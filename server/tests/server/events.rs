@@ -1,0 +1,337 @@
+//! The server over event streams: how they open and end, what goes in and comes out, and
+//! what hostile clients try.
+
+use std::io::{ErrorKind, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::fixture::Server;
+use pondwire_server::Times;
+use pondwire_test_support::client::{Client, ROOM, message, message_of};
+use pondwire_test_support::event_stream::{EventStream, Requests};
+use pondwire_test_support::websocket;
+
+const LIMIT: usize = 1 << 20;
+
+fn in_millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[test]
+fn a_stream_from_its_opening_to_its_end() {
+    let server = Server::start();
+    let mut peer = Client::joined(server.addr, ROOM);
+    let mut events = EventStream::open(server.addr);
+    assert!(events.head.starts_with("http/1.1 200 ok\r\n"), "{}", events.head);
+    for header in [
+        "content-type: text/event-stream; charset=utf-8\r\n",
+        "cache-control: no-cache, no-transform\r\n",
+        "x-accel-buffering: no\r\n",
+    ] {
+        assert!(events.head.contains(header), "{}", events.head);
+    }
+
+    let request = events.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", "{}");
+    assert_eq!(
+        events.next(),
+        json!({
+            "action": "SYSTEM", "event": "ACKNOWLEDGE", "channelName": ROOM,
+            "requestId": request, "payload": {},
+        })
+    );
+
+    // The same text for both transports.
+    peer.event("say", r#"{"text":"h\u00e9 – 你好"}"#);
+    let text = peer.next_text();
+    assert_eq!(events.next_text(), Some(text));
+    events.send("BROADCAST", ROOM, "say", "{\"a\":\r\n\n1}");
+    let text = peer.next_text();
+    assert!(text.ends_with("\"payload\":{\"a\":   1}}"), "{text}");
+    assert_eq!(events.next_text(), Some(text));
+
+    // Presence as with a WebSocket.
+    events.send("BROADCAST", ROOM, "track", r#"{"n":1}"#);
+    assert_eq!(events.next()["payload"]["changed"], json!({ "n": 1 }));
+    peer.event("track", r#"{"n":2}"#);
+    assert_eq!(peer.next()["payload"]["presence"], json!([{ "n": 1 }, { "n": 2 }]));
+    assert_eq!(events.next()["event"], "JOIN");
+
+    // What is no message is answered on the stream.
+    assert_eq!(events.request("POST", b"{}"), 204);
+    let refused = events.next();
+    assert_eq!(refused["event"], "INVALID_MESSAGE");
+    assert_eq!(refused["payload"]["error"], "event: Missing required field");
+    assert_eq!(events.request("POST", b"\xFF"), 204);
+    assert_eq!(events.next()["payload"]["status"], 400);
+
+    // A close leaves the channels, sends what was asked for before, and is an end.
+    let request = events.send("BROADCAST", ROOM, "echo", "{}");
+    assert_eq!(events.request("DELETE", b""), 204);
+    peer.expect_presence("LEAVE", json!([{ "n": 2 }]), json!({ "n": 1 }));
+    assert_eq!(events.next()["requestId"], request);
+    assert_eq!(events.next_text(), None);
+    for method in ["POST", "DELETE"] {
+        assert_eq!(events.request(method, b"{}"), 404);
+    }
+    peer.expect_alive();
+}
+
+#[test]
+fn who_is_not_known_or_does_not_say_is_not_found() {
+    let server = Server::start();
+    let events = EventStream::joined(server.addr, ROOM);
+    let join = message("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", "r-1", "{}");
+    let mut requests = Requests::new(server.addr);
+    for method in ["POST", "DELETE"] {
+        for headers in ["", "X-Connection-ID:\r\n", "X-Connection-ID: \u{e9}\r\n"] {
+            assert_eq!(requests.send(method, headers, join.as_bytes()), 404, "{headers}");
+        }
+        let upper = format!("x-connection-id: {}\r\n", events.id.to_uppercase());
+        assert_eq!(requests.send(method, &upper, join.as_bytes()), 404, "ids are exact");
+    }
+    // A user's id is known to others: it opens nothing.
+    let peer = Client::connect(server.addr);
+    for id in [&peer.id, &events.user_id] {
+        let id = format!("X-Connection-ID: {id}\r\n");
+        assert_eq!(requests.send("POST", &id, join.as_bytes()), 404);
+        assert_eq!(requests.send("DELETE", &id, b""), 404);
+    }
+}
+
+#[test]
+fn requests_on_one_connection_are_done_in_order() {
+    let server = Server::start();
+    let mut events = EventStream::joined(server.addr, ROOM);
+    let id = format!("x-connection-id:{}", events.id);
+    let mut requests = Requests::new(server.addr);
+    // All at once, none waits for an answer.
+    let mut all = String::new();
+    for i in 0..100 {
+        let body = message("BROADCAST", ROOM, "echo", &format!("r-{i}"), "{}");
+        let length = body.len();
+        all +=
+            &format!("POST /api/socket HTTP/1.1\r\n{id}\r\nContent-Length: {length}\r\n\r\n{body}");
+    }
+    requests.raw(&all);
+    for i in 0..100 {
+        assert_eq!(requests.status(), 204);
+        assert_eq!(events.next()["requestId"], format!("r-{i}"));
+    }
+    // Byte by byte; and the client says that it is the last.
+    let body = message("BROADCAST", ROOM, "echo", "r-last", "{}");
+    let length = body.len();
+    let slowly = format!(
+        "POST /api/socket HTTP/1.1\r\n{id}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    for byte in slowly.as_bytes() {
+        requests.stream.write_all(&[*byte]).unwrap();
+    }
+    assert_eq!(requests.status(), 204);
+    assert_eq!(requests.rest(), "");
+    assert_eq!(events.next()["requestId"], "r-last");
+}
+
+#[test]
+fn a_body_may_be_as_large_as_a_message_and_no_larger() {
+    let server = Server::start();
+    let mut events = EventStream::joined(server.addr, ROOM);
+    assert_eq!(events.request("POST", message_of(LIMIT).as_bytes()), 204);
+    assert_eq!(events.next()["event"], "echo");
+    for len in [LIMIT + 1, 24 * LIMIT] {
+        assert_eq!(events.request("POST", message_of(len).as_bytes()), 413);
+    }
+    // Only announced; more than there is memory, and more than there are numbers.
+    for length in ["1048577", "1125899906842624", "99999999999999999999999999"] {
+        let mut requests = Requests::new(server.addr);
+        requests.raw(&format!("POST /api/socket HTTP/1.1\r\ncontent-length: {length}\r\n\r\n"));
+        assert_eq!(requests.status(), 413, "{length}");
+    }
+    // A client that asks before it sends.
+    let mut requests = Requests::new(server.addr);
+    let body = message("BROADCAST", ROOM, "echo", "r-1", "{}");
+    let (id, length) = (&events.id, body.len());
+    requests.raw(&format!(
+        "POST /api/socket HTTP/1.1\r\nx-connection-id: {id}\r\nexpect: 100-continue\r\n\
+         content-length: {length}\r\n\r\n"
+    ));
+    assert_eq!(requests.status(), 100);
+    requests.raw(&body);
+    assert_eq!(requests.status(), 204);
+    assert_eq!(events.next()["requestId"], "r-1");
+}
+
+#[test]
+fn requests_that_could_be_read_in_two_ways_are_refused() {
+    let server = Server::start();
+    let post = "POST /api/socket HTTP/1.1\r\nhost: test\r\n";
+    for (request, status) in [
+        (format!("{post}\r\n"), 411),
+        (format!("{post}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"), 411),
+        (format!("{post}transfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n{{}}"), 411),
+        (format!("{post}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"), 400),
+        (format!("{post}content-length: 2, 2\r\n\r\n{{}}"), 400),
+        (format!("{post}content-length: +2\r\n\r\n{{}}"), 400),
+        (format!("{post}content-length: -2\r\n\r\n{{}}"), 400),
+        (format!("{post}content-length: 0x2\r\n\r\n{{}}"), 400),
+        (format!("{post}content-length:\r\n\r\n"), 400),
+        (format!("{post}content-length : 2\r\n\r\n{{}}"), 400),
+        ("nonsense\r\n\r\n".to_owned(), 400),
+        ("GET /api/socket HTTP/2.0\r\n\r\n".to_owned(), 400),
+        ("PUT /api/socket HTTP/1.1\r\ncontent-length: 0\r\n\r\n".to_owned(), 405),
+        ("OPTIONS /api/socket HTTP/1.1\r\n\r\n".to_owned(), 405),
+        ("POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n".to_owned(), 404),
+        (format!("{post}{}\r\n", "x: y\r\n".repeat(65)), 431),
+        (format!("{post}x: {}\r\n\r\n", "y".repeat(8 << 10)), 431),
+        (format!("{post}x: {}", "y".repeat(8 << 10)), 431),
+    ] {
+        let mut requests = Requests::new(server.addr);
+        requests.raw(&request);
+        assert_eq!(requests.status(), status, "{request}");
+        assert!(!requests.rest().contains("HTTP/1.1"), "nothing is taken for another request");
+    }
+}
+
+#[test]
+fn a_quiet_stream_is_kept_alive() {
+    let server = Server::start_with(Times { keep_alive: in_millis(100), ..Times::default() });
+    let mut events = EventStream::joined(server.addr, ROOM);
+    for _ in 0..3 {
+        assert_eq!(events.line().as_deref(), Some(": keepalive"));
+        assert_eq!(events.line().as_deref(), Some(""));
+    }
+    let request = events.send("BROADCAST", ROOM, "echo", "{}");
+    assert_eq!(events.next()["requestId"], request);
+}
+
+#[test]
+fn slow_requests_are_given_up() {
+    let server = Server::start_with(Times { request: in_millis(1000), ..Times::default() });
+    let mut events = EventStream::joined(server.addr, ROOM);
+    let started = Instant::now();
+    let id = events.id.clone();
+    let mut waiting: Vec<_> = [
+        String::new(),
+        "POST /api/so".to_owned(),
+        format!(
+            "POST /api/socket HTTP/1.1\r\nx-connection-id: {id}\r\ncontent-length: 9\r\n\r\n{{"
+        ),
+    ]
+    .iter()
+    .map(|sent| {
+        let mut requests = Requests::new(server.addr);
+        requests.raw(sent);
+        requests
+    })
+    .collect();
+    for requests in &mut waiting {
+        assert_eq!(requests.rest(), "");
+    }
+    // Sent without an end, and no answer read.
+    let mut flood = Requests::new(server.addr);
+    flood.stream.set_write_timeout(Some(in_millis(200))).unwrap();
+    let unknown = "POST /api/socket HTTP/1.1\r\ncontent-length: 0\r\n\r\n".repeat(1000);
+    let broken = loop {
+        match flood.stream.write_all(unknown.as_bytes()).map_err(|error| error.kind()) {
+            Ok(()) | Err(ErrorKind::WouldBlock) => {}
+            Err(broken) => break broken,
+        }
+    };
+    assert!(matches!(broken, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{broken}");
+    assert!(started.elapsed() < Duration::from_secs(20));
+    // The stream itself has all the time there is, and has noticed nothing.
+    let request = events.send("BROADCAST", ROOM, "echo", "{}");
+    assert_eq!(events.next()["requestId"], request);
+}
+
+#[test]
+fn a_client_that_goes_away_leaves_its_channels() {
+    let server = Server::start();
+    let mut stays = Client::joined(server.addr, ROOM);
+    let mut vanishes = EventStream::joined(server.addr, ROOM);
+    stays.event("track", r#"{"n":1}"#);
+    stays.next();
+    vanishes.send("BROADCAST", ROOM, "track", r#"{"n":2}"#);
+    stays.expect_presence("JOIN", json!([{ "n": 1 }, { "n": 2 }]), json!({ "n": 2 }));
+    let id = format!("x-connection-id: {}\r\n", vanishes.id);
+    drop(vanishes);
+    stays.expect_presence("LEAVE", json!([{ "n": 1 }]), json!({ "n": 2 }));
+    assert_eq!(Requests::new(server.addr).send("POST", &id, b"{}"), 404);
+}
+
+#[test]
+fn a_slow_stream_is_cut_and_nobody_waits_for_it() {
+    let server = Server::start();
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut slow = EventStream::joined(server.addr, ROOM);
+    let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(16 * 1024));
+    for round in 0.. {
+        assert!(round < 200, "10,000 events of 16 KiB waited for a client that reads none");
+        for _ in 0..50 {
+            sender.event("say", &payload);
+        }
+        for _ in 0..50 {
+            sender.next_text();
+        }
+        if websocket::get(server.addr, "/metrics").contains("pondwire_slow_consumers_total 1\n") {
+            break;
+        }
+    }
+    assert_eq!(slow.request("POST", b"{}"), 404);
+    // What had been sent before is whole but for the last.
+    let mut line = slow.line_or_less();
+    assert!(line.starts_with("data: {"), "{line}");
+    while line.ends_with('\n') {
+        line = slow.line_or_less();
+    }
+    sender.expect_alive();
+}
+
+#[test]
+fn a_closed_stream_that_nobody_reads_is_cut() {
+    let server = Server::start_with(Times { closing: in_millis(500), ..Times::default() });
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut slow = EventStream::joined(server.addr, ROOM);
+    // Less than may wait, more than sockets hold for who does not read.
+    let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(64 << 10));
+    for _ in 0..110 {
+        sender.event("say", &payload);
+        sender.next_text();
+    }
+    assert_eq!(slow.request("DELETE", b""), 204);
+    thread::sleep(in_millis(1500));
+    let whole =
+        (0..110).take_while(|_| slow.line_or_less().ends_with('\n') && slow.line_or_less() == "\n");
+    assert!((1..110).contains(&whole.count()));
+    sender.expect_alive();
+}
+
+#[test]
+fn a_burst_arrives_whole_and_in_order() {
+    let server = Server::start();
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut streams: Vec<_> = (0..3).map(|_| EventStream::joined(server.addr, ROOM)).collect();
+    for i in 0..500 {
+        sender.event("say", &format!(r#"{{"i":{i}}}"#));
+    }
+    for i in 0..500 {
+        let text = sender.next_text();
+        assert!(text.contains(&format!("{{\"i\":{i}}}")), "{text}");
+        for stream in &mut streams {
+            assert_eq!(stream.next_text().as_ref(), Some(&text));
+        }
+    }
+}
+
+#[test]
+fn the_end_of_the_server_ends_streams() {
+    let mut server = Server::start();
+    let mut events = EventStream::joined(server.addr, ROOM);
+    let mut idle = Requests::new(server.addr);
+    assert_eq!(idle.send("POST", "", b"{}"), 404);
+    server.stop();
+    assert_eq!(events.next_text(), None);
+    assert_eq!(idle.rest(), "");
+    server.join();
+}

@@ -1,0 +1,81 @@
+//! The server in this process, on a port of its own.
+
+#![allow(dead_code, reason = "`tests/fairness.rs` uses a part")]
+
+use std::net::{SocketAddr, TcpListener};
+use std::thread::{self, JoinHandle};
+
+use pondwire_server::{Options, Times};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+/// The page of the program.
+const PAGE: &str = include_str!("../../examples/server/page.html");
+
+/// A server that serves until it is dropped.
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_as(Options::default())
+    }
+
+    pub(crate) fn start_as(options: Options) -> Self {
+        Self::start_in(Builder::new_multi_thread(), options)
+    }
+
+    pub(crate) fn start_with(times: Times) -> Self {
+        Self::start_as(Options { times, ..Options::default() })
+    }
+
+    /// A server on so many workers.
+    pub(crate) fn start_on(workers: usize, options: Options) -> Self {
+        let mut runtime = Builder::new_multi_thread();
+        runtime.worker_threads(workers);
+        Self::start_in(runtime, options)
+    }
+
+    fn start_in(mut runtime: Builder, options: Options) -> Self {
+        let options = Options { page: options.page.or(Some(PAGE)), ..options };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let runtime = runtime.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let server = pondwire_server::Server::new(options).expect("valid options");
+                server.serve(listener, async { drop(stopped.await) }).await;
+            });
+        });
+        Self { addr, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn join(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server ends well");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            // A second panic would hide the first.
+            let _ = thread.join();
+        }
+    }
+}

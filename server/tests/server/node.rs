@@ -1,0 +1,317 @@
+//! The server as a node: two in this process around a small Redis of its own.
+//! `tests/interop/distributed/` has a real one, and nodes of another implementation.
+
+use pondwire_server::Options;
+
+fn parse(line: &str) -> Option<Options> {
+    Options::parse(line.split_whitespace().map(str::to_owned)).ok()
+}
+
+#[test]
+fn arguments_are_understood_or_refused() {
+    let alone = parse("").unwrap();
+    assert_eq!((&*alone.addr, alone.node.is_none()), ("127.0.0.1:8080", true));
+    let node = parse("--redis redis://r --addr 127.0.0.1:0 --node-id a --heartbeat 0.5").unwrap();
+    assert_eq!(node.addr, "127.0.0.1:0");
+    let node = node.node.unwrap();
+    assert_eq!((&*node.node_id, &*node.namespace, node.queue), ("a", "default", 65536));
+    assert_eq!(node.heartbeat.as_millis(), 500);
+    let unnamed = || parse("--redis redis://r").unwrap().node.unwrap().node_id;
+    assert_ne!(unnamed(), unnamed());
+    for wrong in [
+        "--addr",
+        "--node-id a",
+        "--namespace n --heartbeat 1",
+        "--redis redis://r --heartbeat 0",
+        "--redis redis://r --heartbeat NaN",
+        "--redis redis://r --heartbeat 1e9",
+        "--redis redis://r --queue -1",
+        "--rediss redis://r",
+    ] {
+        assert!(parse(wrong).is_none(), "{wrong}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "redis"))]
+fn without_the_feature_a_node_is_refused() {
+    let options = parse("--redis redis://127.0.0.1:6379").unwrap();
+    let error = pondwire_server::Server::new(options).expect_err("no node");
+    assert!(error.contains("--features redis"), "{error}");
+}
+
+#[cfg(feature = "redis")]
+mod nodes {
+    use std::net::SocketAddr;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use pondwire::Payload;
+    use pondwire::distributed::{Envelope, Message, Origin, Topics};
+    use pondwire_redis::{BusEvent, RedisBus, RedisOptions, RedisReceiver};
+    use serde_json::{Value, json};
+    use tokio::runtime::Runtime;
+
+    use super::parse;
+    use crate::fixture::Server;
+    use pondwire_test_support::client::{Client, ROOM};
+    use pondwire_test_support::fake_redis::{FakeRedis, Mode};
+    use pondwire_test_support::websocket;
+
+    /// A Redis, and the threads that it runs on.
+    struct Redis {
+        fake: FakeRedis,
+        runtime: Runtime,
+    }
+
+    impl Redis {
+        fn start() -> Self {
+            let runtime = Runtime::new().unwrap();
+            Self { fake: runtime.block_on(FakeRedis::start()), runtime }
+        }
+
+        fn node(&self, name: &str, more: &str) -> Server {
+            let url = self.fake.url();
+            let line = format!("--redis {url} --node-id {name} --heartbeat 5 {more}");
+            Server::start_as(parse(&line).unwrap())
+        }
+
+        fn set(&self, mode: Mode) {
+            let _runtime = self.runtime.enter();
+            self.fake.set(mode);
+        }
+    }
+
+    fn metric(server: SocketAddr, name: &str) -> u64 {
+        metric_of(&websocket::get(server, "/metrics"), name)
+    }
+
+    fn metric_of(page: &str, name: &str) -> u64 {
+        let value = page.lines().find_map(|line| line.strip_prefix(&format!("pondwire_{name} ")));
+        value.unwrap_or_else(|| panic!("{name} in {page}")).parse().unwrap()
+    }
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until the client's node knows these users and no others.
+    fn knows(client: &mut Client, ids: &[&str]) -> Value {
+        let mut known = Value::Null;
+        until("users", || {
+            client.event("users", "{}");
+            let answer = client.next();
+            assert_eq!(answer["event"], "users", "{answer}");
+            known = answer["payload"].clone();
+            let users = known["assigns"].as_object().unwrap();
+            users.len() == ids.len() && ids.iter().all(|&id| users.contains_key(id))
+        });
+        known
+    }
+
+    fn expect_event(client: &mut Client, event: &str, payload: &Value) {
+        let message = client.next();
+        assert_eq!((&message["action"], &message["event"]), (&json!("BROADCAST"), &json!(event)));
+        assert_eq!(message["payload"], *payload);
+    }
+
+    #[test]
+    fn two_nodes_are_one_room() {
+        let redis = Redis::start();
+        let (a, b) = (redis.node("a", ""), redis.node("b", ""));
+        let (mut ann, mut bob) = (Client::connect(a.addr), Client::connect(b.addr));
+        let joined = r#"{"assigns":{"name":"ann"}}"#;
+        ann.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", joined);
+        assert_eq!(ann.next()["event"], "ACKNOWLEDGE");
+        bob.join(ROOM);
+        let (ann_id, bob_id) = (ann.id.clone(), bob.id.clone());
+        knows(&mut ann, &[&ann_id, &bob_id]);
+        let users = knows(&mut bob, &[&ann_id, &bob_id]);
+        assert_eq!(users["assigns"][&ann_id], json!({ "name": "ann" }));
+        assert_eq!(metric(b.addr, "remote_users"), 1);
+
+        ann.event("say", r#"{"n":12345678901234567890}"#);
+        for client in [&mut ann, &mut bob] {
+            expect_event(client, "say", &json!({ "n": 12_345_678_901_234_567_890_u64 }));
+        }
+        ann.event("to-others", "{}");
+        expect_event(&mut bob, "to-others", &json!({}));
+        let ids = json!({ "ids": [bob_id] });
+        ann.event("to-some", &ids.to_string());
+        expect_event(&mut bob, "to-some", &ids);
+        ann.event("to-some", r#"{"ids":[]}"#);
+        ann.expect_nothing();
+
+        bob.event("track", r#"{"who":"bob"}"#);
+        bob.expect_presence("JOIN", json!([{ "who": "bob" }]), json!({ "who": "bob" }));
+        until("presence", || {
+            let presence = knows(&mut ann, &[&ann_id, &bob_id])["presence"].clone();
+            presence == json!({ &bob_id: { "who": "bob" } })
+        });
+        ann.event("track", r#"{"who":"ann"}"#);
+        let both = json!([{ "who": "bob" }, { "who": "ann" }]);
+        for client in [&mut ann, &mut bob] {
+            client.expect_presence("JOIN", both.clone(), json!({ "who": "ann" }));
+        }
+        ann.event("evict", &json!({ "id": bob_id, "reason": "enough" }).to_string());
+        let evicted = bob.next();
+        assert_eq!(evicted["event"], "EVICTED");
+        assert_eq!(evicted["payload"], json!({ "reason": "enough" }));
+        ann.expect_presence("LEAVE", json!([{ "who": "ann" }]), json!({ "who": "bob" }));
+        ann.event("evict", r#"{"id":"nobody"}"#);
+        assert_eq!(ann.next()["event"], "NOT_FOUND");
+        bob.expect_nothing();
+    }
+
+    /// A node that evicts as JavaScript nodes do, without a word, and says what it is told to.
+    struct Silent<'r> {
+        redis: &'r Redis,
+        bus: RedisBus,
+        receiver: RedisReceiver,
+        topic: String,
+    }
+
+    impl<'r> Silent<'r> {
+        fn start(redis: &'r Redis) -> Self {
+            let _runtime = redis.runtime.enter();
+            let (bus, receiver) =
+                RedisBus::open(&redis.fake.url(), RedisOptions::default()).unwrap();
+            let topic = Topics::default().channel("/api/socket", ROOM);
+            bus.subscribe(&*topic);
+            until("a subscription", || redis.fake.subscribers(&topic) == 2);
+            Self { redis, bus, receiver, topic }
+        }
+
+        fn say(&self, message: &Message<'_>) {
+            let origin = Origin { node_id: "js", endpoint_name: "api/socket", channel_name: ROOM };
+            let _ = self.bus.publish(self.topic.clone(), origin.encode("m", 1, message));
+        }
+
+        fn join(&self, user_id: &str, presence: &str) {
+            let presence = Payload::from_json(presence).unwrap();
+            let (joined, user_id) = (Payload::EMPTY, user_id.to_owned());
+            self.say(&Message::UserJoined {
+                user_id: (&*user_id).into(),
+                presence: joined,
+                assigns: joined,
+            });
+            self.say(&Message::PresenceUpdate { user_id: (&*user_id).into(), presence });
+        }
+
+        /// Waits until it hears that a user is to be evicted; why.
+        fn hear_evicted(&mut self, user_id: &str) -> String {
+            let heard = async {
+                while let Some(event) = self.receiver.next().await {
+                    let BusEvent::Message(message) = event else { continue };
+                    let envelope = Envelope::parse(&message.payload).unwrap();
+                    if let Some(Message::EvictUser { user_id: whom, reason }) = envelope.message() {
+                        assert_eq!(whom, user_id);
+                        return reason.to_string();
+                    }
+                }
+                panic!("the bus is closed");
+            };
+            let patience = Duration::from_secs(10);
+            let heard = async { tokio::time::timeout(patience, heard).await };
+            self.redis.runtime.block_on(heard).expect("an eviction")
+        }
+    }
+
+    /// It leaves no ghost among the users, and clients see it leave; and it may come back.
+    #[test]
+    fn a_user_that_its_node_evicts_in_silence_is_gone() {
+        let redis = Redis::start();
+        let a = redis.node("a", "--heartbeat 60");
+        let mut ann = Client::joined(a.addr, ROOM);
+        let ann_id = ann.id.clone();
+        let mut js = Silent::start(&redis);
+        ann.event("track", r#"{"who":"ann"}"#);
+        let alone = json!([{ "who": "ann" }]);
+        ann.expect_presence("JOIN", alone.clone(), json!({ "who": "ann" }));
+        for evicted_by in ["ann", "its node"] {
+            let who = json!({ "who": evicted_by });
+            js.join("jim", &who.to_string());
+            ann.expect_presence("JOIN", json!([{ "who": "ann" }, who]), who.clone());
+            let users = knows(&mut ann, &[&ann_id, "jim"]);
+            assert_eq!(users["presence"]["jim"], who);
+            if evicted_by == "ann" {
+                ann.event("evict", r#"{"id":"jim","reason":"enough"}"#);
+                assert_eq!(js.hear_evicted("jim"), "enough");
+            } else {
+                // That it sends it at all, is all that it does.
+                js.say(&Message::EvictUser { user_id: "jim".into(), reason: "".into() });
+            }
+            ann.expect_presence("LEAVE", alone.clone(), who);
+            ann.event("users", "{}");
+            let users = ann.next()["payload"].clone();
+            assert_eq!(users["assigns"], json!({ &ann_id: {} }));
+            assert_eq!(users["presence"], json!({ &ann_id: { "who": "ann" } }));
+            assert_eq!(metric(a.addr, "remote_users"), 0);
+            // Nobody is there any more to be evicted, and what comes late changes nothing.
+            js.say(&Message::UserLeft { user_id: "jim".into() });
+            let presence = Payload::from_json(r#"{"who":"late"}"#).unwrap();
+            js.say(&Message::PresenceUpdate { user_id: "jim".into(), presence });
+            ann.event("evict", r#"{"id":"jim"}"#);
+            assert_eq!(ann.next()["event"], "NOT_FOUND");
+            ann.expect_nothing();
+        }
+    }
+
+    #[test]
+    fn who_leaves_with_its_node_or_its_connection_is_gone_elsewhere() {
+        let redis = Redis::start();
+        let (a, mut b) = (redis.node("a", ""), redis.node("b", ""));
+        let mut ann = Client::joined(a.addr, ROOM);
+        let (bob, bea) = (Client::joined(b.addr, ROOM), Client::joined(b.addr, ROOM));
+        let ann_id = ann.id.clone();
+        knows(&mut ann, &[&ann_id, &bob.id, &bea.id]);
+        drop(bob);
+        knows(&mut ann, &[&ann_id, &bea.id]);
+        b.join();
+        knows(&mut ann, &[&ann_id]);
+        assert_eq!(metric(a.addr, "remote_nodes"), 1, "it said goodbye for its user");
+    }
+
+    #[test]
+    fn a_redis_that_hangs_delays_nobody_and_is_counted() {
+        let redis = Redis::start();
+        let a = redis.node("a", "--queue 100");
+        let mut ann = Client::joined(a.addr, ROOM);
+        until("a connection", || metric(a.addr, r#"bus_connected{side="publisher"}"#) == 1);
+        redis.set(Mode::Hang);
+        for n in 0..1000 {
+            let payload = json!({ "n": n });
+            ann.event("say", &payload.to_string());
+            expect_event(&mut ann, "say", &payload);
+            assert!(metric_of_queue(n, a.addr) <= 100);
+        }
+        // What was on its way when Redis was given up; until then it is in no column.
+        until("Redis is given up", || metric(a.addr, "bus_unconfirmed_total") > 0);
+        redis.set(Mode::Serve);
+        until("the ledger", || {
+            let page = websocket::get(a.addr, "/metrics");
+            let dropped = metric_of(&page, r#"bus_dropped_total{reason="oldest"}"#);
+            let others = ["bus_published_total", "bus_unconfirmed_total"];
+            let sum = dropped + others.iter().map(|name| metric_of(&page, name)).sum::<u64>();
+            dropped >= 300 && sum == metric_of(&page, "bus_offered_total")
+        });
+    }
+
+    /// Now and then: it takes longer than a message.
+    fn metric_of_queue(n: usize, server: SocketAddr) -> u64 {
+        if n.is_multiple_of(100) { metric(server, "bus_queued") } else { 0 }
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused() {
+        let options = parse("--redis localhost").unwrap();
+        let runtime = Runtime::new().unwrap();
+        let _runtime = runtime.enter();
+        let error = pondwire_server::Server::new(options).expect_err("no node");
+        assert!(error.starts_with("Invalid Redis URL"), "{error}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Counters, the page, and the crowd that the page asks for.
+
+use crate::fixture::Server;
+use pondwire_test_support::client::{Client, ROOM};
+use pondwire_test_support::websocket::get;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// A sample by its name without the prefix, labels and all.
+fn metric(server: SocketAddr, name: &str) -> u64 {
+    let page = get(server, "/metrics");
+    let line = page.lines().find_map(|line| line.strip_prefix(&format!("pondwire_{name} ")));
+    line.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
+}
+
+/// Waits for a sample to be what it is to be: a connection's end is counted a little later.
+fn expect_metric(server: SocketAddr, name: &str, value: u64) {
+    let began = Instant::now();
+    loop {
+        let now = metric(server, name);
+        if now == value {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{name} is {now}, not {value}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn everything_is_counted_while_connected_and_after() {
+    let server = Server::start();
+    let mut one = Client::joined(server.addr, ROOM);
+    let mut two = Client::joined(server.addr, ROOM);
+    for _ in 0..10 {
+        one.event("say", r#"{"text":"hi"}"#);
+        one.next();
+        two.next();
+    }
+    one.socket.text("{");
+    one.expect_invalid(400);
+    one.socket.text("{}");
+    one.expect_invalid(400);
+
+    assert_eq!(metric(server.addr, "connections"), 2);
+    assert_eq!(metric(server.addr, "channels"), 1);
+    // Two joins, ten events, two that were none.
+    assert_eq!(metric(server.addr, "messages_received_total"), 14);
+    assert_eq!(metric(server.addr, "malformed_messages_total{kind=\"json\"}"), 1);
+    assert_eq!(metric(server.addr, "malformed_messages_total{kind=\"schema\"}"), 1);
+    let delivered = || {
+        metric(server.addr, "frames_delivered_total")
+            + metric(server.addr, "control_frames_delivered_total")
+    };
+    // Two greetings, two acknowledgements, ten events to each of two, two refusals.
+    assert_eq!(delivered(), 26);
+
+    drop(one);
+    expect_metric(server.addr, "connections", 1);
+    assert_eq!(metric(server.addr, "connections_total"), 2);
+    assert_eq!(delivered(), 26, "what the ended one was sent still counts");
+    two.expect_alive();
+    assert_eq!(delivered(), 27);
+    drop(two);
+    expect_metric(server.addr, "connections", 0);
+    expect_metric(server.addr, "channels", 0);
+    assert_eq!(metric(server.addr, "slow_consumers_total"), 0);
+}
+
+#[test]
+fn the_page_loads_nothing_from_elsewhere() {
+    let server = Server::start();
+    let page = get(server.addr, "/");
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    assert!(page.contains("content-type: text/html; charset=utf-8\r\n"));
+    assert!(page.contains("content-security-policy: default-src 'self'"));
+    for elsewhere in ["http://", "https://", " src=", "@import", "url("] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+}
+
+/// The next report about a crowd; broadcasts between are passed over.
+fn report(client: &mut Client) -> Value {
+    loop {
+        let mut message = client.next();
+        if message["event"] == "simulation" {
+            return message["payload"].take();
+        }
+    }
+}
+
+#[test]
+fn a_crowd_comes_reads_and_goes() {
+    let server = Server::start();
+    let mut client = Client::joined(server.addr, ROOM);
+    client.event("simulate", r#"{"viewers":100,"slow":true}"#);
+    assert_eq!(report(&mut client)["viewers"], 100);
+    assert_eq!(metric(server.addr, "simulated_viewers"), 104);
+
+    for _ in 0..200 {
+        client.event("load", r#"{"text":"x"}"#);
+    }
+    let began = Instant::now();
+    let last = loop {
+        let last = report(&mut client);
+        // Every viewer gets everything.
+        if last["delivered"].as_u64() >= Some(20_000) {
+            break last;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{last}");
+    };
+    let slow: Vec<_> = last["slow"].as_array().unwrap().iter().collect();
+    let of = |policy: &str| slow.iter().find(|reader| reader["policy"] == policy).unwrap();
+    assert_eq!(slow.len(), 4);
+    assert_eq!(of("Disconnect")["state"], "cut off: too many frames");
+    assert!(of("Drop the oldest")["droppedOldest"].as_u64() > Some(0), "{last}");
+    assert!(of("Drop the newest")["droppedNewest"].as_u64() > Some(0), "{last}");
+    assert!(of("Conflate by event")["replaced"].as_u64() > Some(0), "{last}");
+    for reader in &slow {
+        assert!(reader["waiting"].as_u64() <= Some(32), "{reader}");
+    }
+
+    // Another crowd takes its place, and none.
+    client.event("simulate", r#"{"viewers":5000}"#);
+    while report(&mut client)["viewers"] != 1000 {}
+    client.event("simulate", "{}");
+    while report(&mut client)["viewers"] != 0 {}
+    expect_metric(server.addr, "simulated_viewers", 0);
+
+    // It goes with its user, and the channel with it.
+    client.event("simulate", r#"{"viewers":10}"#);
+    while report(&mut client)["viewers"] != 10 {}
+    drop(client);
+    expect_metric(server.addr, "simulated_viewers", 0);
+    expect_metric(server.addr, "channels", 0);
+}
+
+#[test]
+fn a_crowd_does_not_outlive_a_membership_and_has_its_bounds() {
+    let server = Server::start();
+    let mut clients: Vec<_> = (0..10).map(|_| Client::joined(server.addr, ROOM)).collect();
+    for client in &mut clients {
+        client.event("simulate", r#"{"viewers":1000}"#);
+        while report(client)["viewers"] != 1000 {}
+    }
+    let mut late = Client::joined(server.addr, ROOM);
+    let request = late.event("simulate", r#"{"viewers":1}"#);
+    let refusal = late.expect_invalid(429);
+    assert_eq!(refusal["requestId"], request);
+
+    clients[0].send("LEAVE_CHANNEL", ROOM, "LEAVE_CHANNEL", "{}");
+    expect_metric(server.addr, "simulated_viewers", 9000);
+    late.event("simulate", r#"{"viewers":1}"#);
+    assert_eq!(report(&mut late)["viewers"], 1);
+}

@@ -1,0 +1,582 @@
+//! Limits and timeouts: clients that are many, greedy, silent or not welcome.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pondwire::{Limits, OutboxOptions, Policy};
+
+use crate::fixture::Server;
+use pondwire_server::{Options, Rate, Times, by_token, help};
+use pondwire_test_support::client::{Client, ROOM, message, message_of};
+use pondwire_test_support::event_stream::{EventStream, Requests};
+use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
+
+const ENDPOINT: &str = "/api/socket";
+
+const fn in_millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn with_times(times: Times) -> Server {
+    Server::start_as(Options { times, ..Options::default() })
+}
+
+/// The status of an attempt to open a WebSocket or a stream, or to send a message: all go the same
+/// ways.
+fn statuses(server: SocketAddr, query: &str, headers: &str) -> [u16; 4] {
+    let status = |method: &str, accept: &str| {
+        let mut requests = Requests::new(server);
+        let length = if method == "GET" { "" } else { "content-length: 0\r\n" };
+        requests.raw(&format!(
+            "{method} {ENDPOINT}{query} HTTP/1.1\r\nhost: test\r\n{length}{accept}{headers}\r\n"
+        ));
+        requests.status()
+    };
+    let upgraded = match WebSocket::open_with(server, &format!("{ENDPOINT}{query}"), headers) {
+        Ok(_) => 101,
+        Err(head) => head["http/1.1 ".len()..][..3].parse().unwrap(),
+    };
+    let streams = status("GET", "accept: text/event-stream\r\n");
+    [upgraded, streams, status("POST", ""), status("DELETE", "")]
+}
+
+const WELCOME: [u16; 4] = [101, 200, 404, 404];
+
+/// Reads until the connection is closed, and says how.
+fn close_code(client: &mut Client) -> u16 {
+    loop {
+        match client.socket.receive() {
+            Received::Close(code) => return code,
+            Received::End => panic!("an end without a close frame"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn who_does_not_answer_a_ping_is_let_go() {
+    // Long enough for a machine that does other things meanwhile, as all times here.
+    let times = Times { ping: in_millis(1000), pong: in_millis(800), ..Times::default() };
+    let server = with_times(times);
+    let mut answers = Client::joined(server.addr, ROOM);
+    let mut talks = Client::joined(server.addr, ROOM);
+    let mut silent = Client::joined(server.addr, ROOM);
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(answers.socket.receive(), Received::Ping(Vec::new()));
+        answers.socket.send(Opcode::Pong, true, b"");
+        // Anything that comes is a sign of life.
+        assert_eq!(talks.socket.receive(), Received::Ping(Vec::new()));
+        talks.expect_alive();
+    }
+    assert!(began.elapsed() > in_millis(1500), "pinged more often than was asked for");
+    assert_eq!(silent.socket.receive(), Received::Ping(Vec::new()));
+    silent.expect_closed(1011);
+}
+
+#[test]
+fn who_reads_slowly_is_there_still() {
+    let times = Times { ping: in_millis(1000), pong: in_millis(800), ..Times::default() };
+    let server = with_times(times);
+    let mut reads = Client::joined(server.addr, ROOM);
+    // More than sockets hold, asked for at once, and a little of it read at a time: while the server
+    // writes it reads nothing, so that no pong could reach it.
+    for _ in 0..24 {
+        reads.socket.text(&message_of(300 << 10));
+    }
+    let mut echoes = 0;
+    while echoes < 24 {
+        match reads.socket.receive() {
+            Received::Text(_) => {
+                echoes += 1;
+                thread::sleep(in_millis(150));
+            }
+            Received::Ping(_) => reads.socket.send(Opcode::Pong, true, b""),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn each_ping_has_its_pong() {
+    let server = Server::start();
+    let mut client = Client::joined(server.addr, ROOM);
+    let pings: Vec<u8> = (0..10).flat_map(|i| [0x89, 0x81, 0, 0, 0, 0, b'0' + i]).collect();
+    client.socket.raw(&pings);
+    for i in 0..10 {
+        assert_eq!(client.socket.receive(), Received::Pong(vec![b'0' + i]));
+    }
+}
+
+#[test]
+fn what_waits_is_sent_before_the_end() {
+    let mut server = Server::start();
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut socket = Client::joined(server.addr, ROOM);
+    let mut stream = EventStream::joined(server.addr, ROOM);
+    // More than sockets hold, less than may wait.
+    let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(64 << 10));
+    for _ in 0..110 {
+        sender.event("say", &payload);
+        sender.next_text();
+    }
+    server.stop();
+    // It closes within 5 seconds.
+    for _ in 0..110 {
+        assert_eq!(socket.next()["event"], "say");
+        assert_eq!(stream.next()["event"], "say");
+    }
+    assert_eq!(socket.socket.receive(), Received::Close(1001));
+    assert_eq!(stream.next_text(), None);
+    drop((sender, socket, stream));
+    server.join();
+}
+
+#[test]
+fn who_reads_nothing_does_not_keep_the_server_from_ending() {
+    let mut server = with_times(Times { closing: in_millis(500), ..Times::default() });
+    let mut sender = Client::joined(server.addr, ROOM);
+    let _socket = Client::joined(server.addr, ROOM);
+    let _stream = EventStream::joined(server.addr, ROOM);
+    let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(64 << 10));
+    for _ in 0..110 {
+        sender.event("say", &payload);
+        sender.next_text();
+    }
+    let began = Instant::now();
+    server.join();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[test]
+fn there_are_no_more_connections_than_the_limit() {
+    let server = Server::start_as(Options { connections: 2, ..Options::default() });
+    let mut one = Client::joined(server.addr, ROOM);
+    let two = Client::joined(server.addr, ROOM);
+    for _ in 0..5 {
+        let refused = websocket::get(server.addr, "/");
+        assert!(refused.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{refused}");
+        assert!(refused.contains("\r\nretry-after: 5\r\n"), "{refused}");
+    }
+    let refused = WebSocket::open(server.addr, ENDPOINT).err().expect("no place");
+    assert!(refused.starts_with("http/1.1 503 "), "{refused}");
+    one.expect_alive();
+    drop(two);
+    // Its place is free a little later.
+    let began = Instant::now();
+    while !websocket::get(server.addr, "/").starts_with("HTTP/1.1 200 ") {
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+}
+
+/// A connection from another address of this machine.
+#[cfg(target_os = "linux")]
+fn connect_from(address: &str, server: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
+        socket.connect(server).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn one_address_does_not_take_every_place() {
+    let server = Server::start_as(Options { connections_per_address: 2, ..Options::default() });
+    let mut one = Client::joined(server.addr, ROOM);
+    let _two = Client::joined(server.addr, ROOM);
+    assert!(websocket::get(server.addr, "/").starts_with("HTTP/1.1 503 "));
+    let mut other = connect_from("127.0.0.2", server.addr);
+    write!(other, "GET / HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    let mut response = String::new();
+    other.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    one.expect_alive();
+}
+
+#[test]
+fn who_sends_too_much_is_told_and_then_cut() {
+    let rate = Some(Rate { per_second: 5, burst: 5 });
+    let server = Server::start_as(Options { message_rate: rate, ..Options::default() });
+    let mut client = Client::joined(server.addr, ROOM);
+    // Four are left of the burst, or one more by now.
+    let flood = |client: &mut Client| {
+        for _ in 0..8 {
+            client.event("echo", "{}");
+        }
+        let answers: Vec<_> = (0..8).map(|_| client.next()).collect();
+        let refused = answers.iter().filter(|answer| answer["payload"]["status"] == 429);
+        assert!(refused.clone().all(|answer| answer["action"] == "ERROR"));
+        (1..=4).contains(&refused.count())
+    };
+    assert!(flood(&mut client));
+    // Who pauses is forgiven, however often it happens.
+    for _ in 0..6 {
+        thread::sleep(in_millis(1100));
+        client.expect_alive();
+        assert!(flood(&mut client));
+    }
+    thread::sleep(in_millis(1100));
+    for _ in 0..200 {
+        client.socket.text(&message("BROADCAST", ROOM, "echo", "r-1", "{}"));
+    }
+    assert_eq!(close_code(&mut client), 1008);
+
+    // So it is with pings, pongs, fragments of nothing, and with an event stream.
+    for frame in [b"\x89\x80\0\0\0\0", b"\x8A\x80\0\0\0\0", b"\0\x80\0\0\0\0"] {
+        let mut client = Client::joined(server.addr, ROOM);
+        client.socket.send(Opcode::Text, false, b"{");
+        client.socket.raw(&frame.repeat(100));
+        assert_eq!(close_code(&mut client), 1008, "{frame:?}");
+    }
+    let mut events = EventStream::joined(server.addr, ROOM);
+    let echo = message("BROADCAST", ROOM, "echo", "r-1", "{}");
+    let statuses: Vec<_> = (0..60).map(|_| events.request("POST", echo.as_bytes())).collect();
+    let told = statuses.iter().take_while(|status| **status == 204).count();
+    assert!((24..50).contains(&told), "{statuses:?}");
+    assert_eq!(statuses[told], 429);
+    assert!(statuses[told + 1..].iter().all(|status| *status == 404));
+    while events.next_text().is_some() {}
+}
+
+#[test]
+fn bytes_count_too() {
+    let rate = Some(Rate { per_second: 10_000, burst: 30_000 });
+    let server = Server::start_as(Options { byte_rate: rate, ..Options::default() });
+    let mut client = Client::joined(server.addr, ROOM);
+    for _ in 0..100 {
+        client.expect_alive();
+    }
+    // Larger than the bucket: it is paid for afterwards.
+    client.socket.text(&message_of(40_000));
+    assert_eq!(client.next()["event"], "echo");
+    client.socket.text(&message_of(200));
+    client.expect_invalid(429);
+    thread::sleep(in_millis(3000));
+    client.expect_alive();
+}
+
+/// What is long in coming and short in asking for is paid for like what is sent.
+#[test]
+fn answers_count_as_if_they_had_been_sent() {
+    let rate = Some(Rate { per_second: 1000, burst: 6000 });
+    let server = Server::start_as(Options { byte_rate: rate, ..Options::default() });
+    let mut client = Client::joined(server.addr, ROOM);
+    client.event("assign", &format!(r#"{{"text":"{}"}}"#, "x".repeat(3000)));
+    client.expect_alive();
+    client.event("users", "{}");
+    assert_eq!(client.next()["event"], "users");
+    client.event("echo", "{}");
+    client.expect_invalid(429);
+    thread::sleep(in_millis(3000));
+    client.expect_alive();
+}
+
+#[test]
+fn an_event_is_for_no_more_users_than_the_limit() {
+    let server = Server::start();
+    let mut client = Client::joined(server.addr, ROOM);
+    let ids = |count: usize| {
+        let others = vec![r#""nobody""#; count - 1].join(",");
+        format!(r#"{{"ids":[{others},"{}"]}}"#, client.id)
+    };
+    let (most, more) = (ids(1024), ids(1025));
+    client.event("to-some", &most);
+    assert_eq!(client.next()["event"], "to-some");
+    let request = client.event("to-some", &more);
+    let refusal = client.expect_invalid(400);
+    assert_eq!(refusal["requestId"], request);
+    client.expect_alive();
+}
+
+#[test]
+fn a_connection_is_in_no_more_channels_than_the_limit() {
+    let server = Server::start_as(Options { channels: 3, ..Options::default() });
+    let mut client = Client::connect(server.addr);
+    let mut join = |channel: &str| {
+        client.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", "{}");
+        let answer = client.next();
+        (answer["event"].as_str().unwrap().to_owned(), answer["payload"]["code"].as_u64())
+    };
+    for channel in ["/chat/1", "/chat/2", "/chat/3", "/chat/1"] {
+        assert_eq!(join(channel).0, "ACKNOWLEDGE");
+    }
+    assert_eq!(join("/chat/4"), ("UNAUTHORIZED".to_owned(), Some(429)));
+    client.send("LEAVE_CHANNEL", "/chat/2", "LEAVE_CHANNEL", "{}");
+    client.next();
+    client.join("/chat/4");
+}
+
+#[test]
+fn slow_heads_and_slow_handshakes_are_given_up() {
+    let server = with_times(Times { request: in_millis(1000), ..Times::default() });
+    for sent in ["", "GET", "GET /api/socket HTTP/1.1\r\nupgrade: websocket\r\n"] {
+        let mut slow = websocket::connect(server.addr);
+        let began = Instant::now();
+        // One byte more now and then gives it no more time.
+        slow.write_all(sent.as_bytes()).unwrap();
+        thread::sleep(in_millis(400));
+        slow.write_all(b"x").unwrap();
+        let mut rest = String::new();
+        match slow.read_to_string(&mut rest) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+        assert_eq!(rest, "");
+        let took = began.elapsed();
+        assert!((in_millis(900)..in_millis(6000)).contains(&took), "{sent:?} {took:?}");
+    }
+}
+
+#[test]
+fn who_says_nothing_for_long_is_let_go() {
+    let idle = Some(in_millis(1500));
+    let times = Times { ping: in_millis(500), pong: in_millis(500), idle, ..Times::default() };
+    let server = with_times(times);
+    let mut events = EventStream::joined(server.addr, ROOM);
+    let mut idle = Client::joined(server.addr, ROOM);
+    let began = Instant::now();
+    // An answer to a ping is a sign of life, and no message.
+    let code = loop {
+        match idle.socket.receive() {
+            Received::Ping(_) => idle.socket.send(Opcode::Pong, true, b""),
+            Received::Close(code) => break code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(code, 1000);
+    assert_eq!(events.next_text(), None);
+    assert!((in_millis(1000)..in_millis(9000)).contains(&began.elapsed()), "{:?}", began.elapsed());
+
+    let mut talks = Client::joined(server.addr, ROOM);
+    for _ in 0..12 {
+        talks.expect_alive();
+        thread::sleep(in_millis(200));
+    }
+}
+
+#[test]
+fn messages_and_names_are_no_longer_than_their_limits() {
+    let limits = Limits::new().with_max_bytes(500);
+    let server = Server::start_as(Options { limits, name_bytes: 20, ..Options::default() });
+    let mut client = Client::joined(server.addr, ROOM);
+    client.join("/chat/4567890123456!");
+    client.send("JOIN_CHANNEL", "/chat/4567890123456!!", "JOIN_CHANNEL", "{}");
+    client.expect_invalid(400);
+    client.socket.text(&message_of(500));
+    assert_eq!(client.next()["event"], "echo");
+    client.socket.text(&message_of(501));
+    client.expect_invalid(413);
+    client.expect_closed(1009);
+    let events = EventStream::joined(server.addr, ROOM);
+    assert_eq!(events.request("POST", message_of(500).as_bytes()), 204);
+    assert_eq!(events.request("POST", message_of(501).as_bytes()), 413);
+}
+
+#[test]
+fn a_slow_consumer_gets_what_the_policy_says() {
+    let payload = |i: usize| format!(r#"{{"i":{i},"text":"{}"}}"#, "x".repeat(64 << 10));
+    const SENT: usize = 200;
+    for policy in [Policy::DropOldest, Policy::DropNewest, Policy::Conflate] {
+        let waiting = OutboxOptions::new().with_policy(policy).with_max_frames(8);
+        let server = Server::start_as(Options { waiting, ..Options::default() });
+        let mut sender = Client::joined(server.addr, ROOM);
+        let mut slow = Client::joined(server.addr, ROOM);
+        for i in 0..SENT {
+            sender.event("say", &payload(i));
+            sender.next_text();
+        }
+        // An answer is never dropped.
+        let request = slow.event("echo", "{}");
+        // Of these as much is dropped as of anything, while nothing is read.
+        let sender = thread::spawn(move || {
+            for _ in 0..100 {
+                sender.event("end", "{}");
+                sender.next();
+                thread::sleep(in_millis(20));
+            }
+        });
+        let (mut received, mut is_answered, mut is_over) = (Vec::new(), false, false);
+        while !(is_answered && is_over) {
+            let message = slow.next();
+            match message["event"].as_str().unwrap() {
+                "say" => received.push(message["payload"]["i"].as_u64().unwrap() as usize),
+                "end" => is_over = true,
+                _ => is_answered = message["requestId"] == request,
+            }
+        }
+        assert!(received.is_sorted_by(|a, b| a < b), "{policy:?} {received:?}");
+        assert!(received.len() < SENT, "{policy:?} dropped nothing");
+        // The oldest may be dropped before anything is taken to be written.
+        assert!(policy != Policy::DropNewest || received[0] == 0, "{received:?}");
+        let (last, newest) = (*received.last().unwrap(), SENT - 1);
+        assert_eq!(last == newest, policy != Policy::DropNewest, "{policy:?} {received:?}");
+        sender.join().unwrap();
+    }
+}
+
+/// One frame of a longer list would be too much for everybody's outbox.
+#[test]
+fn the_list_of_who_is_present_has_its_bound() {
+    let server = Server::start_as(Options { presence_bytes: 100, ..Options::default() });
+    let presence = format!(r#"{{"text":"{}"}}"#, "x".repeat(29));
+    assert_eq!(presence.len(), 40);
+    let mut clients: Vec<_> = (0..3).map(|_| Client::joined(server.addr, ROOM)).collect();
+    for client in &mut clients[..2] {
+        client.event("track", &presence);
+        assert_eq!(client.next()["event"], "JOIN");
+    }
+    let request = clients[2].event("track", &presence);
+    let refusal = clients[2].expect_invalid(400);
+    assert_eq!(refusal["requestId"], request);
+    clients[2].event("track", r#"{"a":1}"#);
+    assert_eq!(clients[2].next()["event"], "JOIN");
+}
+
+#[test]
+fn pages_of_other_origins_are_refused() {
+    let origins = vec!["https://pond.example".to_owned(), "http://localhost:8080".to_owned()];
+    let server = Server::start_as(Options { origins, ..Options::default() });
+    for (headers, expected) in [
+        ("", WELCOME),
+        ("origin: https://pond.example\r\n", WELCOME),
+        ("origin: HTTPS://Pond.Example\r\n", WELCOME),
+        ("origin: http://localhost:8080\r\n", WELCOME),
+        ("origin: http://localhost\r\n", [403; 4]),
+        ("origin: https://pond.example.evil\r\n", [403; 4]),
+        ("origin: http://pond.example\r\n", [403; 4]),
+        ("origin: null\r\n", [403; 4]),
+        ("origin: \r\n", [403; 4]),
+        ("origin: https://pond.example\r\norigin: https://evil.example\r\n", [403; 4]),
+    ] {
+        assert_eq!(statuses(server.addr, "", headers), expected, "{headers}");
+    }
+    let any = Server::start();
+    assert_eq!(statuses(any.addr, "", "origin: https://evil.example\r\n"), WELCOME);
+}
+
+#[test]
+fn who_has_not_the_token_is_refused() {
+    let authorize = Some(by_token("s3cret.T~k-n".to_owned()).ok().unwrap());
+    let server = Server::start_as(Options { authorize, ..Options::default() });
+    for (query, headers, expected) in [
+        ("", "", [401; 4]),
+        ("?tokens=s3cret.T~k-n&=s3cret.T~k-n&token", "", [401; 4]),
+        ("", "authorization: Basic s3cret.T~k-n\r\ncookie: tokens=s3cret.T~k-n\r\n", [401; 4]),
+        ("?token=", "", [403; 4]),
+        ("?token=s3cret.T~k-N", "", [403; 4]),
+        ("?token=s3cret.T~k-", "", [403; 4]),
+        ("?token=s3cret.T~k-nn", "", [403; 4]),
+        ("?token=s3cret.T~k-n", "authorization: Bearer no\r\n", [403; 4]),
+        ("?token=s3cret.T~k-n", "", WELCOME),
+        ("?a=b&token=s3cret.T~k-n", "", WELCOME),
+        ("", "authorization: Bearer s3cret.T~k-n\r\n", WELCOME),
+        ("", "cookie: a=b; token=s3cret.T~k-n\r\n", WELCOME),
+        ("", "cookie: a=b\r\ncookie: token=s3cret.T~k-n; c=d\r\n", WELCOME),
+    ] {
+        assert_eq!(statuses(server.addr, query, headers), expected, "{query} {headers}");
+    }
+    let refused = websocket::get(server.addr, ENDPOINT);
+    assert!(refused.contains("\r\nwww-authenticate: Bearer\r\n"), "{refused}");
+    assert!(websocket::get(server.addr, "/").starts_with("HTTP/1.1 200 "), "the page is for all");
+    for wrong in ["", "a b", "é", "a;b", "a&b"] {
+        assert!(by_token(wrong.to_owned()).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_hook_sees_headers_cookies_and_query() {
+    let server = Server::start_as(Options {
+        authorize: Some(Box::new(|request| {
+            let is_known = request.cookie("session") == Some("7");
+            let is_new = request.headers().get_str("x-client-version") == Some("2");
+            match (is_known, is_new && request.query("room") == Some("42")) {
+                (true, true) => Ok(()),
+                (true, false) => Err("403 Forbidden"),
+                (false, _) => Err("401 Unauthorized"),
+            }
+        })),
+        ..Options::default()
+    });
+    let (session, version) = ("cookie: session=7\r\n", "x-client-version: 2\r\n");
+    assert_eq!(statuses(server.addr, "?room=42", version), [401; 4]);
+    assert_eq!(statuses(server.addr, "?room=42", session), [403; 4]);
+    assert_eq!(statuses(server.addr, "?room=41", &[session, version].concat()), [403; 4]);
+    assert_eq!(statuses(server.addr, "?room=42", &[session, version].concat()), WELCOME);
+}
+
+#[test]
+fn echoes_are_for_who_asks_for_them() {
+    let server = Server::start();
+    assert!(WebSocket::open(server.addr, "/echo").is_err());
+    let server = Server::start_as(Options { echo: true, ..Options::default() });
+    let mut echo = WebSocket::open(server.addr, "/echo").expect("an upgrade");
+    let long = "é".repeat(50_000);
+    for text in ["", "hi", "{}", &"x".repeat(125), &"x".repeat(126), &"x".repeat(65_535), &long] {
+        echo.text(text);
+        assert_eq!(echo.receive(), Received::Text(text.to_owned()));
+    }
+    assert!(websocket::get(server.addr, "/echo").starts_with("HTTP/1.1 426 "));
+    Client::joined(server.addr, ROOM).expect_alive();
+}
+
+#[test]
+fn options_are_read_and_shown() {
+    let parse = |line: &str| Options::parse(line.split_whitespace().map(str::to_owned));
+    let options = parse(
+        "--addr 127.0.0.1:0 --connections 10 --connections-per-address 2 --message-rate 5:9 \
+         --byte-rate 1000 --channels 4 --message-bytes 2000 --name-bytes 30 --slow conflate \
+         --waiting-frames 16 --waiting-bytes 4096 --request-time 1.5 --keep-alive-time 2 \
+         --ping-time 4 --pong-time 3 --idle-time 60 --closing-time 0.5 --origin https://a \
+         --origin https://b --token abc",
+    )
+    .ok()
+    .unwrap();
+    assert_eq!((options.connections, options.connections_per_address), (10, 2));
+    assert_eq!(options.message_rate, Some(Rate { per_second: 5, burst: 9 }));
+    assert_eq!(options.byte_rate, Some(Rate { per_second: 1000, burst: 2000 }));
+    assert_eq!((options.channels, options.limits.max_bytes, options.name_bytes), (4, 2000, 30));
+    assert_eq!(options.waiting.policy, Policy::Conflate);
+    assert_eq!((options.waiting.max_frames, options.waiting.max_bytes), (16, 4096));
+    assert_eq!((options.times.request, options.times.closing), (in_millis(1500), in_millis(500)));
+    assert_eq!((options.times.ping, options.times.pong), (in_millis(4000), in_millis(3000)));
+    assert_eq!(options.times.idle, Some(in_millis(60_000)));
+    assert_eq!(options.origins, ["https://a", "https://b"]);
+    assert!(options.authorize.is_some());
+    assert!(options.io_uring && !options.echo);
+    let options = parse("--no-io-uring --echo").ok().unwrap();
+    assert!(!options.io_uring && options.echo);
+
+    for (line, error) in [
+        ("--addr", "--addr: unknown, or no value"),
+        ("--nonsense 1", "--nonsense: no such option"),
+        ("--channels 0", "--channels: expected a number from 1"),
+        ("--connections -1", "--connections: expected a number"),
+        ("--idle-time -1", "--idle-time: expected seconds"),
+        ("--idle-time inf", "--idle-time: expected seconds"),
+        ("--slow wait", "--slow: expected disconnect, drop-oldest, drop-newest or conflate"),
+        ("--token a&b", "--token: expected letters, digits and -._~"),
+        ("--ping-time 1 --pong-time 2", "--pong-time: longer than --ping-time"),
+        ("--node-id a", "--node-id, --namespace, --heartbeat and --queue go with --redis"),
+    ] {
+        assert_eq!(parse(line).err().as_deref(), Some(error), "{line}");
+    }
+    assert_eq!(parse("--connections 0 --idle-time 0").ok().unwrap().connections, usize::MAX);
+
+    // Each option is in the help, and its default is one: what is printed may be given.
+    let help = help();
+    for line in help.lines().filter(|line| line.starts_with("  --")) {
+        let mut words = line.split_whitespace();
+        let (name, default) = (words.next().unwrap(), words.next().unwrap());
+        if !matches!(name, "--origin" | "--token" | "--redis") && !line.contains("no value") {
+            // Some are a node's, which needs this.
+            let line = format!("--redis redis://r {name} {default}");
+            assert_eq!(parse(&line).err(), None, "{line}");
+        }
+    }
+}
