@@ -1,8 +1,8 @@
 //! The opening handshake (RFC 6455, section 4.2), from the server's side.
 //!
-//! It is asked for by the headers of a request, which any HTTP server or parser provides. What the
-//! request is for (path, query, origin, credentials) is the application's business: look at it
-//! before. Subprotocols are never selected; no client of PondSocket asks for one.
+//! The request's headers come from any HTTP server or parser. Path, query, origin and credentials
+//! are the application's business: check them first. Subprotocols are never selected; no client of
+//! PondSocket asks for one.
 
 use std::fmt;
 
@@ -23,8 +23,8 @@ const KEY_LEN: usize = 24;
 /// The length of the answer to a key: a digest of 20 bytes in Base64.
 const ACCEPT_LEN: usize = 28;
 
-/// The last character of a key has four bits to spare, and RFC 6455 gives an example (section 4.1)
-/// in which they are not zero.
+/// The decoder of keys. The last character of a key has four spare bits, and they are not zero in
+/// an example of RFC 6455 (section 4.1).
 const KEYS: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
@@ -36,10 +36,10 @@ pub fn is_upgrade(headers: Headers<'_>) -> bool {
     has_token(headers, "upgrade", "websocket")
 }
 
-/// Answers a request for a WebSocket, by its headers: the caller has made sure that it is a `GET` of
-/// HTTP/1.1. Offers of extensions are declined unless [`Accepted::with_deflate`] follows.
+/// Accepts a request for a WebSocket by its headers. The caller checks that the request is a `GET`
+/// of HTTP/1.1. Offers of extensions are declined unless [`Accepted::with_deflate`] follows.
 ///
-/// Allocates nothing, but for a hash of 60 bytes it costs one comparison with each header.
+/// Allocates nothing. Costs a SHA-1 digest of 60 bytes and a few passes over the headers.
 ///
 /// ```
 /// use pondwire::protocol::Headers;
@@ -83,7 +83,7 @@ pub fn accept(headers: Headers<'_>) -> Result<Accepted, HandshakeError> {
     if headers.get("sec-websocket-version") != Some(b"13") {
         return Err(HandshakeError::Version);
     }
-    // As long as the decoder wants it for three bytes more.
+    // The decoder asks for the room of 18 bytes before it sees the padding.
     let mut nonce = [0; 18];
     if key.len() != KEY_LEN || KEYS.decode_slice(key, &mut nonce) != Ok(16) {
         return Err(HandshakeError::Key);
@@ -97,8 +97,8 @@ pub fn accept(headers: Headers<'_>) -> Result<Accepted, HandshakeError> {
     Ok(Accepted { accept_key, deflate: None })
 }
 
-/// [`accept`] for a request of the `http` crate, which axum and hyper use; looks at its method and
-/// version too. The HTTP server then hands over the connection, once the response is sent.
+/// [`accept`] for a request of the `http` crate, which axum and hyper use; checks its method and
+/// version too. Once the response is sent, the HTTP server hands over the connection.
 ///
 /// ```
 /// use pondwire::websocket::handshake;

@@ -1,7 +1,7 @@
 //! The server's side of a WebSocket (RFC 6455) without I/O: bytes in, events out.
 //!
-//! With a TCP stream, an HTTP parser for the first request and this module nothing else is needed to
-//! speak PondSocket. Those who stay on a WebSocket library of theirs need none of it; see "On a
+//! A TCP stream, an HTTP parser for the first request and this module are all that it takes to speak
+//! PondSocket. An application that stays on its WebSocket library does not need the module; see "On a
 //! WebSocket library" in [`docs::patterns`](crate::docs::patterns).
 //!
 //! - [`handshake`] (feature `handshake`) answers the request that opens a WebSocket.
