@@ -58,7 +58,9 @@ impl Log {
         let mut released = Released::new();
         let result = {
             let mut writer = self.writer.lock();
-            let result = change(&mut Locked::new(self, &mut writer));
+            // SAFETY: the writer of this log, whose lock is held until the end of this block.
+            let mut locked = unsafe { Locked::new(self, &mut writer) };
+            let result = change(&mut locked);
             writer.take_retired(&self.retired);
             writer.generations.advance(&self.readers, &mut released);
             result

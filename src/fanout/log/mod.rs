@@ -157,7 +157,8 @@ impl<O: Send + Sync + 'static> TypedLog<O> {
         observer: O,
     ) -> Result<Registration, Closed> {
         let appended = self.log.append(id, NewNode::of(observer))?;
-        Ok(Registration::new(&self.log, id, &appended))
+        // SAFETY: appended to this log just now, under this id.
+        Ok(unsafe { Registration::new(&self.log, id, &appended) })
     }
 }
 
@@ -170,7 +171,8 @@ impl<T: ?Sized + 'static> TypedLog<Closure<T>> {
     ) -> Result<Registration, Closed> {
         let node = NewNode::of_closure::<T, Closure<T>, _>(closure);
         let appended = self.log.append(id, node)?;
-        Ok(Registration::new(&self.log, id, &appended))
+        // SAFETY: appended to this log just now, under this id.
+        Ok(unsafe { Registration::new(&self.log, id, &appended) })
     }
 }
 
@@ -214,8 +216,11 @@ unsafe impl Send for Registration {}
 unsafe impl Sync for Registration {}
 
 impl Registration {
-    /// Of a node that was just appended to `log`, or of its id.
-    fn new(log: &Arc<Log>, id: Option<u64>, appended: &Appended) -> Self {
+    /// The registration of an appended node, or of its id.
+    ///
+    /// # Safety
+    /// `appended` is the result of appending to `log` under `id`, and has no other registration.
+    unsafe fn new(log: &Arc<Log>, id: Option<u64>, appended: &Appended) -> Self {
         let target = match (id, appended) {
             (Some(id), _) => Target::Id(id),
             (None, Appended::New(node)) => Target::Node(*node),

@@ -211,7 +211,9 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> ValueLog<T, O> {
         panics.run(|| drop(unused));
         panics.run(|| drop(guard));
         panics.resume();
-        Ok(Registration::new(&self.log, id, &joined?))
+        let joined = joined?;
+        // SAFETY: appended to this log just now, under this id.
+        Ok(unsafe { Registration::new(&self.log, id, &joined) })
     }
 }
 

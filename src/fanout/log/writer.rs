@@ -60,8 +60,9 @@ pub(super) struct Locked<'g> {
 }
 
 impl<'g> Locked<'g> {
-    /// `writer` is the log's own.
-    pub(super) const fn new(log: &'g Log, writer: &'g mut Writer) -> Self {
+    /// # Safety
+    /// `writer` is the log's own, whose lock is held while `'g` lasts.
+    pub(super) const unsafe fn new(log: &'g Log, writer: &'g mut Writer) -> Self {
         Self { log, writer }
     }
 
