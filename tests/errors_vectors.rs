@@ -1,7 +1,7 @@
 //! The recorded cases of errors, ids, typed payloads and types.
 //!
-//! A record's `call` is Python; the calls that occur are few, so it is evaluated here as it is
-//! written. Python's `args` (the text at construction, stale after a change) has no counterpart.
+//! A record's `call` is a Python expression. Few kinds occur, so the test evaluates them as written.
+//! Python's `args` (the text at construction, stale after a change) has no counterpart.
 
 mod support {
     pub(crate) mod python_call;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use support::python_call::{evaluate, plain};
 
-/// Why a record holds in another form here; what then holds is still asserted.
+/// The reason why a record holds in another form here; that form is asserted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Exception {
     /// Python refuses what is no object; here `x` becomes `{"value":x}`, as in the Rust server.
@@ -131,7 +131,7 @@ fn encoded<T: Serialize>(value: &T) -> Value {
     serde_json::from_str(&encode_object(value).unwrap()).unwrap()
 }
 
-/// Records without a call: what was done is known by the name.
+/// Records without a call: the name says what was done.
 fn check_by_name(record: &Value) -> Option<Exception> {
     let name = record["name"].as_str().unwrap();
     let result = &record["result"];
@@ -241,7 +241,7 @@ fn check_by_name(record: &Value) -> Option<Exception> {
     None
 }
 
-/// The event the way Python shows it.
+/// The event in Python's notation.
 fn shown(event: &PubSubEvent, class: &str, body: &str) -> String {
     let PubSubEvent { endpoint, channel, pub_sub_id, .. } = event;
     let kind = event.kind();
