@@ -1,4 +1,4 @@
-//! The frame cache: one encode, a bound in bytes, and no frame from before an invalidation.
+//! The frame cache: one encode, a bound in bytes, and no frame older than an invalidation.
 
 use std::collections::HashMap;
 use std::sync::Barrier;
@@ -10,7 +10,7 @@ use pondwire::cache::{ClassFrame, ClassFrames, FrameCache, FrameKey, LastValue, 
 use pondwire::{Frame, Payload};
 use pondwire_test_support::{Random, cases};
 
-/// A frame whose content is one number, and as much text as to take `size` bytes more.
+/// A frame whose payload is a number and `size` bytes of text.
 fn frame(number: u64, size: usize) -> Frame {
     let json = format!(r#"{{"n":{number},"text":"{}"}}"#, "x".repeat(size));
     Frame::broadcast("/c", "e", "r", Payload::from_json(&json).unwrap())
@@ -49,7 +49,7 @@ fn eight_threads_encode_once() {
 }
 
 #[test]
-fn a_frame_too_large_to_keep_is_encoded_once_for_all_that_wait() {
+fn a_frame_too_large_to_keep_is_encoded_once_for_all_waiting_threads() {
     let cache = FrameCache::new(10_000);
     let start = Barrier::new(4);
     let encoded = AtomicUsize::new(0);
@@ -59,7 +59,7 @@ fn a_frame_too_large_to_keep_is_encoded_once_for_all_that_wait() {
                 start.wait();
                 let got = cache.get_or_insert_with(FrameKey::new("/c", "e"), || {
                     encoded.fetch_add(1, Ordering::Relaxed);
-                    // Long enough for the others to come and wait.
+                    // Long enough for the other threads to arrive and wait.
                     thread::sleep(Duration::from_millis(200));
                     frame(1, 20_000)
                 });
@@ -73,7 +73,7 @@ fn a_frame_too_large_to_keep_is_encoded_once_for_all_that_wait() {
 }
 
 #[test]
-fn where_one_fails_another_tries() {
+fn after_a_failed_make_a_waiting_thread_tries() {
     let cache = FrameCache::new(1 << 20);
     let (tried, start) = (AtomicUsize::new(0), Barrier::new(8));
     let key = FrameKey::new("/c", "e");
@@ -105,7 +105,7 @@ fn where_one_fails_another_tries() {
     assert_eq!(number(&cache.get_or_insert_with(key.version(1), || frame(9, 0))), 9);
 }
 
-/// Its bytes are read all the time while threads insert, hit and invalidate.
+/// A thread reads the size all the time while others insert, hit and invalidate.
 #[test]
 fn the_bound_in_bytes_holds_at_every_moment() {
     let cache = FrameCache::new(64 << 10);
@@ -153,7 +153,7 @@ fn the_bound_in_bytes_holds_at_every_moment() {
 }
 
 #[test]
-fn what_is_asked_for_again_stays() {
+fn frames_requested_again_are_not_evicted() {
     let cache = FrameCache::new(100 * 1200);
     let hot = |n| FrameKey::new("/hot", "e").version(n);
     for pass in 0..200 {
@@ -170,10 +170,10 @@ fn what_is_asked_for_again_stays() {
     assert!(cache.stats().evicted > 9000);
 }
 
-/// A call that begins after an invalidation has returned gets nothing from before it, while
-/// frames are being made on all sides.
+/// A call that begins after an invalidation has returned gets no older frame, while other threads make
+/// frames.
 #[test]
-fn no_frame_from_before_an_invalidation() {
+fn no_frame_older_than_an_invalidation_is_returned() {
     for by_channel in [true, false] {
         let cache = FrameCache::new(1 << 20);
         let (truth, floor) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -218,7 +218,7 @@ fn no_frame_from_before_an_invalidation() {
                     cache.invalidate(key);
                 }
                 floor.store(version, Ordering::Release);
-                // Now and then until a reader has come by, whatever the machine is busy with.
+                // Now and then waits until a reader has made progress, however busy the machine is.
                 while version % 16 == 0 && made.load(Ordering::Relaxed) == before {
                     thread::yield_now();
                 }
@@ -230,9 +230,9 @@ fn no_frame_from_before_an_invalidation() {
     }
 }
 
-/// The invalidation comes while the frame is made: its maker gets it, nobody else.
+/// An invalidation while the frame is made: only the caller that made it gets it.
 #[test]
-fn an_invalidation_reaches_a_frame_that_is_being_made() {
+fn an_invalidation_covers_a_frame_being_made() {
     let cache = FrameCache::new(1 << 20);
     let key = FrameKey::new("/c", "e");
     let during = |invalidate: &dyn Fn()| {
@@ -252,23 +252,23 @@ fn an_invalidation_reaches_a_frame_that_is_being_made() {
     assert!(!cache.invalidate(key));
 }
 
-/// What calls, and what they should count.
+/// A model of the cache: its frames, and the expected counts.
 #[derive(Default)]
 struct Model {
-    /// The number of the last frame made of each key and not invalidated since.
+    /// For each key, the number of the last frame made and not invalidated since.
     made: HashMap<(usize, u64, u32), u64>,
     hits: u64,
     misses: u64,
 }
 
 #[test]
-fn it_is_a_map_that_may_forget() {
-    let mut random = Random::from_env("it_is_a_map_that_may_forget");
+fn it_behaves_like_a_map_that_may_evict() {
+    let mut random = Random::from_env("it_behaves_like_a_map_that_may_evict");
     let channels = ["/a", "/b", "", "/a/b", "/chat/é"];
     for case in 0..cases(60) {
         let small = case % 2 == 0;
         let bound = if small { 3000 + random.below(20_000) } else { 8 << 20 };
-        // Seeds with which the channels have counters of their own: counts are exact then.
+        // With these seeds no two channels share a counter, so the counts are exact.
         let cache = FrameCache::with_hasher(bound, ahash::RandomState::with_seeds(1, 2, 3, 4));
         let mut model = Model::default();
         for step in 0..2000 {
@@ -334,7 +334,7 @@ fn it_is_a_map_that_may_forget() {
 }
 
 #[test]
-fn a_late_joiner_gets_the_last_frame_whoever_writes() {
+fn a_late_joiner_gets_the_last_frame_under_concurrent_writes() {
     let last = LastValue::new();
     assert_eq!(last.get(), None);
     assert_eq!(last.with(|frame| frame.map(number)), None);
@@ -356,7 +356,7 @@ fn a_late_joiner_gets_the_last_frame_whoever_writes() {
     });
     assert_eq!(last.replace(None).map(|frame| number(&frame)), Some(rounds));
     assert_eq!(last.replace(Some(frame(1, 0))), None);
-    // More readings within each other than there are places for a thread to note them in.
+    // More nested reads than a thread has slots for.
     fn nested(last: &LastValue, depth: usize) -> u64 {
         last.with(|frame| match depth {
             0 => number(frame.unwrap()),
@@ -367,7 +367,7 @@ fn a_late_joiner_gets_the_last_frame_whoever_writes() {
 }
 
 #[test]
-fn a_class_is_decided_once_and_most_share_the_frame() {
+fn each_class_is_decided_once_and_unchanged_classes_share_the_frame() {
     let full = frame(7, 100);
     let mut frames = ClassFrames::new(full.clone());
     let mut decided = Vec::new();

@@ -1,5 +1,5 @@
-//! Envelopes judged by a plain restatement of the rules over `serde_json`: every field missing, of
-//! every type, twice, in any order; mutated bytes; the node's own; too large and too deep.
+//! Envelopes against a plain restatement of the rules over `serde_json`: every field missing, of every
+//! type, duplicated, in any order; mutated bytes; a node's own messages; too large and too deep ones.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use pondwire_test_support::{Random, cases, mutate};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-/// What a member of an envelope must be.
+/// The type that a member of an envelope must have.
 #[derive(Clone, Copy)]
 enum Rule {
     Exactly(&'static str),
@@ -82,7 +82,7 @@ const BODIES: &[(&str, &[(&str, Rule)])] = &[
     ("NODE_HEARTBEAT", &[("nodeId", TextOrNothing)]),
 ];
 
-/// The path of the error, if the member breaks its rule.
+/// The path of the expected error, if the member breaks its rule.
 fn breaks(object: &Map<String, Value>, key: &str, rule: Rule) -> Option<String> {
     let value = object.get(key);
     let some = value.filter(|value| !value.is_null());
@@ -129,7 +129,7 @@ fn broken_user(at: usize, user: &Value) -> Option<String> {
     broken.map(|key| format!("users.{at}.{key}"))
 }
 
-/// The path that an error must have; `None` for an envelope.
+/// The path of the expected error; `None` for a valid envelope.
 fn expected_error(document: &Value) -> Option<String> {
     let Some(object) = document.as_object() else { return Some("distributedMessage".to_owned()) };
     let broken =
@@ -140,7 +140,7 @@ fn expected_error(document: &Value) -> Option<String> {
     })
 }
 
-/// Judges bytes both ways. Returns whether they are an envelope.
+/// Checks that both ways agree on these bytes. Returns whether they are an envelope.
 fn judge(bytes: &[u8]) -> bool {
     let verdict = Envelope::parse(bytes);
     let shown = String::from_utf8_lossy(bytes);
@@ -150,7 +150,7 @@ fn judge(bytes: &[u8]) -> bool {
                 assert_eq!(expected_error(&document), None, "{shown}");
                 same_fields(envelope, document.as_object().unwrap(), &shown);
             }
-            written_again(envelope, &shown);
+            check_round_trip(envelope, &shown);
             true
         }
         Err(error) => {
@@ -162,7 +162,7 @@ fn judge(bytes: &[u8]) -> bool {
                         assert_eq!(expected_error(&document), Some(path), "{shown}");
                     }
                 }
-                // A `Value` cannot hold it either.
+                // `serde_json` refuses it too.
                 ErrorKind::Unicode => {
                     assert!(serde_json::from_slice::<Value>(bytes).is_err(), "{shown}");
                 }
@@ -268,8 +268,8 @@ fn same_users(users: Users<'_>, theirs: Option<&Value>) {
     }
 }
 
-/// What is written of an envelope is one again, and the same; it fits its memory and its line.
-fn written_again(envelope: &Envelope<'_>, shown: &str) {
+/// Encoding a parsed envelope gives the same envelope again, of the measured size and on one line.
+fn check_round_trip(envelope: &Envelope<'_>, shown: &str) {
     let Some(message) = envelope.message() else { return };
     let (id, timestamp) = (envelope.message_id(), envelope.timestamp());
     let written = envelope.origin().encode(id, timestamp, message);
@@ -283,7 +283,7 @@ fn written_again(envelope: &Envelope<'_>, shown: &str) {
     assert_eq!(twice, written, "{shown}");
 }
 
-/// One good envelope of every type and shape.
+/// A valid envelope of every type and shape.
 fn envelopes() -> Vec<Map<String, Value>> {
     let user = json!({"id": "u\u{1}é", "assigns": {"role": "host"}, "presence": {"s": [1]}});
     let bodies = [
@@ -325,7 +325,7 @@ fn bytes_of(envelope: &Map<String, Value>) -> Vec<u8> {
     serde_json::to_vec(envelope).unwrap()
 }
 
-/// One of each type, and values that nearly are what a member must be.
+/// A value of each type, and values that are almost valid for a member.
 fn values() -> Vec<Value> {
     let mut values = vec![
         json!(null),
@@ -388,10 +388,10 @@ fn every_field_missing_and_of_every_type() {
     assert!(envelopes_seen > 1000 && refused > 3000);
 }
 
-/// Go leaves out what is empty: of each body, what it may leave out and what it may not. What is left
-/// out is read as what it was, and written for those that want it.
+/// Go omits empty fields: which fields of each body may be missing and which may not. A missing field is
+/// read as its empty value, and written again for nodes that require it.
 #[test]
-fn what_a_node_leaves_out_because_it_is_empty() {
+fn empty_fields_may_be_missing() {
     let bodies = [
         (json!({"type": "STATE_REQUEST", "fromNode": ""}), ""),
         (json!({"type": "STATE_RESPONSE", "users": []}), ""),
@@ -457,7 +457,7 @@ fn what_a_node_leaves_out_because_it_is_empty() {
     }
 }
 
-/// The rule of each field of the envelope itself, spelled out.
+/// The error for each field of the envelope itself.
 #[test]
 fn errors_name_the_first_failing_field() {
     let good = &envelopes()[3];
@@ -497,7 +497,7 @@ fn errors_name_the_first_failing_field() {
 }
 
 #[test]
-fn a_node_acts_upon_what_is_its_business() {
+fn accept_filters_messages_that_are_not_for_the_node() {
     let bytes = bytes_of(&envelopes()[4]);
     let envelope = Envelope::parse(&bytes).unwrap();
     let left = Message::UserLeft { user_id: "u1".into() };
@@ -534,10 +534,10 @@ fn too_large_and_too_deep() {
     }
 }
 
-/// Keys in any order and twice, written with escapes, spread over lines.
+/// Keys in any order and duplicated, written with escapes, spread over lines.
 #[test]
-fn the_form_does_not_matter() {
-    let mut random = Random::from_env("the_form_does_not_matter");
+fn order_escapes_and_whitespace_do_not_matter() {
+    let mut random = Random::from_env("order_escapes_and_whitespace_do_not_matter");
     for _ in 0..cases(20_000) {
         let envelope = random.pick(&envelopes()).clone();
         let mut members: Vec<(String, String)> = envelope
@@ -584,7 +584,7 @@ fn mutated_bytes() {
 }
 
 #[test]
-fn what_is_written_is_read() -> Result<(), ValidationError> {
+fn encoded_messages_parse_to_the_same() -> Result<(), ValidationError> {
     let spread = Payload::from_json("{\"a\":\n[1,\r\n2]}")?;
     let ids = [Cow::Borrowed("a\"b"), Cow::Borrowed("é\n")];
     let users = [
@@ -657,7 +657,7 @@ fn what_is_written_is_read() -> Result<(), ValidationError> {
 }
 
 #[test]
-fn endpoints_lose_their_slashes_and_channels_nothing() {
+fn topics_strip_leading_slashes_of_endpoints_only() {
     let topics = Topics::default();
     for endpoint in ["api/:version/socket", "/api/:version/socket", "//api/:version/socket"] {
         let topic = topics.channel(endpoint, "//chat/*?[x]");

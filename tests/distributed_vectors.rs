@@ -1,5 +1,5 @@
-//! Every recorded envelope of the real nodes, read and written again, and every recorded verdict of
-//! the Python node. Where the rules of the protocol differ, `Exception` names them.
+//! Every recorded envelope of real nodes, parsed and encoded again, and every recorded verdict of the
+//! Python node. `Exception` names the rules that differ.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ fn count(exceptions: &mut BTreeMap<Exception, usize>, rule: Exception) {
     *exceptions.entry(rule).or_insert(0) += 1;
 }
 
-/// The members that a node may leave out, and what they are then.
+/// Adds the members that a node may omit, with their defaults.
 fn complete(mut recorded: Map<String, Value>) -> Map<String, Value> {
     let defaults: &[(&str, Value)] = match recorded["type"].as_str().unwrap() {
         "USER_MESSAGE" => &[("payload", json!({}))],
@@ -65,7 +65,7 @@ fn complete(mut recorded: Map<String, Value>) -> Map<String, Value> {
 }
 
 #[test]
-fn every_recorded_envelope_is_read_and_written_again() {
+fn every_recorded_envelope_round_trips() {
     let (mut exceptions, mut kinds, mut exact) = (BTreeMap::new(), BTreeMap::new(), 0);
     let records = of_kind("envelope");
     for record in &records {
@@ -108,7 +108,7 @@ fn every_recorded_envelope_is_read_and_written_again() {
 }
 
 #[test]
-fn what_users_of_another_node_received_is_the_frame() {
+fn the_frame_equals_what_users_of_another_node_received() {
     let mut frames = 0;
     let received = of_kind("client_frame_during_that_script");
     for record in of_kind("envelope") {
@@ -134,9 +134,9 @@ fn what_users_of_another_node_received_is_the_frame() {
     assert!(frames > 10);
 }
 
-/// What Python made of an envelope, against what becomes of it here.
+/// Python's verdict on an envelope against this crate's.
 #[test]
-fn pythons_verdicts_hold_but_for_the_rules() {
+fn verdicts_equal_pythons_except_for_the_named_rules() {
     let mut exceptions = BTreeMap::new();
     for record in of_kind("envelope_decode") {
         let (name, input) = (text(&record, "name"), text(&record, "input"));
@@ -200,7 +200,7 @@ fn pythons_verdicts_hold_but_for_the_rules() {
 }
 
 #[test]
-fn topics_are_named_as_every_node_names_them() {
+fn topics_equal_those_of_every_node() {
     for record in of_kind("topics") {
         let topics = Topics::default();
         assert_eq!(topics.channel("/api/socket", "/chat/42"), text(&record, "channel"));
@@ -212,8 +212,8 @@ fn topics_are_named_as_every_node_names_them() {
     assert!(Topics::default().heartbeat().ends_with(HEARTBEAT));
 }
 
-/// What else was recorded is not of the wire between nodes: the codec of events within a Python or
-/// Rust server, which nothing sends.
+/// The other records are not messages between nodes: they are of the codec for events within a Python or
+/// Rust server, which are never sent.
 #[test]
 fn no_kind_of_record_is_overlooked() {
     let mut kinds = BTreeMap::new();

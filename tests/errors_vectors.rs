@@ -1,7 +1,7 @@
 //! The recorded cases of errors, ids, typed payloads and types.
 //!
-//! A record's `call` is Python; the calls that occur are few, so it is evaluated here as it is
-//! written. Python's `args` (the text at construction, stale after a change) has no counterpart.
+//! A record's `call` is a Python expression. Few kinds occur, so the test evaluates them as written.
+//! Python's `args` (the text at construction, stale after a change) has no counterpart.
 
 use std::error::Error;
 use std::fs;
@@ -17,7 +17,7 @@ use pondwire_test_support::python_call::{evaluate, plain};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Why a record holds in another form here; what then holds is still asserted.
+/// The reason why a record holds in another form here; that form is asserted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Exception {
     /// Python refuses what is no object; here `x` becomes `{"value":x}`, as in the Rust server.
@@ -127,7 +127,7 @@ fn encoded<T: Serialize>(value: &T) -> Value {
     serde_json::from_str(&encode_object(value).unwrap()).unwrap()
 }
 
-/// Records without a call: what was done is known by the name.
+/// Records without a call: the name says what was done.
 fn check_by_name(record: &Value) -> Option<Exception> {
     let name = record["name"].as_str().unwrap();
     let result = &record["result"];
@@ -237,7 +237,7 @@ fn check_by_name(record: &Value) -> Option<Exception> {
     None
 }
 
-/// The event the way Python shows it.
+/// The event in Python's notation.
 fn shown(event: &PubSubEvent, class: &str, body: &str) -> String {
     let PubSubEvent { endpoint, channel, pub_sub_id, .. } = event;
     let kind = event.kind();

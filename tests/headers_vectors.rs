@@ -1,4 +1,4 @@
-//! The recorded cases of `Headers`, and the same ones over `http::HeaderMap`.
+//! The recorded cases of `Headers`, and the same cases over `http::HeaderMap`.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use pondwire::protocol::Headers;
 use serde_json::Value;
 
-/// Records about what Python's own object does and a borrowed view cannot.
+/// Records about operations of Python's object that a borrowed view does not have.
 const NOT_IN_RUST: [(&str, &str); 3] = [
     ("raw returns a copy of the list", "a borrow cannot be changed through the view"),
     ("iterator input is consumed once", "a view is made of a slice, which is not consumed"),
@@ -19,7 +19,7 @@ fn records() -> Vec<Value> {
     serde_json::from_value(file["records"].take()).unwrap()
 }
 
-/// The name and value pairs that a record's headers were made of.
+/// The name and value pairs of a record's headers.
 fn pairs(record: &Value) -> Vec<(Vec<u8>, Vec<u8>)> {
     let parts: Vec<_> = record["input"].as_array().unwrap().iter().map(part).collect();
     parts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
@@ -47,7 +47,7 @@ fn from_latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
-/// Names are shown as they came, by Python in lower case.
+/// Python shows names in lower case; this crate keeps them.
 fn lower(name: &[u8]) -> String {
     from_latin1(&name.to_ascii_lowercase())
 }
@@ -56,7 +56,7 @@ fn strings(list: &Value) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|item| item.as_str().unwrap()).collect()
 }
 
-/// Why Python answers a query differently, if it does.
+/// The reason why Python answers a query differently, if it does.
 #[derive(Debug, PartialEq)]
 enum Exception {
     /// It lowers queries as Unicode text, so that a letter outside ASCII may match another one.
@@ -129,8 +129,8 @@ fn recorded_headers_are_found() {
     assert_eq!((counted(Exception::UnicodeCase), counted(Exception::NotLatin1)), (3, 1));
 }
 
-/// A map cannot hold names and values that HTTP forbids, and keeps the values of one name
-/// together; all else is the same.
+/// A map cannot hold names and values that HTTP forbids, and groups the values of one name; everything
+/// else is the same.
 #[cfg(feature = "http")]
 #[test]
 fn recorded_headers_are_found_in_a_header_map() {

@@ -1,4 +1,4 @@
-//! The presence roster against one that encodes everybody anew, byte for byte.
+//! The presence roster against one that encodes the whole list each time, byte for byte.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use pondwire_test_support::{Random, cases};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// What a server without a roster would serialize.
+/// The payload as a server without a roster would serialize it.
 #[derive(Serialize)]
 struct Message<'a> {
     action: &'static str,
@@ -27,7 +27,7 @@ struct Presence<'a> {
     changed: &'a RawValue,
 }
 
-/// The naive roster: everyone in a list, as text without newlines.
+/// The naive roster: a list of all presences, as text without newlines.
 #[derive(Default, Clone)]
 struct Naive {
     users: Vec<(String, Box<RawValue>)>,
@@ -52,7 +52,7 @@ fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.replace(['\n', '\r'], " ")).unwrap()
 }
 
-/// An object as clients may send it: any size, now and then over several lines.
+/// An object as a client may send it: of any size, sometimes over several lines.
 fn presence(random: &mut Random) -> String {
     let value = serde_json::json!({
         "id": random.next(),
@@ -70,14 +70,14 @@ fn presence(random: &mut Random) -> String {
 }
 
 #[test]
-fn every_frame_is_what_encoding_everybody_gives() {
-    let mut random = Random::from_env("every_frame_is_what_encoding_everybody_gives");
+fn every_frame_equals_encoding_the_whole_list() {
+    let mut random = Random::from_env("every_frame_equals_encoding_the_whole_list");
     let mut frames = 0;
     for case in 0..cases(150) {
         let channel = ["/chat/42", "", "/é\"\n\\"][case % 3];
         let mut roster = PresenceRoster::new(channel);
         let mut naive = Naive::default();
-        // Few users for many changes of each, or enough for several segments.
+        // Few users with many changes each, or enough users for several segments.
         let many = [3, 40, 300][case % 3];
         for step in 0..600 {
             let user = format!("u{}", random.below(many));
@@ -111,7 +111,7 @@ fn every_frame_is_what_encoding_everybody_gives() {
             };
             let Some(change) = change else { continue };
             assert_eq!(change.changed(), changed.get());
-            // Some changes are not asked for their frame.
+            // Some changes' frames are not requested.
             if random.below(3) == 0 {
                 continue;
             }
@@ -139,9 +139,9 @@ fn every_frame_is_what_encoding_everybody_gives() {
     assert!(frames > 50 * cases(150));
 }
 
-/// Recorded from the Python server; what came before each frame follows from it.
+/// Recorded from the Python server; the roster before each frame follows from the record.
 #[test]
-fn recorded_presence_frames_come_out_byte_for_byte() {
+fn recorded_presence_frames_are_reproduced_byte_for_byte() {
     let file: serde_json::Value =
         serde_json::from_str(include_str!("vectors/frames.json")).unwrap();
     let mut seen = HashMap::new();
@@ -192,7 +192,7 @@ fn recorded_presence_frames_come_out_byte_for_byte() {
     assert_eq!(seen.len(), 3, "all three events are recorded");
 }
 
-/// A client's list, as the frames it received say, and as the deltas say.
+/// A client's list, once by the received frames and once by the deltas.
 fn apply(list: &mut Vec<(String, String)>, roster: &CoalescedRoster) {
     for delta in roster.deltas() {
         let at = list.iter().position(|(user, _)| user == delta.user_id);
@@ -208,7 +208,7 @@ fn apply(list: &mut Vec<(String, String)>, roster: &CoalescedRoster) {
 }
 
 #[test]
-fn coalesced_frames_keep_to_the_interval_and_to_the_truth() {
+fn coalesced_frames_respect_the_interval_and_converge() {
     let mut random = Random::from_env("coalesced_frames");
     let (mut changes, mut frames) = (0, 0);
     for case in 0..cases(200) {
@@ -217,7 +217,7 @@ fn coalesced_frames_keep_to_the_interval_and_to_the_truth() {
         let mut now = Instant::now();
         let mut client: Vec<(String, String)> = Vec::new();
         let (mut sent, mut oldest) = (None, None);
-        // Who changed since the last frame, in order.
+        // The users that changed since the last frame, in order.
         let mut changed: Vec<String> = Vec::new();
         for step in 0..300 {
             let user = format!("u{}", random.below(12));
@@ -270,7 +270,7 @@ fn coalesced_frames_keep_to_the_interval_and_to_the_truth() {
                 frames += 1;
             }
         }
-        // However it ends, the last state goes out.
+        // The last state is always sent.
         if let Some(due) = roster.due() {
             apply(&mut client, &roster);
             assert!(roster.take(due, "last").is_some());
@@ -282,7 +282,7 @@ fn coalesced_frames_keep_to_the_interval_and_to_the_truth() {
 }
 
 #[test]
-fn what_nobody_saw_is_not_sent() {
+fn changes_that_cancel_out_are_not_sent() {
     let interval = Duration::from_millis(100);
     let mut roster = CoalescedRoster::new(PresenceRoster::new("/c"), interval);
     let start = Instant::now();
@@ -294,13 +294,13 @@ fn what_nobody_saw_is_not_sent() {
     assert!(!roster.leave("u2", start));
     assert!(roster.take(start, "r").is_some());
 
-    // Came and went.
+    // A user joined and left.
     assert!(roster.join("u2", one, start));
     assert!(roster.leave("u2", start));
     assert_eq!(roster.due(), None);
     assert!(roster.take(start + interval * 9, "r").is_none());
 
-    // Left and came back: it is at the end now, which two deltas say and one frame.
+    // A user left and rejoined: it is at the end now, which takes two deltas and one frame.
     assert!(roster.join("u3", two, start + interval * 9));
     assert!(roster.take(start + interval * 9, "r").is_some());
     let later = start + interval * 10;
@@ -314,7 +314,7 @@ fn what_nobody_saw_is_not_sent() {
     assert!(frame.as_str().starts_with(r#"{"action":"PRESENCE","event":"JOIN""#));
     assert_eq!(frame.payload_str(), r#"{"presence":[{"n":2},{"n":1}],"changed":{"n":1}}"#);
 
-    // A longer interval than there is.
+    // An interval longer than an `Instant` can hold.
     let mut slow = CoalescedRoster::new(PresenceRoster::new("/c"), Duration::MAX);
     assert!(slow.join("u1", one, start));
     assert!(slow.take(start, "r").is_some());
@@ -322,7 +322,7 @@ fn what_nobody_saw_is_not_sent() {
     assert_eq!(slow.due(), Some(start + Duration::from_secs(24 * 60 * 60)));
 }
 
-/// 10,000 users join within a second: what goes over the wire to one of them.
+/// 10,000 users join within a second: the bytes sent to one of them.
 #[test]
 fn a_storm_of_joins_is_not_quadratic_on_the_wire() {
     let interval = Duration::from_millis(100);
