@@ -31,9 +31,9 @@ echo "random tests run $PONDWIRE_MAX_CASES cases at most, stress tests for $POND
 
 # The modules that read or write lengths, words and places.
 modules=(--lib)
-for test in allocations cache deflate distributed distributed_vectors errors_vectors frames frames_vectors \
+for test in allocations cache deflate cluster distributed distributed_vectors errors_vectors frames frames_vectors \
     headers_vectors hostile local_frames navigation outbox outbox_model parse_vectors properties roster \
-    room sse subjects; do
+    room sse subjects websocket_reader; do
     modules+=(--test "$test")
 done
 
@@ -81,12 +81,12 @@ for target in "${targets[@]}"; do
         ;;
     i686 | s390x)
         triple=$target-unknown-linux-gnu
-        made lint $triple --all-targets --all-features
         if [ -n "$all" ]; then
+            made lint $triple --all-targets --all-features
             made run $triple --all-features --lib --tests
         else
-            made run $triple -p pondwire --features deflate,http "${modules[@]}"
-            made run $triple -p pondwire-server --test websocket_reader
+            made lint $triple -p pondwire --lib --all-features
+            made run $triple -p pondwire --features deflate,handshake,http,stream "${modules[@]}"
         fi
         ;;
     wasm32)
