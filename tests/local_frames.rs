@@ -88,6 +88,6 @@ fn a_view_does_not_ask_the_cache_again() {
     assert_eq!(view.get_or_insert_with(key, || frame(3)), &frame(3));
     cache.clear();
     assert_eq!(view.get_or_insert_with(key, || frame(4)), &frame(4));
-    assert_eq!(format!("{view:?}"), "LocalFrames { places: 4, kept: 1 }");
+    assert_eq!(format!("{view:?}"), "LocalFrames { places: 4, cached: 1 }");
     assert_eq!((cache.stats().hits, cache.stats().misses), (3, 4));
 }

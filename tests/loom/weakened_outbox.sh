@@ -95,6 +95,6 @@ weaken left-behind a_dropped_reader_leaves_no_frame_behind ring/waking.rs \
     's/Err\(PopResult::Busy\) if all =>/Err(PopResult::Busy) if all \&\& looks > 9 =>/'
 # A frame may follow a close frame.
 weaken after-close a_close_frame_comes_last_and_reaches_the_reader control_queue.rs \
-    's/(let is_last = close\.is_some\(\))/$1 \&\& false/'
+    's/(is_last = is_close);/$1 \&\& false;/'
 
 exit $failed
