@@ -75,6 +75,22 @@ def extension_headers():
         yield from (offer.encode(), f"foo;a=1 , {offer},permessage-deflate".encode())
 
 
+def client_frame(first, payload, mask=b"\x37\xfa\x21\x3d"):
+    length = len(payload)
+    head = bytes([first, 0x80 | length]) if length < 126 else bytes([first, 0xFE]) + length.to_bytes(2, "big")
+    return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+
+
+def sessions(frames):
+    """What a client sends, behind a limit of 4 KB, with and without compression, and a step."""
+    for number, frame in enumerate(frames):
+        half = len(frame) // 2
+        sent = [client_frame(0x81, frame), client_frame(0x01, frame[:half]), client_frame(0x89, b"ping"),
+                client_frame(0x80, frame[half:]), client_frame(0xC2, frame), client_frame(0x8A, b""),
+                client_frame(0x88, b"\x03\xe8bye")]
+        yield bytes([(number % 2) << 7 | 12, number % 256]) + b"".join(sent[number % 7:])
+
+
 def main():
     frames = [*workload_frames(), *vector_inputs()]
     payloads, parts = [], []
@@ -85,7 +101,7 @@ def main():
             parts.append(b"\xff".join([*map(encode, header), payload]))
     corpora = {"tiers": frames, "parse": frames, "navigate": payloads, "round_trip": parts,
                "inflate": list(compressed(frames)), "extensions": list(extension_headers()),
-               "envelope": list(envelopes())}
+               "envelope": list(envelopes()), "websocket": list(sessions(frames[::8]))}
     for target, inputs in corpora.items():
         folder = FUZZ / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)

@@ -412,3 +412,19 @@ fn no_length_is_too_long_for_a_limit_that_is_none() {
     let fault = (usize::BITS == 32).then_some(ReadError::TooLarge);
     assert_eq!(read_with(limits, &head), (vec![], fault));
 }
+
+#[test]
+fn a_buffer_that_its_user_empties_loses_bytes_and_nothing_else() {
+    let mut reader = MessageReader::new(BytesMut::new(), LIMITS);
+    reader.buffer().extend_from_slice(&[frame(TEXT, b"He"), frame(FINAL | MORE, b"l")].concat());
+    assert_eq!(reader.next_event(), Ok(Some(Event::Fragment)));
+    assert_eq!(reader.payload(), b"He");
+    reader.buffer().clear();
+    assert_eq!(reader.payload(), b"", "the buffer has taken its place");
+    assert_eq!(reader.next_event(), Ok(None));
+    reader.buffer().extend_from_slice(&frame(FINAL | MORE, b"y"));
+    assert_eq!(reader.next_event(), Ok(Some(text(b"Hey").0)));
+    reader.buffer().clear();
+    assert_eq!(reader.payload(), b"");
+    assert_eq!(reader.next_event(), Ok(None));
+}
