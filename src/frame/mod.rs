@@ -2,21 +2,21 @@
 
 mod constructors;
 mod control;
-mod prepared;
 mod references;
 mod shared;
 mod swap;
 mod transform;
 mod variant;
+mod wire_frame;
 
 use std::fmt;
 
 use bytes::Bytes;
 
 pub use control::Control;
-pub(crate) use prepared::{Form, Prepared};
 pub use references::FrameRefs;
 use shared::Shared;
+pub(crate) use wire_frame::{Form, WireFrame};
 
 #[cfg(feature = "deflate")]
 use crate::deflate::DeflateOptions;

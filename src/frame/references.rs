@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::shared::Lent;
-use super::{Frame, Prepared};
+use super::{Frame, WireFrame};
 
 /// References to a frame, counted up front in one atomic operation; handing them out costs none.
 ///
@@ -39,13 +39,13 @@ impl Frame {
 impl FrameRefs<'_> {
     /// The next reference, counted now if none is left.
     #[inline]
-    pub(crate) fn one(&mut self) -> Prepared {
-        Prepared::from_lent(&mut self.lent)
+    pub(crate) fn one(&mut self) -> WireFrame {
+        WireFrame::from_lent(&mut self.lent)
     }
 
     /// Takes back a reference that [`one`](Self::one) returned.
     #[inline]
-    pub(crate) fn give_back(&mut self, unused: Prepared) {
+    pub(crate) fn give_back(&mut self, unused: WireFrame) {
         self.lent.give_back(unused.shared);
     }
 }

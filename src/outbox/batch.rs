@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 use super::OutboxFrame;
-use crate::frame::{Form, Prepared};
+use crate::frame::{Form, WireFrame};
 
 /// Frames that were taken out of an outbox together, as one [`Buf`].
 ///
@@ -28,7 +28,7 @@ pub struct Batch<'a> {
 }
 
 /// The reader's memory; emptied with the batch, and kept.
-struct Taken<'a>(&'a mut Vec<Prepared>);
+struct Taken<'a>(&'a mut Vec<WireFrame>);
 
 impl Drop for Taken<'_> {
     #[inline]
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Taken<'_> {
 
 impl<'a> Batch<'a> {
     #[inline]
-    pub(super) fn new(frames: &'a mut Vec<Prepared>, lagged: u64) -> Self {
+    pub(super) fn new(frames: &'a mut Vec<WireFrame>, lagged: u64) -> Self {
         let remaining = frames.iter().map(|frame| frame.wire().len()).sum();
         let frames = Taken(frames);
         Self { frames, form: Form::Wire, written: 0, offset: 0, remaining, lagged }
@@ -73,7 +73,7 @@ impl<'a> Batch<'a> {
     /// Some of it has been written.
     #[must_use]
     pub fn into_sse(self) -> Self {
-        self.frames.0.retain(Prepared::is_message);
+        self.frames.0.retain(WireFrame::is_message);
         self.in_form(Form::Sse)
     }
 
@@ -139,7 +139,7 @@ impl<'a> Batch<'a> {
     /// assert_eq!(texts, [frame.as_str()]);
     /// ```
     pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.frames.0.iter().filter_map(Prepared::text)
+        self.frames.0.iter().filter_map(WireFrame::text)
     }
 
     /// The messages and control frames themselves, written or not, in their order. Takes no

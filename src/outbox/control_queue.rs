@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::ring::Ring;
-use crate::frame::{Control, Frame, Prepared};
+use crate::frame::{Control, Frame, WireFrame};
 use crate::sync::Mutex;
 
 pub(super) struct ControlQueue {
@@ -21,7 +21,7 @@ pub(super) struct ControlQueue {
 
 #[derive(Default)]
 struct Waiting {
-    replies: VecDeque<Prepared>,
+    replies: VecDeque<WireFrame>,
     reply_bytes: usize,
     pong: Option<Control>,
     ping: Option<Control>,
@@ -107,7 +107,7 @@ impl ControlQueue {
     /// Moves up to `count` frames into `batch`: replies in their order, then ping, pong and last
     /// close, in which case it returns `true` and nothing may follow. Takes the lock in any case.
     #[cold]
-    pub(super) fn take<T>(&self, count: usize, batch: &mut Vec<Prepared>, ring: &Ring<T>) -> bool {
+    pub(super) fn take<T>(&self, count: usize, batch: &mut Vec<WireFrame>, ring: &Ring<T>) -> bool {
         let mut waiting = self.waiting.lock();
         let Some(lane) = &mut *waiting else { return false };
         let mut taken = lane.replies.len().min(count);

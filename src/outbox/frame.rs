@@ -1,6 +1,6 @@
 //! A single frame out of an outbox, for consumers that do not write the bytes of a batch.
 
-use crate::frame::{Control, Frame, Prepared};
+use crate::frame::{Control, Frame, WireFrame};
 
 /// A frame that was taken out of an outbox, from [`Batch::into_frames`](super::Batch::into_frames)
 /// or from the reader as a `Stream`.
@@ -31,8 +31,8 @@ pub enum OutboxFrame {
     Control(Control),
 }
 
-impl From<Prepared> for OutboxFrame {
-    fn from(frame: Prepared) -> Self {
+impl From<WireFrame> for OutboxFrame {
+    fn from(frame: WireFrame) -> Self {
         match frame.into_message() {
             Ok(message) => Self::Message(message),
             Err(control) => Self::Control(control),

@@ -8,7 +8,7 @@ use super::control_queue::ControlError;
 use super::reason::CloseReason;
 use super::ring::{PopResult, PushError};
 use super::state::{Kind, State};
-use crate::frame::{Control, Frame, FrameRefs, Prepared};
+use crate::frame::{Control, Frame, FrameRefs, WireFrame};
 
 /// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Outbox {
 impl State {
     /// Queues an item or returns it.
     #[inline]
-    pub(super) fn offer(&self, key: Option<u64>, item: Prepared) -> (Push, Option<Prepared>) {
+    pub(super) fn offer(&self, key: Option<u64>, item: WireFrame) -> (Push, Option<WireFrame>) {
         // No frame is near 4 GiB; if one were, it would be refused as too large.
         let len = u32::try_from(item.wire().len()).unwrap_or(u32::MAX);
         match &self.kind {
@@ -140,9 +140,9 @@ impl State {
     #[inline]
     fn after_push(
         &self,
-        done: Result<bool, (Prepared, PushError)>,
+        done: Result<bool, (WireFrame, PushError)>,
         len: u32,
-    ) -> (Push, Option<Prepared>) {
+    ) -> (Push, Option<WireFrame>) {
         match done {
             Ok(false) => (Push::Queued, None),
             Ok(true) => {
@@ -156,7 +156,7 @@ impl State {
 
     /// The queue is full.
     #[cold]
-    fn refused(&self, item: Prepared, len: u32, why: PushError) -> (Push, Option<Prepared>) {
+    fn refused(&self, item: WireFrame, len: u32, why: PushError) -> (Push, Option<WireFrame>) {
         match &self.kind {
             Kind::DropOldest if why != PushError::Busy && len <= self.ring.bounds().bytes() => {
                 // SAFETY: the policy is `DropOldest`.
@@ -180,7 +180,7 @@ impl State {
     ///
     /// # Safety
     /// The policy is `DropOldest`.
-    unsafe fn replace_oldest(&self, mut item: Prepared, len: u32) -> (Push, Option<Prepared>) {
+    unsafe fn replace_oldest(&self, mut item: WireFrame, len: u32) -> (Push, Option<WireFrame>) {
         let mut dropped = 0;
         loop {
             // SAFETY: with this policy any thread may pop (`State::new`).
@@ -210,18 +210,18 @@ impl State {
         }
     }
 
-    fn drop_newest(&self, item: Prepared) -> (Push, Option<Prepared>) {
+    fn drop_newest(&self, item: WireFrame) -> (Push, Option<WireFrame>) {
         self.counters.dropped_newest.add(1);
         (Push::DroppedNewest, Some(item))
     }
 
     fn conflate(
         &self,
-        conflated: &Conflated<Prepared>,
+        conflated: &Conflated<WireFrame>,
         key: Option<u64>,
-        item: Prepared,
+        item: WireFrame,
         len: u32,
-    ) -> (Push, Option<Prepared>) {
+    ) -> (Push, Option<WireFrame>) {
         match conflated.push(key, item, len, || self.ring.is_closed()) {
             Conflation::Done { replaced, dropped } => {
                 if dropped > 0 {

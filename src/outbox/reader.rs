@@ -13,7 +13,7 @@ use super::ring::word::{after, distance};
 use super::ring::{PopResult, Sleep};
 use super::state::{Kind, State};
 use super::{Batch, CloseReason, OutboxStats};
-use crate::frame::Prepared;
+use crate::frame::WireFrame;
 use crate::sync::{Arc, spin_loop};
 
 /// The most frames of a batch. Linux takes up to 1,024 slices in a write; tokio gives it 64.
@@ -53,7 +53,7 @@ const BATCH_BYTES: u32 = 256 << 10;
 pub struct OutboxReader {
     state: Arc<State>,
     /// The frames of the batch; emptied with it, and its memory kept.
-    frames: Vec<Prepared>,
+    frames: Vec<WireFrame>,
     lagged: u64,
     /// The position after the last frame that was taken: frames between it and the next were
     /// dropped.

@@ -12,7 +12,7 @@ use super::control_queue::ControlQueue;
 use super::reason::{CloseReason, OnceReason};
 use super::ring::{Bounds, Ring};
 use super::stats::{Counter, Counters};
-use crate::frame::Prepared;
+use crate::frame::WireFrame;
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// Aligned to a cache line; pushes and batches touch two of them, side by side.
@@ -22,7 +22,7 @@ pub(super) struct State {
     /// Counted by the reader only, like the bytes.
     pub(super) delivered: Counter,
     pub(super) delivered_bytes: Counter,
-    pub(super) ring: Ring<Prepared>,
+    pub(super) ring: Ring<WireFrame>,
     // Seldom accessed from here on.
     pub(super) controls: ControlQueue,
     pub(super) counters: Counters,
@@ -36,7 +36,7 @@ pub(super) enum Kind {
     DropOldest,
     DropNewest,
     /// Frames do not go through the ring, which then only wakes and closes.
-    Conflate(Box<Conflated<Prepared>>),
+    Conflate(Box<Conflated<WireFrame>>),
     Disconnect(Option<Box<FrameAges>>),
 }
 

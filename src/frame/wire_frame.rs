@@ -9,7 +9,7 @@ use crate::deflate::DeflateOptions;
 use crate::websocket::Opcode;
 
 /// A message or a control frame as wire bytes; one word, as they are.
-pub(crate) struct Prepared {
+pub(crate) struct WireFrame {
     pub(super) shared: Shared,
 }
 
@@ -22,7 +22,7 @@ pub(crate) enum Form {
     Deflated,
 }
 
-impl Prepared {
+impl WireFrame {
     #[inline]
     pub(crate) fn wire(&self) -> &[u8] {
         self.shared.wire()
@@ -79,7 +79,7 @@ impl Prepared {
 
 /// A frame as the owner of its bytes in a form, for `Bytes::from_owner`.
 struct InForm {
-    frame: Prepared,
+    frame: WireFrame,
     form: Form,
 }
 
@@ -89,14 +89,14 @@ impl AsRef<[u8]> for InForm {
     }
 }
 
-impl From<Frame> for Prepared {
+impl From<Frame> for WireFrame {
     #[inline]
     fn from(frame: Frame) -> Self {
         Self { shared: frame.shared }
     }
 }
 
-impl From<Control> for Prepared {
+impl From<Control> for WireFrame {
     fn from(control: Control) -> Self {
         Self { shared: control.shared }
     }
