@@ -6,6 +6,7 @@
 mod support;
 
 mod bounds;
+mod evictions;
 mod rules;
 mod simulation;
 
