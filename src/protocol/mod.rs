@@ -16,23 +16,23 @@ mod headers;
 #[cfg(feature = "uuid")]
 mod ids;
 mod names;
-mod node_names;
 mod pattern;
 mod recipients;
 mod schema;
-mod state_names;
 mod types;
 mod wire_enum;
 
 pub use headers::Headers;
 #[cfg(feature = "uuid")]
 pub use ids::{Uuid, uuid};
-pub use names::{ClientAction, ErrorType, PresenceEvent, ServerAction, SystemEvent, SystemSender};
-pub use node_names::{DistributedMessageType, InternalAction, InternalEvent, PubSubEventKind};
+pub use names::{
+    ChannelState, ClientAction, ConnectionState, DistributedMessageType, ErrorType, InternalAction,
+    InternalEvent, LeaveReason, PresenceEvent, PubSubEventKind, ServerAction, SystemEvent,
+    SystemSender,
+};
 pub use pattern::{BuildError, PathMatch, Pattern, PatternError, match_topic};
 pub use recipients::{Recipients, UserIds};
 pub use schema::{PondEvent, PondSchema, decode_object, encode_object};
-pub use state_names::{ChannelState, ConnectionState, LeaveReason};
 pub use types::{
     IncomingConnection, Object, PresencePayload, PubSubBody, PubSubEvent, UserAssigns, UserData,
     UserPresences,

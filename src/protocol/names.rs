@@ -1,6 +1,8 @@
-//! The names in frames: values of `action` and `event`.
+//! The names on the wire and in APIs, one table for each enum.
 
 use super::wire_enum::wire_enum;
+
+// Names in frames: values of `action` and `event`.
 
 wire_enum! {
     /// The action of a client's message. Known to every implementation.
@@ -114,5 +116,124 @@ wire_enum! {
         Channel = "CHANNEL",
         /// The server. Written by Python, Rust and Go servers, declared as a sender by none.
         Gateway = "GATEWAY",
+    }
+}
+
+// Names used between nodes and within a server, never sent to clients.
+
+wire_enum! {
+    /// The `type` of a message from node to node. Known to the servers of Python, JavaScript, Rust
+    /// and Go.
+    DistributedMessageType {
+        /// A node asks the others for the users of a channel.
+        StateRequest = "STATE_REQUEST",
+        /// The answering node's users in the channel.
+        StateResponse = "STATE_RESPONSE",
+        /// A user joined on the sending node.
+        UserJoined = "USER_JOINED",
+        /// A user left on the sending node.
+        UserLeft = "USER_LEFT",
+        /// An event for the users of other nodes.
+        UserMessage = "USER_MESSAGE",
+        /// A user's presence appeared or changed.
+        PresenceUpdate = "PRESENCE_UPDATE",
+        /// A user's presence ended.
+        PresenceRemoved = "PRESENCE_REMOVED",
+        /// A user's assigns changed.
+        AssignsUpdate = "ASSIGNS_UPDATE",
+        /// Tells a user's node to evict it.
+        EvictUser = "EVICT_USER",
+        /// Tells a user's node to remove it. Rust never sends it.
+        UserRemove = "USER_REMOVE",
+        /// A node asks for one user's assigns and presence.
+        UserGetRequest = "USER_GET_REQUEST",
+        /// The answer to a [`UserGetRequest`](Self::UserGetRequest).
+        UserGetResponse = "USER_GET_RESPONSE",
+        /// The sending node is alive.
+        NodeHeartbeat = "NODE_HEARTBEAT",
+    }
+}
+
+wire_enum! {
+    /// An action between servers. Known to the Python server, Rust and Go.
+    InternalAction {
+        /// A user's assigns changed.
+        Assigns = "ASSIGNS",
+        /// A command about a user of another node.
+        UserCommand = "USER_COMMAND",
+    }
+}
+
+wire_enum! {
+    /// The event of an [`InternalAction`]. Known to the Python server, Rust and Go.
+    InternalEvent {
+        /// A user's assigns changed.
+        AssignsUpdate = "assigns:update",
+        /// Evict a user.
+        UserEvict = "user:evict",
+        /// Remove a user.
+        UserRemove = "user:remove",
+        /// Ask for a user's data. Rust and Go only.
+        UserGetRequest = "user:get_request",
+        /// Answer with a user's data. Rust and Go only.
+        UserGetResponse = "user:get_response",
+    }
+}
+
+wire_enum! {
+    /// The tag of a legacy [`PubSubEvent`](super::PubSubEvent). Types of Python and JavaScript;
+    /// nothing emits them any more.
+    PubSubEventKind {
+        /// A message for a channel on other nodes.
+        Message = "MESSAGE",
+        /// The presence of a channel changed.
+        Presence = "PRESENCE",
+        /// A request for the presence of a channel.
+        GetPresence = "GET_PRESENCE",
+    }
+}
+
+// Names in client and server APIs: states and reasons, never part of a frame.
+
+wire_enum! {
+    /// A client's state in a channel. Known to every implementation.
+    ChannelState {
+        /// No join was requested yet.
+        Idle = "IDLE",
+        /// The join was sent and is not answered yet.
+        Joining = "JOINING",
+        /// The join was acknowledged.
+        Joined = "JOINED",
+        /// The connection was lost; the channel will be joined again.
+        Stalled = "STALLED",
+        /// The channel was left.
+        Closed = "CLOSED",
+        /// The join was refused.
+        Declined = "DECLINED",
+    }
+}
+
+wire_enum! {
+    /// The state of a client's connection. Known to the Python and JavaScript clients.
+    ConnectionState {
+        /// There is no connection.
+        Disconnected = "disconnected",
+        /// The connection is being opened.
+        Connecting = "connecting",
+        /// The connection is open.
+        Connected = "connected",
+    }
+}
+
+wire_enum! {
+    /// The reason why a user left a channel. Known to Python and Rust; for the last, Go writes `evicted:`
+    /// and a reason.
+    LeaveReason {
+        /// The user left by itself.
+        ExplicitLeave = "explicit_leave",
+        /// The connection closed.
+        ConnectionClosed = "connection_closed",
+        /// The server removed the user.
+        Evicted = "evicted",
     }
 }

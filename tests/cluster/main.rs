@@ -3,6 +3,7 @@
 //! died.
 
 mod bounds;
+mod evictions;
 mod rules;
 mod simulation;
 

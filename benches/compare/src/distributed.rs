@@ -2,7 +2,8 @@
 
 use std::hint::black_box;
 
-use pondwire::distributed::{Envelope, Message, Origin, Recipients, UserMessage};
+use pondwire::distributed::{Envelope, Message, Origin, UserMessage};
+use pondwire::protocol::Recipients;
 use pondwire::{ClientMessage, Frame, Payload};
 use serde_json::json;
 use serde_json::value::Value;

@@ -9,7 +9,7 @@ const SERVED: [&str; 4] =
     ["A connection", "A chat room", "Presence", "Frames that differ by recipient"];
 
 /// Those whose program no client can see; they run as tests of the documentation alone.
-const ONLY_DOCUMENTATION_TESTS: [&str; 1] = ["Something that is no connection"];
+const ONLY_DOCUMENTATION_TESTS: [&str; 1] = ["Observers that are not connections"];
 
 fn main() {
     let page =
