@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use pondwire::Control;
+use pondwire::frame::Control;
 use pondwire::websocket::{Event, MaxPayload, MessageReader, ReadError, close_code};
 
 fuzz_target!(|input: &[u8]| {

@@ -128,7 +128,8 @@ impl<'a> Batch<'a> {
     /// the heads itself. Control frames are left out. Allocates nothing.
     ///
     /// ```
-    /// use pondwire::{Control, Frame, Outbox, OutboxOptions};
+    /// use pondwire::frame::Control;
+    /// use pondwire::{Frame, Outbox, OutboxOptions};
     ///
     /// let (outbox, mut reader) = Outbox::new(OutboxOptions::default());
     /// let frame = Frame::acknowledge("/chat/42", "r-1");

@@ -11,7 +11,8 @@ use crate::frame::{Control, Frame, WireFrame};
 ///
 /// ```
 /// use pondwire::outbox::OutboxFrame;
-/// use pondwire::{Control, Frame, Outbox, OutboxOptions};
+/// use pondwire::frame::Control;
+/// use pondwire::{Frame, Outbox, OutboxOptions};
 ///
 /// let (outbox, mut reader) = Outbox::new(OutboxOptions::default());
 /// let frame = Frame::acknowledge("/chat/42", "r-1");

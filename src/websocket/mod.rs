@@ -24,7 +24,8 @@
 //! use bytes::{Buf, BytesMut};
 //! use pondwire::protocol::Headers;
 //! use pondwire::websocket::{Event, MaxPayload, MessageReader, close_code, handshake};
-//! use pondwire::{ClientMessage, Control, Frame, Limits};
+//! use pondwire::frame::Control;
+//! use pondwire::{ClientMessage, Frame, Limits};
 //!
 //! fn serve(stream: &mut (impl Read + Write)) -> io::Result<()> {
 //!     // The handshake.
