@@ -9,7 +9,7 @@
 //! - [`PermessageDeflate`] chooses among the compressions that a client offers; the feature `deflate`
 //!   compresses and inflates.
 //! - [`Opcode`], [`Head`] and [`close_code`] are the tables of the protocol. Frames that are ready to be
-//!   sent are [`Frame::wire`](crate::Frame::wire) and [`Control`](crate::Control); an
+//!   sent are [`Frame::wire`](crate::Frame::wire) and [`Control`](crate::frame::Control); an
 //!   [`OutboxReader`](crate::OutboxReader) gives them in batches.
 //!
 //! # A session

@@ -21,7 +21,7 @@ pub enum Event {
     /// A frame of a message of which more is to come. Its bytes are kept for the message; it is
     /// an event so that a server can count frames.
     Fragment,
-    /// A ping: answer with [`Control::pong`](crate::Control::pong) of the same payload.
+    /// A ping: answer with [`Control::pong`](crate::frame::Control::pong) of the same payload.
     Ping,
     /// A pong, asked for or not.
     Pong,
