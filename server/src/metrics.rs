@@ -142,7 +142,7 @@ impl Metrics {
         );
         page.counter(
             "control_frames_delivered_total",
-            "pongs and answers in the control lane",
+            "pongs and answers in the control queue",
             totals.control_delivered,
         );
         page.head("frames_dropped_total", "counter", "frames that a slow consumer did not get");

@@ -14,3 +14,6 @@ pub mod limitations {}
 
 #[doc = include_str!("internals.md")]
 pub mod internals {}
+
+#[doc = include_str!("moving.md")]
+pub mod moving {}

@@ -109,17 +109,17 @@ impl ControlQueue {
     #[cold]
     pub(super) fn take<T>(&self, count: usize, batch: &mut Vec<WireFrame>, ring: &Ring<T>) -> bool {
         let mut waiting = self.waiting.lock();
-        let Some(lane) = &mut *waiting else { return false };
-        let mut taken = lane.replies.len().min(count);
-        batch.extend(lane.replies.drain(..taken));
-        if !lane.replies.is_empty() {
-            lane.reply_bytes = lane.replies.iter().map(|reply| reply.wire().len()).sum();
+        let Some(controls) = &mut *waiting else { return false };
+        let mut taken = controls.replies.len().min(count);
+        batch.extend(controls.replies.drain(..taken));
+        if !controls.replies.is_empty() {
+            controls.reply_bytes = controls.replies.iter().map(|reply| reply.wire().len()).sum();
             return false;
         }
-        lane.reply_bytes = 0;
+        controls.reply_bytes = 0;
         let mut is_last = false;
         for (control, is_close) in
-            [(&mut lane.ping, false), (&mut lane.pong, false), (&mut lane.close, true)]
+            [(&mut controls.ping, false), (&mut controls.pong, false), (&mut controls.close, true)]
         {
             if control.is_some() && taken == count {
                 return false;
