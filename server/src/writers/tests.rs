@@ -298,15 +298,16 @@ fn every_client_gets_whole_frames_in_order_one_by_one() {
 /// Two sockets of which each is full: what an outbox held that has ended is not lost.
 fn over_while_full(io_uring: bool) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let last = frame(0, 1);
+    // As much as is copied: on a busy machine the client's side may take some bytes after a long pause.
+    let last = Frame::broadcast(&"x".repeat(7000), "last", "r", Payload::EMPTY);
     runtime.block_on(async {
         let mut full = Vec::new();
         for _ in 0..2 {
             let (stream, client) = pair(true).await;
             let mut stream = stream.into_std().unwrap();
-            // Until nothing goes in for a while: the client's side still took some from this one.
+            // Until nothing goes in for a while: the client's side takes bytes for as long as it has room.
             let mut since = Instant::now();
-            while since.elapsed() < Duration::from_millis(50) {
+            while since.elapsed() < Duration::from_millis(200) {
                 match stream.write(&[0; 64]) {
                     Ok(1..) => since = Instant::now(),
                     _ => sleep(Duration::from_millis(1)).await,
@@ -330,7 +331,7 @@ fn over_while_full(io_uring: bool) {
             for (handle, _reader, _client) in handles {
                 let (mut half, why) = handle.handed_back().await;
                 let HandBack::Full(rest) = why else { panic!("the socket is full") };
-                assert_eq!(rest, last.wire());
+                assert!(!rest.is_empty() && last.wire().ends_with(&rest));
                 assert!(half.queue.try_batch().is_none() && half.queue.closed().is_some());
                 assert!(half.stream.try_write(b"x").is_err(), "the socket is full still");
             }
