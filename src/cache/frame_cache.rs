@@ -76,7 +76,7 @@ struct Entry {
     stamp: Stamp,
 }
 
-/// The generations under which a frame was taken that is stored outside the cache.
+/// The generations under which a frame that is stored outside the cache was taken.
 #[derive(Clone, Copy)]
 pub(super) struct Stamps {
     channel: Stamp,
@@ -211,7 +211,7 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         }
     }
 
-    /// Counts the call, but not a miss.
+    /// Looks the frame up and counts the call, but not a miss.
     #[inline]
     fn find(&self, key: FrameKey<'_>) -> Option<Frame> {
         self.counters.call();

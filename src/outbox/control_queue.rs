@@ -26,11 +26,11 @@ struct Waiting {
     pong: Option<Control>,
     ping: Option<Control>,
     close: Option<Control>,
-    /// The task that waits for an abort. Here, because it is accessed as seldom.
+    /// The task that waits for an abort. It is stored here because it is accessed as seldom.
     aborted: Option<Waker>,
 }
 
-/// Why the control queue refused a frame.
+/// The reason why the control queue refused a frame.
 pub(super) enum ControlError {
     Closed,
     Full,
@@ -43,7 +43,7 @@ impl ControlQueue {
     }
 
     pub(super) fn set_abort_waker(&self, waker: &Waker) {
-        // A waker is foreign code: it must not run under the lock.
+        // A waker is the caller's code: it must not run under the lock.
         let waker = waker.clone();
         let mut waiting = self.waiting.lock();
         let before = waiting.get_or_insert_default().aborted.replace(waker);

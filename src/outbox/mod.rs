@@ -101,7 +101,7 @@ impl Outbox {
         self.state.finish();
     }
 
-    /// Why the outbox is closed; `None` while it is open.
+    /// The reason why the outbox is closed; `None` while it is open.
     #[must_use]
     pub fn closed(&self) -> Option<CloseReason> {
         self.state.closed()

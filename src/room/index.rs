@@ -86,7 +86,7 @@ impl Index {
         if connections.is_empty() {
             table.users.remove(&key.user_id);
         }
-        // An outbox that ends wakes its reader, which runs foreign code.
+        // Unlocked first: an outbox that ends wakes its reader, which runs the caller's code.
         drop(table);
         drop(removed);
     }

@@ -79,7 +79,8 @@ impl Log {
             };
             let start = cursor.index;
             for (index, slot) in slots[..reach].iter().enumerate().skip(start) {
-                // Relaxed: a reader of a slot has read the counter or the link behind its store.
+                // Relaxed: a reader of a slot has read the counter or the link that was stored
+                // after it.
                 let node = slot.load(Ordering::Relaxed);
                 let Some(node) = NonNull::new(node) else { continue };
                 if let Some(ahead) = slots.get(index + AHEAD) {

@@ -40,7 +40,7 @@ struct Record {
 impl Record {
     fn probe(&self, name: usize) -> Probe {
         let written = UnsafeCell::new(0);
-        // A write that every call must be ordered behind.
+        // A write that must come before every call.
         written.with_mut(|_| ());
         Probe { name, record: self.clone(), written }
     }
