@@ -61,7 +61,8 @@ impl Default for Limits {
     }
 }
 
-/// How a frame is parsed: its [`Limits`], and the one leniency in which existing servers differ.
+/// The options for parsing a frame: its [`Limits`], and the one leniency in which existing servers
+/// differ.
 ///
 /// ```
 /// use pondwire::limits::ParseOptions;

@@ -54,7 +54,7 @@ impl<T: Send + Sync + 'static> BehaviorSubject<T> {
     /// same.
     ///
     /// # Panics
-    /// With the observer's panic; it is not subscribed then.
+    /// Panics with the observer's panic; the observer is then not subscribed.
     pub fn subscribe(
         &self,
         observer: impl Fn(&T) + Send + Sync + 'static,

@@ -125,8 +125,8 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
     /// Cost: no allocation and no lock; two atomic operations, and a load or two per subscriber.
     ///
     /// # Panics
-    /// With the first panic of an observer, after all have been called; or of the `Drop` of an
-    /// observer that was unsubscribed meanwhile.
+    /// Panics with the first panic of an observer, after all have been called, or with that of the
+    /// `Drop` of an observer that was unsubscribed meanwhile.
     #[inline]
     pub fn publish(&self, value: &T) {
         self.for_each(|observer| observer.notify(value));
@@ -163,7 +163,7 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
     /// Cost: proportional to the number of subscribers, without making other threads wait.
     ///
     /// # Panics
-    /// With the panic of an observer's `Drop`, if that runs here.
+    /// Panics with the panic of an observer's `Drop`, if that runs here.
     pub fn close(&self) {
         self.observers().log().close();
     }

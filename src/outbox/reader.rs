@@ -157,7 +157,7 @@ impl OutboxReader {
         Batch::new(&mut self.frames, self.lagged)
     }
 
-    /// Fills `self.frames` with at most so many; `false` at the end.
+    /// Fills `self.frames` with at most `most` frames; `false` at the end.
     fn poll_frames(&mut self, cx: &mut Context<'_>, most: u32) -> Poll<bool> {
         loop {
             match self.find(most) {

@@ -12,7 +12,7 @@ use crate::sync::Mutex;
 /// A user's id, shared by the table and the members.
 pub(super) type UserId = StdArc<str>;
 
-/// The connections of a user, mostly one.
+/// The connections of a user, usually one.
 type Connections = SmallVec<[Connection; 1]>;
 
 /// The outboxes that a frame will be pushed into.

@@ -230,7 +230,7 @@ fn by_scalar<'a>(
     })
 }
 
-/// [`document`] for text of which only the root's span is needed.
+/// [`document`] for text when only the root's span is needed.
 pub(crate) fn root(text: &str, max_depth: usize) -> Result<Span, Malformed> {
     document(text.as_bytes(), Some(text), max_depth, &mut Ignored).map(|(_, root)| root)
 }

@@ -295,7 +295,7 @@ impl<'a> Cursor<'a> {
 pub(super) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
     for (block, at) in bytes.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
         let mut all = 0;
-        // Mostly there are none, which is found faster than their places.
+        // Usually there are none, and finding that is faster than finding their places.
         if plain_text_end(block, 0) < block.len() {
             let (words, tail) = block.as_chunks::<8>();
             let mut last = [b' '; 8];

@@ -18,8 +18,8 @@ const READ: usize = 4 << 10;
 pub enum Event {
     /// A whole message. Its payload is that of all its fragments together.
     Message(MessageKind),
-    /// A frame of a message of which more is to come. Its bytes are kept for the message; it is
-    /// an event so that a server can count frames.
+    /// A frame of a message that is not complete yet. Its bytes are kept for the message; it is an
+    /// event so that a server can count frames.
     Fragment,
     /// A ping: answer with [`Control::pong`](crate::frame::Control::pong) of the same payload.
     Ping,
@@ -83,10 +83,10 @@ impl std::error::Error for ReadError {}
 /// The longest payload of a message, all its fragments together, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxPayload {
-    /// Of a message that is not compressed; [`Limits::max_bytes`](crate::Limits::max_bytes) is
+    /// For a message that is not compressed; [`Limits::max_bytes`](crate::Limits::max_bytes) is
     /// what the parser accepts.
     pub plain: usize,
-    /// Of a compressed message, before it is inflated; `Inflater::max_payload` has a bound that
+    /// For a compressed message, before it is inflated; `Inflater::max_payload` has a bound that
     /// every compressor keeps. `None` if permessage-deflate was not agreed on: then RSV1 is an
     /// error.
     pub compressed: Option<usize>,

@@ -69,8 +69,8 @@ impl Cluster {
         self.channels.schedule_all();
     }
 
-    /// Requests the synchronisation that [`resync`](Self::resync) promises, and repeats that channels
-    /// which this node has left are empty.
+    /// Requests the synchronisation that [`resync`](Self::resync) promises, and announces again that
+    /// the channels that this node has left are empty.
     fn begin_resync(&mut self, now: Instant) {
         self.resync_wanted = false;
         let within = self.options.answer_within;

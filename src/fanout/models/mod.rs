@@ -19,7 +19,8 @@ use loom::thread;
 
 use super::{Observer, Subject, Subscription};
 
-/// With `LOOM_MAX_PREEMPTIONS`, or 3: the case that `settle` handles takes so many.
+/// Runs a model with `LOOM_MAX_PREEMPTIONS` preemptions, by default 3: the case that `settle`
+/// handles takes three.
 fn model(run: impl Fn() + Send + Sync + 'static) {
     model_within(3, run);
 }

@@ -108,7 +108,7 @@ unsafe impl<T: Send> Send for Ring<T> {}
 const LOOKS: usize = 8;
 
 impl<T> Ring<T> {
-    /// With `shared_head` any thread may pop, else only the consumer, which then pays less.
+    /// With `shared_head` any thread may pop; otherwise only the consumer, at a lower cost.
     pub(super) fn new(bounds: Bounds, shared_head: bool) -> Self {
         Self {
             tail: AtomicU64::new(0),
