@@ -1,4 +1,5 @@
-//! Parsing whole frames into views: ns a workload, throughput in bytes and in messages.
+//! Parsing whole frames into views: the time for a workload, and the throughput in bytes and in
+//! messages.
 
 mod support;
 
@@ -33,7 +34,7 @@ fn workloads(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What it costs to refuse a frame for its last bytes, to be compared with taking it.
+/// The cost of refusing a frame for its last bytes, to be compared with the cost of accepting it.
 fn refusals(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("refuse");
     for workload in ["tiny-chat", "mixed-day", "doc-64k"] {

@@ -35,12 +35,12 @@ fn relays(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A text as the event, of which `percent` in a hundred bytes are to be escaped.
+/// Frames whose event is a text in which `percent` of a hundred bytes must be escaped.
 fn escapes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("escape");
     for size in [150, 1024, 65_536] {
         for percent in [0, 2, 10, 50] {
-            // Spread out, and no two steps apart at the same places of a block.
+            // Spread out, so that the special bytes do not fall on the same places of every block.
             let special = |i: usize| i * 37 % 100 < percent;
             let byte = |i| if special(i) { ['"', '\\', '\n', '\t'][i % 4] } else { 'x' };
             let text: String = (0..size).map(byte).collect();

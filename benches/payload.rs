@@ -1,4 +1,4 @@
-//! What can be done with a payload: one field, all fields, a typed decode.
+//! Reading a payload: one field, all fields, a typed decode.
 
 mod support;
 
@@ -17,7 +17,7 @@ fn payload(frame: &[u8]) -> Payload<'_> {
     ChannelEvent::parse(frame).expect("a message").payload()
 }
 
-/// Takes the first text there is, as a chat server would to look into a message.
+/// Decodes only the text, if there is one, as a chat server does that looks into a message.
 #[derive(Deserialize)]
 struct Peek {
     #[serde(default)]

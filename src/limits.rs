@@ -1,4 +1,10 @@
-//! Limits on the size and the depth of a frame.
+//! Limits on the size and the depth of a received frame, and the options for parsing one.
+//!
+//! - [`Limits`] bounds the bytes and the nesting of a frame.
+//! - [`ParseOptions`] adds whether a message without a payload is accepted.
+//!
+//! The `parse_with` methods of the [views](crate::view) take either; plain `parse` uses the
+//! defaults.
 
 use crate::error::{Detail, ValidationError};
 
@@ -11,7 +17,7 @@ pub struct Limits {
     pub max_bytes: usize,
     /// The most brackets open at once, the message's own included. By default 127, which every
     /// implementation accepts. With a higher limit frames are scanned without vector instructions, two to
-    /// three times slower, and each level beyond 128 takes a bit of memory.
+    /// three times slower, and each level beyond 128 takes one bit of memory.
     pub max_depth: usize,
 }
 
@@ -41,7 +47,7 @@ impl Limits {
     }
 
     /// The error for a frame larger than `max_bytes`, for a transport that refuses the frame before all its
-    /// bytes have arrived. [`Frame::invalid_message`](crate::Frame::invalid_message) makes the answer.
+    /// bytes have arrived. [`Frame::invalid_message`](crate::Frame::invalid_message) builds the answer.
     #[must_use]
     pub const fn too_large(&self) -> ValidationError {
         ValidationError::wire(Detail::TooLarge { limit: self.max_bytes }, self.max_bytes)
@@ -55,7 +61,8 @@ impl Default for Limits {
     }
 }
 
-/// How a frame is parsed: its [`Limits`], and the one leniency in which existing servers differ.
+/// The options for parsing a frame: its [`Limits`], and the one leniency in which existing servers
+/// differ.
 ///
 /// ```
 /// use pondwire::limits::ParseOptions;

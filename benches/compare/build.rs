@@ -1,4 +1,4 @@
-//! Tells the binary which compiler and flags built it.
+//! Passes the compiler's version and flags to the binary, for its reports.
 
 use std::env;
 use std::process::Command;

@@ -21,14 +21,14 @@ pub(crate) const WORKLOADS: [&str; 12] = [
     "presence-1000",
 ];
 
-/// The frames of a workload, one a line.
+/// The frames of a workload, one per line.
 pub(crate) fn frames(workload: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/workloads");
     let text = fs::read(folder.join(workload).with_extension("ndjson")).expect("a workload");
     text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-/// The length of all of `frames` together.
+/// The total length of `frames`.
 pub(crate) fn bytes(frames: &[Vec<u8>]) -> u64 {
     frames.iter().map(|frame| frame.len() as u64).sum()
 }

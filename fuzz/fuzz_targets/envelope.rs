@@ -1,5 +1,5 @@
 //! Any bytes give a message between nodes or an error; a message can be written and read again, its
-//! event becomes a good frame, and `serde_json` agrees on the envelope's fields.
+//! event becomes a valid frame, and `serde_json` agrees on the envelope's fields.
 
 #![no_main]
 
@@ -14,7 +14,7 @@ use pondwire::{ChannelEvent, Limits, Payload};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// What is written may be longer than what was read: a body that lacks data gets it as `{}`.
+/// The written message may be longer than the read one: data that a body lacks is written as `{}`.
 const ANY_SIZE: Limits = Limits::new().with_max_bytes(usize::MAX).with_max_depth(127);
 
 fuzz_target!(|bytes: &[u8]| {
@@ -40,7 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// A node takes it twice, within bounds, and keeps nothing once its own user has left.
+/// A node handles the message twice, within bounds, and keeps nothing once its own user has left.
 fn acted_upon(bytes: &[u8], envelope: &Envelope<'_>) {
     let limits = ClusterLimits::new().with_nodes(1).with_users_per_node(2).with_bytes(600);
     let options = ClusterOptions::new().with_limits(limits);

@@ -1,5 +1,5 @@
-//! Any bytes inflate within the limit, to what `miniz_oxide` makes of them, or not at all; as text
-//! of a frame they come back from its compressed form.
+//! Any bytes inflate within the limit to the output of `miniz_oxide`, or not at all; as the text of
+//! a frame they are restored from its compressed form.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use pondwire::{Frame, Payload};
 use pondwire_test_support::inflate;
 
 thread_local! {
-    /// Used again by every input, as a server's is.
+    /// Every input uses this inflater again, as in a server.
     static INFLATER: std::cell::RefCell<Inflater> = std::cell::RefCell::default();
 }
 

@@ -27,7 +27,8 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Each step of a pointer walks over all before it: a time that grows with the square.
+/// The most siblings that are visited: each step of a pointer walks over all siblings before it, so
+/// that the time would be quadratic in their number.
 const SIBLINGS: usize = 16;
 
 /// The pointer to a value leads to it; of many siblings, to the first ones.
@@ -53,12 +54,12 @@ fn pointers(root: Payload<'_>, here: Lazy<'_>, tree: &Value, pointer: &mut Strin
     }
 }
 
-/// Asks everything of every value; only that it returns counts.
+/// Calls every accessor of every value; the test is only that they return.
 fn visit(value: Lazy<'_>) {
     let _ = (value.json_type(), value.as_bool(), value.as_str());
     let _ = (value.as_i64(), value.as_u64(), value.as_f64());
     for (key, member) in value.members() {
-        // A key with half of a surrogate pair is shown, but cannot be asked for.
+        // A key with half of a surrogate pair is listed, but cannot be looked up.
         assert!(value.get(&key).is_some() || key.contains('\u{fffd}'));
         visit(member);
     }

@@ -12,10 +12,11 @@ use pondwire::{ChannelEvent, Frame, Limits, PresenceMessage, ValidationError};
 use pondwire_fuzz::{Fields, Kind, Message};
 use serde_json::value::RawValue;
 
-/// An object's members, the last duplicate of each. A lone surrogate in a key makes none of it.
+/// An object's members, the last duplicate of each. An object with a lone surrogate in a key has no
+/// such map.
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
-/// What `std` and `serde_json` say of the same bytes.
+/// The results of `std` and `serde_json` for the same bytes.
 struct Oracle<'a> {
     text: Result<&'a str, std::str::Utf8Error>,
     is_json: bool,
@@ -103,7 +104,7 @@ fn is_an_error(oracle: &Oracle<'_>, frame: &[u8], limits: Limits, error: &Valida
     }
 }
 
-/// The answer to the bad frame is a good one and says why.
+/// The answer to a bad frame is a valid frame, with the reason in it.
 fn answers_itself(error: &ValidationError) {
     let text = error.to_string();
     assert_eq!(text, format!("{}: {}", error.path(), error.message()));

@@ -1,9 +1,8 @@
-//! A frame is the document that was asked for, in a right WebSocket head, and parses to the same
-//! fields.
+//! A frame is a correct WebSocket head and the requested document, and parses to the same fields.
 //!
-//! The input is `channelName FF event FF requestId FF payload`: FF is in no text, so seeds are
-//! frames with other separators, and a mutation of one part leaves the others alone. A payload
-//! that is no JSON object is sent as a string in one.
+//! The input is `channelName FF event FF requestId FF payload`: FF occurs in no text, so seeds are
+//! frames with other separators, and a mutation of one part leaves the others alone. A payload that
+//! is not a JSON object is sent as a string in one.
 
 #![no_main]
 
@@ -39,12 +38,12 @@ fuzz_target!(|data: &[u8]| {
     presence(&header, payload);
 });
 
-/// A payload as it is sent: what is newline can only be whitespace.
+/// A payload as it is sent: raw newlines, which can only be whitespace, become spaces.
 fn sent(payload: Payload<'_>) -> String {
     payload.as_str().replace(['\n', '\r'], " ")
 }
 
-/// The document, made with `serde_json`'s strings.
+/// The expected document, made with `serde_json`'s strings.
 fn document(header: &Header<'_>, action: &str, event: &str, payload: &str) -> String {
     let Header { channel_name, request_id, .. } = header;
     let (event, channel_name, request_id) = (json!(event), json!(channel_name), json!(request_id));
@@ -83,7 +82,7 @@ fn client(header: &Header<'_>, payload: Payload<'_>) {
 fn presence(header: &Header<'_>, changed: Payload<'_>) {
     let &Header { channel_name, request_id, limits, .. } = header;
     let event = PresenceEvent::ALL[request_id.len() % PresenceEvent::ALL.len()];
-    // At times so many that heads of all three lengths occur.
+    // Sometimes so many that heads of all three lengths occur.
     let count = if channel_name.len() % 64 == 63 { 40 } else { channel_name.len() % 4 };
     let members = std::iter::repeat_n(changed, count);
     let frame = Frame::presence(channel_name, event, request_id, members, changed);
@@ -102,7 +101,8 @@ fn presence(header: &Header<'_>, changed: Payload<'_>) {
     assert!(back.presence().all(|member| member.as_str() == one));
 }
 
-/// All forms of the frame hold `document`, on one line, in as short a head as RFC 6455 asks for.
+/// All forms of the frame hold `document`, on one line, after the shortest head, as RFC 6455
+/// requires.
 fn is_ready_to_send(frame: &Frame, document: &str) {
     assert_eq!(frame.as_str(), document);
     assert!(!document.contains(['\n', '\r']));

@@ -1,7 +1,7 @@
 //! Every tier gives the views and errors of the scalar one, and skips to the same places.
 //!
-//! The input is copied into an allocation of its exact size, and once more so that it starts
-//! elsewhere, for AddressSanitizer to notice a read that leaves it.
+//! The input is copied into an allocation of its exact size, and once more at another alignment, so
+//! that AddressSanitizer detects a read outside of it.
 
 #![no_main]
 
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// All that can be asked of a frame, with the current tier.
+/// All results for a frame with the current tier.
 #[derive(Debug, PartialEq)]
 struct Verdicts<'a> {
     messages: Vec<Result<Seen<'a>, ValidationError>>,

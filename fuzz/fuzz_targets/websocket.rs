@@ -1,4 +1,4 @@
-//! Any bytes of a client give the same events however they arrive, within the limits, and nothing
+//! Any bytes of a client give the same events however they arrive, within the limits, and no event
 //! after a close frame or an error.
 
 #![no_main]

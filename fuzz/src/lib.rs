@@ -1,4 +1,4 @@
-//! What several targets need: the four ways to parse a frame, seen as one.
+//! Helpers of several targets: one interface to the four ways of parsing a frame.
 
 use bytes::Bytes;
 use pondwire::limits::ParseOptions;
@@ -6,7 +6,7 @@ use pondwire::{
     ChannelEvent, ClientMessage, Payload, PresenceMessage, ServerMessage, ValidationError,
 };
 
-/// Which message a frame is parsed as.
+/// The kind of message that a frame is parsed as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Client,
@@ -82,7 +82,7 @@ impl Kind {
         })
     }
 
-    /// Hands the owned message's fields, or the error, to `judge`.
+    /// Passes the owned message's fields, or the error, to `judge`.
     pub fn parse_owned(
         self,
         frame: Bytes,

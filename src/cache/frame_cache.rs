@@ -76,7 +76,7 @@ struct Entry {
     stamp: Stamp,
 }
 
-/// The generations under which a frame was taken that is stored outside the cache.
+/// The generations under which a frame that is stored outside the cache was taken.
 #[derive(Clone, Copy)]
 pub(super) struct Stamps {
     channel: Stamp,
@@ -120,7 +120,7 @@ impl FrameCache {
     /// can take, and 192 bytes of overhead. The forms are the wire bytes, the server-sent event and, with
     /// feature `deflate`, the compressed frame: together two or three times the document. They count
     /// whether or not they have been made, so the bound holds whatever forms recipients request later.
-    /// Not counted are the tables, up to a tenth of the bound, and evicted frames that are still in use.
+    /// The tables, up to a tenth of the bound, and evicted frames that are still in use are not counted.
     ///
     /// The cache is divided into shards, four for each core but none smaller than 4 MiB. An entry larger
     /// than 97 % of a shard is returned but not kept: with a bound of 4 MiB or more, every message of up
@@ -211,7 +211,7 @@ impl<S: BuildHasher + Clone> FrameCache<S> {
         }
     }
 
-    /// Counts the call, but not a miss.
+    /// Looks the frame up and counts the call, but not a miss.
     #[inline]
     fn find(&self, key: FrameKey<'_>) -> Option<Frame> {
         self.counters.call();

@@ -1,4 +1,4 @@
-//! Generations of channels, which tell whether a cached frame is older than an invalidation.
+//! Generations of channels, which show whether a cached frame is older than an invalidation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

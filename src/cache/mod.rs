@@ -8,7 +8,7 @@
 //! | the same, so often that threads contend for the lock | `LocalFrames` over it, one for each thread | a hash; no shared memory is written |
 //! | one message, with other payloads for some recipients | [`Frame::with_payload`](crate::Frame::with_payload), [`ClassFrames`] for classes of recipients | a copy for each class; nothing for recipients of the original |
 //! | a channel's presence list | [`PresenceRoster`] | a copy of the list for each change, no encoding |
-//! | the same with many changes a second | [`CoalescedRoster`] | that once in an interval |
+//! | the same with many changes a second | [`CoalescedRoster`] | the same cost, once in an interval |
 //!
 //! All of them hold [`Frame`](crate::Frame)s and know neither recipients nor sockets; none starts a
 //! thread or reads a clock. `FrameCache` and [`LastValue`] can be shared between threads; a `LocalFrames`

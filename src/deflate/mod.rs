@@ -3,20 +3,21 @@
 //! it.
 //!
 //! Both sides work without context takeover: every message is compressed on its own. So one
-//! compressed frame serves every recipient, and a connection needs no memory for it: neither the
-//! some 300 KB of a compressor nor the some 40 KB of an inflater, of which a thread has one each.
+//! compressed frame serves every recipient, and a connection needs no memory for it: each thread
+//! has one compressor of some 300 KB and one inflater of some 40 KB.
 //!
-//! [`Batch::into_deflated`](crate::outbox::Batch::into_deflated) takes what waits for a connection in
-//! this form. What is left to the transport: to send a compressed frame, and to take one with RSV1
-//! set, only where it was agreed on (otherwise RFC 6455 closes with 1002); to unmask, and to put
-//! fragments together, of which only the first has RSV1; and to leave control frames as they are.
+//! [`Batch::into_deflated`](crate::outbox::Batch::into_deflated) turns a connection's queued frames
+//! into this form. The transport does the rest: it sends compressed frames, and accepts frames with
+//! RSV1 set, only where the extension was agreed on (otherwise RFC 6455 closes with 1002); it
+//! unmasks; it joins fragments, of which only the first has RSV1; and it leaves control frames as
+//! they are.
 //!
 //! ```
 //! use pondwire::deflate::Inflater;
 //! use pondwire::websocket::PermessageDeflate;
 //! use pondwire::{ClientMessage, Frame, Limits, Payload};
 //!
-//! // When a connection opens: what the client offers, and what the server answers.
+//! // When a connection opens: the client's offer, and the server's answer.
 //! let offered: &[u8] = b"permessage-deflate; client_max_window_bits";
 //! let agreed = PermessageDeflate::negotiate([offered])?.expect("an offer to accept");
 //! assert_eq!(
@@ -24,13 +25,13 @@
 //!     "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
 //! );
 //!
-//! // What is sent: the compressed form, or the plain one where compressing does not pay.
+//! // To send: the compressed form, or the plain one where compressing does not pay.
 //! let payload = format!(r#"{{"text":"{}"}}"#, "all work and no play ".repeat(40));
 //! let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::from_json(&payload)?);
 //! let bytes = frame.deflated().unwrap_or_else(|| frame.wire());
 //! assert!(bytes.len() < 200 && bytes[0] == 0xC1);
 //!
-//! // What is received in a message whose bit RSV1 is set: one inflater per thread will do.
+//! // To receive a message whose RSV1 bit is set: one inflater per thread is enough.
 //! let mut inflater = Inflater::new();
 //! let limits = Limits::default();
 //! # let received = &frame.deflated_bytes().unwrap().slice(4..)[..];

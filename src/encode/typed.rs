@@ -18,8 +18,8 @@ pub(crate) fn with_json<T: Serialize + ?Sized, R>(
     payload: &T,
     use_json: impl FnOnce(&[u8]) -> R,
 ) -> Result<R, serde_json::Error> {
-    // Empty while a nested `Serialize` builds a frame of its own, and gone when a destructor builds
-    // one as its thread ends: then there is nothing to reuse.
+    // Empty while a nested `Serialize` builds a frame of its own, and when a destructor builds one
+    // as its thread ends: then there is nothing to reuse.
     let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
     let result = serialize_into(&mut scratch, payload).map(use_json);
     if scratch.capacity() <= SCRATCH_KEPT {

@@ -124,7 +124,7 @@ impl ValidationError {
     /// with the request id of the message.
     ///
     /// Both are static, since an error is `Copy` and allocates nothing. For text that is made at
-    /// run time there are [`Frame::refuse`](crate::Frame::refuse), and
+    /// run time use [`Frame::refuse`](crate::Frame::refuse), or
     /// [`PondError`](crate::error::PondError) with [`Frame::error`](crate::Frame::error).
     ///
     /// ```

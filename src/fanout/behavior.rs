@@ -40,7 +40,7 @@ impl<T: Send + Sync + 'static> BehaviorSubject<T> {
         Self::default()
     }
 
-    /// Calls `observer` with the latest value, if there is one, then subscribes it behind all
+    /// Calls `observer` with the latest value, if there is one, then subscribes it after all
     /// others.
     ///
     /// [`len`](Self::len) does not count it before that call returns. Of the values that others
@@ -54,7 +54,7 @@ impl<T: Send + Sync + 'static> BehaviorSubject<T> {
     /// same.
     ///
     /// # Panics
-    /// With the observer's panic; it is not subscribed then.
+    /// Panics with the observer's panic; the observer is then not subscribed.
     pub fn subscribe(
         &self,
         observer: impl Fn(&T) + Send + Sync + 'static,
@@ -147,7 +147,7 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> BehaviorSubject<T, O> {
         self.handles.log().log().is_closed()
     }
 
-    /// Unsubscribes everyone, for good; the value stays. See
+    /// Unsubscribes all observers for good; the value stays. See
     /// [`Subject::close`](super::Subject::close).
     ///
     /// # Panics

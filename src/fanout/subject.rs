@@ -45,7 +45,7 @@ impl<T: ?Sized + 'static> Subject<T> {
         Self::typed()
     }
 
-    /// Subscribes a closure behind all others.
+    /// Subscribes a closure after all others.
     ///
     /// A publish that is running does not call it, every later one does. Cost: one allocation for
     /// the closure and its entry, and occasionally one for a chunk of entries; constant on average,
@@ -125,8 +125,8 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
     /// Cost: no allocation and no lock; two atomic operations, and a load or two per subscriber.
     ///
     /// # Panics
-    /// With the first panic of an observer, after all have been called; or of the `Drop` of an
-    /// observer that was unsubscribed meanwhile.
+    /// Panics with the first panic of an observer, after all have been called, or with that of the
+    /// `Drop` of an observer that was unsubscribed meanwhile.
     #[inline]
     pub fn publish(&self, value: &T) {
         self.for_each(|observer| observer.notify(value));
@@ -156,14 +156,14 @@ impl<T: ?Sized, O: Observer<T> + 'static> Subject<T, O> {
         self.observers().log().is_closed()
     }
 
-    /// Unsubscribes everyone, for good: later publishes do nothing, later subscriptions are
-    /// refused. A publish on this thread calls nobody after it; one on another thread calls at most
-    /// the observer that it is about to call.
+    /// Unsubscribes all observers for good: later publishes do nothing, and later subscriptions are
+    /// refused. A publish on this thread calls no observer after it; one on another thread calls at
+    /// most the observer that it is about to call.
     ///
     /// Cost: proportional to the number of subscribers, without making other threads wait.
     ///
     /// # Panics
-    /// With the panic of an observer's `Drop`, if that runs here.
+    /// Panics with the panic of an observer's `Drop`, if that runs here.
     pub fn close(&self) {
         self.observers().log().close();
     }

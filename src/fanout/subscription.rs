@@ -25,13 +25,13 @@ impl Subscription {
     /// [`unsubscribe_and_wait`](Self::unsubscribe_and_wait).
     ///
     /// A handle of [`subscribe_as`](super::Subject::subscribe_as) removes the observer that is
-    /// subscribed under its id, by whatever handle that was subscribed, every time it is called.
+    /// subscribed under its id, whichever handle subscribed it, every time it is called.
     ///
     /// Cost: constant, and never a wait for a publish. The observer is dropped as soon as no
     /// running publish could have seen it: here, if there is none.
     ///
     /// # Panics
-    /// With the panic of an observer's `Drop`, if that runs here.
+    /// Panics with the panic of an observer's `Drop`, if that runs here.
     pub fn unsubscribe(&self) {
         self.registration.remove();
     }

@@ -79,8 +79,8 @@ impl Frame {
 
     /// An event for the members of a channel: `BROADCAST`.
     ///
-    /// Give it a fresh `request_id`: with that of the message it relays, the sender's pending
-    /// request would be answered by its own broadcast.
+    /// Give it a fresh `request_id`: with the id of the relayed message, the sender would take its
+    /// own broadcast for the answer to its request.
     #[must_use]
     pub fn broadcast(
         channel_name: &str,
@@ -168,8 +168,8 @@ impl Frame {
     }
 
     /// A join is declined: `SYSTEM` / `UNAUTHORIZED` with an HTTP-like code, such as those of
-    /// [`status`](crate::error::status). For an unknown channel too (404): it is the only form that every
-    /// client understands.
+    /// [`status`](crate::error::status). Decline a join to an unknown channel with it too (404): no other
+    /// form is understood by every client.
     #[must_use]
     pub fn unauthorized(channel_name: &str, request_id: &str, code: i64, message: &str) -> Self {
         let payload = Refusal { code, message };
@@ -214,8 +214,8 @@ impl Frame {
         Self::refuse(request_id, if error.is_too_large() { 413 } else { 400 }, &error.to_string())
     }
 
-    /// As [`invalid_message_as`](Self::invalid_message_as) for a refusal by the server itself: an
-    /// empty channel name, a channel that was not joined.
+    /// [`invalid_message_as`](Self::invalid_message_as) for a message that the server itself
+    /// refuses, for example because its channel name is empty or its channel was not joined.
     #[must_use]
     pub fn refuse(request_id: &str, status: i64, message: &str) -> Self {
         #[derive(Serialize)]
@@ -284,7 +284,7 @@ impl Frame {
         unsafe { Self::build(&envelope, payload_len, |output| put_payload(output, payload)) }
     }
 
-    /// For payloads of strings, numbers and JSON values, which always serialize.
+    /// A frame with a payload of strings, numbers and JSON values, which always serializes.
     fn infallible<T: Serialize>(
         action: ServerAction,
         channel_name: &str,
@@ -296,7 +296,7 @@ impl Frame {
             .expect("a struct of strings, numbers and JSON is a JSON object")
     }
 
-    /// Measures, allocates, writes.
+    /// Measures the document, allocates the frame and writes it.
     ///
     /// # Safety
     /// `payload` writes UTF-8.
@@ -346,7 +346,7 @@ impl From<&ChannelEvent> for Frame {
     }
 }
 
-/// Why something was refused, for a client to read.
+/// The payload of a refusal: the reason, for a client to read.
 #[derive(Serialize)]
 struct Refusal<'a> {
     code: i64,

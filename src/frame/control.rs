@@ -26,8 +26,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// The answer to a ping, whose payload it repeats. `None` if that is longer than 125 bytes,
-    /// which no ping's is.
+    /// The answer to a ping, whose payload it repeats. `None` if that is longer than 125 bytes, as
+    /// no valid ping's is.
     #[must_use]
     pub fn pong(payload: &[u8]) -> Option<Self> {
         (payload.len() <= MAX_CONTROL).then(|| Self::new(Opcode::Pong, &[payload]))
@@ -39,10 +39,11 @@ impl Control {
         (payload.len() <= MAX_CONTROL).then(|| Self::new(Opcode::Ping, &[payload]))
     }
 
-    /// The end of the connection and why. The reason is cut to the 123 bytes that there is space
-    /// for, at a character's border.
+    /// A close frame with its code and reason. The reason is cut at a character boundary to the 123
+    /// bytes that fit.
     ///
-    /// `None` unless [`close_code::is_sendable`]: 1000–1003, 1007–1014 and 3000–4999 are.
+    /// `None` for a code that is not [sendable](close_code::is_sendable): 1000–1003, 1007–1014 and
+    /// 3000–4999 are.
     #[must_use]
     pub fn close(code: u16, reason: &str) -> Option<Self> {
         if !close_code::is_sendable(code) {
@@ -66,7 +67,7 @@ impl Control {
         self.shared.wire()
     }
 
-    /// Its type: [`Opcode::Close`], [`Opcode::Ping`] or [`Opcode::Pong`].
+    /// The frame's type: [`Opcode::Close`], [`Opcode::Ping`] or [`Opcode::Pong`].
     #[must_use]
     pub fn opcode(&self) -> Opcode {
         Opcode::from_bits(self.wire()[0] & 0x0F).expect("made of an opcode")

@@ -1,4 +1,18 @@
-//! One immutable, reference-counted, ready-to-send message.
+//! Messages in their wire form, serialized once for all their recipients.
+//!
+//! - [`Frame`] is one immutable, reference-counted message that is ready to send; each constructor
+//!   makes one of the protocol's messages.
+//! - [`FrameRefs`] holds many references to a frame, counted in one atomic operation, for a loop
+//!   over connections.
+//! - [`Control`] is a WebSocket control frame: a close, a ping or a pong.
+//!
+//! A [`Room`](crate::Room) or an [`Outbox`](crate::Outbox) takes frames to connections; a server
+//! with queues of its own writes [`Frame::wire`] to its sockets.
+//!
+//! # Implementation
+//!
+//! A frame is one allocation: a header with the reference count, then the bytes on the wire. Other
+//! forms of the message hang off that header and are made on first use.
 
 mod constructors;
 mod control;
@@ -101,11 +115,11 @@ impl Frame {
         Bytes::from_owner(variant::Sse(self.clone()))
     }
 
-    /// The whole unmasked WebSocket frame, compressed as permessage-deflate has it (RFC 7692,
+    /// The whole unmasked WebSocket frame, compressed as permessage-deflate specifies (RFC 7692,
     /// section 7.2.1; RSV1 is set), for every connection that has agreed on
     /// [`PermessageDeflate`](crate::websocket::PermessageDeflate). `None` when that does not pay,
-    /// or the document is too large for it: send [`wire`](Self::wire) then, which such a connection
-    /// may be sent at any time.
+    /// or the document is too large for it: then send [`wire`](Self::wire), which such a connection
+    /// accepts at any time.
     ///
     /// Made by the first call, with the default [`DeflateOptions`], and shared by all; `None` is
     /// remembered too. Concurrent calls wait for the first. It costs one allocation of its size in
@@ -134,7 +148,7 @@ impl Frame {
         self.deflated().map(|_| Bytes::from_owner(variant::Deflated(self.clone())))
     }
 
-    /// The bytes of all its forms together, at most, made or not.
+    /// The most bytes that all its forms take together, whether they have been made or not.
     #[cfg(feature = "cache")]
     #[inline]
     pub(crate) fn most_bytes(&self) -> usize {

@@ -1,11 +1,12 @@
-//! Many references to a frame for the price of one.
+//! Many references to a frame, counted in one atomic operation.
 
 use std::fmt;
 
 use super::shared::Lent;
 use super::{Frame, WireFrame};
 
-/// References to a frame, counted up front in one atomic operation; handing them out costs none.
+/// References to a frame, counted up front in one atomic operation; handing them out needs no
+/// further one.
 ///
 /// Counting is the cost of a clone, and it exceeds that of the loop around it when a frame goes to
 /// thousands of connections. As an iterator it yields as many as were requested;

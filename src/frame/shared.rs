@@ -1,14 +1,14 @@
 //! The one allocation behind a frame: a header with the reference count, then the wire bytes.
 //!
 //! `Arc<[u8]>` would be two words and could not hold the variants; `Arc<Vec<u8>>` would be two
-//! allocations. So this is an `Arc` of a header with bytes behind it, and follows its protocol.
+//! allocations. So this is an `Arc` of a header with bytes after it, and follows its protocol.
 //!
 //! Invariants, from [`Builder::finish`] on:
 //! 1. `header` points to a `Header` followed by `wire_len` initialised bytes, allocated with
 //!    `layout(wire_len)`; only the counter and the cells of the variants change.
 //! 2. `references` counts the `Shared` values that exist; the drop that takes it to 0 frees the
 //!    memory.
-//! 3. If `is_text`, the bytes behind the head are UTF-8 (the contract of [`Shared::builder`]).
+//! 3. If `is_text`, the bytes after the head are UTF-8 (the contract of [`Shared::builder`]).
 //! 4. If `is_text`, one bracket follows the `payload_len` bytes of the payload.
 
 #![allow(unsafe_code)]
@@ -126,7 +126,7 @@ impl Shared {
 
     #[inline]
     pub(super) fn wire(&self) -> &[u8] {
-        // SAFETY: the allocation continues behind the header (invariant 1).
+        // SAFETY: the allocation continues after the header (invariant 1).
         let bytes = unsafe { self.header.byte_add(BYTES_AT) };
         // SAFETY: `wire_len` bytes there are initialised and immutable (invariant 1) and live as
         // long as `self`.
@@ -178,7 +178,7 @@ impl Clone for Shared {
     }
 }
 
-/// References that have been counted but not handed out: many for the price of one.
+/// References that were counted in one atomic operation and are not handed out yet.
 ///
 /// Invariant: `left` of the counted references belong to this value, and one more to `lender`.
 pub(super) struct Lent<'a> {

@@ -9,7 +9,7 @@ use super::shared::{Builder, Shared};
 use crate::encode::{Output, put_payload, with_json};
 use crate::payload::Payload;
 
-/// The end of the document, behind the payload.
+/// The end of the document, after the payload.
 const END: &[u8] = b"}";
 
 impl Frame {

@@ -10,7 +10,7 @@ use crate::deflate::{DeflateOptions, deflated_text};
 #[derive(Default)]
 pub(super) struct Variants {
     sse: OnceLock<Box<[u8]>>,
-    /// The inner `None`: compressing was tried and does not pay.
+    /// An inner `None` means that compressing was tried and does not pay.
     #[cfg(feature = "deflate")]
     deflated: OnceLock<Option<Box<[u8]>>>,
 }
@@ -18,7 +18,8 @@ pub(super) struct Variants {
 /// The text around a document in a server-sent event.
 const EVENT: [&[u8]; 2] = [b"data: ", b"\n\n"];
 
-/// The bytes of all of them at most, for a frame and a document of so many.
+/// The most bytes that all forms take together, for a frame of `wire` bytes and a document of
+/// `json` bytes.
 #[cfg(feature = "cache")]
 #[inline]
 pub(super) const fn most_bytes(wire: usize, json: usize) -> usize {

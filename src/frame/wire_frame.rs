@@ -1,4 +1,4 @@
-//! What may be written to a socket as it is, whatever it means.
+//! A message or a control frame: bytes that are ready to be written to a socket.
 
 use bytes::Bytes;
 
@@ -8,12 +8,12 @@ use super::{Control, Frame};
 use crate::deflate::DeflateOptions;
 use crate::websocket::Opcode;
 
-/// A message or a control frame as wire bytes; one word, as they are.
+/// A message or a control frame as wire bytes. It is one word, as each of them is.
 pub(crate) struct WireFrame {
     pub(super) shared: Shared,
 }
 
-/// What a message is written as.
+/// The form in which a message is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
     Wire,
@@ -34,8 +34,8 @@ impl WireFrame {
         self.wire()[0] & 0x0F == Opcode::Text.bits()
     }
 
-    /// The bytes in that form, which are made now if nobody has asked for them yet; those on the
-    /// wire where there is no such form.
+    /// The bytes in that form, made now if this is the first request for it; the plain wire bytes
+    /// if the frame has no such form.
     #[inline]
     pub(crate) fn bytes(&self, form: Form) -> &[u8] {
         match form {

@@ -38,7 +38,7 @@ struct Entry<T> {
 
 struct Queue<T> {
     entries: VecDeque<Entry<T>>,
-    /// For each key, how many entries were ever pushed before its entry.
+    /// For each key, the number of entries that were ever pushed before its entry.
     by_key: HashMap<u64, u64, BuildHasherDefault<KeyHasher>>,
     /// The number of entries that were ever taken out.
     gone: u64,
@@ -49,7 +49,7 @@ struct Queue<T> {
 
 pub(super) struct Conflated<T> {
     queue: Mutex<Queue<T>>,
-    /// Frames above, bytes below 32 bits: readable without the lock, written under it.
+    /// Frames in the upper 32 bits, bytes in the lower 32: read without the lock, written under it.
     queued: AtomicU64,
     bounds: Bounds,
     /// The number of items that were replaced.
@@ -148,7 +148,8 @@ impl<T> Conflated<T> {
                 queue.drop_oldest();
                 dropped += 1;
             } else if let Some(older) = queue.entries.pop_front() {
-                // It is itself the oldest: the new one goes to the end, where room is made.
+                // The older one is the oldest of all: the new one goes to the end, where room is
+                // made.
                 queue.forget(&older);
                 replaced = true;
             }

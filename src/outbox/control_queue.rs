@@ -1,7 +1,7 @@
 //! The control queue: control frames and replies, which reach the peer before any queued frame and
 //! are never dropped.
 //!
-//! It is bounded all the same, whatever the peer does. Of pongs and pings only the newest waits
+//! It is bounded nevertheless, whatever the peer does. Of pongs and pings only the newest waits
 //! (RFC 6455, section 5.5.3 lets one pong answer many pings), of close frames the first, and
 //! replies have limits of their own: a peer that requests more than it reads is disconnected.
 
@@ -13,7 +13,7 @@ use crate::frame::{Control, Frame, WireFrame};
 use crate::sync::Mutex;
 
 pub(super) struct ControlQueue {
-    /// Allocated for the first frame: most connections have none most of the time.
+    /// Allocated for the first frame, since most connections have no such frame most of the time.
     waiting: Mutex<Option<Box<Waiting>>>,
     max_frames: u32,
     max_bytes: u32,
@@ -26,11 +26,11 @@ struct Waiting {
     pong: Option<Control>,
     ping: Option<Control>,
     close: Option<Control>,
-    /// The task that waits for an abort. Here, because it is accessed as seldom.
+    /// The task that waits for an abort. It is stored here because it is accessed as seldom.
     aborted: Option<Waker>,
 }
 
-/// Why the control queue refused a frame.
+/// The reason why the control queue refused a frame.
 pub(super) enum ControlError {
     Closed,
     Full,
@@ -43,7 +43,7 @@ impl ControlQueue {
     }
 
     pub(super) fn set_abort_waker(&self, waker: &Waker) {
-        // A waker is foreign code: it must not run under the lock.
+        // A waker is the caller's code: it must not run under the lock.
         let waker = waker.clone();
         let mut waiting = self.waiting.lock();
         let before = waiting.get_or_insert_default().aborted.replace(waker);

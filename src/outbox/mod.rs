@@ -8,8 +8,8 @@
 //!
 //! - **A chat room**: `Disconnect`. A client that cannot keep up comes back and loads what it
 //!   missed; no client shows a conversation with a gap.
-//! - **A live stream** of which only the present matters: `DropOldest`. By [`Batch::lagged`] the
-//!   writer knows when to send a fresh snapshot.
+//! - **A live stream** of which only the present matters: `DropOldest`. [`Batch::lagged`] shows the
+//!   writer when to send a fresh snapshot.
 //! - **State by key** (positions, prices, presence): `Conflate` and [`Outbox::push_keyed`]. A slow
 //!   client gets each key's latest value and skips those between.
 //! - **Best effort** (typing, reactions): `DropNewest`.
@@ -101,7 +101,7 @@ impl Outbox {
         self.state.finish();
     }
 
-    /// Why the outbox is closed; `None` while it is open.
+    /// The reason why the outbox is closed; `None` while it is open.
     #[must_use]
     pub fn closed(&self) -> Option<CloseReason> {
         self.state.closed()

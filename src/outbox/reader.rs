@@ -139,8 +139,8 @@ impl OutboxReader {
         Aborted::new(Arc::clone(&self.state))
     }
 
-    /// Why the outbox is closed; `None` while it is open. Frames may still wait if the reason is
-    /// [`Finished`](CloseReason::Finished) or [`CloseFrame`](CloseReason::CloseFrame).
+    /// The reason why the outbox is closed; `None` while it is open. Frames may still wait if the
+    /// reason is [`Finished`](CloseReason::Finished) or [`CloseFrame`](CloseReason::CloseFrame).
     #[must_use]
     pub fn closed(&self) -> Option<CloseReason> {
         self.state.closed()
@@ -157,7 +157,7 @@ impl OutboxReader {
         Batch::new(&mut self.frames, self.lagged)
     }
 
-    /// Fills `self.frames` with at most so many; `false` at the end.
+    /// Fills `self.frames` with at most `most` frames; `false` at the end.
     fn poll_frames(&mut self, cx: &mut Context<'_>, most: u32) -> Poll<bool> {
         loop {
             match self.find(most) {
@@ -189,7 +189,7 @@ impl OutboxReader {
     }
 
     fn find(&mut self, most: u32) -> Found {
-        // The frames of a batch that was leaked.
+        // Drops the frames of a batch that was leaked.
         self.frames.clear();
         self.lagged = 0;
         // First, so that all frames that were pushed before the end are found below.
@@ -223,7 +223,7 @@ impl OutboxReader {
             state.controls.clear(&state.ring);
             // SAFETY: this is the reader.
             unsafe { state.discard(false) };
-            // A push that is not done yet must not be left behind.
+            // A push that is not finished yet must not be missed.
             return if state.ring.queued().0 > 0 { Found::Soon } else { Found::End };
         }
         self.last_taken = state.controls.take(most as usize, &mut self.frames, &state.ring);
@@ -263,11 +263,11 @@ impl OutboxReader {
     }
 }
 
-/// The frames one by one (feature `stream`), for the adapters of `futures` and `tokio-stream`,
-/// and for bodies of HTTP responses. It ends as [`next_batch`](OutboxReader::next_batch) does, and
-/// may be used in turns with it. A batch costs less a frame.
+/// The frames one by one (feature `stream`), for the adapters of `futures` and `tokio-stream`, and
+/// for bodies of HTTP responses. It ends as [`next_batch`](OutboxReader::next_batch) does, and may
+/// be used in turns with it. A batch costs less per frame.
 ///
-/// How many frames a policy has dropped is in [`stats`](OutboxReader::stats).
+/// [`stats`](OutboxReader::stats) counts the frames that a policy has dropped.
 ///
 /// ```
 /// use std::pin::Pin;

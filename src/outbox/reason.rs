@@ -1,10 +1,10 @@
-//! Why an outbox is closed.
+//! The reason why an outbox is closed.
 
 use std::fmt;
 
 use crate::sync::atomic::{AtomicU8, Ordering};
 
-/// Why an outbox is closed.
+/// The reason why an outbox is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -36,7 +36,7 @@ impl CloseReason {
         Self::ReaderDropped,
     ];
 
-    /// Whether the queued frames were dropped, so that the writer must not write them.
+    /// Whether the queued frames are dropped, so that the writer must not write them.
     pub(super) const fn drops_frames(self) -> bool {
         !matches!(self, Self::Finished | Self::CloseFrame)
     }

@@ -77,7 +77,7 @@ impl State {
         self.controls.wake_at_abort();
         match &self.kind {
             Kind::DropOldest => {
-                // SAFETY: with this policy anybody may pop (`State::new`).
+                // SAFETY: with this policy any thread may pop (`State::new`).
                 self.counters.discarded.add(unsafe { self.ring.clear(false) });
             }
             Kind::Conflate(conflated) => self.counters.discarded.add(conflated.clear()),
@@ -99,7 +99,7 @@ impl State {
         self.counters.discarded.add(dropped);
     }
 
-    /// Why it is closed; `None` while it is open.
+    /// The reason why it is closed; `None` while it is open.
     pub(super) fn closed(&self) -> Option<CloseReason> {
         if self.ring.is_closed() { self.reason.get() } else { None }
     }

@@ -10,11 +10,11 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxStats {
-    /// Frames that wait now, without the control queue.
+    /// Frames that wait now, except in the control queue.
     pub queued_frames: usize,
     /// Their bytes.
     pub queued_bytes: usize,
-    /// Frames that went into a batch, without the control queue.
+    /// Frames that went into a batch, except those of the control queue.
     pub delivered: u64,
     /// Their bytes.
     pub delivered_bytes: u64,
@@ -22,8 +22,8 @@ pub struct OutboxStats {
     pub control_delivered: u64,
     /// Frames dropped for newer ones.
     pub dropped_oldest: u64,
-    /// New frames dropped because they did not fit. Also with `DropOldest`: if a frame is larger
-    /// than the bound, or another thread is in the middle of a push or pop.
+    /// New frames dropped because they did not fit. This also happens with `DropOldest`, if a frame
+    /// is larger than the bound, or another thread is in the middle of a push or pop.
     pub dropped_newest: u64,
     /// Frames replaced by one with the same key.
     pub conflated: u64,

@@ -1,4 +1,15 @@
-//! A validated span of JSON, not decoded: it can be navigated lazily or decoded on demand.
+//! The payload of a message: validated JSON that is navigated lazily or decoded on demand.
+//!
+//! - [`Payload`] is a message's payload, one JSON object, borrowed from the frame.
+//! - [`OwnedPayload`] is a payload that owns its text, for messages that are built or stored.
+//! - [`Value`] is one JSON value in a payload, with accessors that convert it on demand.
+//! - [`Members`] and [`Elements`] iterate over an object and over an array.
+//! - [`JsonType`] is the type of a value.
+//!
+//! # Implementation
+//!
+//! A payload is a span of text that the [scanner](crate::scan) has validated. Access to a field
+//! skips over the text before it; nothing is indexed or cached.
 
 mod iter;
 mod owned;

@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(payload.view().decode::<Value>().unwrap(), value);
     }
 
-    /// A type that holds one within.
+    /// A type with such a payload as a field.
     #[derive(Deserialize)]
     struct Holder {
         list: Vec<OwnedPayload>,

@@ -44,8 +44,8 @@ pub(super) fn owned<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Er
     serde_json::from_str(json)
 }
 
-/// Whether both engines read numbers alike in this build. Features of either, which any crate of
-/// the build may enable, change that for all.
+/// Whether both engines read numbers alike in this build. Any crate in the build may enable
+/// features of either engine, and these change how numbers are read in all crates.
 static ENGINES_AGREE: LazyLock<bool> = LazyLock::new(|| {
     // Halfway cases and others that approximations miss; with `arbitrary_precision`, a decimal
     // keeps its text.
@@ -61,7 +61,7 @@ static ENGINES_AGREE: LazyLock<bool> = LazyLock::new(|| {
         let mut input = [json.as_bytes(), &[b' '; INPUT_PADDING]].concat();
         let mut tape = Tape(Vec::new());
         let filled = fill_tape_padded(&mut input, json.len(), &mut Buffers::default(), &mut tape);
-        // `into`: with its feature `ordered-float` it is another type.
+        // `into`: with `simd-json`'s feature `ordered-float` the number has another type.
         #[allow(clippy::useless_conversion)]
         let read = tape.0.iter().find_map(|node| match *node {
             Node::Static(StaticNode::F64(number)) => Some(f64::from(number)),
@@ -110,8 +110,8 @@ impl Scratch {
 }
 
 fn by_tape<T: DeserializeOwned>(json: &str) -> Option<T> {
-    // None while `T`'s own `Deserialize` decodes another payload, and gone when a destructor
-    // decodes one as its thread ends: then there is nothing to reuse.
+    // `None` while `T`'s own `Deserialize` decodes another payload, and when a destructor decodes
+    // one as its thread ends: then there is nothing to reuse.
     let kept = SCRATCH.try_with(Cell::take).ok().flatten();
     let mut scratch = kept.unwrap_or_else(Scratch::new);
     let decoded = scratch.decode(json);
@@ -397,7 +397,7 @@ impl<'de> MapAccess<'de> for &mut Items<'_, '_, 'de> {
     }
 }
 
-/// A member's key. `serde_json` can also read it as a number or boolean, which is left to it.
+/// A member's key. A key that is read as a number or boolean is left to `serde_json`.
 struct Key<'a, 't, 'de>(&'a mut Nodes<'t, 'de>);
 
 impl Key<'_, '_, '_> {
@@ -563,7 +563,7 @@ mod tests {
             bytes: Vec<u8>,
         }
         assert!(decoded::<Lenient>(r#"{"bytes":[1,2]}"#));
-        // The next node would be mistaken for a key, and the one behind it for its value.
+        // The next node would be mistaken for a key, and the one after it for its value.
         assert!(by_tape::<Lenient>(r#"{"bytes":[1,300,"x",5]}"#).is_none());
         assert!(serde_json::from_str::<Lenient>(r#"{"bytes":[1,300,"x",5]}"#).is_err());
     }

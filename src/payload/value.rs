@@ -174,7 +174,7 @@ impl fmt::Debug for Value<'_> {
 }
 
 impl Serialize for Value<'_> {
-    /// As the same text with `serde_json`, which validates it once more.
+    /// Serializes the same text with `serde_json`, which validates it once more.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let raw: &RawValue = serde_json::from_str(self.json).map_err(S::Error::custom)?;
         raw.serialize(serializer)

@@ -108,13 +108,14 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// A sender in place of a user, or a speaker in place of a channel in `channelName`.
+    /// A sender that is not a user, or a name in `channelName` that is not a channel's.
     SystemSender {
         /// The endpoint. Python and JavaScript declare it; JavaScript servers write it.
         Endpoint = "ENDPOINT",
         /// A channel. Known to every implementation.
         Channel = "CHANNEL",
-        /// The server. Written by Python, Rust and Go servers, declared as a sender by none.
+        /// The server. Written by Python, Rust and Go servers; none of them declares it as a
+        /// sender.
         Gateway = "GATEWAY",
     }
 }

@@ -16,8 +16,8 @@ const ALL_EXCEPT_SENDER: &str = "ALL_EXCEPT_SENDER";
 /// The recipients of an event: `"ALL_USERS"`, `"ALL_EXCEPT_SENDER"` or a list of user ids. The
 /// `recipientDescriptor` of the distributed protocol.
 ///
-/// An empty list addresses nobody, as in JavaScript. (Python, Rust and Go servers read it as all
-/// users, so a message to nobody reaches everybody.) An unknown word is refused. [`Room::send`]
+/// An empty list addresses no user, as in JavaScript. (Python, Rust and Go servers read it as all
+/// users, so a message for no user reaches every user.) An unknown word is refused. [`Room::send`]
 /// takes one.
 ///
 /// A value borrows its ids from the input where it can. A received list stays JSON text: it is
@@ -44,7 +44,7 @@ pub enum Recipients<'a> {
     AllUsers,
     /// Every user of the channel except the sender.
     AllExceptSender,
-    /// The listed users of the channel; nobody if the list is empty.
+    /// The listed users of the channel; no user if the list is empty.
     Users(UserIds<'a>),
 }
 
@@ -66,7 +66,7 @@ impl<'a> Recipients<'a> {
         }
     }
 
-    /// Whether `user` shall receive what `sender` sent. Compares with each id of a list.
+    /// Whether `user` must receive an event that `sender` sent. Compares with each id of a list.
     #[must_use]
     pub fn includes(&self, user: &str, sender: &str) -> bool {
         match self {
@@ -148,7 +148,7 @@ impl<'a> UserIds<'a> {
         }
     }
 
-    /// Whether the list addresses nobody.
+    /// Whether the list is empty and so addresses no user.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
@@ -164,7 +164,7 @@ impl<'a> UserIds<'a> {
 }
 
 impl Default for UserIds<'_> {
-    /// Nobody.
+    /// An empty list.
     fn default() -> Self {
         Self(List::Borrowed(&[]))
     }

@@ -183,7 +183,7 @@ pub fn encode_object<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> 
     })
 }
 
-/// Reads the output of [`encode_object`].
+/// Decodes the output of [`encode_object`].
 ///
 /// First tries to decode the object itself. If `T` refuses it, `{}` is read as `null` and `{"value":x}`
 /// as `x`, unless `x` is an object; if that fails too, the error is that of the first attempt.

@@ -12,7 +12,7 @@ use crate::sync::Mutex;
 /// A user's id, shared by the table and the members.
 pub(super) type UserId = StdArc<str>;
 
-/// The connections of a user, mostly one.
+/// The connections of a user, usually one.
 type Connections = SmallVec<[Connection; 1]>;
 
 /// The outboxes that a frame will be pushed into.
@@ -86,7 +86,7 @@ impl Index {
         if connections.is_empty() {
             table.users.remove(&key.user_id);
         }
-        // An outbox that ends wakes its reader, which runs foreign code.
+        // Unlocked first: an outbox that ends wakes its reader, which runs the caller's code.
         drop(table);
         drop(removed);
     }

@@ -39,7 +39,8 @@ impl Member {
     }
 }
 
-/// One reference at a time; [`Room`](super::Room) counts the references of all members at once.
+/// Takes one reference at a time; [`Room`](super::Room) counts the references of all members at
+/// once.
 impl Observer<Frame> for Member {
     fn notify(&self, frame: &Frame) {
         self.outbox.push(frame.clone());
@@ -83,8 +84,9 @@ impl Membership {
     /// before.
     ///
     /// # Errors
-    /// [`InsideObserver`] within [`Room::for_each`](super::Room::for_each) or an observer of any
-    /// subject: it would wait for itself. The membership ends all the same.
+    /// [`InsideObserver`] when called within [`Room::for_each`](super::Room::for_each) or an
+    /// observer of any subject, because the call would wait for itself. The membership ends all the
+    /// same.
     pub fn leave_and_wait(self) -> Result<(), InsideObserver> {
         self.index.remove(&self.key);
         self.subscription.unsubscribe_and_wait()

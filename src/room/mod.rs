@@ -1,4 +1,14 @@
 //! The members of a channel: one frame goes to the outboxes of all of them, or of some.
+//!
+//! - [`Room`] holds the members of one channel and publishes frames to them.
+//! - [`Membership`] keeps one connection in a room; dropping it leaves the room.
+//! - [`Member`] is a connection as [`Room::for_each`] visits it: its user's id and its outbox.
+//! - [`Delivery`] counts the outcome of one publish, by connection.
+//!
+//! # Implementation
+//!
+//! A room is a [`Subject`] whose observers are the members, and an index of their connections by
+//! user for publishes to users by name.
 
 mod index;
 mod member;
@@ -23,8 +33,8 @@ use index::Index;
 /// references to the frame are counted up front, all at once. A publish to users by name finds them
 /// in a table, under a lock that is held for the look-up and not for the pushes.
 ///
-/// A room is a handle, clones share the members. It knows nothing of presence, of permissions or of
-/// other nodes, and closes no outbox: a connection may be in many rooms.
+/// A room is a handle: clones share the members. It handles neither presence nor permissions nor
+/// other nodes, and it never closes an outbox, because a connection may be in many rooms.
 ///
 /// ```
 /// use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
@@ -59,7 +69,7 @@ impl Room {
         Self { members: Subject::typed(), index: Arc::new(Index::new()) }
     }
 
-    /// Makes a connection of `user_id` a member, behind all others, until the [`Membership`] is
+    /// Makes a connection of `user_id` a member, after all others, until the [`Membership`] is
     /// dropped. A user may have several, each of which gets the user's frames.
     ///
     /// Every publish that begins after this returns reaches `outbox`. Costs two or three
@@ -112,7 +122,7 @@ impl Room {
     }
 
     /// Sends a frame to the connections of the users with these ids, each once; ids of users who
-    /// are not members are ignored, and without ids nobody receives it.
+    /// are not members are ignored; without ids no connection receives it.
     ///
     /// Takes a lock for the look-up; allocates when there are more than eight ids or connections.
     pub fn publish_to<'a>(
@@ -120,7 +130,8 @@ impl Room {
         frame: &Frame,
         user_ids: impl IntoIterator<Item = &'a str>,
     ) -> Delivery {
-        // Before the lock: an iterator may do anything.
+        // Collected before the lock is taken: the iterator is the caller's code and may do
+        // anything.
         let user_ids: SmallVec<[&str; 8]> = user_ids.into_iter().collect();
         let outboxes = self.index.outboxes_of(&user_ids);
         let mut references = frame.references(outboxes.len());
@@ -222,11 +233,11 @@ impl fmt::Debug for Room {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// The frame waits to be sent, possibly in the place of older ones.
+    /// Connections whose outbox queued the frame, possibly in place of older ones.
     pub queued: usize,
-    /// The frame was dropped: the outbox is full, and its policy drops new frames.
+    /// Connections whose outbox dropped the frame: it was full, and its policy drops new frames.
     pub dropped: usize,
-    /// The outbox is closed, possibly by this very frame.
+    /// Connections whose outbox is closed, possibly by this very frame.
     pub closed: usize,
 }
 

@@ -1,7 +1,7 @@
 //! The lexemes of JSON: where a number, a literal or plain string text ends.
 //!
-//! The scalar scanner and the blocks both stand on these, and share no other code: so the scalar
-//! scanner can be the oracle of the blocks.
+//! The scalar scanner and the blocks both use these and share no other code, so the scalar scanner
+//! can be the oracle that the blocks are tested against.
 
 use super::{Malformed, swar};
 use crate::error::Detail;
@@ -55,7 +55,7 @@ fn number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     Ok(at)
 }
 
-/// The end of the digits that start at `start`, of which there must be one.
+/// The end of the digits that start at `start`; there must be at least one.
 #[inline]
 fn digits(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     let mut at = start;

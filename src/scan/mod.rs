@@ -1,8 +1,22 @@
-//! JSON grammar to spans: one pass over the frame, no recursion, no allocation.
+//! The JSON scanner, and the choice of the CPU instructions that it uses.
 //!
-//! `document` validates every byte and reports the members of the root object; what they mean
-//! is the business of [`view`](crate::view). `skip` walks text that `document` has accepted,
-//! and `text` reads its strings.
+//! Most servers need nothing from this module: the best instructions are found when the first frame
+//! is parsed.
+//!
+//! - [`Tier`] is a set of instructions to scan with: it reports the one in use, and selects another
+//!   for tests and measurements.
+//! - [`UnknownTier`] is the error for a name that is not a tier's.
+//! - [`JsonType`] is the type of a JSON value, which
+//!   [`Value::json_type`](crate::Value::json_type) returns.
+//!
+//! # Implementation
+//!
+//! The scanner turns the grammar of JSON into spans: one pass over the frame, no recursion, no
+//! allocation.
+//!
+//! `document` validates every byte and reports the members of the root object; their meaning is the
+//! business of [`view`](crate::view). `skip` walks text that `document` has accepted, and `text`
+//! reads its strings.
 //!
 //! There are two scanners. `blocks` reads 64 bytes at a time, with the masks that `arch` makes by
 //! the CPU's vector instructions, and decides whether a document is malformed. `scalar` finds where
@@ -99,8 +113,9 @@ impl Span {
     }
 }
 
-/// Why the bytes are not one JSON document, and where that shows. The detail is always
-/// [`Detail::Utf8`], [`Detail::Json`] or [`Detail::TooDeep`]; `at` is at most the input's length.
+/// The error of bytes that are not one JSON document: the reason, and where it shows. The detail is
+/// always [`Detail::Utf8`], [`Detail::Json`] or [`Detail::TooDeep`]; `at` is at most the input's
+/// length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
     pub(crate) detail: Detail,
@@ -112,8 +127,8 @@ pub(crate) const RECURSION_LIMIT: usize = 127;
 
 /// Receives the root object's members.
 pub(crate) trait Members {
-    /// The number of quotes of the members before the payload and of the payload's key. In a long
-    /// document no more are searched ahead of the grammar; at most 64 ever are.
+    /// The number of quotes in the members before the payload and in the payload's key. In a long
+    /// document no more than these are searched ahead of the grammar, and never more than 64.
     const QUOTES_AHEAD: usize;
 
     /// Receives the next member, by its spans in the document.
@@ -215,7 +230,7 @@ fn by_scalar<'a>(
     })
 }
 
-/// [`document`] for text of which only the root's span is needed.
+/// [`document`] for text when only the root's span is needed.
 pub(crate) fn root(text: &str, max_depth: usize) -> Result<Span, Malformed> {
     document(text.as_bytes(), Some(text), max_depth, &mut Ignored).map(|(_, root)| root)
 }

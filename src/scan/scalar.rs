@@ -132,7 +132,7 @@ impl<'a> Cursor<'a> {
         Ok(at + 1)
     }
 
-    /// The rest of the document behind the bracket, colon or comma at `separator`. If a string
+    /// The rest of the document after the bracket, colon or comma at `separator`. If a string
     /// follows that is known to be valid up to `text`, the scan continues from there.
     fn behind_separator(
         &mut self,
@@ -164,12 +164,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// One value of any kind, from its first byte to behind its last.
+    /// Scans one value of any kind from its first byte; returns where it ends.
     fn value(&mut self, at: usize) -> Result<usize, Malformed> {
         self.values(at, self.containers.depth())
     }
 
-    /// Values, from the first byte of one, until no more than `base` containers are open.
+    /// Scans values, from the first byte of one, until no more than `base` containers are open.
     #[inline]
     fn values(&mut self, mut at: usize, base: usize) -> Result<usize, Malformed> {
         loop {
@@ -244,7 +244,7 @@ impl<'a> Cursor<'a> {
         Ok((key, self.colon(key.end + 1)?))
     }
 
-    /// The colon behind a key that ends at `at`; returns where the value starts.
+    /// The colon after a key that ends at `at`; returns where the value starts.
     #[inline]
     fn colon(&mut self, at: usize) -> Result<usize, Malformed> {
         let colon = self.space(at);
@@ -295,7 +295,7 @@ impl<'a> Cursor<'a> {
 pub(super) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
     for (block, at) in bytes.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
         let mut all = 0;
-        // Mostly there are none, which is found faster than their places.
+        // Usually there are none, and finding that is faster than finding their places.
         if plain_text_end(block, 0) < block.len() {
             let (words, tail) = block.as_chunks::<8>();
             let mut last = [b' '; 8];

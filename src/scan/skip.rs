@@ -130,7 +130,7 @@ pub(super) fn container_by_words(json: &[u8], start: usize) -> usize {
     }
 }
 
-/// The next quote or bracket at or behind `at`.
+/// The next quote or bracket at or after `at`.
 #[inline]
 fn next_structural(json: &[u8], mut at: usize) -> usize {
     while let Some(next) = swar::load(json, at) {

@@ -1,6 +1,6 @@
 //! Eight bytes at a time in a general-purpose register (SWAR).
 //!
-//! Each test sets the high bit of the bytes that match. A carry can mark a byte *behind* a match by
+//! Each test sets the high bit of the bytes that match. A carry can mark a byte *after* a match by
 //! mistake, but never one before the first match: only the lowest set bit is read.
 
 const ONES: u64 = 0x0101_0101_0101_0101;

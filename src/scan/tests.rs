@@ -379,7 +379,7 @@ fn the_depth_limit_is_the_same() {
     }
 }
 
-/// A compact start that continues behind the blocks that are searched for quotes.
+/// A compact start that continues after the blocks that are searched for quotes.
 #[test]
 fn compact_prefixes_beyond_the_first_blocks() {
     let digits = "1".repeat(300);

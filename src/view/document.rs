@@ -25,7 +25,7 @@ struct Found<'a> {
 }
 
 impl scan::Members for Found<'_> {
-    /// Of four members and of the key behind them.
+    /// The quotes of four members and of the key after them.
     const QUOTES_AHEAD: usize = 18;
 
     #[inline(always)]
@@ -176,7 +176,7 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// The string unescaped if it is one of `names`; otherwise a string that is none of them.
+    /// The string unescaped if it is one of `names`; otherwise a string that is not one of them.
     #[inline(always)]
     fn word(&self, text: Text, names: &'static [&'static str]) -> &[u8] {
         let inside = &self.text[text.start..text.end];
@@ -191,7 +191,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// The word that `inside` is when unescaped; empty if it is none of `words`.
+/// The word that `inside` is when unescaped; empty if that is not one of `words`.
 #[cold]
 fn escaped_word(inside: &str, words: &[&'static str]) -> &'static [u8] {
     words.iter().find(|word| text::unescapes_to(inside, word)).map_or(b"", |word| word.as_bytes())

@@ -14,7 +14,7 @@ pub(super) enum Key {
 /// The number of keys.
 pub(super) const KEYS: usize = 5;
 
-/// The names have different lengths, all below this.
+/// A bound on the lengths of the names, which all differ.
 const WORD: usize = 16;
 
 const ALL: [Key; KEYS] = [Key::Event, Key::Action, Key::Payload, Key::RequestId, Key::ChannelName];

@@ -1,8 +1,19 @@
-//! The rules of the envelope, by which a JSON document is a message, and the views of one.
+//! Received messages as borrowed views of validated frames.
+//!
+//! - [`ClientMessage`] is a client's message: what a server parses.
+//! - [`ChannelEvent`] is any message of a server: what a client parses.
+//! - [`ServerMessage`] is a server's message other than presence.
+//! - [`PresenceMessage`] is a change of presence, with the presence of all users.
+//! - [`OwnedMessage`] is a view that owns its frame, for another task or later use.
 //!
 //! A view borrows the frame it was parsed from. Parsing validates all of the frame, the payload
 //! included, and allocates nothing unless one of `event`, `channelName` and `requestId` is
 //! written with escapes.
+//!
+//! # Implementation
+//!
+//! [`scan`](crate::scan) validates the JSON; this module has the rules of the envelope, by which a
+//! JSON document is a message.
 
 mod channel_event;
 mod document;

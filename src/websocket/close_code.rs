@@ -14,7 +14,7 @@ pub const PROTOCOL_ERROR: u16 = 1002;
 pub const UNSUPPORTED_DATA: u16 = 1003;
 /// The payload of a message is not what its type promises, such as text that is not UTF-8.
 pub const INVALID_PAYLOAD: u16 = 1007;
-/// The peer has broken a rule of the application; also the code for want of a better one.
+/// The peer has broken a rule of the application; also the code when no other fits.
 pub const POLICY_VIOLATION: u16 = 1008;
 /// A message is larger than the receiver accepts.
 pub const MESSAGE_TOO_BIG: u16 = 1009;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A `Sec-WebSocket-Extensions` header that is not a list of extensions: RFC 6455 has the handshake
-/// fail, with status 400.
+/// A `Sec-WebSocket-Extensions` header that is not a list of extensions: RFC 6455 requires the
+/// handshake to fail, with status 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtensionsError {
     reason: &'static str,

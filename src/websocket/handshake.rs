@@ -83,7 +83,7 @@ pub fn accept(headers: Headers<'_>) -> Result<Accepted, HandshakeError> {
     if headers.get("sec-websocket-version") != Some(b"13") {
         return Err(HandshakeError::Version);
     }
-    // The decoder asks for the room of 18 bytes before it sees the padding.
+    // The decoder needs room for 18 bytes before it sees the padding.
     let mut nonce = [0; 18];
     if key.len() != KEY_LEN || KEYS.decode_slice(key, &mut nonce) != Ok(16) {
         return Err(HandshakeError::Key);

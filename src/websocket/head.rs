@@ -21,7 +21,7 @@ const RSV1: u8 = 0x40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     bytes: [u8; Self::MAX_LEN],
-    /// How many of the bytes count: 2, 4 or 10.
+    /// The number of bytes in use: 2, 4 or 10.
     len: u8,
 }
 
@@ -68,7 +68,7 @@ impl Head {
         Self { bytes, len }
     }
 
-    /// The same head with RSV1 set: the payload is compressed as permessage-deflate has it. Only
+    /// The same head with RSV1 set: the payload is compressed as permessage-deflate specifies. Only
     /// for messages, and only where both sides have agreed on the extension.
     #[must_use]
     pub const fn compressed(mut self) -> Self {

@@ -5,8 +5,8 @@
 //! WebSocket library" in [`docs::patterns`](crate::docs::patterns).
 //!
 //! - [`handshake`] (feature `handshake`) answers the request that opens a WebSocket.
-//! - [`MessageReader`] takes what the socket receives and gives messages and control frames.
-//! - [`PermessageDeflate`] chooses among the compressions that a client offers; the feature `deflate`
+//! - [`MessageReader`] turns the bytes that the socket receives into messages and control frames.
+//! - [`PermessageDeflate`] chooses among a client's offers of compression; the feature `deflate`
 //!   compresses and inflates.
 //! - [`Opcode`], [`Head`] and [`close_code`] are the tables of the protocol. Frames that are ready to be
 //!   sent are [`Frame::wire`](crate::Frame::wire) and [`Control`](crate::frame::Control); an
@@ -27,25 +27,16 @@
 //! use pondwire::frame::Control;
 //! use pondwire::{ClientMessage, Frame, Limits};
 //!
-//! fn serve(stream: &mut (impl Read + Write)) -> io::Result<()> {
-//!     // The handshake.
-//!     let mut received = BytesMut::new();
-//!     while !received.ends_with(b"\r\n\r\n") && received.len() < 8192 {
-//!         receive(stream, &mut received)?;
-//!     }
-//!     let mut slots = [httparse::EMPTY_HEADER; 64];
-//!     let mut request = httparse::Request::new(&mut slots);
-//!     let Ok(httparse::Status::Complete(head)) = request.parse(&received) else {
-//!         return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-//!     };
-//!     // Here a server looks at the path, at `Origin`, and at who the client is.
+//! fn serve(stream: &mut (impl Read + Write)) -> io::Result<()> { // The handshake. let mut
+//!     received = BytesMut::new(); while !received.ends_with(b"\r\n\r\n") && received.len() < 8192
+//!     { receive(stream, &mut received)?; } let mut slots = [httparse::EMPTY_HEADER; 64]; let mut
+//!     request = httparse::Request::new(&mut slots); let Ok(httparse::Status::Complete(head)) =
+//!     request.parse(&received) else { return stream.write_all(b"HTTP/1.1 400 Bad
+//!     Request\r\n\r\n"); }; // Here a server checks the path, `Origin` and the client's identity.
 //!     let pairs: Vec<_> = request.headers.iter().map(|h| (h.name.as_bytes(), h.value)).collect();
-//!     let accepted = match handshake::accept(Headers::new(&pairs)) {
-//!         Ok(accepted) => accepted,
-//!         Err(error) => return stream.write_all(error.response().as_bytes()),
-//!     };
-//!     received.advance(head);
-//!     stream.write_all(accepted.response().as_bytes())?;
+//!     let accepted = match handshake::accept(Headers::new(&pairs)) { Ok(accepted) => accepted,
+//!     Err(error) => return stream.write_all(error.response().as_bytes()), };
+//!     received.advance(head); stream.write_all(accepted.response().as_bytes())?;
 //!     stream.write_all(Frame::connect("c-1", "ann", "connection-1").wire())?;
 //!
 //!     // The messages.
@@ -124,7 +115,7 @@
 //! # Ok::<(), io::Error>(())
 //! ```
 //!
-//! A server for strangers also bounds the time that each step may take.
+//! A server for untrusted clients also bounds the time that each step may take.
 
 pub mod close_code;
 mod extensions;

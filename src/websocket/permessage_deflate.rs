@@ -5,11 +5,11 @@ use super::extensions::{Cursor, ExtensionsError, Parameter};
 
 /// An accepted offer of permessage-deflate.
 ///
-/// The answer always says that neither side carries a context from one message to the next, which
-/// RFC 7692 lets a server decide: so one compressed frame serves every recipient.
+/// The answer always says that neither side carries a context from one message to the next, as RFC
+/// 7692 allows a server to decide, so that one compressed frame serves every recipient.
 ///
-/// The negotiation needs no feature. A server that accepts an offer must inflate what comes with
-/// RSV1 set: the feature `deflate` has an `Inflater`, and frames in their compressed form.
+/// The negotiation needs no feature. A server that accepts an offer must inflate messages with RSV1
+/// set: the feature `deflate` provides an `Inflater`, and the compressed form of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PermessageDeflate {
     /// An offer that names a window for the server has to be answered with one.
@@ -21,10 +21,11 @@ impl PermessageDeflate {
     /// order: the first that can be accepted as it is, `None` if there is none, in which case the
     /// response has no such header. Allocates nothing; reads each byte once or twice.
     ///
-    /// An offer is declined, and the next one considered, when a parameter is unknown, is there
-    /// twice, has a value though it takes none or has none, or has one other than 8 to 15. So is
-    /// `server_max_window_bits` below 15: the compressed form of a frame is one for all its
-    /// recipients, with distances up to 32 KB. Other extensions are ignored, names are exact.
+    /// An offer is declined, and the next one considered, when a parameter is unknown or repeated,
+    /// has a value that it must not have, lacks one that it needs, or has one other than 8 to 15.
+    /// An offer with `server_max_window_bits` below 15 is declined too, because all recipients
+    /// share the compressed form of a frame, which has distances up to 32 KB. Other extensions are
+    /// ignored. Names must match exactly.
     ///
     /// ```
     /// use pondwire::websocket::PermessageDeflate;
@@ -47,7 +48,7 @@ impl PermessageDeflate {
     /// ```
     ///
     /// # Errors
-    /// A line is no list of extensions, though an offer before may be one to accept, or there are
+    /// A line is not a list of extensions, even if an earlier offer could be accepted, or there are
     /// lines but no extension in them: answer with status 400.
     pub fn negotiate<'a>(
         lines: impl IntoIterator<Item = &'a [u8]>,

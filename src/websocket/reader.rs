@@ -13,17 +13,17 @@ const KEPT: usize = 64 << 10;
 /// The room in bytes for one read of the socket; a read may bring more if there is more room.
 const READ: usize = 4 << 10;
 
-/// What a frame means; [`MessageReader::payload`] has the bytes.
+/// The meaning of a frame; [`MessageReader::payload`] returns its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A whole message. Its payload is that of all its fragments together.
     Message(MessageKind),
-    /// A frame of a message of which more is to come. Its bytes are kept for the message; it is
-    /// an event so that a server can count frames.
+    /// A frame of a message that is not complete yet. Its bytes are kept for the message; it is an
+    /// event so that a server can count frames.
     Fragment,
     /// A ping: answer with [`Control::pong`](crate::frame::Control::pong) of the same payload.
     Ping,
-    /// A pong, asked for or not.
+    /// A pong, requested or not.
     Pong,
     /// A close frame with its code, if there is one; [`close_code::is_sendable`] is true for it. No
     /// event follows. The payload is the code's two bytes and the reason, which is UTF-8.
@@ -83,22 +83,22 @@ impl std::error::Error for ReadError {}
 /// The longest payload of a message, all its fragments together, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxPayload {
-    /// Of a message that is not compressed; [`Limits::max_bytes`](crate::Limits::max_bytes) is
+    /// For a message that is not compressed; [`Limits::max_bytes`](crate::Limits::max_bytes) is
     /// what the parser accepts.
     pub plain: usize,
-    /// Of a compressed message, before it is inflated; `Inflater::max_payload` has a bound that
-    /// every compressor keeps. `None` where permessage-deflate was not agreed on: RSV1 is an error
-    /// then.
+    /// For a compressed message, before it is inflated; `Inflater::max_payload` has a bound that
+    /// every compressor keeps. `None` if permessage-deflate was not agreed on: then RSV1 is an
+    /// error.
     pub compressed: Option<usize>,
 }
 
-/// Reads the frames of one client, strictly: what RFC 6455 forbids is an error.
+/// Reads the frames of one client, strictly: anything that RFC 6455 forbids is an error.
 ///
 /// It does no I/O. Put received bytes into [`buffer`](Self::buffer), and call
 /// [`next_event`](Self::next_event) until it gives `None`. A whole unfragmented message is read in
 /// place, without a copy; unmasking changes the buffer. Fragments are copied together.
 ///
-/// Its memory is bounded by one message of [`MaxPayload`] and what one read of the socket brought;
+/// Its memory is bounded by one message of [`MaxPayload`] and the bytes of one read of the socket;
 /// an idle reader that has consumed all its bytes holds no buffer.
 ///
 /// ```
@@ -125,7 +125,7 @@ pub struct MessageReader {
     unfinished: Option<MessageKind>,
     /// The payloads of its frames so far.
     fragments: Vec<u8>,
-    /// Where the last event's payload is.
+    /// The place of the last event's payload.
     payload: Place,
     max_payload: MaxPayload,
     is_over: bool,
@@ -142,13 +142,13 @@ struct Frame {
     opcode: Opcode,
     is_compressed: bool,
     mask: [u8; 4],
-    /// Where its payload is in what was received.
+    /// The place of its payload in the received bytes.
     payload: Range<usize>,
 }
 
 impl MessageReader {
-    /// A reader of a connection whose handshake is done. `received` are the bytes that came behind
-    /// the client's request, mostly none. Allocates nothing.
+    /// A reader of a connection whose handshake is done. `received` holds the bytes that followed
+    /// the client's request, usually none. Allocates nothing.
     #[must_use]
     pub const fn new(received: BytesMut, max_payload: MaxPayload) -> Self {
         Self {
@@ -202,7 +202,7 @@ impl MessageReader {
             return Ok(Some(event));
         }
         if self.received.is_empty() {
-            // Most connections are silent most of the time.
+            // Freed, since most connections are silent most of the time.
             self.received = BytesMut::new();
         }
         Ok(None)

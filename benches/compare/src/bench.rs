@@ -1,13 +1,13 @@
-//! The one loop that measures.
+//! The loop by which everything is measured.
 
 use std::fmt::Debug;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// A sample lasts at least this long, so that reading the clock does not count.
+/// A sample lasts at least this long, so that the time for reading the clock does not matter.
 const SAMPLE: Duration = Duration::from_millis(1);
 
-/// What to run.
+/// The options of a run.
 pub struct Plan {
     pub rounds: usize,
     /// The name of the only row to run.
@@ -21,7 +21,8 @@ pub struct Contender<'a> {
 }
 
 impl<'a> Contender<'a> {
-    /// `pass` does the row's work once; the loop around it is compiled with it.
+    /// A contender whose `pass` does the row's work once; the loop around it is compiled together
+    /// with it.
     pub fn new<T>(name: &'static str, mut pass: impl FnMut() -> T + 'a) -> Self {
         let passes = Box::new(move |count| {
             for _ in 0..count {
@@ -34,7 +35,7 @@ impl<'a> Contender<'a> {
     /// [`new`](Self::new) for a pass with one right result.
     ///
     /// # Panics
-    /// The pass gives another one: its time would not compare.
+    /// The pass returns another result: its time could not be compared.
     pub fn checked<T: PartialEq + Debug + 'a>(
         name: &'static str,
         expected: &T,
@@ -50,7 +51,7 @@ impl<'a> Contender<'a> {
         start.elapsed()
     }
 
-    /// How many passes make a sample; warms up too.
+    /// Finds the number of passes in a sample; this also warms up.
     fn calibrate(&mut self) -> u32 {
         let mut passes = 1;
         while self.time(passes) < SAMPLE {
@@ -63,9 +64,9 @@ impl<'a> Contender<'a> {
 /// The medians of one row, in the contenders' order.
 pub struct Row {
     pub name: String,
-    /// Mean size of a message.
+    /// The mean size of a message.
     pub bytes: usize,
-    /// Name, and nanoseconds per message.
+    /// The name of each contender, and its nanoseconds per message.
     pub times: Vec<(&'static str, f64)>,
 }
 
@@ -74,8 +75,8 @@ impl Plan {
         self.only.as_deref().is_none_or(|only| only == name)
     }
 
-    /// Lets the contenders take turns, every one in every round. A pass works on `messages` of
-    /// `bytes` in all.
+    /// Lets the contenders take turns, every one in every round. A pass works on `messages`
+    /// messages of `bytes` bytes in total.
     pub fn race(
         &self,
         name: String,

@@ -1,4 +1,4 @@
-//! A frame that is there already: the cache beside the one it is built on, and beside encoding.
+//! Fetching a cached frame: the cache beside the one it is built on, and beside encoding.
 
 use std::hash::{Hash, Hasher};
 use std::hint::black_box;
@@ -74,7 +74,7 @@ impl Weighter<OwnKey, Frame> for Bytes {
 
 type QuickCache = Cache<OwnKey, Frame, Bytes, ahash::RandomState>;
 
-/// Both caches with the same frames, and what finds them.
+/// Both caches with the same frames, and the channels by which they are found.
 struct Filled {
     ours: FrameCache,
     quick: QuickCache,
@@ -107,7 +107,7 @@ impl Filled {
         self.ours.get_or_insert_with(key, || unreachable!("it is there"))
     }
 
-    /// With a place for every key, so that most are kept.
+    /// Look-ups in a local cache with a place for every key, so that most are kept.
     fn local(&self) -> impl FnMut(usize) {
         let mut local = LocalFrames::new(&self.ours, 4 * KEYS);
         move |n| {
@@ -124,7 +124,8 @@ impl Filled {
     }
 }
 
-/// Counts round the keys; from `start`, so that two threads are not at the same.
+/// Goes through the keys again and again from `start` on, so that two threads are not at the same
+/// one.
 fn round(start: usize) -> impl FnMut() -> usize {
     let mut n = start;
     move || {
@@ -182,10 +183,10 @@ pub fn threads(plan: &Plan) -> Section {
     }
 }
 
-/// How many hits a pass is: long enough that starting a thread does not count.
+/// The number of hits in a pass: enough that starting a thread does not matter.
 const HITS: usize = 500_000;
 
-/// Runs half of the hits on another thread, each with what `hit` makes for it.
+/// Runs half of the hits on another thread, each half with a closure of its own from `hit`.
 fn in_two<'a, H: FnMut(usize)>(
     name: &'static str,
     hit: impl Fn() -> H + Sync + 'a,

@@ -1,4 +1,4 @@
-//! A payload becomes a value of the application.
+//! Decoding a payload into a value of the application.
 
 use std::fmt::Debug;
 use std::hint::black_box;

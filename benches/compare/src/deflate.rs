@@ -32,7 +32,7 @@ fn broadcast(size: usize) -> Frame {
     Frame::broadcast(CHANNEL, "message", REQUEST_ID, payload)
 }
 
-/// As a library that prepares no messages does for every recipient.
+/// Compresses anew, as a library without prepared messages does for every recipient.
 fn fresh(document: &[u8], level: u8) -> Vec<u8> {
     let mut stream = Compress::new(Compression::new(level.into()), false);
     let mut output = Vec::with_capacity(document.len() + 64);
@@ -80,7 +80,7 @@ fn compress_row(plan: &Plan, name: String, size: usize) -> Row {
     plan.race(name, 1, size, contenders)
 }
 
-/// What a recipient costs: the frame is taken into its queue, and its bytes are looked up.
+/// The cost of a recipient: a reference to the frame for its queue, and a look-up of its bytes.
 pub fn recipients(plan: &Plan) -> Section {
     Section {
         title: "Send a shared frame, ns per recipient",
@@ -180,7 +180,7 @@ fn decompress(
     Some(output.len())
 }
 
-/// What a message costs that is made to cost much.
+/// The cost of inflating messages that are made to be expensive.
 pub fn bombs(plan: &Plan) -> Section {
     let most = Inflater::max_payload(LIMIT);
     let gigabyte = zeros(1 << 20).repeat(1024);
@@ -218,7 +218,7 @@ pub fn bombs(plan: &Plan) -> Section {
 
 const LIMIT: usize = 1 << 20;
 
-/// A flushed part of a stream, which may be repeated.
+/// A compressed run of zeros: a flushed part of a stream, which may be repeated.
 fn zeros(length: usize) -> Vec<u8> {
     let mut stream = Compress::new(Compression::best(), false);
     let mut output = Vec::with_capacity(length);
@@ -229,7 +229,7 @@ fn zeros(length: usize) -> Vec<u8> {
 /// Blocks that hold nothing but the description of a code which fills a decoder's whole table.
 fn tables(most: usize) -> Vec<u8> {
     let mut bits = String::new();
-    // Numbers have their lowest bit first, codes their highest.
+    // Numbers are written lowest bit first, codes highest bit first.
     let number = |value: usize, count: usize| -> String {
         format!("{value:0count$b}").chars().rev().take(count).collect()
     };

@@ -1,4 +1,4 @@
-//! What nodes tell each other: read, written, and turned into a frame for a node's own users.
+//! The messages between nodes: read, written, and turned into a frame for a node's own users.
 
 use std::hint::black_box;
 
@@ -34,12 +34,12 @@ fn payload(json: &str) -> Payload<'_> {
     Payload::from_json(json).expect("an object")
 }
 
-/// What is published for a payload of `size` bytes.
+/// The published message for a payload of `size` bytes.
 fn published(size: usize) -> Vec<u8> {
     ORIGIN.encode(MESSAGE_ID, TIMESTAMP, &user_message(payload(&payloads::json(size))))
 }
 
-/// What a heartbeat or a change of presence is, among what nodes send.
+/// The short messages between nodes: a heartbeat and a change of presence.
 fn short() -> [(&'static str, Vec<u8>); 2] {
     let heartbeat = Message::NodeHeartbeat { node_id: "node-a".into() };
     let presence = payload(r#"{"status":"away","name":"ann"}"#);

@@ -1,4 +1,4 @@
-//! A broadcast becomes bytes, its payload the raw text that a client sent.
+//! Encoding a broadcast whose payload is the raw text that a client sent.
 
 use std::hint::black_box;
 

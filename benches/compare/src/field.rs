@@ -1,4 +1,4 @@
-//! One field of a large payload, the last.
+//! Reading one field of a large payload, the last one.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! A received frame becomes a checked message.
+//! Parsing a received frame into a checked message.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! What ran where: the lines that every record begins with.
+//! The first lines of every record: the machine, the versions and the command.
 
 use std::process::Command;
 use std::{env, fs};
@@ -6,7 +6,7 @@ use std::{env, fs};
 const LOCK: &str = include_str!("../Cargo.lock");
 
 /// A Markdown list of the machine, the compiler, the versions of these crates, the commit, the date
-/// and the command, of which `program` is the part before its arguments.
+/// and the command; `program` is the part of the command before its arguments.
 pub fn facts(program: &str, crates: &[&str]) -> String {
     let command = env::args().skip(1).fold(program.to_owned(), |line, arg| line + " " + &arg);
     let flags = env!("RUSTFLAGS_USED");
@@ -30,7 +30,7 @@ fn locked_version(name: &str) -> &'static str {
     entry.split('"').nth(1).expect("a version")
 }
 
-/// The model, with the numbers that tell generations apart where the name does not.
+/// The CPU's model, with the numbers that distinguish generations of the same name.
 fn cpu() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name| {

@@ -4,11 +4,11 @@
 //! cargo run --release -- [--rounds N] [--section NAME] [--workload NAME] [--markdown-out FILE]
 //! ```
 //!
-//! `--section` takes `codec`, `fanout`, `outbox`, `cache`, `deflate`, `distributed` or `redis`, `--workload` the name of one row. All contenders
-//! of a row take turns in every round, so
-//! that a machine that speeds up or slows down does so for all; a time is the median of the
-//! rounds. sonic-rs picks its instruction set when it is compiled, the others when they start:
-//! build with `RUSTFLAGS=-Ctarget-cpu=native` too before judging it.
+//! `--section` takes `codec`, `fanout`, `outbox`, `cache`, `deflate`, `distributed` or `redis`, and
+//! `--workload` the name of one row. All contenders of a row take turns in every round, so that a machine that
+//! speeds up or slows down does so for all; a time is the median of the rounds. sonic-rs picks its instruction
+//! set when it is compiled, the others when they start: build with `RUSTFLAGS=-Ctarget-cpu=native` too before
+//! judging it.
 
 mod bench;
 mod cache;
@@ -54,7 +54,7 @@ const CACHE: &[Measure] = &[cache::hits, cache::threads, roster::frames, roster:
 const DEFLATE: &[Measure] =
     &[deflate::compress, deflate::recipients, deflate::inflate, deflate::bombs];
 const DISTRIBUTED: &[Measure] = &[distributed::decode, distributed::encode, distributed::relay];
-/// Only when asked for: it needs a Redis.
+/// Runs only on request, because it needs a Redis.
 const REDIS: &[Measure] = &[redis_bus::section];
 
 struct Options {

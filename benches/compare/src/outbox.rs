@@ -1,4 +1,4 @@
-//! One frame to every connection's queue and out of it again, by one thread.
+//! One thread pushes a frame into every connection's queue and takes it out again.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -13,7 +13,7 @@ use crate::encode::{CHANNEL, REQUEST_ID};
 use crate::payloads;
 use crate::report::Section;
 
-/// How many frames may wait for a connection.
+/// The number of frames that may wait for a connection.
 const QUEUE: usize = 256;
 
 pub fn section(plan: &Plan) -> Section {

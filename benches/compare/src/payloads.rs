@@ -1,11 +1,11 @@
-//! Payloads of an exact size, alike at every size.
+//! Payloads of an exact size, with the same kind of content at every size.
 
 use serde::{Deserialize, Serialize};
 
 /// The sizes that the decode section runs.
 pub const SIZES: [usize; 6] = [100, 300, 1024, 4096, 16_384, 65_536];
 
-/// What [`json`] writes, typed.
+/// The typed form of the payload that [`json`] makes.
 #[derive(Debug, PartialEq, Deserialize, Serialize)]
 pub struct Document {
     items: Vec<Item>,
@@ -25,7 +25,8 @@ struct Item {
 /// The value of the last key, `last`.
 pub const LAST: u64 = 1_790_000_001_926;
 
-/// A JSON object of `size` bytes: as many records as fit, text that fills up, the key `last`.
+/// A JSON object of `size` bytes: as many records as fit, text to fill the rest, and the key
+/// `last`.
 pub fn json(size: usize) -> String {
     let tail = |text: &str| format!(r#"],"text":"{text}","last":{LAST}}}"#);
     let room = size - tail("").len();
@@ -54,7 +55,8 @@ pub fn pretty(size: usize) -> String {
     (60..).step_by(16).map(pretty).find(|json| json.len() >= size).expect("there are larger ones")
 }
 
-/// English of `size` bytes, of which `percent` in a hundred, spread at random, are to be escaped.
+/// English text of `size` bytes, in which `percent` of a hundred bytes, spread at random, must be
+/// escaped.
 pub fn text(size: usize, percent: usize) -> String {
     let plain = "the quick brown fox jumps over the lazy dog ".chars().cycle();
     let mut state = 1_u64;

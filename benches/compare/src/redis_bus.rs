@@ -17,10 +17,10 @@ use crate::bench::{Contender, Plan, Row};
 use crate::payloads;
 use crate::report::Section;
 
-/// How many messages are on their way in a pass.
+/// The number of messages that are sent in a pass.
 const MESSAGES: usize = 20_000;
 
-/// How many the bare client sends in one pipeline: as the bus does at most.
+/// The number of messages that the bare client sends in one pipeline: the most that the bus sends.
 const PIPELINE: usize = 512;
 
 const TOPICS: [&str; 3] = ["pondwire:bus", "pondwire:pubsub", "pondwire:push"];
@@ -62,7 +62,7 @@ fn row(plan: &Plan, name: String, size: usize) -> Row {
     plan.race(name, MESSAGES, payload.len() * MESSAGES, contenders)
 }
 
-/// What the node that publishes does, while the other receives on the calling thread.
+/// Two buses: one publishes while the other receives on the calling thread.
 struct Buses {
     publisher: RedisBus,
     _subscriber: RedisBus,

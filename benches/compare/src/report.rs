@@ -1,14 +1,14 @@
-//! Markdown: what ran where, then a table a section.
+//! The report in Markdown: the machine and the command, then one table per section.
 
 use std::fmt::Write;
 
 use crate::bench::{Plan, Row};
 use crate::machine;
 
-/// A table. Ratios are to its first column.
+/// A table. Its ratios are relative to the first column.
 pub struct Section {
     pub title: &'static str,
-    /// What the second column counts.
+    /// The quantity in the second column.
     pub size: &'static str,
     pub note: &'static str,
     pub rows: Vec<Row>,

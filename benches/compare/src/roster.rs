@@ -1,4 +1,4 @@
-//! Who is there: a list that is copied beside one that is encoded.
+//! Presence lists: a roster that copies entries, beside a server that encodes all of them.
 
 use std::hint::black_box;
 
@@ -52,7 +52,7 @@ impl User {
     }
 }
 
-/// What a server without a roster does.
+/// The work of a server without a roster.
 fn by_serde_json(event: &'static str, users: &[User], changed: &User) -> Vec<u8> {
     let payload = Presence { presence: users, changed };
     let (action, channel_name, request_id) = ("PRESENCE", CHANNEL, REQUEST_ID);

@@ -1,5 +1,5 @@
-//! Text that has to be changed on its way out: strings with bytes to escape, payloads with
-//! newlines to take out.
+//! Text that must be changed when it is encoded: strings with bytes to escape, payloads with
+//! newlines to replace.
 
 use std::hint::black_box;
 
@@ -12,7 +12,7 @@ use crate::encode::{CHANNEL, REQUEST_ID, envelope};
 use crate::payloads::{self, size_name};
 use crate::report::Section;
 
-/// Bytes of text, and how many of a hundred are to be escaped.
+/// The bytes of text, and the number of bytes in a hundred that must be escaped.
 const TEXTS: [(usize, usize); 8] =
     [(36, 0), (150, 0), (1024, 0), (65_536, 0), (150, 2), (1024, 2), (1024, 10), (1024, 50)];
 

@@ -1,11 +1,11 @@
-//! The recorded frames of `profiles/workloads`, one a line.
+//! The recorded frames of `profiles/workloads`, one per line.
 
 use std::fs;
 use std::path::Path;
 
 use pondwire::{ChannelEvent, ClientMessage};
 
-/// Who sends a frame; decides which parser it is for.
+/// The sender of a frame, which decides which parser it is for.
 #[derive(Clone, Copy)]
 pub enum Side {
     Client,

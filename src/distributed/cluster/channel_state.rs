@@ -108,7 +108,7 @@ impl ChannelState {
         !requesters.is_empty()
     }
 
-    /// Applies what `node` reports of a user. Returns false when there is no room for it.
+    /// Applies a report of `node` about a user. Returns false when there is no room for it.
     pub(super) fn apply(
         &mut self,
         nodes: &mut Nodes,

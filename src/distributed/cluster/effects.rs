@@ -163,7 +163,7 @@ impl Outgoing {
         started_ms: u64,
     ) -> Self {
         let random = RandomState::new();
-        // The random part tells nodes apart that have one name and start at the same moment.
+        // The random part distinguishes nodes that have the same name and start at the same moment.
         let node_id = format!("{name}-{started_ms:x}-{:08x}", random.hash_one(name) as u32);
         let (node_id, effects) = (node_id.into(), VecDeque::new());
         Self { node_id, heartbeat_topic, started, started_ms, ids: 0, random, effects }

@@ -209,7 +209,8 @@ impl Cluster {
         self.refresh_presence(channel, [user_id]);
     }
 
-    /// Applies a node's list of users: all that it has, or in JavaScript all that it knows of.
+    /// Applies a node's list of users: its own users, or with JavaScript all users that it knows
+    /// of.
     fn apply_list(&mut self, channel: &Channel, node: NodeIndex, users: Users<'_>, now: Instant) {
         let Some(state) = self.channels.get_mut(channel) else { return };
         let before = state.last_change();

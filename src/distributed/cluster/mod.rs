@@ -142,11 +142,11 @@ impl Default for ClusterOptions {
 /// - A node is identified by the `sourceNodeId` of its envelopes alone. Any message shows that it is
 ///   alive; after 90 s without one its users are dropped. If it comes back, it is asked for them with
 ///   this node's next heartbeat.
-/// - A list of users (`STATE_RESPONSE`) is the whole truth about its sender: users that are not in it
-///   are dropped. JavaScript nodes also list users of other nodes, so a listed user is only *secondhand*:
-///   it is dropped together with the user that another node had under that id. The nodes are then asked
-///   with the next heartbeat, and again after 90 s, when a node that listed a dead node's users has
-///   dropped them itself. Until then these may reappear as the listing node's users.
+/// - A list of users (`STATE_RESPONSE`) is complete for its sender: users of the sender that are not in
+///   it are dropped. JavaScript nodes also list users of other nodes, so a listed user is only
+///   *secondhand*: it is dropped together with the user that another node had under that id. The nodes
+///   are then asked with the next heartbeat, and again after 90 s, when a node that listed a dead node's
+///   users has dropped them itself. Until then these may reappear as the listing node's users.
 /// - When messages were lost, call [`resync`](Self::resync).
 /// - A presence list shows each user once, with the presence that a node reported last.
 ///
@@ -233,9 +233,9 @@ pub struct Cluster {
     /// Whether to query all channels with the next heartbeat.
     query_everywhere: bool,
     resync_wanted: bool,
-    /// No resync begins before.
+    /// The time before which no resync begins.
     next_resync: Instant,
-    /// No channel is serviced before.
+    /// The time before which no channel is serviced.
     next_service: Instant,
     gets: HashMap<String, Get, ahash::RandomState>,
     next_get: u64,
@@ -339,7 +339,7 @@ impl Cluster {
         self.nodes.alive()
     }
 
-    /// What is stored and how much was refused.
+    /// The amount of state that is stored, and the number of refusals.
     #[must_use]
     pub fn stats(&self) -> ClusterStats {
         self.nodes.stats

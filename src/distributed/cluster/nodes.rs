@@ -1,4 +1,4 @@
-//! The other nodes: when each was last heard from, and how much is stored for it.
+//! The other nodes: the time of each one's last message, and the amount of state stored for it.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -75,7 +75,7 @@ impl Default for ClusterLimits {
     }
 }
 
-/// How much is known of other nodes, and how often something of theirs was refused.
+/// The amount of state stored for other nodes, and the number of refusals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterStats {
@@ -114,7 +114,7 @@ pub(super) struct Nodes {
     pub(super) stats: ClusterStats,
 }
 
-/// The result of hearing from a node.
+/// The result of noting a node's message.
 pub(super) enum Heard {
     Known(NodeIndex),
     /// The node counted as dead, so its users were dropped, or it may have been refused before.
@@ -190,13 +190,13 @@ impl Nodes {
         self.nodes.iter().filter(|node| node.alive).map(|node| &*node.id)
     }
 
-    /// The earliest time at which a live node expires unless it is heard from.
+    /// The earliest time at which a live node expires unless it sends a message before.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         let heard = self.nodes.iter().filter(|node| node.alive).map(|node| node.heard).min();
         heard.map(|heard| heard + self.expire_after)
     }
 
-    /// Marks the nodes as dead that were silent for too long. Returns those of them that have users, in
+    /// Marks nodes that were silent for too long as dead. Returns those of them that have users, in
     /// order; the caller must drop these users.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<NodeIndex> {
         let (mut expired, mut with_users) = (0, Vec::new());

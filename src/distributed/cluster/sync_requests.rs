@@ -19,7 +19,7 @@
 //!
 //! | state | event | next state | action |
 //! |---|---|---|---|
-//! | any | what is known may be wrong: [`mark`](StateSync::mark), [`mark_verify`](StateSync::mark_verify), [`add_requester`](StateSync::add_requester) | Marked | |
+//! | any | the known users may be wrong: [`mark`](StateSync::mark), [`mark_verify`](StateSync::mark_verify), [`add_requester`](StateSync::add_requester) | Marked | |
 //! | any | refused for lack of room, or a silent node may have been listed: [`mark_retry`](StateSync::mark_retry) | Marked, [`expire_after`](SyncTiming::expire_after) from the next heartbeat | |
 //! | Marked | heartbeat | Requested | |
 //! | any | messages were lost: [`request`](StateSync::request) | Requested | |
@@ -55,19 +55,19 @@ use std::time::{Duration, Instant};
 
 use super::nodes::NodeIndex;
 
-/// The shortest time between two answers of a node in one channel, whoever asks.
+/// The shortest time between two answers of a node in one channel, whichever node asks.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What to send; later variants include the earlier ones.
+/// The request to send, and the users to drop; later variants include the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SyncKind {
-    /// A request; nobody is dropped.
+    /// A request; no user is dropped.
     Query,
     /// A request; drop the provisional users that no node confirms.
     VerifyProvisional,
     /// A request; drop all users that no node confirms.
     ConfirmAll,
-    /// The same, after telling the others which users this node has.
+    /// The same, after sending this node's users to the others.
     Resync,
 }
 
@@ -99,17 +99,18 @@ pub(super) struct StateSync {
     /// Nodes that sent a request since the last heartbeat: each has users here.
     requesters: BTreeSet<NodeIndex>,
     requested: Option<(SyncKind, Instant)>,
-    /// No request is sent before.
+    /// The time before which no request is sent.
     rests_until: Option<Instant>,
     in_flight: Option<InFlight>,
-    /// How long the next request waits for its echo.
+    /// The time that the next request waits for its echo.
     echo_timeout: Duration,
-    /// When the unconfirmed users are dropped.
+    /// The time at which the unconfirmed users are dropped.
     confirming_until: Option<Instant>,
     answered_at: Option<Instant>,
-    /// When the next answer is due, if one is.
+    /// The time at which the next answer is due, if one is.
     answer_at: Option<Instant>,
-    /// When this channel must be serviced, as the [channels](super::channels)' timers have it.
+    /// The time at which this channel must be serviced, as recorded in the timers of
+    /// [channels](super::channels).
     pub(super) timer: Option<Instant>,
 }
 
@@ -149,17 +150,18 @@ impl StateSync {
         }
     }
 
-    /// What is known may be wrong: query with the next heartbeat.
+    /// Marks the channel because its known users may be wrong: query it with the next heartbeat.
     pub(super) const fn mark(&mut self) {
         self.marked = true;
     }
 
-    /// A user became provisional: verify with the next heartbeat.
+    /// Marks the channel because a user became provisional: verify with the next heartbeat.
     pub(super) const fn mark_verify(&mut self) {
         self.verify_marked = true;
     }
 
-    /// Query once more when a node that is silent by then counts as dead, or there may be room.
+    /// Marks the channel for one more query, at a time when a node that stays silent counts as dead
+    /// and there may be room.
     pub(super) const fn mark_retry(&mut self) {
         self.retry_marked = true;
     }
@@ -244,7 +246,7 @@ impl StateSync {
         self.answer_at = None;
     }
 
-    /// When the channel must be serviced next.
+    /// The time at which the channel must be serviced next.
     pub(super) fn next(&self) -> Option<Instant> {
         let in_flight = self.in_flight.as_ref().map(|request| request.until);
         let busy_until = [in_flight, self.confirming_until].into_iter().flatten().min();
@@ -288,7 +290,7 @@ enum Standing {
     Unconfirmed,
 }
 
-/// How sure this node is of a user, and since which change.
+/// The evidence for a user: its standing, and the change that reported it last.
 pub(super) struct Evidence {
     standing: Standing,
     /// Known only from lists of users, which in JavaScript include other nodes' users.
@@ -315,7 +317,7 @@ impl Evidence {
         self.standing = Standing::Provisional;
     }
 
-    /// A request of `kind` came back: what arrives from now on is newer.
+    /// A request of `kind` came back: messages that arrive from now on are newer.
     pub(super) fn mark_unconfirmed(&mut self, kind: SyncKind) {
         self.standing = match (kind, self.standing) {
             (SyncKind::Query, standing) => standing,

@@ -1,4 +1,4 @@
-//! Timed work: heartbeats, expired nodes, due requests and those that nobody answered.
+//! Timed work: heartbeats, expired nodes, due requests and unanswered ones.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::distributed::Message;
 /// The most channels serviced in one tick.
 const CHANNELS_PER_TICK: usize = 256;
 
-/// The pause after a tick that serviced so many.
+/// The pause after a tick that serviced that many channels.
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Cluster {
@@ -69,8 +69,8 @@ impl Cluster {
         self.channels.schedule_all();
     }
 
-    /// Requests the synchronisation that [`resync`](Self::resync) promises, and repeats that channels
-    /// which this node has left are empty.
+    /// Requests the synchronisation that [`resync`](Self::resync) promises, and announces again that
+    /// the channels that this node has left are empty.
     fn begin_resync(&mut self, now: Instant) {
         self.resync_wanted = false;
         let within = self.options.answer_within;

@@ -63,7 +63,8 @@ fn layout(slots: usize) -> Layout {
     layout
 }
 
-/// An empty chunk that nobody else knows of. A merged one has as many slots as it takes nodes over.
+/// An empty chunk that no other thread can reach. A merged one has one slot for each node that it
+/// takes over.
 pub(super) fn allocate(first: u64, end: u64, slots: usize, merged: bool) -> NonNull<Chunk> {
     // SAFETY: the layout's size is not zero, because the header's is not.
     let memory = unsafe { alloc(layout(slots)) };
@@ -98,7 +99,7 @@ pub(super) fn allocate(first: u64, end: u64, slots: usize, merged: bool) -> NonN
 /// # Safety
 /// `chunk` was made by [`allocate`] and is not freed.
 unsafe fn slots_start(chunk: NonNull<Chunk>) -> NonNull<Slot> {
-    // SAFETY: the slots start behind the header, in the same allocation.
+    // SAFETY: the slots start after the header, in the same allocation.
     unsafe { chunk.add(1) }.cast()
 }
 
@@ -106,7 +107,7 @@ unsafe fn slots_start(chunk: NonNull<Chunk>) -> NonNull<Slot> {
 /// `Locked`, or of the one owner of an unlinked chain (invariant 3). So are the chunks that are
 /// reached from it.
 ///
-/// Not a reference, because a reference to the header may not be used to reach the slots behind it.
+/// Not a reference, because a reference to the header may not be used to reach the slots after it.
 #[derive(Clone, Copy)]
 pub(super) struct ChunkRef<'g> {
     chunk: NonNull<Chunk>,
@@ -196,7 +197,7 @@ pub(super) fn link(link: &AtomicPtr<Chunk>, to: Option<ChunkRef<'_>>) {
 /// Frees a chunk's memory, but not its nodes.
 ///
 /// # Safety
-/// `item` is the header of a chunk that nobody uses any more.
+/// `item` is the header of a chunk that is no longer in use.
 unsafe fn free(item: NonNull<GarbageHeader>) {
     let chunk = item.cast::<Chunk>();
     // SAFETY: the caller's promise.

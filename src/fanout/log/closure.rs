@@ -97,7 +97,7 @@ where
     let node = NewNode::of(Inline { observer: P::with_closure(closure), code });
     // SAFETY: the node was just made of this type.
     let mut inline = unsafe { Node::<Inline<P, F>>::observer_ptr(node.header()) };
-    // SAFETY: as above, and nobody else knows of it.
+    // SAFETY: as above, and no other thread can reach it.
     let inline = unsafe { inline.as_mut() };
     inline.observer.closure_mut().code = NonNull::from(&mut inline.code).cast();
     node

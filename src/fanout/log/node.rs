@@ -18,7 +18,7 @@ pub(super) struct Canary {
 }
 
 impl Canary {
-    /// Writes once: publishers must be ordered behind the creation of its owner, too.
+    /// Writes once: publishers must be ordered after the creation of its owner, too.
     pub(super) fn new() -> Self {
         #[cfg(pondwire_loom)]
         let freed = {
@@ -71,8 +71,8 @@ impl GarbageHeader {
 
 /// A list of unlinked items in the order in which they were unlinked; dropping it frees them.
 ///
-/// Invariants: its items are valid and in no other bag (invariant 5); it is dropped only when
-/// nobody can reach them any more (invariant 6).
+/// Invariants: its items are valid and in no other bag (invariant 5); it is dropped only when no
+/// thread can reach them any more (invariant 6).
 pub(super) struct Bag {
     first: *mut GarbageHeader,
     last: *mut GarbageHeader,
@@ -100,7 +100,7 @@ impl Bag {
         self.append(&mut Self { first: item.as_ptr(), last: item.as_ptr() });
     }
 
-    /// Moves all of `other` behind its own.
+    /// Moves all of `other` after its own.
     pub(super) fn append(&mut self, other: &mut Self) {
         let (first, last) = (other.first, other.last);
         (other.first, other.last) = (ptr::null_mut(), ptr::null_mut());
@@ -148,7 +148,7 @@ impl Drop for Bag {
             let free = header.free;
             panics.run(|| {
                 // SAFETY: `free` frees the item, by the contract of `GarbageHeader::new`. It is
-                // called once, because an item is in one bag (invariant 5), and nobody can reach
+                // called once, because an item is in one bag (invariant 5), and no thread can reach
                 // the item any more, because bags are dropped only when `reclaim` hands them out
                 // (invariant 6) or with the whole log.
                 unsafe { free(item) };
@@ -251,7 +251,7 @@ impl NewNode {
         };
         let mut bag = Bag::new();
         let node = NonNull::from(Box::leak(Box::new(Node { header, observer })));
-        // SAFETY: just made, so it is in no bag and nobody else knows of it.
+        // SAFETY: just made, so it is in no bag and no other thread can reach it.
         unsafe { bag.push(node.cast()) };
         Self(bag)
     }
@@ -271,7 +271,7 @@ impl NewNode {
 /// Drops the observer and frees the node's memory.
 ///
 /// # Safety
-/// `item` is the header of a `Node<O>` that nobody uses any more.
+/// `item` is the header of a `Node<O>` that is no longer in use.
 unsafe fn free<O>(item: NonNull<GarbageHeader>) {
     let node = item.cast::<Node<O>>().as_ptr();
     // A model keeps the memory: the canary, not the allocator, is to detect a use after free.

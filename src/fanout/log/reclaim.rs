@@ -1,4 +1,4 @@
-//! When garbage may be freed: two counters of publishers, and generations of garbage.
+//! Deciding when garbage may be freed, by two counters of publishers and generations of garbage.
 //!
 //! A generation is closed when its wait begins; it is freed once each counter was read as 0 after
 //! that. Every writer that unlinks something reads the counters, and so does the publisher that

@@ -39,7 +39,7 @@ const JOIN: NamedOrdering = NamedOrdering::new("join", Ordering::AcqRel);
 /// A publisher checks whether the subscriber has joined.
 const JOINED: NamedOrdering = NamedOrdering::new("joined", Ordering::Acquire);
 
-/// A published value, as it lies behind `Log::current`.
+/// A published value, as `Log::current` points to it.
 #[repr(C)]
 struct Value<T> {
     garbage: GarbageHeader,
@@ -57,7 +57,7 @@ impl<T> Value<T> {
 }
 
 /// # Safety
-/// `item` is the header of a `Value<T>` that nobody uses any more.
+/// `item` is the header of a `Value<T>` that is no longer in use.
 unsafe fn free<T>(item: NonNull<GarbageHeader>) {
     let value = item.cast::<Value<T>>().as_ptr();
     #[cfg(pondwire_loom)]
@@ -125,7 +125,7 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> ValueLog<T, O> {
             // SAFETY: read from this log, by this guard.
             let replaced: Option<&Value<T>> = unsafe { value_at(&guard, old) };
             let version = replaced.map_or(1, |old| old.version + 1);
-            // SAFETY: nobody else knows of it yet.
+            // SAFETY: no other thread can reach it yet.
             unsafe { (*new.as_ptr()).version = version };
             let item = new.cast().as_ptr();
             match log.current.compare_exchange(old, item, SWAP.order(), READ.order()) {

@@ -79,7 +79,8 @@ impl Log {
             };
             let start = cursor.index;
             for (index, slot) in slots[..reach].iter().enumerate().skip(start) {
-                // Relaxed: a reader of a slot has read the counter or the link behind its store.
+                // Relaxed: a reader of a slot has read the counter or the link that was stored
+                // after it.
                 let node = slot.load(Ordering::Relaxed);
                 let Some(node) = NonNull::new(node) else { continue };
                 if let Some(ahead) = slots.get(index + AHEAD) {
@@ -100,7 +101,7 @@ impl Log {
                         continue;
                     }
                 }
-                // Only written here: to read it again would wait for the store, at each node.
+                // Only written here: reading it again would wait for the store, at each node.
                 cursor.index = index + 1;
                 // SAFETY: the type by this function's contract, the lifetime as above.
                 let observer = unsafe { Node::<O>::observer(node) };
@@ -115,8 +116,8 @@ impl Log {
     }
 }
 
-/// How many slots of a merged chunk are older than `limit`. Some may be newer, and only the nodes
-/// show it; they are in order.
+/// The number of slots of a merged chunk that are older than `limit`. Some may be newer, which only
+/// the nodes show; they are in order.
 fn reach_of_merged(at: ChunkRef<'_>, limit: u64) -> usize {
     let (chunk, slots): (&Chunk, &[Slot]) = (at.get(), at.slots());
     if chunk.end <= limit {

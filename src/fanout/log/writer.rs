@@ -116,7 +116,7 @@ impl<'g> Locked<'g> {
         Ok(Appended::New(header))
     }
 
-    /// Puts `node` behind all others.
+    /// Puts `node` after all others.
     fn append(&mut self, node: NewNode) -> NonNull<NodeHeader> {
         let tail = match self.tail() {
             Some(tail) if tail.get().used.get() < tail.slots().len() => tail,
@@ -125,7 +125,7 @@ impl<'g> Locked<'g> {
         let chunk = tail.get();
         let index = chunk.used.get();
         let node = node.into_raw();
-        // SAFETY: not linked yet, so nobody frees it.
+        // SAFETY: not linked yet, so no other thread frees it.
         let header = unsafe { node.as_ref() };
         header.garbage.link.set(tail.garbage().as_ptr());
         header.index.set(index as u16);

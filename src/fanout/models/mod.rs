@@ -19,7 +19,8 @@ use loom::thread;
 
 use super::{Observer, Subject, Subscription};
 
-/// With `LOOM_MAX_PREEMPTIONS`, or 3: the case that `settle` handles takes so many.
+/// Runs a model with `LOOM_MAX_PREEMPTIONS` preemptions, by default 3: the case that `settle`
+/// handles takes three.
 fn model(run: impl Fn() + Send + Sync + 'static) {
     model_within(3, run);
 }
@@ -40,7 +41,7 @@ struct Record {
 impl Record {
     fn probe(&self, name: usize) -> Probe {
         let written = UnsafeCell::new(0);
-        // A write that every call must be ordered behind.
+        // A write that must come before every call.
         written.with_mut(|_| ());
         Probe { name, record: self.clone(), written }
     }

@@ -57,7 +57,7 @@ const GROWN: usize = if cfg!(pondwire_loom) { 2 } else { 5 };
 /// The number of times that a producer checks again a slot that another thread is about to empty.
 const SPINS: u32 = if cfg!(pondwire_loom) { 1 } else { 64 };
 
-/// Why a push was refused.
+/// The reason why a push was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PushError {
     Closed,
@@ -108,7 +108,7 @@ unsafe impl<T: Send> Send for Ring<T> {}
 const LOOKS: usize = 8;
 
 impl<T> Ring<T> {
-    /// With `shared_head` any thread may pop, else only the consumer, which then pays less.
+    /// With `shared_head` any thread may pop; otherwise only the consumer, at a lower cost.
     pub(super) fn new(bounds: Bounds, shared_head: bool) -> Self {
         Self {
             tail: AtomicU64::new(0),

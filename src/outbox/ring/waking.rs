@@ -1,11 +1,11 @@
 //! Sleeping, waking and closing.
 //!
 //! The consumer goes to sleep by setting a bit in the tail itself, with a compare-and-swap that
-//! succeeds only on the tail of an empty ring. A producer claims its position by a
-//! compare-and-swap on the same word, which clears the bit: so either the consumer's comes second
-//! and fails, or the producer's does and sees the bit. No fence is needed; only the one producer
-//! that cleared the bit wakes the consumer, and the others pay nothing. The waker was registered
-//! before the bit was set (Release), so the producer that saw the bit (Acquire) finds it.
+//! succeeds only on the tail of an empty ring. A producer claims its position by a compare-and-swap
+//! on the same word, which clears the bit: so either the consumer's comes second and fails, or the
+//! producer's does and sees the bit. No fence is needed; only the one producer that cleared the bit
+//! wakes the consumer, and the others do no extra work. The waker was registered before the bit was
+//! set (Release), so the producer that saw the bit (Acquire) finds it.
 //!
 //! Out-of-band frames (control frames, conflated ones) are announced by [`Ring::wake`], a
 //! read-modify-write on the tail after the frame was made visible. The consumer checks for them

@@ -74,13 +74,13 @@ impl Word {
         Self((self.0 & ((1 << SEGMENT_AT) - 1)) | SLEEPING)
     }
 
-    /// How many frames lie between `head` and this tail.
+    /// The number of frames between `head` and this tail.
     #[inline]
     pub(super) const fn frames_since(self, head: Self) -> u32 {
         distance(head.position(), self.position())
     }
 
-    /// How many bytes lie between `head` and this tail.
+    /// The number of bytes between `head` and this tail.
     #[inline]
     pub(super) const fn bytes_since(self, head: Self) -> u32 {
         self.bytes().wrapping_sub(head.bytes()) & BYTES

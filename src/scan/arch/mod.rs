@@ -60,7 +60,7 @@ pub(super) fn outline<'a>(
     outline: &mut Outline,
 ) -> Option<Result<Option<&'a str>, ErrorSite>> {
     let checked = by_tier!(tier, outline(bytes, prefix, max_depth, outline), return None);
-    // SAFETY: `bytes` are the prefix, checked like a complete one, and the blocks behind it.
+    // SAFETY: `bytes` are the prefix, checked like a complete one, and the blocks after it.
     Some(checked.map(|charset| unsafe { text_if(charset == Charset::Ascii, bytes) }))
 }
 

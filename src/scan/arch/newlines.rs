@@ -14,7 +14,7 @@ pub(super) fn by_blend(from: &[u8], to: &mut [MaybeUninit<u8>]) {
 }
 
 /// A space for each control character but the tab, in four operations on registers: the other loop
-/// takes eight of SSE2, which cannot blend.
+/// takes eight on SSE2, which cannot blend.
 #[inline(always)]
 pub(super) fn by_clamp(from: &[u8], to: &mut [MaybeUninit<u8>]) {
     for (to, &byte) in to.iter_mut().zip(from) {

@@ -75,7 +75,7 @@ impl fmt::Display for Tier {
     }
 }
 
-/// A name that is not a tier's.
+/// The error for a name that is not a tier's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownTier;
 

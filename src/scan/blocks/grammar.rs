@@ -13,7 +13,7 @@ struct Grammar {
     strings: Strings,
     numbers: Numbers,
     brackets: Brackets,
-    /// The byte that the next byte other than a space follows, bit 0 each.
+    /// The kind of byte that precedes the next byte other than a space; bit 0 of each.
     behind_open: u64,
     behind_colon: u64,
     behind_comma: u64,
@@ -39,14 +39,14 @@ pub(crate) struct ErrorSite {
     pub(crate) block: usize,
     /// The last bracket, colon or comma before that block.
     pub(crate) separator: Option<usize>,
-    /// The containers that are open behind that separator.
+    /// The containers that are open after that separator.
     pub(crate) brackets: Brackets,
     /// The block starts in the plain text of a string.
     pub(crate) in_text: bool,
 }
 
 /// Validates `bytes`, at most 4 GiB, as one document of at most `max_depth` (1 to 127) nested
-/// brackets that starts with `prefix`, and fills `outline` with the places behind it.
+/// brackets that starts with `prefix`, and fills `outline` with the places after it.
 #[inline(always)]
 pub(crate) fn outline<I: Isa>(
     isa: I,
@@ -61,7 +61,7 @@ pub(crate) fn outline<I: Isa>(
         grammar.behind_comma = 1;
         grammar.separator = Some(prefix.end - 1);
     } else {
-        // The document itself stands where a value is due, as behind a colon.
+        // The document itself stands where a value is due, as after a colon.
         grammar.behind_colon = 1;
     }
     let mut context = BlockContext { bytes, base: prefix.end, max_depth };
@@ -165,7 +165,7 @@ impl Grammar {
             of_array: item_due & value_starts & !opening | behind_key & !colons,
             value_starts,
         };
-        // Bits behind the input's end count too: they show what the end leaves unfinished.
+        // Bits after the input's end count too: they show what the end leaves unfinished.
         if error != 0 || !literals_are_right(context, scalars.literals) {
             return false;
         }
@@ -181,7 +181,7 @@ impl Grammar {
 }
 
 /// Whether each of `starts` begins a literal that is complete and followed by a byte that may stand
-/// behind one.
+/// after one.
 #[inline(always)]
 fn literals_are_right(context: &BlockContext<'_>, mut starts: u64) -> bool {
     while starts != 0 {
@@ -200,7 +200,7 @@ fn literals_are_right(context: &BlockContext<'_>, mut starts: u64) -> bool {
     true
 }
 
-/// The first byte behind each of `mask` that is not a space.
+/// The first byte after each of `mask` that is not a space.
 #[inline(always)]
 fn follow(mask: u64, spaces: u64, carry: &mut u64) -> u64 {
     let behind = next(mask, carry);

@@ -25,10 +25,10 @@ pub(super) trait Isa: Copy {
     type Block: Block;
 
     /// The block at `at`, which must be within `bytes`, and the mask of its valid bytes. In a block
-    /// that the input's end cuts short, the masks have no bits behind the end, or those of NUL.
+    /// that the input's end cuts short, the masks have no bits after the end, or those of NUL.
     fn load(self, bytes: &[u8], at: usize) -> (Self::Block, u64);
 
-    /// Writes the sum of `base` and the place of each bit of `mask`, in order; the bytes behind the
+    /// Writes the sum of `base` and the place of each bit of `mask`, in order; the bytes after the
     /// last are arbitrary.
     fn put_places(self, mask: u64, base: u8, to: &mut [u8; BLOCK]);
 
@@ -50,7 +50,7 @@ pub(super) trait Block: Copy {
     /// Each byte with bit 5 set, so that `[` becomes `{`, `]` becomes `}` and `A` becomes `a`.
     fn with_bit_5(self) -> Self;
 
-    /// Quotes, backslashes and control characters; bits behind the input's end may be set too.
+    /// Quotes, backslashes and control characters; bits after the input's end may be set too.
     fn specials(self) -> u64;
 
     /// The bytes that are not ASCII.
@@ -82,7 +82,7 @@ fn run_ends(starts: u64, through: u64, carry: &mut u64) -> u64 {
 const BATCH: usize = 4;
 
 /// Writes the result of `of` for the place of each bit of `mask`, in order, into as many `batches`
-/// as needed, or as there are; the values behind the last one in its batch are arbitrary.
+/// as needed, or as there are; the values after the last one in its batch are arbitrary.
 #[inline(always)]
 pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl Fn(u32) -> T) {
     for batch in batches {

@@ -10,13 +10,13 @@ pub(super) struct Numbers {
     scalar: u64,
     /// The run of a literal continues.
     literal: u64,
-    /// Must be a digit: behind a sign or a dot.
+    /// The byte must be a digit: it follows a sign or a dot.
     digit: u64,
-    /// Behind a digit.
+    /// The byte follows a digit.
     behind_digit: u64,
-    /// Behind the minus that starts a number.
+    /// The byte follows the minus that starts a number.
     behind_minus: u64,
-    /// Must not be a digit: behind a leading zero.
+    /// The byte must not be a digit: it follows a leading zero.
     behind_zero: u64,
     behind_dot: u64,
     behind_exponent: u64,
@@ -38,7 +38,7 @@ pub(super) struct Scalars {
 }
 
 impl Numbers {
-    /// Whether the document may end here, behind a whole block.
+    /// Whether the document may end here, after a whole block.
     #[inline(always)]
     pub(super) fn is_complete(&self) -> bool {
         self.digit | self.behind_exponent == 0

@@ -8,7 +8,7 @@ const QUOTES: usize = 40;
 
 const CONTAINERS: usize = 4;
 
-/// The places at depth 1 of a valid document, behind its prefix. If there are more than fit, the
+/// The places at depth 1 of a valid document, after its prefix. If there are more than fit, the
 /// members are found by skipping instead.
 pub(crate) struct Outline {
     quotes: [u32; QUOTES + BATCH],
@@ -64,7 +64,7 @@ impl Outline {
         self.span(start, end, false)
     }
 
-    /// Passes each member behind `prefix` of the root object that starts at `start` to `members`.
+    /// Passes each member after `prefix` of the root object that starts at `start` to `members`.
     #[inline(always)]
     pub(crate) fn members(
         &self,

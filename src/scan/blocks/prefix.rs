@@ -7,10 +7,10 @@ use super::{BLOCK, Block, Isa};
 use crate::scan::lexeme::scalar_end;
 use crate::scan::{Members, Span, Text};
 
-/// Only these bytes from the start are searched; an envelope is shorter.
+/// The number of bytes from the start that are searched; an envelope is shorter.
 const WITHIN: usize = 4 * BLOCK;
 
-/// A rest behind the prefix of at most this length is searched in the same way.
+/// If at most this many bytes follow the prefix, they are searched in the same way.
 const SHORT: usize = 2 * BLOCK;
 
 /// The most quotes that are searched.
@@ -19,17 +19,17 @@ const ENOUGH: usize = BLOCK;
 /// The compact start of a document.
 #[derive(Clone, Copy)]
 pub(crate) struct Prefix {
-    /// The start of the next key, behind a comma; 0 if the document does not start compactly.
+    /// The start of the next key, after a comma; 0 if the document does not start compactly.
     pub(super) end: usize,
     /// The prefix is the whole document, without whitespace.
     pub(crate) complete: bool,
-    /// Bits of bytes that are not ASCII, from the start to `end` at least, and of all if it is
-    /// `complete`.
+    /// Not zero if a byte is not ASCII; covers the bytes from the start to `end` at least, and all
+    /// bytes if the prefix is `complete`.
     pub(super) non_ascii: u64,
 }
 
 impl Prefix {
-    /// Whether all bytes of a `complete` one are ASCII.
+    /// Whether all bytes of a `complete` prefix are ASCII.
     #[inline(always)]
     pub(crate) const fn is_ascii(&self) -> bool {
         self.non_ascii == 0

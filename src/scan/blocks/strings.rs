@@ -62,7 +62,7 @@ impl Strings {
         (quotes, inside)
     }
 
-    /// The bytes behind an odd number of backslashes, found by a subtraction that ripples
+    /// The bytes after an odd number of backslashes, found by a subtraction that ripples
     /// through each run.
     #[inline(always)]
     fn escaped_bytes(&mut self, backslashes: u64) -> u64 {

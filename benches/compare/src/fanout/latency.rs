@@ -1,4 +1,4 @@
-//! The slowest one in a thousand, while another thread is at work.
+//! The slowest operation in a thousand, while another thread is at work.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,7 +9,7 @@ use crate::bench::{Plan, Row};
 use crate::report::Section;
 
 const SIZES: [usize; 2] = [4096, 65_536];
-/// For how long each is watched; at least a thousand times.
+/// The time for which an operation is measured; it runs at least a thousand times.
 const WATCH: Duration = Duration::from_secs(2);
 
 pub fn publishing(plan: &Plan) -> Section {
@@ -51,7 +51,7 @@ pub fn subscribing(plan: &Plan) -> Section {
     }
 }
 
-/// The two are watched in turns, so that a machine that slows down does so for both.
+/// The two are measured in turns, so that a machine that slows down does so for both.
 fn publish_tails<R: Room>(size: usize) -> (f64, f64) {
     let (room, _members) = filled::<R>(size);
     let (mut alone, mut churned) = (Vec::new(), Vec::new());
@@ -82,7 +82,7 @@ fn subscribe_tail<R: Room>(size: usize) -> f64 {
     tail(&mut times)
 }
 
-/// Runs `watched` while another thread does `work` again and again.
+/// Runs `watched` while another thread repeats `work`.
 fn while_busy(work: impl Fn() + Sync, watched: impl FnOnce()) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -104,7 +104,7 @@ fn watch(times: &mut Vec<Duration>, run: impl Fn()) {
     });
 }
 
-/// A tenth of the watch.
+/// Measures for a tenth of the whole time.
 fn watch_timed(times: &mut Vec<Duration>, run: impl Fn() -> Duration) {
     let start = Instant::now();
     let at_least = times.len() + 100;

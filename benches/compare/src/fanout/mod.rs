@@ -1,4 +1,4 @@
-//! One publish to many observers, while they come and go.
+//! One publish to many observers, while observers subscribe and unsubscribe.
 
 mod latency;
 mod rooms;

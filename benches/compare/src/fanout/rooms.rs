@@ -1,4 +1,5 @@
-//! The ways to tell many: pondwire's subjects and what one would write instead.
+//! The ways to notify many observers: pondwire's subjects, and the code that one would write
+//! instead.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -12,7 +13,7 @@ use pondwire::fanout::{Observer, Subject, Subscription};
 
 type Call = dyn Fn(&u64) + Send + Sync;
 
-/// What every observer does: it counts, in a cache line that no other touches.
+/// The work of every observer: it counts, in a cache line that no other observer touches.
 pub struct Line {
     count: AtomicU64,
     _rest: [u64; 7],
@@ -25,7 +26,7 @@ impl Line {
 
     #[inline]
     fn add(&self, value: &u64) {
-        // One writer: no need for an atomic addition, which would hide the rest.
+        // There is one writer, so no atomic addition is needed; its cost would hide the rest.
         self.count.store(self.count.load(Ordering::Relaxed) + value, Ordering::Relaxed);
     }
 }
@@ -53,7 +54,7 @@ pub trait Room: Sync {
     fn publish(&self, value: u64);
 }
 
-/// A room with `members`, who stay.
+/// A room with `members` members, which stay.
 pub fn filled<R: Room>(members: usize) -> (R, Vec<R::Member>) {
     let room = R::new();
     let members = (0..members).map(|_| room.join()).collect();
@@ -106,7 +107,7 @@ impl Room for Closures {
     }
 }
 
-/// A map behind a lock, with the next key.
+/// A map under a lock, with the next key.
 pub struct Locked(RwLock<HashMap<u64, Box<Call>>>, AtomicU64);
 
 impl Room for Locked {
@@ -166,7 +167,7 @@ impl Room for Swapped {
 }
 
 impl Swapped {
-    /// All at once: one by one takes the square of their number.
+    /// Adds all members at once: adding them one by one takes time quadratic in their number.
     pub fn filled(members: u64) -> Self {
         let list = (0..members).map(|key| (key, Arc::new(closure()) as Arc<Call>)).collect();
         Self(ArcSwap::from_pointee(list), AtomicU64::new(members))
@@ -198,7 +199,7 @@ impl Room for Sharded {
     }
 }
 
-/// The limit: a list that nobody else may use.
+/// The lower limit: a list for one thread alone.
 pub struct Unsynchronised(Vec<Arc<Call>>);
 
 impl Unsynchronised {

@@ -1,4 +1,4 @@
-//! The crates that are compared, one a file.
+//! The crates that are compared, one in each file.
 
 pub mod envelope;
 mod pondsocket_common;
@@ -21,12 +21,12 @@ pub use self::sonic_rs::SonicRs;
 pub trait Peer: Default {
     const NAME: &'static str;
 
-    /// Reads a frame as it comes from a socket: bytes that nobody has checked. What makes it a
-    /// message is at hand afterwards: the action, three strings and an object as payload.
+    /// Reads a frame as it comes from a socket, as unchecked bytes. Afterwards the parts of the
+    /// message are available: the action, three strings and an object as payload.
     fn parse(&mut self, line: &Line) -> bool;
 }
 
-/// Whether there is a message; it counts as used.
+/// Whether there is a message; the compiler must treat it as used.
 fn accepted<T, E>(parsed: &Result<T, E>) -> bool {
     black_box(parsed).is_ok()
 }
@@ -50,7 +50,7 @@ mod tests {
         ]
     }
 
-    /// Nobody wins by looking less closely at the payload.
+    /// No peer gains time by validating less of the payload.
     #[test]
     fn every_peer_validates_the_whole_frame() {
         assert_eq!(verdicts(br#"{"a":[1,"\u00e9",true]}}"#), [true; 5]);

@@ -5,7 +5,7 @@ use pondsocket_common::{parse_channel_event, parse_client_message};
 use super::{Peer, accepted};
 use crate::workloads::{Line, Side};
 
-/// Takes text, so that the UTF-8 check comes on top.
+/// Its parser takes text, so the UTF-8 check is added to its time.
 #[derive(Default)]
 pub struct PondsocketCommon;
 

@@ -4,7 +4,8 @@ use super::envelope::Envelope;
 use super::{Peer, accepted};
 use crate::workloads::Line;
 
-/// A struct that borrows, its payload a `&RawValue`. Does not look into a presence payload.
+/// Parses into a borrowing struct whose payload is a `&RawValue`. Does not look into a presence
+/// payload.
 #[derive(Default)]
 pub struct SerdeJson;
 

@@ -5,8 +5,8 @@ use simd_json::{Buffers, Deserializer, INPUT_PADDING, Tape, fill_tape_padded};
 use super::{Peer, accepted};
 use crate::workloads::Line;
 
-/// A tape. It unescapes strings within its input, so it works on a copy, and the copy counts.
-/// Everything it works in is reused from one message to the next.
+/// The memory for a tape. `simd-json` unescapes strings within its input, so it works on a copy,
+/// and the time of the copy counts. All memory is reused from one message to the next.
 pub struct Scratch {
     input: Vec<u8>,
     buffers: Buffers,
@@ -38,7 +38,7 @@ impl Scratch {
     }
 }
 
-/// The five fields, picked in one walk over the members of the root.
+/// The five fields, found in one walk over the members of the root.
 #[derive(Default)]
 struct Fields<'a> {
     action: Option<&'a str>,

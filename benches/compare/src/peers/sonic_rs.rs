@@ -4,8 +4,8 @@ use super::envelope::Envelope;
 use super::{Peer, accepted};
 use crate::workloads::Line;
 
-/// A struct that borrows, its payload a `LazyValue`, checked. Does not look into a presence
-/// payload.
+/// Parses into a borrowing struct whose payload is a checked `LazyValue`. Does not look into a
+/// presence payload.
 #[derive(Default)]
 pub struct SonicRs;
 

@@ -12,7 +12,7 @@ use crate::scan::Members;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
 
-/// 64 bytes, and by how many bits their masks must be shifted down.
+/// 64 bytes, and the number of bits by which their masks must be shifted down.
 type Block = ([__m256i; 2], u32);
 
 isa!("avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", Block, newlines::by_blend);

@@ -128,9 +128,9 @@ macro_rules! isa {
     };
 }
 
-/// The 64 bytes to load for the block at `at`, and by how many bits its masks must be shifted down:
-/// a block that the input's end cuts short is loaded backwards from that end, or from `copy` if the
-/// whole input is shorter than a block.
+/// The 64 bytes to load for the block at `at`, and the number of bits by which its masks must be
+/// shifted down: a block that the input's end cuts short is loaded backwards from that end, or from
+/// `copy` if the whole input is shorter than a block.
 #[inline(always)]
 fn window<'a>(bytes: &'a [u8], at: usize, copy: &'a mut [u8; BLOCK]) -> (&'a [u8; BLOCK], u32) {
     let rest = &bytes[at..];

@@ -11,7 +11,7 @@ use crate::scan::Members;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
 
-/// 64 bytes, and by how many bits their masks must be shifted down.
+/// 64 bytes, and the number of bits by which their masks must be shifted down.
 type Block = ([__m128i; 4], u32);
 
 isa!("sse2", Block, newlines::by_clamp);

@@ -6,12 +6,12 @@ use std::net::{SocketAddr, TcpStream};
 use crate::frame::{self, BINARY, CLOSE, PING, PONG, TEXT};
 use crate::message::{self, PATH};
 
-/// What a server expects of its clients.
+/// The protocol that a server expects of its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// Who is connected gets everything.
+    /// A client that is connected gets every message.
     Plain,
-    /// Greeted by `CONNECT`, then joins and is acknowledged.
+    /// A client is greeted by `CONNECT`, then joins and is acknowledged.
     PondSocket,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
     protocol: Protocol,
     stage: Stage,
-    /// The start of a frame of which more is to come.
+    /// The start of a frame whose rest has not arrived yet.
     unread: Vec<u8>,
 }
 
@@ -49,10 +49,10 @@ impl Connection {
         self.stage == Stage::Joined
     }
 
-    /// Reads once and gives `receive` each message that comes after the join.
+    /// Reads once and calls `receive` with each message that comes after the join.
     ///
     /// # Errors
-    /// The server ended the connection or sent what it must not, or `receive` says so.
+    /// The server ended the connection or sent an invalid frame, or `receive` returned the error.
     pub(crate) fn read(
         &mut self,
         buffer: &mut [u8],
@@ -77,7 +77,7 @@ impl Connection {
         Ok(())
     }
 
-    /// How many of the bytes are done with.
+    /// Handles the frames in the bytes; returns the number of bytes consumed.
     fn take(
         &mut self,
         bytes: &[u8],

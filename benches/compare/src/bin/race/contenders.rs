@@ -7,19 +7,19 @@ use std::process::{Command, Stdio};
 
 use crate::connection::Protocol;
 
-/// This workspace.
+/// The folder of this workspace.
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// In the order of the tables.
+/// The servers in the order of the tables.
 pub(crate) const NAMES: [&str; 6] = ["floor", "pondwire", "pondsocket-axum", "axum", "ws", "uws"];
 
-/// A second build of the example server, to see what a change does.
+/// A second build of the example server, to measure the effect of a change.
 pub(crate) const OTHER: &str = "other";
 
-/// How the example server is told to take any port.
+/// The arguments by which the example server takes any free port.
 const LISTEN: [&str; 2] = ["--addr", "127.0.0.1:0"];
 
-/// What others are compared with.
+/// The server that the others are compared with.
 pub(crate) const FLOOR: &str = "floor";
 pub(crate) const RIVAL: &str = "pondsocket-axum";
 
@@ -31,10 +31,10 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
-    /// Finds it, or builds it if it is ours.
+    /// Finds the server, or builds it if it is one of this repository.
     ///
     /// # Errors
-    /// It is not installed: why.
+    /// The reason why the server is not installed.
     pub(crate) fn find(name: &'static str) -> io::Result<Self> {
         let protocol = match name {
             "pondwire" | RIVAL => Protocol::PondSocket,
@@ -62,7 +62,7 @@ impl Contender {
         Ok(Self { name, protocol, program, arguments })
     }
 
-    /// The example server that is this program.
+    /// The second build of the example server, given as a program.
     pub(crate) fn other(program: &str) -> Self {
         Self {
             name: OTHER,
@@ -90,7 +90,7 @@ fn try_out(program: &Path, arguments: &[&str], folder: &Path) -> io::Result<()> 
     Err(io::Error::other(format!("`{program} {arguments}` fails: run peers/install.sh")))
 }
 
-/// The crate's example server, built if it is not.
+/// The crate's example server, which is built if necessary.
 fn example() -> io::Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = Path::new(HERE).join("../../Cargo.toml");

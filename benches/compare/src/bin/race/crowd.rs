@@ -1,4 +1,4 @@
-//! All clients of one server, driven by one thread: it must not be what the race waits for.
+//! All clients of one server, driven by one thread, which must not be the bottleneck of the race.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
@@ -10,10 +10,10 @@ use crate::connection::{Connection, Protocol};
 use crate::message::Message;
 use crate::poll::Poll;
 
-/// Connections that are not joined yet at a time: a server's queue of those to accept is short.
+/// The most connections that are being opened at a time: a server's accept queue is short.
 const OPENING: usize = 128;
 
-/// Nothing happened for so long: it will not.
+/// The time without any event after which the race gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The longest burst.
@@ -22,17 +22,17 @@ pub(crate) const MOST_IN_FLIGHT: usize = 64;
 pub(crate) struct Crowd {
     poll: Poll,
     clients: Vec<Connection>,
-    /// Which messages of the burst each has got, a bit each.
+    /// For each client, the messages of the burst that it has got, one bit for each.
     got: Vec<u64>,
-    /// How often one came before another that was said before it.
+    /// The number of messages that arrived before one that was sent earlier.
     pub(crate) out_of_order: u64,
-    /// Where a payload began in the last message.
+    /// The place at which the payload began in the last message.
     payload_at: usize,
     buffer: Vec<u8>,
 }
 
 impl Crowd {
-    /// Connects and joins so many clients.
+    /// Connects and joins `clients` clients.
     pub(crate) fn gather(addr: SocketAddr, protocol: Protocol, clients: usize) -> io::Result<Self> {
         let mut crowd = Self {
             poll: Poll::new()?,
@@ -70,11 +70,12 @@ impl Crowd {
         self.clients.len()
     }
 
-    /// The first client says all of these at once, [`MOST_IN_FLIGHT`] at most. Returns when everybody
-    /// has got each of them once and whole, with how long it took until the last had got each.
+    /// The first client sends all `messages` at once, at most [`MOST_IN_FLIGHT`]. Returns when every
+    /// client has got each of them once and whole, with the time for each until the last client had
+    /// got it.
     ///
     /// # Errors
-    /// Somebody gets anything else, or nothing any more.
+    /// A client receives anything else, or nothing for too long.
     pub(crate) fn burst(&mut self, messages: &[Message]) -> io::Result<Vec<Duration>> {
         let wire: Vec<u8> = messages.iter().flat_map(|message| &message.wire).copied().collect();
         let mut unsent = &wire[..];
@@ -125,7 +126,7 @@ impl Crowd {
     }
 }
 
-/// Where the payload is in the message: most likely where it was in the one before.
+/// The place of the payload in the message, most likely the same as in the message before.
 fn find(message: &[u8], payload: &[u8], likely: usize) -> Option<usize> {
     let is_there = message.get(likely..likely + payload.len()) == Some(payload);
     if is_there { Some(likely) } else { memmem::find(message, payload) }

@@ -8,7 +8,7 @@ pub(crate) const CLOSE: u8 = 0x88;
 pub(crate) const PING: u8 = 0x89;
 pub(crate) const PONG: u8 = 0x8A;
 
-/// A client must mask; with what is its own affair.
+/// The mask of the clients' frames: a client must mask, and may choose any mask.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// The head of an unmasked text message.

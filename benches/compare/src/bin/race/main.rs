@@ -1,21 +1,22 @@
-//! The race: clients join one channel of a server, one of them speaks, and all must get what it
-//! said, whole and in order.
+//! The race: clients join one channel of a server, one of them sends messages, and all must receive
+//! them, whole and in order.
 //!
 //! ```text
 //! cargo run --release --bin race -- [--all] [--clients N,…] [--bytes B,…] [--in-flight K,…]
 //!     [--servers NAME,…] [--other FILE] [--passes N] [--seconds S] [--idle N] [--markdown-out FILE]
 //! ```
 //!
-//! A server is a process of its own, started for each turn, so that its time and memory are its
-//! own; the clients are one thread of this one. In every pass all servers take their turn, so that
-//! a machine that speeds up or slows down does so for all; a figure is the median of the passes.
+//! A server is a process of its own, started for each turn, so that its time and memory can be
+//! measured alone; the clients are one thread of this process. In every pass all servers take their
+//! turn, so that a machine that speeds up or slows down does so for all; a figure is the median of
+//! the passes.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `contenders`, `process` | the servers; one that runs, and what it costs |
+//! | `contenders`, `process` | the servers; a running one, and its cost |
 //! | `crowd`, `connection` | all clients of a server; one of them |
-//! | `message`, `frame`, `poll` | what is said; WebSocket frames; epoll |
-//! | `turn`, `table` | a server's turn; what comes out |
+//! | `message`, `frame`, `poll` | the messages; WebSocket frames; epoll |
+//! | `turn`, `table` | a server's turn; the tables of results |
 //! | `serve` | the servers that this binary can be |
 
 mod connection;
@@ -43,7 +44,7 @@ use turn::{Case, Outcome};
 
 const CRATES: [&str; 6] = ["pondwire", "pondsocket-axum", "axum", "tungstenite", "tokio", "rustix"];
 
-/// File descriptors beside those of the connections.
+/// File descriptors in addition to those of the connections.
 const SPARE: u64 = 64;
 
 fn main() -> ExitCode {
@@ -148,7 +149,7 @@ fn race(contenders: &[Contender], case: Case, options: &Options) -> Vec<table::L
     lines.collect()
 }
 
-/// Of each figure on its own.
+/// The median of each figure on its own.
 fn median(turns: &[Outcome]) -> Outcome {
     let of = |figure: fn(&Outcome) -> f64| {
         let mut figures: Vec<f64> = turns.iter().map(figure).collect();

@@ -1,5 +1,5 @@
-//! What is said in the race. All servers carry the same PondSocket message, also those that do not
-//! look into it, so that all move the same bytes.
+//! The messages of the race. All servers carry the same PondSocket message, including those that do
+//! not look into it, so that all move the same bytes.
 
 use crate::frame::{self, TEXT};
 
@@ -7,10 +7,10 @@ pub(crate) const PATH: &str = "/api/socket";
 pub(crate) const CHANNEL: &str = "/chat/race";
 pub(crate) const EVENT: &str = "say";
 
-/// A payload has at least so many bytes.
+/// The least number of bytes in a payload.
 pub(crate) const LEAST: usize = 32;
 
-/// One broadcast, and what everybody must receive of it.
+/// One broadcast, and the payload that every client must receive.
 pub(crate) struct Message {
     /// The bytes of the JSON object that is relayed; no two messages have the same.
     pub(crate) payload: Vec<u8>,
@@ -19,9 +19,10 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// The `n`th message, with a payload of exactly so many bytes.
+    /// The `n`th message, with a payload of exactly `bytes` bytes.
     pub(crate) fn new(n: u64, bytes: usize) -> Self {
-        // Of one width, and in the order into which some servers sort keys.
+        // All numbers have one width, and the keys are in the order into which some servers sort
+        // them.
         let start = format!("{{\"n\":{},\"text\":\"", 1_000_000_000 + n % 1_000_000_000);
         let text = bytes - start.len() - 2;
         let letters = (b'a'..=b'z').cycle().skip((n % 26) as usize).take(text);

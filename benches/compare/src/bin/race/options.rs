@@ -1,4 +1,4 @@
-//! What the command line asks for.
+//! The options of the command line.
 
 use crate::contenders::NAMES;
 use crate::crowd::MOST_IN_FLIGHT;
@@ -15,14 +15,14 @@ pub(crate) struct Options {
     /// A second build of the example server that takes part.
     pub(crate) other: Option<String>,
     pub(crate) clients: Vec<usize>,
-    /// Of a message's payload.
+    /// The sizes of a message's payload in bytes.
     pub(crate) bytes: Vec<usize>,
     pub(crate) in_flight: Vec<usize>,
-    /// How often all servers take their turn; a figure is the median of what they did.
+    /// The number of times that every server takes its turn; a figure is the median of the turns.
     pub(crate) passes: usize,
-    /// How long a turn is measured.
+    /// The time for which a turn is measured, in seconds.
     pub(crate) seconds: f64,
-    /// So many connections that join and are silent, instead of the race.
+    /// The number of connections that join and are silent, instead of the race.
     pub(crate) idle: Option<usize>,
     pub(crate) markdown_out: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! epoll, level-triggered, for the crowd and for the floor.
+//! epoll, level-triggered, for the clients and for the server `floor`.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -25,7 +25,7 @@ impl Poll {
         Ok(Self { epoll, events: Vec::with_capacity(1024) })
     }
 
-    /// Tells of what can be read from now on.
+    /// Watches a socket for bytes to read.
     pub(crate) fn add(&self, socket: impl AsFd, token: u64) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), EventFlags::IN)?)
     }
@@ -38,7 +38,7 @@ impl Poll {
         Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), flags)?)
     }
 
-    /// The tokens of those that are ready, and whether they can be written to.
+    /// The tokens of the sockets that are ready, and whether each can be written to.
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,

@@ -1,4 +1,4 @@
-//! A server in a process of its own, and what the system says it costs.
+//! A server in a process of its own, and its cost as the operating system reports it.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -11,12 +11,12 @@ use rustix::param::clock_ticks_per_second;
 pub(crate) struct Server {
     child: Child,
     pub(crate) addr: SocketAddr,
-    /// Resident memory in bytes before anybody connected.
+    /// The resident memory in bytes before the first connection.
     idle: u64,
 }
 
 impl Server {
-    /// Starts it and waits until it tells where it listens.
+    /// Starts the process and waits until it prints the address on which it listens.
     pub(crate) fn start(mut command: Command) -> io::Result<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
@@ -24,7 +24,7 @@ impl Server {
         BufReader::new(stdout).read_line(&mut line)?;
         let addr = line.trim_end().strip_prefix("listening on http://");
         let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else {
-            // It is ending or does not speak to us; either way it is not wanted any more.
+            // The process is ending or prints no address; either way it is no longer needed.
             let _ = child.kill();
             let status = child.wait()?;
             return Err(io::Error::other(format!("did not start ({status}): {line}")));
@@ -34,12 +34,12 @@ impl Server {
         Ok(server)
     }
 
-    /// User and system time so far.
+    /// The user and system time so far.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
         cpu(&self.child.id().to_string())
     }
 
-    /// What the most memory so far was above that of the idle server, in bytes.
+    /// The peak memory so far above that of the idle server, in bytes.
     pub(crate) fn peak(&self) -> io::Result<u64> {
         Ok(self.memory("VmHWM")?.saturating_sub(self.idle))
     }
@@ -61,10 +61,10 @@ impl Drop for Server {
     }
 }
 
-/// User and system time of a process, `self` for this one.
+/// The user and system time of a process, `self` for this one.
 pub(crate) fn cpu(process: &str) -> io::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // After the name, which may have anything in it.
+    // The fields after the name, which may contain any character.
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
     let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(Duration::from_secs(ticks) / clock_ticks_per_second() as u32)

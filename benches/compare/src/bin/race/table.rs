@@ -1,11 +1,11 @@
-//! Markdown of what came out.
+//! The results as tables in Markdown.
 
 use std::fmt::Write;
 
 use crate::contenders::{FLOOR, RIVAL};
 use crate::turn::{Case, Idle, Outcome};
 
-/// What a server did, or why it did not.
+/// The results of a server, or the reason why it has none.
 pub(crate) type Line<T> = (&'static str, Result<T, String>);
 
 pub(crate) fn case(out: &mut String, case: Case, lines: &[Line<Outcome>]) {

@@ -1,4 +1,4 @@
-//! One server's turn: it starts, the crowd gathers, and what is said goes to everybody.
+//! One server's turn: the server starts, all clients join, and each message goes to all of them.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use crate::crowd::Crowd;
 use crate::message::Message;
 use crate::process::{self, Server};
 
-/// Bursts before anything is measured, and for how long at least.
+/// The least number of bursts before anything is measured, and the least time for them.
 const WARM_UP_BURSTS: usize = 5;
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// Bursts that are measured at least, or a percentile would say nothing.
+/// The least number of measured bursts; with fewer a percentile would mean nothing.
 const LEAST_BURSTS: usize = 20;
 
 #[derive(Clone, Copy)]
@@ -22,18 +22,18 @@ pub(crate) struct Case {
     pub(crate) in_flight: usize,
 }
 
-/// What came out. Times of a delivery are in µs, those of a fan-out in ms.
+/// The results of a turn. Times of a delivery are in µs, those of a fan-out in ms.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Outcome {
     pub(crate) deliveries_per_second: f64,
     pub(crate) server_cpu: f64,
-    /// Of the crowd, which is not to be what the race waits for.
+    /// The CPU time of the clients, which must not be the bottleneck of the race.
     pub(crate) crowd_cpu: f64,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
-    /// Peak memory of a connection in KiB.
+    /// The peak memory of a connection in KiB.
     pub(crate) memory: f64,
-    /// How many of a million deliveries came before one that was said before them.
+    /// Deliveries in a million that arrived before a message that was sent earlier.
     pub(crate) out_of_order: f64,
 }
 
@@ -83,17 +83,18 @@ pub(crate) fn race(contender: &Contender, case: Case, seconds: f64) -> io::Resul
     })
 }
 
-/// Connections that join and are silent.
+/// The results for connections that join and are silent.
 pub(crate) struct Idle {
-    /// Until all had joined, in seconds.
+    /// The time until all had joined, in seconds.
     pub(crate) seconds: f64,
-    /// Of the server until then, in µs for each.
+    /// The CPU time of the server until then, in µs for each connection.
     pub(crate) server_cpu: f64,
-    /// Peak memory of a connection in KiB.
+    /// The peak memory of a connection in KiB.
     pub(crate) memory: f64,
 }
 
-/// Joins so many, then asks whether all are still there: one message reaches everybody.
+/// Joins `clients` connections, then checks that all are still connected: one message must reach
+/// all.
 pub(crate) fn idle(contender: &Contender, clients: usize) -> io::Result<Idle> {
     let server = Server::start(contender.command())?;
     let (before, start) = (server.cpu()?, Instant::now());

@@ -1,4 +1,4 @@
-//! Who means no good.
+//! Hostile clients: each attacks the server in one of ten ways.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ pub(crate) async fn run(address: SocketAddr, number: u64, tally: &'static Tally)
         if tally.is_over() {
             return;
         }
-        // It ends in an error, mostly; that is what it is for.
+        // The attack usually ends in an error, as it should.
         let _ = timeout(Duration::from_secs(30), attack(address, way % 10)).await;
         add(&tally.attacks, 1);
         sleep(Duration::from_millis(random(500))).await;
@@ -26,7 +26,7 @@ pub(crate) async fn run(address: SocketAddr, number: u64, tally: &'static Tally)
 async fn attack(address: SocketAddr, way: u64) -> io::Result<()> {
     let mut raw = TcpStream::connect(address).await?;
     match way {
-        // Bytes that are no HTTP.
+        // Bytes that are not HTTP.
         0 => {
             let garbage: Vec<u8> = (0..4096).map(|_| random(256) as u8).collect();
             raw.write_all(&garbage).await?;
@@ -62,7 +62,7 @@ async fn attack(address: SocketAddr, way: u64) -> io::Result<()> {
 
 async fn in_a_socket(mut socket: Socket, way: u64) -> io::Result<()> {
     match way {
-        // Messages that are none.
+        // Invalid messages.
         5 => {
             for _ in 0..100 {
                 socket.text("{\"action\":").await?;

@@ -2,10 +2,11 @@
 //! SERVER is its binary, by default for 600 seconds and 1,000 clients.
 //!
 //! Nine in ten clients behave: they join one of the rooms, track their presence, send a message a
-//! second, check that every other member's messages come in order and without a gap, and go and come
-//! back after 5 to 60 seconds. One in twenty reads nothing until it is cut off; one in a hundred is
+//! second, check that every other member's messages come in order and without a gap, and reconnect
+//! after 5 to 60 seconds. One in twenty reads nothing until it is cut off; one in a hundred is
 //! hostile in one of ten ways. The server's memory is read every few seconds; at the end, when all
-//! have gone, it must be flat, nothing lost, and nobody left in the server's counters.
+//! clients have left, it must be flat, no message may be lost, and the server's counters must show
+//! no client.
 
 mod hostile;
 mod member;
@@ -19,15 +20,15 @@ use std::time::{Duration, Instant};
 
 use server::Server;
 
-/// What all clients count together.
+/// The counts of all clients together.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) sessions: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) received: AtomicU64,
-    /// Messages of a member that another member, there all the time, did not get.
+    /// Messages of a member that another member, present all the time, did not get.
     pub(crate) lost: AtomicU64,
-    /// Connections of members that ended without their wish, or answers that never came.
+    /// Connections of members that ended unexpectedly, or answers that never came.
     pub(crate) broken: AtomicU64,
     pub(crate) slow: AtomicU64,
     pub(crate) attacks: AtomicU64,

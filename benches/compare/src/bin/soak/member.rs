@@ -1,4 +1,4 @@
-//! Who behaves, and notices when something is missing.
+//! Well-behaved members, which check that no message is missing.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::socket::{Frame, Socket, message};
 use crate::{Tally, add, random};
 
-/// After how long an answer counts as never given.
+/// The time after which an answer counts as missing.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Deserialize)]
@@ -77,7 +77,7 @@ async fn live(
         }
         hear(&mut socket, &mut heard, tally).await?;
     }
-    // All that was sent here came back, or it is on its way before this answer.
+    // Everything sent here has come back, or comes before the answer to this.
     socket.text(&message("BROADCAST", room, "echo", "{}")).await?;
     let rest = async {
         while !hear(&mut socket, &mut heard, tally).await? {}
@@ -89,7 +89,7 @@ async fn live(
     timeout(PATIENCE, socket.close()).await.map_err(|_| io::Error::other("no close in time"))?
 }
 
-/// Takes a frame in; whether it was the echo.
+/// Handles a received frame; returns whether it was the echo.
 async fn hear(
     socket: &mut Socket,
     heard: &mut HashMap<String, u64>,
@@ -106,11 +106,12 @@ async fn hear(
         add(&tally.received, 1);
         match heard.get_mut(session) {
             Some(last) => {
-                // In order, each once; a number that is too small would be a huge gap.
+                // Numbers must come in order, each once; a number that is too small counts as a
+                // huge gap.
                 add(&tally.lost, number.wrapping_sub(*last + 1));
                 *last = number;
             }
-            // The first that was sent after this one came.
+            // The first message that was sent after this member joined.
             None => drop(heard.insert(session.to_owned(), number)),
         }
     }

@@ -31,7 +31,7 @@ impl Server {
         Self { address: address.parse().expect("an address"), process, log }
     }
 
-    /// What is in memory of it now.
+    /// The resident memory of the server now.
     pub(crate) fn memory_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()));
         let status = status.unwrap_or_default();
@@ -39,7 +39,7 @@ impl Server {
         line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
     }
 
-    /// One of its counters.
+    /// One of the server's counters.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let asked = async {
             let mut stream = TcpStream::connect(self.address).await?;
@@ -61,10 +61,10 @@ impl Server {
         log.contains("panicked")
     }
 
-    /// Ends it; whether it was running still.
+    /// Ends the server; returns whether it was still running.
     pub(crate) fn stop(&mut self) -> bool {
         let was_running = matches!(self.process.try_wait(), Ok(None));
-        // It may be gone already.
+        // The server may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         was_running

@@ -1,5 +1,6 @@
-//! Who joins and reads nothing, until the server has had enough. It is in a room with members; what
-//! fills its queue is said in a room of its own by a second connection, which reads.
+//! Slow readers: each joins and reads nothing until the server cuts it off. It is in a room with
+//! members; its queue is filled by messages to a room of its own, sent by a second connection,
+//! which does read.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use crate::{Tally, add, random};
 
 pub(crate) async fn run(address: SocketAddr, room: u64, own_room: u64, tally: &'static Tally) {
     while !tally.is_over() {
-        // It is cut off; that is no news.
+        // An error is expected: the server cuts the reader off.
         let _ = live(address, room, own_room, tally).await;
         sleep(Duration::from_millis(random(2000))).await;
     }
@@ -35,7 +36,7 @@ async fn live(address: SocketAddr, room: u64, own_room: u64, tally: &Tally) -> i
         while matches!(loud.receive().await?, Frame::Text(text) if text.len() < said.len() / 2) {}
         sleep(Duration::from_millis(100)).await;
     }
-    // What was written before it was cut off, and then the end.
+    // The frames that were written before the cut-off, and then the end.
     while let Ok(Ok(Frame::Text(_))) = timeout(Duration::from_secs(10), deaf.receive()).await {}
     add(&tally.slow, 1);
     loud.close().await

@@ -1,4 +1,4 @@
-//! As much of a WebSocket client as is needed here: text out, text in.
+//! A minimal WebSocket client: it sends and receives text.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ pub(crate) struct Socket {
     stream: BufReader<TcpStream>,
 }
 
-/// What came.
+/// A received frame.
 pub(crate) enum Frame {
     Text(Vec<u8>),
     Close,
@@ -49,7 +49,7 @@ impl Socket {
                 frame.extend((len as u64).to_be_bytes());
             }
         }
-        // A mask of zeros is one, too.
+        // A mask of zeros is valid, too.
         frame.extend([0; 4]);
         frame.extend(payload);
         self.stream.write_all(&frame).await
@@ -59,7 +59,7 @@ impl Socket {
         self.send(0x81, text.as_bytes()).await
     }
 
-    /// Bytes as they are.
+    /// Sends bytes as they are.
     pub(crate) async fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
     }
@@ -84,7 +84,7 @@ impl Socket {
         }
     }
 
-    /// Whether something can be read at once or within the socket's patience.
+    /// Waits until something can be read, unless it is buffered already.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         match self.stream.buffer() {
             [] => self.stream.get_ref().readable().await,
@@ -92,7 +92,7 @@ impl Socket {
         }
     }
 
-    /// Closes as it should be and waits for the answer.
+    /// Closes with a close frame and waits for the answer.
     pub(crate) async fn close(mut self) -> io::Result<()> {
         self.send(0x88, &[0x03, 0xE8]).await?;
         while let Frame::Text(_) = self.receive().await? {}

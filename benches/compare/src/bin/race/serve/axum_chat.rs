@@ -20,7 +20,7 @@ pub(super) async fn run() -> io::Result<()> {
 }
 
 async fn upgrade(upgrade: WebSocketUpgrade, State(all): State<Sender<Utf8Bytes>>) -> Response {
-    // Before the answer: who has it misses nothing.
+    // Before the answer, so that a client that has it misses no message.
     let messages = all.subscribe();
     upgrade.on_upgrade(|socket| serve(socket, all, messages))
 }
@@ -34,7 +34,7 @@ async fn serve(mut socket: WebSocket, all: Sender<Utf8Bytes>, mut messages: Rece
                 Some(Ok(_)) => {}
             },
             message = messages.recv() => {
-                // Too far behind, or nobody is left.
+                // This connection is too far behind, or no sender is left.
                 let Ok(text) = message else { return };
                 if socket.send(Message::Text(text)).await.is_err() {
                     return;

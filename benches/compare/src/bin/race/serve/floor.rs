@@ -1,5 +1,5 @@
-//! What no server in one thread does with less: epoll, one read for what was said, one write for
-//! each client. It looks into no message and checks nothing.
+//! The floor: the least work for a server in one thread. It uses epoll, one read for the received
+//! messages and one write for each client; it looks into no message and checks nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use crate::poll::{Interest, Poll};
 
 const LISTENER: u64 = u64::MAX;
 
-/// What follows the key that all clients of the race send, RFC 6455's own.
+/// The response to the key that all clients of the race send, the example of RFC 6455.
 const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
     upgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzhZRbK+xOo=\r\n\r\n";
 
@@ -18,7 +18,7 @@ struct Client {
     is_open: bool,
     /// Part of a request or of a frame.
     received: Vec<u8>,
-    /// What the socket did not take.
+    /// The bytes that the socket did not take.
     unsent: Vec<u8>,
 }
 
@@ -30,7 +30,7 @@ pub(super) fn run() -> io::Result<()> {
     poll.add(&listener, LISTENER)?;
     let mut clients: Vec<Option<Client>> = Vec::new();
     let mut buffer = vec![0; 256 << 10];
-    // What was said, as the frames that go to everybody.
+    // The received messages, as the frames that go to every client.
     let mut said = Vec::new();
     loop {
         for (token, writable) in poll.wait(None)? {
@@ -72,7 +72,7 @@ fn accept(
     }
 }
 
-/// Appends to `said` what the client says.
+/// Appends the client's messages to `said`, as frames.
 fn receive(client: &mut Client, buffer: &mut [u8], said: &mut Vec<u8>) -> io::Result<()> {
     let len = match client.stream.read(buffer) {
         Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -101,7 +101,7 @@ fn receive(client: &mut Client, buffer: &mut [u8], said: &mut Vec<u8>) -> io::Re
     }
     client.received.drain(..read);
     if client.received.is_empty() {
-        // Who is silent costs nothing.
+        // A silent client holds no memory.
         client.received = Vec::new();
     }
     Ok(())

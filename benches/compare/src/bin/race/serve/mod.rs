@@ -20,7 +20,7 @@ pub(crate) fn run(name: &str) -> Option<io::Result<()>> {
     })
 }
 
-/// On the runtime that `#[tokio::main]` gives.
+/// Runs a server on the runtime that `#[tokio::main]` would build.
 fn block_on(server: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(server)
 }
@@ -31,7 +31,7 @@ async fn listener() -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Tells the harness where to connect.
+/// Prints the address for the harness to connect to.
 fn announce(addr: SocketAddr) -> io::Result<()> {
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{addr}")?;

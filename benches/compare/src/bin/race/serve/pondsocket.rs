@@ -20,7 +20,7 @@ use pondsocket_axum::{RequestParts, handle_socket};
 
 use crate::message::{EVENT, PATH};
 
-/// Lets everybody in, and tells all what one says.
+/// Admits every client, and relays each message to all of them.
 struct Chat;
 
 #[async_trait]
