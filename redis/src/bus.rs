@@ -1,4 +1,4 @@
-//! The handle by which topics are published and subscribed to.
+//! The handle for publishing and for subscribing to topics.
 
 use std::error::Error;
 use std::fmt;
@@ -20,8 +20,8 @@ use crate::shared::Shared;
 use crate::stats::RedisStats;
 use crate::{publisher, subscriber};
 
-/// A handle of a bus between nodes; cheap to clone. When the last is dropped the bus ends at once, and the
-/// messages that wait are dropped; see [`shutdown`](Self::shutdown).
+/// A handle of a bus between nodes; cheap to clone. Dropping the last one ends the bus at once and drops
+/// the queued messages; see [`shutdown`](Self::shutdown).
 #[derive(Clone)]
 pub struct RedisBus {
     handle: Arc<Handle>,
@@ -35,8 +35,8 @@ struct Handle {
 }
 
 impl RedisBus {
-    /// A bus, and the receiver of its events. Returns at once: two tasks on the runtime that this is called
-    /// in make the connections, and make them again.
+    /// Opens a bus; returns it with the receiver of its events. Returns immediately: two tasks on the
+    /// current runtime connect, and reconnect.
     ///
     /// `url` is `redis://[user[:password]@]host[:port][/db]`, `rediss://` for TLS, or
     /// `redis+unix:///path`.
@@ -45,7 +45,7 @@ impl RedisBus {
     /// [`InvalidUrl`]. A server that does not answer is not an error: see [`last_error`](Self::last_error).
     ///
     /// # Panics
-    /// Outside a tokio runtime, or in one without I/O and time.
+    /// Outside a tokio runtime, or in one without I/O and timers.
     pub fn open(url: &str, options: RedisOptions) -> Result<(Self, RedisReceiver), InvalidUrl> {
         let connector = Connector::new(url).map_err(|error| InvalidUrl(error.to_string()))?;
         let shared = Arc::new(Shared::new(connector, options));
@@ -67,22 +67,22 @@ impl RedisBus {
 
     /// Queues a payload for all subscribers of the topic, this bus included.
     ///
-    /// Never waits. Takes a lock for as long as it takes to move a few words, and allocates nothing
-    /// for a topic and a payload that are shared already, but for the queue as it grows. Many
-    /// messages go to Redis in one write.
+    /// Never waits for Redis. Holds a lock only while it moves a few words, and allocates nothing for a
+    /// topic and a payload that are already shared, except to grow the queue. Many messages go to Redis in
+    /// one write.
     pub fn publish(&self, topic: impl Into<ByteString>, payload: impl Into<Bytes>) -> Publish {
         let message = BusMessage { topic: topic.into(), payload: payload.into() };
         self.shared().outgoing.offer(message, &self.shared().counters)
     }
 
     /// Subscribes to a topic, over this connection and every later one;
-    /// [`BusEvent::Subscribed`](crate::BusEvent::Subscribed) comes once Redis has confirmed it. `false` when
-    /// the topic was subscribed already. Never waits.
+    /// [`BusEvent::Subscribed`](crate::BusEvent::Subscribed) follows once Redis has confirmed it. `false`
+    /// if the topic was already subscribed. Never waits.
     pub fn subscribe(&self, topic: impl Into<ByteString>) -> bool {
         self.shared().inbox.subscribe(&topic.into())
     }
 
-    /// Unsubscribes from a topic; `false` when it was not subscribed. Never waits.
+    /// Unsubscribes from a topic; `false` if it was not subscribed. Never waits.
     pub fn unsubscribe(&self, topic: &str) -> bool {
         self.shared().inbox.unsubscribe(topic)
     }
@@ -93,18 +93,18 @@ impl RedisBus {
         self.shared().counters.stats()
     }
 
-    /// The last error: a failed attempt to connect, a broken connection, or a refused topic. It stays when
-    /// the connection is back. A text for people.
+    /// The last error: a failed attempt to connect, a broken connection, or a refused topic. It is kept
+    /// after the connection is back. The text is for people, not for programs.
     #[must_use]
     pub fn last_error(&self) -> Option<Arc<str>> {
         self.shared().last_error.lock().clone()
     }
 
-    /// Ends the bus in order: accepts no more messages, publishes those that wait, then closes both
-    /// connections. Messages that still wait after `deadline` are dropped and counted as
+    /// Ends the bus gracefully: accepts no more messages, publishes the queued ones, then closes both
+    /// connections. Messages still queued after `deadline` are dropped and counted as
     /// [`discarded`](RedisStats::discarded). The returned counters are final.
     ///
-    /// When it is called again, or cancelled, the bus ends at once.
+    /// If this is called again, or cancelled, the bus ends at once.
     pub async fn shutdown(&self, deadline: Duration) -> RedisStats {
         let shared = self.shared();
         shared.outgoing.close();
@@ -113,7 +113,7 @@ impl RedisBus {
             && timeout(deadline, &mut publisher.0).await.is_err()
         {
             publisher.0.abort();
-            // The counters are final once it has ended.
+            // The counters are final once the publisher has ended.
             let _ = (&mut publisher.0).await;
         }
         shared.outgoing.discard(&shared.counters);
@@ -157,7 +157,7 @@ impl Drop for EndOfInbox {
     }
 }
 
-/// Not the URL of a Redis server, or one that asks for TLS where the `redis` crate was built without it.
+/// The URL is not that of a Redis server, or asks for TLS while the `redis` crate was built without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidUrl(String);
 

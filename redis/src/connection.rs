@@ -1,4 +1,4 @@
-//! One connection to Redis: made, asked and given up within a time.
+//! One connection to Redis: connecting and every command are bounded by a timeout.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ impl Connector {
         Ok(Self { client: Client::open(info)? })
     }
 
-    /// One attempt. `on_push` gets each push message but the one of the connection's end.
+    /// Makes one attempt. `on_push` gets each push message except the one that reports the connection's
+    /// end.
     pub(crate) async fn connect(
         &self,
         options: &RedisOptions,
@@ -68,7 +69,7 @@ impl Connector {
                     let stream = tokio::net::UnixStream::connect(path).await?;
                     self.greet(LimitedStream::new(stream, unfinished.clone(), limit), config).await
                 }
-                // TLS is left to the `redis` crate.
+                // The `redis` crate handles TLS.
                 _ => {
                     let redis = self.client.get_multiplexed_async_connection_with_config(&config);
                     Ok((redis.await?, None))
@@ -78,7 +79,7 @@ impl Connector {
         let (redis, driver) = within(options.timeout, connecting).await?;
         let timeout = options.timeout;
         let mut connection = Connection { redis, _driver: driver, gone, unfinished, timeout };
-        // The greeting may have been anything.
+        // The greeting does not prove that the peer is Redis.
         connection.ping().await?;
         Ok(connection)
     }
@@ -106,7 +107,7 @@ impl Drop for Driver {
 
 pub(crate) struct Connection {
     redis: MultiplexedConnection,
-    /// `None` where the `redis` crate has one of its own.
+    /// `None` if the `redis` crate drives the connection itself.
     _driver: Option<Driver>,
     gone: Arc<Notify>,
     unfinished: Unfinished,
@@ -119,7 +120,7 @@ impl Connection {
         self.gone.notified().await;
     }
 
-    /// Sends a pipeline and returns the answers to all of its commands, errors of the server included.
+    /// Sends a pipeline and returns the answers to all of its commands, including the server's errors.
     pub(crate) async fn send(&mut self, commands: &Pipeline) -> RedisResult<Vec<Value>> {
         self.unfinished.clear();
         let answers = self.redis.send_packed_commands(commands, 0, commands.len());

@@ -1,4 +1,4 @@
-//! The subscribing side's state: topics that are wanted, and the messages and events that wait.
+//! The subscribing side's state: the wanted topics, and the waiting messages and events.
 
 use std::collections::VecDeque;
 
@@ -13,26 +13,26 @@ use crate::queue::{Offered, Queue};
 use crate::stats::Counters;
 use crate::topics::{Change, Subscribed, Topics};
 
-/// How many messages a receiver takes at a time, so that the lock is taken once for them.
+/// How many messages a receiver takes at a time, under one lock.
 const TAKEN_MESSAGES: usize = 64;
 const TAKEN_BYTES: usize = 256 << 10;
 
-/// Which connection something came over: an old one may still be read while the next is made.
+/// Identifies the connection that a push came over: an old one may still be read while the next is made.
 pub(crate) type Epoch = u64;
 
 pub(crate) struct Inbox {
     state: Mutex<State>,
     max_payload: usize,
-    /// Notified when messages or events wait for the receiver.
+    /// Notified when there are messages or events for the receiver.
     ready: Notify,
-    /// Notified when changes of topics wait for the subscriber.
+    /// Notified when there are changes of topics for the subscriber.
     pub(crate) changed: Notify,
 }
 
 struct State {
     topics: Topics,
     messages: Queue,
-    /// At most one `Lost`, one `Recovered` and a `Subscribed` a topic.
+    /// At most one `Lost`, one `Recovered`, and one `Subscribed` per topic.
     events: VecDeque<BusEvent>,
     lagged: u64,
     unpublished: u64,
@@ -46,7 +46,7 @@ struct State {
 /// The result of taking from the inbox.
 pub(crate) enum Received {
     Event(BusEvent),
-    /// Messages were put into its own queue.
+    /// Messages were moved into the receiver's own queue.
     Messages,
     Nothing,
     End,
@@ -91,7 +91,7 @@ impl Inbox {
         let mut state = self.state.lock();
         let wanted = state.topics.unsubscribe(topic);
         if wanted {
-            // A confirmation that was not delivered yet is outdated, and must not pile up.
+            // An undelivered confirmation is outdated, and such confirmations must not accumulate.
             state
                 .events
                 .retain(|event| !matches!(event, BusEvent::Subscribed(old) if old == topic));
@@ -115,17 +115,17 @@ impl Inbox {
         state.epoch
     }
 
-    /// The connection broke; `worked` says that it had worked, `ever` that this one or an earlier one had.
+    /// The connection broke. `worked` is `true` if it had worked, `ever` if it or an earlier one had.
     pub(crate) fn lost(&self, worked: bool, ever: bool) {
         let mut state = self.state.lock();
         state.epoch += 1;
         if !ever {
-            // No event will say that these were not in force for a while.
+            // No event will report that these subscriptions were interrupted.
             state.topics.forget_announced();
             state.events.clear();
         }
         if worked {
-            // Events of the connection that were not delivered yet are outdated.
+            // Undelivered events about the connection are outdated.
             state.events.retain(|event| matches!(event, BusEvent::Subscribed(_)));
             state.events.push_back(BusEvent::Lost);
             drop(state);
@@ -133,7 +133,7 @@ impl Inbox {
         }
     }
 
-    /// Reports so many lost messages of this bus.
+    /// Reports `count` lost messages of this bus.
     pub(crate) fn unpublished(&self, count: u64) {
         self.state.lock().unpublished += count;
         self.ready.notify_one();
@@ -157,7 +157,7 @@ impl Inbox {
     }
 
     pub(crate) fn message(&self, epoch: Epoch, topic: Vec<u8>, payload: Vec<u8>, stats: &Counters) {
-        // The topics are those that this bus subscribed to, so they are text.
+        // This bus subscribes only to topics that are text.
         let Ok(topic) = ByteString::try_from(topic) else { return };
         let message = BusMessage { topic, payload: Bytes::from(payload) };
         let mut state = self.state.lock();
@@ -209,7 +209,7 @@ impl Inbox {
         Received::Messages
     }
 
-    /// Waits until there may be something to take. Of several that wait, one is woken.
+    /// Waits until there may be something to take. If several callers wait, one is woken.
     pub(crate) async fn ready(&self) {
         self.ready.notified().await;
     }
@@ -220,7 +220,7 @@ impl Inbox {
         self.ready.notify_one();
     }
 
-    /// Drops the messages that wait and all later ones: the receiver was dropped.
+    /// Drops the waiting messages and all later ones: the receiver was dropped.
     pub(crate) fn abandon(&self, stats: &Counters) {
         let mut state = self.state.lock();
         state.abandoned = true;

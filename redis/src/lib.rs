@@ -1,5 +1,5 @@
-//! A bus between nodes over Redis pub/sub, on tokio: opaque payloads by topic, at most once. It carries what
-//! [pondwire](https://docs.rs/pondwire)'s module `distributed` has the nodes of a cluster tell each other.
+//! A bus between nodes over Redis pub/sub, on tokio: opaque payloads by topic, at most once. It carries the
+//! messages between nodes of [pondwire](https://docs.rs/pondwire)'s module `distributed`.
 //!
 //! ```no_run
 //! use pondwire_redis::{BusEvent, RedisBus, RedisOptions};
@@ -24,7 +24,8 @@
 //!
 //! # With a cluster
 //!
-//! `pondwire::distributed::Cluster` takes the events of the bus, and returns what the bus shall do:
+//! `pondwire::distributed::Cluster` takes the events of the bus, and returns effects for the bus to carry
+//! out:
 //!
 //! ```no_run
 //! use std::time::{Instant, SystemTime};
@@ -46,7 +47,7 @@
 //!     let now = Instant::now();
 //!     match event {
 //!         Some(BusEvent::Message(message)) => {
-//!             let _ = cluster.receive(&message.topic, &message.payload, now); // counts what is not a message
+//!             let _ = cluster.receive(&message.topic, &message.payload, now); // counts invalid messages
 //!         }
 //!         Some(BusEvent::Subscribed(topic)) => cluster.subscribed(&topic, now),
 //!         Some(BusEvent::Recovered | BusEvent::Lagged(_) | BusEvent::Unpublished(_)) => {
@@ -70,40 +71,39 @@
 //! # }
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! - **Nothing local waits for Redis.** [`RedisBus::publish`] puts a message into a bounded queue
-//!   and returns; it does so while Redis is away, hangs or was never there. Messages that do not fit are
-//!   dropped as the chosen [`Overflow`] says, and counted.
-//! - **At most once**, as Redis pub/sub has it. A batch whose connection breaks before Redis has
-//!   answered is not sent again (it may have arrived): it is counted as
+//! - **Nothing local waits for Redis.** [`RedisBus::publish`] puts a message into a bounded queue and
+//!   returns; it does so even while Redis is unreachable or hangs. Messages that do not fit are dropped
+//!   according to the chosen [`Overflow`], and counted.
+//! - **At most once**, as Redis pub/sub has it. A batch whose connection breaks before Redis has answered
+//!   is not sent again, because it may have arrived: it is counted as
 //!   [`unconfirmed`](RedisStats::unconfirmed).
-//! - **Both connections come back by themselves**, after pauses that double from
-//!   [`min_backoff`](RedisOptions::min_backoff) to [`max_backoff`](RedisOptions::max_backoff) and
-//!   are never quite the same on two nodes. All topics are subscribed to again before
+//! - **Both connections reconnect automatically**, after pauses that double from
+//!   [`min_backoff`](RedisOptions::min_backoff) to [`max_backoff`](RedisOptions::max_backoff) and are
+//!   randomized, so that nodes do not reconnect in step. All topics are subscribed again before
 //!   [`BusEvent::Recovered`]; messages that others published meanwhile are lost and cannot be counted.
 //!   Messages that this bus could not publish are counted, and reported by [`BusEvent::Unpublished`].
 //! - **Order**: messages of one bus reach another in the order in which they were published.
-//! - **Topics are plain names**: channel names may hold `*`, `?` and `[`, which mean nothing here.
+//! - **Topics are plain names**: channel names may contain `*`, `?` and `[`, which are not patterns here.
 //! - **A bus receives its own messages**: Redis sends a message to every subscriber of its topic.
 //!
 //! # Bounds
 //!
-//! In memory at most: the contents of the two queues, a batch of 512 messages or 256 KiB (or one
-//! message), twice, on its way to Redis, as large a batch in the receiver, of 64 messages, the names of
-//! the topics, and four times [`max_payload`](RedisOptions::max_payload) (64 MiB by default) and 64 KiB
-//! of a reply that is not whole yet; a server that sends
-//! more loses the connection. A connection over TLS is read by the `redis` crate alone, without
-//! that last bound. A server that accepts and is silent is given up after
-//! [`timeout`](RedisOptions::timeout): handshakes, answers and a `PING` on an idle connection all
-//! count.
+//! Memory holds at most: the contents of the two queues; twice a batch of 512 messages or 256 KiB (or one
+//! message) on its way to Redis; a batch of 64 messages or 256 KiB (or one message) in the receiver; the
+//! names of the topics; and, of an incomplete reply, four times [`max_payload`](RedisOptions::max_payload)
+//! (64 MiB by default) plus 64 KiB. The connection to a server that sends more is closed. A connection over
+//! TLS is read by the `redis` crate alone, without that last bound. The connection to a server that accepts
+//! it but stays silent is closed after [`timeout`](RedisOptions::timeout), which applies to handshakes, to
+//! answers and to a `PING` on an idle connection.
 //!
 //! # Limitations
 //!
-//! - Redis 6 or newer, or a server that speaks RESP3 as it does: subscriptions arrive as push messages, so
+//! - Redis 6 or newer, or another server that speaks RESP3: published messages arrive as push messages, so
 //!   that none waits in an unbounded queue in between.
-//! - Two connections a bus: one to publish, one to subscribe, so that neither delays the other.
-//! - `rediss://` needs a TLS feature of the `redis` crate, switched on by the application.
+//! - Two connections per bus: one to publish and one to subscribe, so that neither delays the other.
+//! - `rediss://` needs a TLS feature of the `redis` crate, enabled by the application.
 
 mod bus;
 mod connection;

@@ -1,4 +1,4 @@
-//! A stream that fails before an unfinished reply fills the memory of its reader.
+//! A stream that fails before an incomplete reply fills its reader's memory.
 
 use std::io;
 use std::pin::Pin;
@@ -8,19 +8,20 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The bytes that were read since the parser last finished a value.
+/// The number of bytes read since the parser last finished a value.
 #[derive(Clone, Default)]
 pub(crate) struct Unfinished(Arc<AtomicUsize>);
 
 impl Unfinished {
-    /// The parser has finished a value.
+    /// Resets the count: the parser has finished a value.
     pub(crate) fn clear(&self) {
-        // Relaxed, as everywhere here: one task reads and clears.
+        // Relaxed, as everywhere here: the same task reads and clears.
         self.0.store(0, Ordering::Relaxed);
     }
 }
 
-/// Fails once more than `limit` bytes were read without a finished value: the parser keeps all of them.
+/// Fails once more than `limit` bytes have been read without a finished value, because the parser buffers
+/// all of them.
 pub(crate) struct LimitedStream<S> {
     stream: S,
     unfinished: Unfinished,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How a queue that is full makes room.
+/// How a full queue makes room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// The oldest messages are dropped until the new one fits.
@@ -11,15 +11,15 @@ pub enum Overflow {
     DropNewest,
 }
 
-/// The bounds of a queue. They hold at every moment.
+/// The bounds of a queue. They always hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueBounds {
-    /// What is dropped when a bound would be exceeded.
+    /// The messages to drop when a bound would be exceeded.
     pub overflow: Overflow,
-    /// The most messages that wait; 0 counts as 1.
+    /// The most queued messages; 0 counts as 1.
     pub max_messages: usize,
-    /// The most bytes of their topics and payloads. A message that is larger by itself never fits, and no
-    /// other is dropped for it.
+    /// The most bytes of their topics and payloads. A single larger message never fits, and no other is
+    /// dropped for it.
     pub max_bytes: usize,
 }
 
@@ -33,23 +33,23 @@ pub struct QueueBounds {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RedisOptions {
-    /// The queue of messages to be published, which fills while Redis is away. By default 65,536 messages
-    /// and 32 MiB, `DropOldest`.
+    /// The queue of messages to be published, which fills while Redis is unreachable. By default 65,536
+    /// messages and 32 MiB, `DropOldest`.
     pub publish: QueueBounds,
     /// The queue of the receiver. By default the same.
     pub receive: QueueBounds,
-    /// The largest payload in bytes, in both directions; a larger one is dropped and counted. By default
-    /// 16 MiB, as much as a node takes (`pondwire::distributed::ClusterOptions::message_limits`).
+    /// The largest payload in bytes, in both directions; a larger one is dropped and counted. By default 16
+    /// MiB, the most that a node accepts (`pondwire::distributed::ClusterOptions::message_limits`).
     pub max_payload: usize,
-    /// The timeout for connecting and greeting, and for each answer. By default 5 s.
+    /// The timeout for connecting with the greeting, and for each answer. By default 5 s.
     pub timeout: Duration,
-    /// The idle time of a connection until a `PING`, which must be answered. By default 10 s.
+    /// The idle time of a connection before a `PING` is sent, which must be answered. By default 10 s.
     pub ping_interval: Duration,
-    /// The pause before the first attempt to connect again, which is cut by up to a half at random
-    /// and doubles with each attempt. By default 100 ms.
+    /// The pause before the first attempt to reconnect. It doubles with each attempt, and each pause is
+    /// shortened at random by up to a half. By default 100 ms.
     pub min_backoff: Duration,
-    /// The longest such pause. After a connection that lived for longer the pauses begin anew. By default
-    /// 5 s.
+    /// The longest such pause. After a connection that lasted longer than this, the pauses start over. By
+    /// default 5 s.
     pub max_backoff: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The publishing side's state: the messages that wait.
+//! The publishing side's state: the queued messages.
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -8,30 +8,30 @@ use crate::options::RedisOptions;
 use crate::queue::{Offered, Queue};
 use crate::stats::Counters;
 
-/// How many messages go to Redis in one write.
+/// The most messages that go to Redis in one write.
 const BATCH_MESSAGES: usize = 512;
 const BATCH_BYTES: usize = 256 << 10;
 
-/// The fate of a message that was given to [`publish`](crate::RedisBus::publish).
+/// The outcome of [`publish`](crate::RedisBus::publish) for one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Publish {
-    /// It waits to be sent.
+    /// The message is queued.
     Queued,
-    /// It waits, and this many of the oldest were dropped for it.
+    /// The message is queued, and this many of the oldest were dropped for it.
     DroppedOldest(u64),
-    /// It did not fit and was dropped.
+    /// The message did not fit and was dropped.
     DroppedNewest,
-    /// It is larger than [`max_payload`](crate::RedisOptions::max_payload) and was dropped.
+    /// The message is larger than [`max_payload`](crate::RedisOptions::max_payload) and was dropped.
     TooLarge,
-    /// The bus was shut down; it was dropped, and is not counted.
+    /// The bus was shut down; the message was dropped and is not counted.
     Closed,
 }
 
 pub(crate) struct Outgoing {
     state: Mutex<State>,
     max_payload: usize,
-    /// Notified when messages wait for the publisher, or the queue is closed.
+    /// Notified when there are messages for the publisher, or the queue is closed.
     pub(crate) ready: Notify,
 }
 
@@ -95,13 +95,13 @@ impl Outgoing {
         Batch::Messages
     }
 
-    /// Closes the queue to new messages; those that wait can still be taken.
+    /// Closes the queue to new messages; queued ones can still be taken.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.ready.notify_one();
     }
 
-    /// Closes the queue and drops the messages that wait.
+    /// Closes the queue and drops the queued messages.
     pub(crate) fn discard(&self, stats: &Counters) {
         let mut state = self.state.lock();
         state.closed = true;

@@ -24,9 +24,9 @@ pub(crate) async fn run(shared: &Shared) {
     }
 }
 
-/// Publishes over one connection until it breaks, or until the queue is closed and empty: then it returns
-/// `true`. Losses beyond those that are `reported` become an event of the receiver here, since what that
-/// publishes in return can now be sent.
+/// Publishes over one connection until it breaks, or until the queue is closed and empty; returns `true` in
+/// the latter case. Losses beyond those already `reported` become an event for the receiver here, because
+/// the state that it then publishes again can now be sent.
 async fn publish(shared: &Shared, mut connection: Connection, reported: &mut u64) -> bool {
     let mut batch = Vec::new();
     loop {
@@ -79,7 +79,7 @@ async fn send(
     Ok(())
 }
 
-/// Messages that Redis has not answered: counted as unconfirmed however the task ends here.
+/// Messages that Redis has not answered. They are counted as unconfirmed on drop, however the task ends.
 struct Unconfirmed<'a> {
     count: u64,
     counters: &'a Counters,

@@ -1,4 +1,4 @@
-//! A queue of messages within bounds.
+//! A bounded queue of messages.
 
 use std::collections::VecDeque;
 
@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 use crate::event::BusMessage;
 use crate::options::{Overflow, QueueBounds};
 
-/// The fate of a message that was offered. It holds the dropped messages, to be freed outside any lock: the
-/// memory of a payload may be foreign, and its drop may run any code.
+/// The outcome of offering a message. It holds the dropped messages, to be freed outside any lock: a
+/// payload may own foreign memory, whose drop may run any code.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Offered {
     Queued,
@@ -64,7 +64,7 @@ impl Queue {
         Some(message)
     }
 
-    /// Moves the oldest messages over: as many as fit into both bounds, but at least one.
+    /// Moves out the oldest messages: as many as fit into both bounds, but at least one.
     pub(crate) fn take(
         &mut self,
         max_messages: usize,
@@ -82,7 +82,7 @@ impl Queue {
         into.extend(self.messages.drain(..count));
     }
 
-    /// Everything, which leaves nothing here.
+    /// Takes all messages.
     pub(crate) fn take_all(&mut self) -> VecDeque<BusMessage> {
         self.bytes = 0;
         std::mem::take(&mut self.messages)

@@ -8,11 +8,11 @@ use crate::event::{BusEvent, BusMessage};
 use crate::inbox::Received;
 use crate::shared::Shared;
 
-/// The consumer's end of a bus: all that it receives, in order. Dropping it drops the messages that wait and
-/// all later ones; publishing goes on.
+/// The consumer's end of a bus: everything that the bus receives, in order. Dropping it drops the waiting
+/// messages and all later ones; publishing continues.
 pub struct RedisReceiver {
     shared: Arc<Shared>,
-    /// Received out of the inbox, to be handed on one by one.
+    /// Messages taken out of the inbox, to be handed out one by one.
     taken: VecDeque<BusMessage>,
 }
 
@@ -21,10 +21,9 @@ impl RedisReceiver {
         Self { shared, taken: VecDeque::new() }
     }
 
-    /// The next event; `None` once the bus is shut down or dropped and everything was taken.
+    /// The next event; `None` once the bus is shut down or dropped and everything has been taken.
     ///
-    /// May be cancelled at any time without a loss. Takes a lock once for up to 64 messages, and
-    /// allocates nothing.
+    /// Cancel-safe: no event is lost. Takes a lock once for up to 64 messages, and allocates nothing.
     pub async fn next(&mut self) -> Option<BusEvent> {
         loop {
             match self.take() {
@@ -36,7 +35,7 @@ impl RedisReceiver {
         }
     }
 
-    /// The next event if one waits.
+    /// The next event if one is waiting.
     pub fn try_next(&mut self) -> Option<BusEvent> {
         loop {
             match self.take() {

@@ -38,13 +38,13 @@ impl Shared {
     }
 
     pub(crate) fn note(&self, error: &dyn std::fmt::Display) {
-        // The text is the server's: only as much is kept as a person reads.
+        // The server may have chosen the text, so only the first 200 characters are kept.
         let text: String = error.to_string().chars().take(200).collect();
         *self.last_error.lock() = Some(text.into());
     }
 }
 
-/// Makes the connections of one side, one after another, with pauses between attempts.
+/// Makes the connections of one side, one after another, and pauses between attempts.
 pub(crate) struct Reconnector<'a> {
     shared: &'a Shared,
     connected: &'a AtomicBool,
@@ -57,7 +57,7 @@ impl<'a> Reconnector<'a> {
         Self { shared, connected, attempts: 0, since: None }
     }
 
-    /// Connects, however often that takes. Pauses before each attempt but the very first.
+    /// Connects, with as many attempts as it takes. Pauses before each attempt except the very first.
     pub(crate) async fn connect<F>(&mut self, on_push: impl Fn() -> F) -> Connection
     where
         F: Fn(PushInfo) + Send + Sync + 'static,
@@ -97,8 +97,8 @@ impl Drop for Reconnector<'_> {
     }
 }
 
-/// The pause before an attempt after so many: doubled each time, cut by up to a half at random so
-/// that the nodes do not all come at once.
+/// The pause before an attempt after `attempts` earlier ones: doubled each time, and shortened at random by
+/// up to a half so that the nodes do not all connect at once.
 fn pause(options: &RedisOptions, attempts: u32) -> Duration {
     let factor = 1 << attempts.saturating_sub(1).min(20);
     let longest = options.min_backoff.saturating_mul(factor).min(options.max_backoff);

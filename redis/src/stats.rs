@@ -4,24 +4,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The counters of a bus at one moment, read without a lock.
 ///
-/// Each is exact; while messages are being published they may not add up yet. When none is being published
-/// or on its way, the messages that were offered to an open bus are `queued_messages +
-/// published + refused + unconfirmed + dropped_oldest + dropped_newest + too_large + discarded`.
+/// Each counter is exact, but while messages are being published the counters may not add up. When no
+/// message is being published or on its way to Redis, the number of messages offered to an open bus equals
+/// `queued_messages + published + refused + unconfirmed + dropped_oldest + dropped_newest + too_large +
+/// discarded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisStats {
-    /// Messages that wait to be published now.
+    /// Messages queued to be published now.
     pub queued_messages: usize,
     /// Bytes of their topics and payloads.
     pub queued_bytes: usize,
-    /// Messages that Redis took.
+    /// Messages that Redis accepted.
     pub published: u64,
-    /// Of these, how many had no subscriber at that moment, on any node.
+    /// The published messages that had no subscriber at that moment, on any node.
     pub unheard: u64,
     /// Messages that Redis answered with an error, such as `NOPERM` or `LOADING`.
     pub refused: u64,
-    /// Messages that were handed to a connection which broke, or was given up, before Redis
-    /// answered. They may have arrived.
+    /// Messages that were handed to a connection which broke or timed out before Redis answered. They may
+    /// have arrived.
     pub unconfirmed: u64,
     /// Messages dropped for newer ones while they waited to be published.
     pub dropped_oldest: u64,
@@ -29,31 +30,31 @@ pub struct RedisStats {
     pub dropped_newest: u64,
     /// Messages not published because of [`max_payload`](crate::RedisOptions::max_payload).
     pub too_large: u64,
-    /// Messages that waited when the bus ended.
+    /// Messages still queued when the bus ended.
     pub discarded: u64,
-    /// Messages that wait to be taken from the receiver now.
+    /// Messages waiting to be taken from the receiver now.
     pub waiting_messages: usize,
     /// Bytes of their topics and payloads.
     pub waiting_bytes: usize,
     /// Messages that arrived.
     pub received: u64,
-    /// Of these, how many were dropped because the receiver's queue was full, or the receiver was
+    /// The arrived messages that were dropped because the receiver's queue was full, or the receiver was
     /// dropped.
     pub overflowed: u64,
-    /// Of these, how many were dropped because of [`max_payload`](crate::RedisOptions::max_payload).
+    /// The arrived messages that were dropped because of [`max_payload`](crate::RedisOptions::max_payload).
     pub oversized: u64,
     /// Whether the publishing side is connected.
     pub publisher_connected: bool,
     /// Whether the subscribing side is connected, with all topics subscribed to.
     pub subscriber_connected: bool,
-    /// Connections that were made after the first of each side.
+    /// Connections made after the first of each side.
     pub reconnects: u64,
-    /// Attempts to connect that failed.
+    /// Failed attempts to connect.
     pub failed_attempts: u64,
 }
 
 impl RedisStats {
-    /// Messages that were offered and not published, as far as this bus can know.
+    /// Messages that were offered but not published, as far as this bus can know.
     #[must_use]
     pub const fn unpublished(&self) -> u64 {
         self.refused
@@ -64,14 +65,14 @@ impl RedisStats {
             + self.discarded
     }
 
-    /// Messages that arrived and that the receiver never gets.
+    /// Messages that arrived but that the receiver never gets.
     #[must_use]
     pub const fn lost(&self) -> u64 {
         self.overflowed + self.oversized
     }
 }
 
-/// Numbers that only grow. Relaxed throughout: nothing is concluded from them.
+/// Counters that only grow. Relaxed throughout: no synchronization depends on them.
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) queued: Level,
@@ -138,7 +139,7 @@ impl Counter {
     }
 }
 
-/// How full a queue is, written by whoever has it locked.
+/// How full a queue is; written only under the queue's lock.
 #[derive(Default)]
 pub(crate) struct Level {
     messages: AtomicUsize,

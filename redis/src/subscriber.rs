@@ -1,4 +1,4 @@
-//! The task that subscribes to the topics that are wanted, and puts what arrives into the inbox.
+//! The task that subscribes to the wanted topics, and puts the messages that arrive into the inbox.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Serves one connection until it breaks; `false` if it never worked. `again` says that an earlier one
-/// did.
+/// Serves one connection until it breaks; `false` if it never worked. `again` is `true` if an earlier one
+/// worked.
 async fn serve(
     shared: &Shared,
     reconnector: &Reconnector<'_>,
@@ -55,14 +55,15 @@ async fn serve(
     }
 }
 
-/// Sends Redis all changes that wait.
+/// Sends Redis all pending changes.
 async fn follow(shared: &Shared, connection: &mut Connection) -> RedisResult<()> {
     loop {
         let changes = shared.inbox.take_changes(CHANGES);
         if changes.is_empty() {
             return Ok(());
         }
-        // One topic for each command: each is answered once, which keeps commands and answers in step.
+        // One topic per command: Redis then answers each command once, which keeps commands and answers in
+        // step.
         let mut commands = Pipeline::with_capacity(changes.len());
         for change in &changes {
             let (name, topic) = match change {
@@ -72,7 +73,7 @@ async fn follow(shared: &Shared, connection: &mut Connection) -> RedisResult<()>
             commands.add_command(command(name, &[topic.as_bytes()]));
         }
         for answer in connection.send(&commands).await? {
-            // A topic that this user may not read: closing the connection would not help.
+            // This Redis user may not read the topic: closing the connection would not help.
             if let Value::ServerError(error) = answer {
                 shared.note(&error);
             }
@@ -80,7 +81,7 @@ async fn follow(shared: &Shared, connection: &mut Connection) -> RedisResult<()>
     }
 }
 
-/// Puts the pushes of this epoch's connection into the inbox. Never waits.
+/// Returns the handler that puts the pushes of this epoch's connection into the inbox. Never waits.
 fn on_push(shared: &Arc<Shared>, epoch: Epoch) -> impl Fn(PushInfo) + Send + Sync + use<> {
     let shared = Arc::clone(shared);
     move |push: PushInfo| {

@@ -1,28 +1,27 @@
-//! The topics that are wanted, and those that Redis was asked for.
+//! The wanted topics, and those requested from Redis.
 
 use ahash::{HashMap, HashSet};
 use bytestring::ByteString;
 
-/// One change to ask Redis for.
+/// One change to request from Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Subscribe(ByteString),
     Unsubscribe(ByteString),
 }
 
-/// Never larger than the topics that are wanted and those that are still to be unsubscribed, however often
-/// they change.
+/// Holds only the wanted topics and those still to be unsubscribed, however often they change.
 #[derive(Default)]
 pub(crate) struct Topics {
     entries: HashMap<ByteString, Entry>,
-    /// Exactly those whose `wanted` and `asked` differ.
+    /// Exactly the topics whose `wanted` and `asked` differ.
     changed: HashSet<ByteString>,
 }
 
 #[derive(Default)]
 struct Entry {
     wanted: bool,
-    /// Redis was asked for the topic over the present connection.
+    /// The topic was requested over the present connection.
     asked: bool,
     /// Redis has confirmed the subscription.
     confirmed: bool,
@@ -30,14 +29,14 @@ struct Entry {
     announced: bool,
 }
 
-/// The state of a subscription after it was asked for.
+/// The state of a subscription after a call that subscribes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subscribed {
     /// The topic was wanted already.
     Old,
     /// Redis will confirm it.
     New,
-    /// It is still in force: the unsubscription that came before was not sent yet.
+    /// The subscription is still in force: the earlier unsubscription has not been sent.
     InForce,
 }
 
@@ -56,7 +55,7 @@ impl Topics {
         if entry.confirmed { Subscribed::InForce } else { Subscribed::New }
     }
 
-    /// `false` when the topic was not wanted.
+    /// Stops wanting the topic; `false` if it was not wanted.
     pub(crate) fn unsubscribe(&mut self, topic: &str) -> bool {
         let Some(entry) = self.entries.get_mut(topic) else { return false };
         if !std::mem::replace(&mut entry.wanted, false) {
@@ -72,7 +71,7 @@ impl Topics {
         true
     }
 
-    /// The connection is gone: Redis must be asked for all topics again.
+    /// The connection is gone: all topics must be requested again.
     pub(crate) fn forget_asked(&mut self) {
         self.entries.retain(|_, entry| {
             entry.asked = false;
@@ -82,12 +81,12 @@ impl Topics {
         self.changed = self.entries.keys().cloned().collect();
     }
 
-    /// Announces each topic again once it is confirmed again.
+    /// Makes each topic be announced again when it is next confirmed.
     pub(crate) fn forget_announced(&mut self) {
         self.entries.values_mut().for_each(|entry| entry.announced = false);
     }
 
-    /// Up to `max` changes, which count as asked for from now on.
+    /// Takes up to `max` changes, which count as requested from now on.
     pub(crate) fn take_changes(&mut self, max: usize) -> Vec<Change> {
         let topics: Vec<ByteString> = self.changed.iter().take(max).cloned().collect();
         let changes = topics.into_iter().filter_map(|topic| {
@@ -103,7 +102,7 @@ impl Topics {
         changes.collect()
     }
 
-    /// Redis confirmed a subscription. The topic, if the confirmation must be announced.
+    /// Redis confirmed a subscription. Returns the topic if the confirmation must be announced.
     pub(crate) fn confirm(&mut self, topic: &str) -> Option<ByteString> {
         let entry = self.entries.get_mut(topic)?;
         entry.confirmed = entry.asked;
@@ -121,11 +120,11 @@ mod tests {
     const TOPIC: ByteString = ByteString::from_static("a:*?[x]");
 
     #[test]
-    fn what_is_wanted_is_asked_for_and_announced_once() {
+    fn wanted_topics_are_requested_and_announced_once() {
         let mut topics = Topics::default();
         assert_eq!(topics.subscribe(&TOPIC), Subscribed::New);
         assert_eq!(topics.subscribe(&TOPIC), Subscribed::Old);
-        assert_eq!(topics.confirm(&TOPIC), None, "nobody asked for it");
+        assert_eq!(topics.confirm(&TOPIC), None, "it was not requested");
         assert_eq!(topics.take_changes(9), [Change::Subscribe(TOPIC)]);
         assert_eq!(topics.take_changes(9), []);
         assert_eq!(topics.confirm(&TOPIC), Some(TOPIC));
@@ -133,7 +132,7 @@ mod tests {
 
         topics.forget_asked();
         assert_eq!(topics.take_changes(9), [Change::Subscribe(TOPIC)]);
-        assert_eq!(topics.confirm(&TOPIC), None, "only what is new is announced");
+        assert_eq!(topics.confirm(&TOPIC), None, "it was announced before");
 
         topics.forget_asked();
         topics.forget_announced();
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_that_change_back_ask_for_nothing() {
+    fn changes_that_cancel_out_request_nothing() {
         let mut topics = Topics::default();
         topics.subscribe(&TOPIC);
         assert!(topics.unsubscribe(&TOPIC));
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_topics_that_come_and_go() {
+    fn unsubscribed_topics_leave_nothing_behind() {
         let mut topics = Topics::default();
         for i in 0..1000 {
             let topic = ByteString::from(i.to_string());
@@ -178,12 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn changes_come_in_portions() {
+    fn changes_are_taken_in_batches() {
         let mut topics = Topics::default();
         for i in 0..10 {
             topics.subscribe(&ByteString::from(i.to_string()));
         }
-        let portions: Vec<usize> = (0..4).map(|_| topics.take_changes(4).len()).collect();
-        assert_eq!(portions, [4, 4, 2, 0]);
+        let batches: Vec<usize> = (0..4).map(|_| topics.take_changes(4).len()).collect();
+        assert_eq!(batches, [4, 4, 2, 0]);
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 const TOPIC: &str = "pondsocket:v1:default:chat:/chat/[a-z]*?";
 
-/// As by default, but in a hurry.
+/// The default options with short times and a small `max_payload`.
 fn hasty() -> RedisOptions {
     RedisOptions {
         timeout: Duration::from_millis(300),
@@ -40,7 +40,7 @@ async fn next_payload(receiver: &mut RedisReceiver) -> String {
     }
 }
 
-/// The events up to this one, which must come.
+/// The events before this one, which must arrive.
 async fn until(receiver: &mut RedisReceiver, expected: &BusEvent) -> Vec<BusEvent> {
     let mut events = Vec::new();
     loop {
@@ -77,7 +77,7 @@ async fn messages_go_from_bus_to_bus_in_order() {
     let (other, mut at_other) = subscribed(&server).await;
     for i in 0..2000 {
         assert_eq!(one.publish(TOPIC, i.to_string()), Publish::Queued);
-        // Not a pattern: this is another topic.
+        // Topics are not patterns, so this is another topic.
         one.publish("pondsocket:v1:default:chat:/chat/abc", "elsewhere");
     }
     for i in 0..2000 {
@@ -98,17 +98,17 @@ async fn messages_go_from_bus_to_bus_in_order() {
 }
 
 #[tokio::test]
-async fn topics_come_and_go() {
+async fn topics_are_subscribed_and_unsubscribed() {
     let server = FakeRedis::start().await;
     let (bus, mut receiver) = subscribed(&server).await;
-    assert!(!bus.subscribe(TOPIC), "it is wanted already");
+    assert!(!bus.subscribe(TOPIC), "it is already subscribed");
     assert!(bus.unsubscribe(TOPIC));
     assert!(!bus.unsubscribe(TOPIC));
     while server.count("UNSUBSCRIBE", TOPIC) == 0 {
         sleep(Duration::from_millis(2)).await;
     }
     assert_eq!(server.subscribers(TOPIC), 0);
-    bus.publish(TOPIC, "nobody hears it");
+    bus.publish(TOPIC, "without a subscriber");
     for i in 0..1000 {
         assert!(bus.subscribe(format!("many:{i}")));
     }
@@ -122,7 +122,7 @@ async fn topics_come_and_go() {
 }
 
 #[tokio::test]
-async fn publishing_while_redis_is_away_is_bounded_and_told() {
+async fn publishing_while_redis_is_unreachable_is_bounded_and_reported() {
     let addr = FakeRedis::start().await.addr;
     assert!(!fake_redis::listens(addr).await);
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
@@ -143,11 +143,11 @@ async fn publishing_while_redis_is_away_is_bounded_and_told() {
         assert!(bus.last_error().is_some());
 
         let server = FakeRedis::start_at(addr).await;
-        let mut news = [next(&mut receiver).await, next(&mut receiver).await];
-        // Of two connections.
-        news.sort_by_key(|event| matches!(event, BusEvent::Unpublished(_)));
+        let mut events = [next(&mut receiver).await, next(&mut receiver).await];
+        // They come over two connections, in either order.
+        events.sort_by_key(|event| matches!(event, BusEvent::Unpublished(_)));
         let expected = [BusEvent::Subscribed(TOPIC.into()), BusEvent::Unpublished(150)];
-        assert_eq!(news, expected);
+        assert_eq!(events, expected);
         let stats = until_stats(&bus, |stats| stats.published == 100).await;
         assert_eq!(stats.unpublished(), 150);
         assert_eq!(stats.dropped_oldest, if overflow == Overflow::DropOldest { 150 } else { 0 });
@@ -157,7 +157,7 @@ async fn publishing_while_redis_is_away_is_bounded_and_told() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_told_and_everything_is_subscribed_to_again() {
+async fn a_broken_connection_is_reported_and_topics_are_subscribed_again() {
     let server = FakeRedis::start().await;
     let (bus, mut receiver) = subscribed(&server).await;
     bus.subscribe("another");
@@ -180,9 +180,10 @@ async fn a_broken_connection_is_told_and_everything_is_subscribed_to_again() {
     assert_eq!((stats.published, stats.unpublished()), (3, 0));
 }
 
-/// What was handed to a connection that broke may be lost: the receiver is told once there is another.
+/// Messages handed to a connection that broke may be lost: this is reported to the receiver once there is
+/// another.
 #[tokio::test]
-async fn losses_of_the_publishing_side_are_told() {
+async fn losses_of_the_publishing_side_are_reported() {
     let server = FakeRedis::start().await;
     let (bus, mut receiver) = subscribed(&server).await;
     server.set(Mode::Hang);
@@ -190,22 +191,25 @@ async fn losses_of_the_publishing_side_are_told() {
         bus.publish("elsewhere", "into the void");
     }
     until_stats(&bus, |stats| stats.unconfirmed > 0 && !stats.publisher_connected).await;
-    let mut told = 0;
+    let mut reported = 0;
     while let Some(event) = receiver.try_next() {
-        assert!(!matches!(event, BusEvent::Unpublished(_)), "nothing could be mended yet");
+        assert!(
+            !matches!(event, BusEvent::Unpublished(_)),
+            "state could not be published again yet"
+        );
     }
     server.set(Mode::Serve);
     server.kill();
     let stats = until_stats(&bus, |stats| stats.published + stats.unconfirmed == 7).await;
-    while told < stats.unconfirmed {
+    while reported < stats.unconfirmed {
         if let BusEvent::Unpublished(count) = next(&mut receiver).await {
-            told += count;
+            reported += count;
         }
     }
-    assert_eq!(told, stats.unpublished());
+    assert_eq!(reported, stats.unpublished());
 }
 
-/// No `Lost` and no `Recovered` tell of a first connection that breaks before all is subscribed to.
+/// No `Lost` and no `Recovered` report a first connection that breaks before all topics are subscribed.
 #[tokio::test]
 async fn topics_of_a_first_connection_that_breaks_are_announced_again() {
     let server = FakeRedis::start().await;
@@ -223,11 +227,14 @@ async fn topics_of_a_first_connection_that_breaks_are_announced_again() {
         *announced.entry(topic.to_string()).or_default() += 1;
     }
     assert_eq!(announced.len(), topics.len());
-    assert!(announced.values().all(|times| *times == 1), "what was not told yet was taken back");
+    assert!(
+        announced.values().all(|times| *times == 1),
+        "undelivered confirmations were withdrawn"
+    );
 }
 
 #[tokio::test]
-async fn what_nobody_reads_of_the_news_does_not_pile_up() {
+async fn unread_events_do_not_accumulate() {
     let server = FakeRedis::start().await;
     let (bus, mut receiver) = subscribed(&server).await;
     for _ in 0..5 {
@@ -241,22 +248,22 @@ async fn what_nobody_reads_of_the_news_does_not_pile_up() {
         }
     }
     bus.publish(TOPIC, "the end");
-    let mut news = Vec::new();
+    let mut events = Vec::new();
     loop {
         match next(&mut receiver).await {
             BusEvent::Message(_) => break,
-            event => news.push(event),
+            event => events.push(event),
         }
     }
-    assert!(news.len() <= 3, "{news:?}");
-    assert_eq!(news.iter().filter(|event| **event == BusEvent::Lost).count(), 1);
+    assert!(events.len() <= 3, "{events:?}");
+    assert_eq!(events.iter().filter(|event| **event == BusEvent::Lost).count(), 1);
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_given_up() {
+async fn a_server_that_hangs_times_out() {
     for mode in [Mode::Hang, Mode::Deaf] {
         let server = FakeRedis::start().await;
-        // From the start.
+        // The server hangs from the start.
         server.set(mode.clone());
         let (bus, mut receiver) = open(&server);
         bus.subscribe(TOPIC);
@@ -266,7 +273,7 @@ async fn a_server_that_hangs_is_given_up() {
         server.kill();
         assert_eq!(next(&mut receiver).await, BusEvent::Subscribed(TOPIC.into()));
 
-        // In the midst: a ping finds it, or the answer to a batch that does not come.
+        // The server hangs later: a ping detects it, or the missing answer to a batch.
         server.set(mode.clone());
         for _ in 0..10 {
             bus.publish(TOPIC, "into the void");
@@ -288,7 +295,7 @@ async fn a_server_that_hangs_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_at_once_is_not_stormed() {
+async fn a_server_that_closes_at_once_is_retried_with_pauses() {
     let server = FakeRedis::start().await;
     server.set(Mode::Close);
     let options = RedisOptions { max_backoff: Duration::from_millis(200), ..hasty() };
@@ -315,10 +322,10 @@ async fn an_idle_connection_is_pinged() {
 }
 
 #[tokio::test]
-async fn nonsense_costs_the_connection_and_nothing_else() {
+async fn garbage_costs_only_the_connection() {
     let mut deep = b"*1\r\n".repeat(100_000);
     deep.extend_from_slice(b":1\r\n");
-    let nonsense: Vec<Vec<u8>> = vec![
+    let garbage: Vec<Vec<u8>> = vec![
         b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
         vec![0xff; 4096],
         b"$99999999999999999999\r\n".to_vec(),
@@ -331,8 +338,8 @@ async fn nonsense_costs_the_connection_and_nothing_else() {
         vec![b'+'; 1 << 20],
     ];
     let server = FakeRedis::start().await;
-    for bytes in &nonsense {
-        // Instead of a greeting.
+    for bytes in &garbage {
+        // Garbage instead of a greeting.
         server.set(Mode::Garbage(bytes.clone()));
         let (bus, mut receiver) = open(&server);
         bus.subscribe(TOPIC);
@@ -340,7 +347,7 @@ async fn nonsense_costs_the_connection_and_nothing_else() {
         server.set(Mode::Serve);
         server.kill();
         assert_eq!(next(&mut receiver).await, BusEvent::Subscribed(TOPIC.into()));
-        // In the midst. What is well-formed is passed over.
+        // Garbage on an established connection. Well-formed parts are ignored.
         server.say(bytes);
         bus.publish(TOPIC, "after it");
         let mut seen = false;
@@ -357,7 +364,7 @@ async fn nonsense_costs_the_connection_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_reply_without_end_is_given_up() {
+async fn an_endless_reply_closes_the_connection() {
     let server = FakeRedis::start().await;
     server.set(Mode::Flood);
     let options = RedisOptions { timeout: Duration::from_secs(3600), ..hasty() };
@@ -373,7 +380,7 @@ async fn a_reply_without_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn pushes_of_other_shapes_are_passed_over() {
+async fn pushes_of_other_shapes_are_ignored() {
     let server = FakeRedis::start().await;
     let (bus, mut receiver) = subscribed(&server).await;
     for strings in [
@@ -410,7 +417,7 @@ async fn large_payloads_are_dropped_and_counted() {
 }
 
 #[tokio::test]
-async fn a_slow_receiver_is_bounded_and_told() {
+async fn a_slow_receiver_is_bounded_and_its_losses_reported() {
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
         let server = FakeRedis::start().await;
         let receive = QueueBounds { overflow, max_messages: 50, max_bytes: 1 << 20 };
@@ -430,14 +437,14 @@ async fn a_slow_receiver_is_bounded_and_told() {
         }
         assert_eq!(receiver.try_next(), None);
         drop(receiver);
-        bus.publish(TOPIC, "nobody takes it");
+        bus.publish(TOPIC, "without a receiver");
         let stats = until_stats(&bus, |stats| stats.received == 301).await;
         assert_eq!((stats.waiting_messages, stats.overflowed), (0, 251));
     }
 }
 
 #[tokio::test]
-async fn what_redis_refuses_is_counted() {
+async fn messages_that_redis_refuses_are_counted() {
     let server = FakeRedis::start().await;
     let (bus, mut receiver) = subscribed(&server).await;
     bus.subscribe("secret:topic");
@@ -451,7 +458,7 @@ async fn what_redis_refuses_is_counted() {
 }
 
 #[tokio::test]
-async fn shutdown_publishes_what_waits_and_closes() {
+async fn shutdown_publishes_queued_messages_and_closes() {
     let server = FakeRedis::start().await;
     let (other, mut at_other) = subscribed(&server).await;
     let (bus, mut receiver) = subscribed(&server).await;
@@ -465,7 +472,7 @@ async fn shutdown_publishes_what_waits_and_closes() {
         assert_eq!(next_payload(&mut at_other).await, i.to_string());
     }
     let rest = timeout(Duration::from_secs(10), async { while receiver.next().await.is_some() {} });
-    rest.await.expect("the end is told");
+    rest.await.expect("the receiver ends");
     assert!(!bus.stats().publisher_connected && !bus.stats().subscriber_connected);
     assert_eq!(bus.shutdown(Duration::ZERO).await.published, 5000);
     drop(other);
@@ -489,7 +496,7 @@ async fn shutdown_ends_at_its_deadline() {
     assert!(stats.unconfirmed > 0 && stats.discarded > 0, "{stats:?}");
 }
 
-/// Memory that publishes something when it goes.
+/// Memory that publishes a message when it is dropped.
 struct Echoing(RedisBus);
 
 impl AsRef<[u8]> for Echoing {
@@ -568,13 +575,13 @@ async fn urls() {
     }
     let error = RedisBus::open("redis://me:pa55@host:port", RedisOptions::default()).unwrap_err();
     assert!(!error.to_string().contains("pa55"), "{error}");
-    // That a host is not there is no error.
+    // An unreachable host is not an error.
     let (bus, _receiver) = RedisBus::open("redis://host.invalid:1/3", hasty()).unwrap();
     until_stats(&bus, |stats| stats.failed_attempts > 0).await;
 }
 
 #[test]
-fn a_bus_takes_what_a_node_takes() {
+fn a_bus_accepts_as_large_a_payload_as_a_node() {
     let bus = RedisOptions::default();
     let largest = pondwire::distributed::ClusterOptions::default().message_limits.max_bytes;
     assert_eq!(bus.max_payload, largest);

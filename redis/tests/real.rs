@@ -1,4 +1,4 @@
-//! The Redis bus against a real Redis, which it starts and kills: `tests/interop/redis/run.sh`.
+//! The Redis bus against a real Redis, which the tests start and kill: `tests/interop/redis/run.sh`.
 
 #![cfg(unix)]
 
@@ -39,7 +39,7 @@ impl Redis {
         self.child = command.stdout(Stdio::null()).spawn().expect("redis-server");
     }
 
-    /// As a crash would.
+    /// Kills the server as a crash would.
     fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -67,7 +67,7 @@ impl Drop for Redis {
     }
 }
 
-/// A process that has ended.
+/// A process that ends at once.
 fn nothing() -> Child {
     Command::new("true").spawn().unwrap()
 }
@@ -125,7 +125,7 @@ async fn everything_arrives_in_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs redis-server"]
-async fn a_redis_that_is_killed_in_a_stream_is_survived() {
+async fn a_bus_survives_a_redis_killed_in_a_stream() {
     let mut redis = Redis::start(&[]);
     let publish = QueueBounds { max_messages: 2000, ..hasty().publish };
     let options = RedisOptions { publish, ..hasty() };
@@ -135,14 +135,14 @@ async fn a_redis_that_is_killed_in_a_stream_is_survived() {
     until_stats(&publisher, |stats| stats.publisher_connected).await;
 
     let reading = tokio::spawn(async move {
-        let (mut numbers, mut news) = (Vec::new(), Vec::new());
+        let (mut numbers, mut events) = (Vec::new(), Vec::new());
         loop {
             match next(&mut receiver).await {
-                BusEvent::Message(message) if message.payload == "end" => return (numbers, news),
+                BusEvent::Message(message) if message.payload == "end" => return (numbers, events),
                 BusEvent::Message(message) => {
                     numbers.push(u64::from_le_bytes(message.payload[..].try_into().unwrap()));
                 }
-                event => news.push(event),
+                event => events.push(event),
             }
         }
     });
@@ -171,18 +171,18 @@ async fn a_redis_that_is_killed_in_a_stream_is_survived() {
     }
     until_stats(&subscriber, |stats| stats.subscriber_connected).await;
     publisher.publish(TOPIC, "end");
-    let (numbers, news) = reading.await.unwrap();
+    let (numbers, events) = reading.await.unwrap();
     let stats = publisher.shutdown(Duration::from_secs(5)).await;
     let received = numbers.len() as u64;
     println!(
-        "{number} published, {received} received, longest publish {longest:?}, {news:?}\n{stats:?}"
+        "{number} published, {received} received, longest publish {longest:?}, {events:?}\n{stats:?}"
     );
 
-    assert_eq!(news, [BusEvent::Lost, BusEvent::Recovered]);
-    assert!(numbers.is_sorted_by(|a, b| a < b), "in order, none twice");
-    assert!(numbers.last() > Some(&(number - 200)), "the stream goes on");
-    // All is named: what was dropped here, what may have arrived, what nobody was there to hear, and
-    // what died with Redis itself after its answer: no more than one batch.
+    assert_eq!(events, [BusEvent::Lost, BusEvent::Recovered]);
+    assert!(numbers.is_sorted_by(|a, b| a < b), "in order, without duplicates");
+    assert!(numbers.last() > Some(&(number - 200)), "the stream continues");
+    // Every message is accounted for: dropped here, possibly arrived, published without a subscriber, or
+    // lost with Redis itself after its answer, which is no more than one batch.
     assert_eq!(stats.published + stats.unpublished(), number + 1);
     assert!(stats.dropped_oldest > 0 && stats.reconnects == 2, "{stats:?}");
     let heard = stats.published - stats.unheard - 1;
@@ -193,7 +193,7 @@ async fn a_redis_that_is_killed_in_a_stream_is_survived() {
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
-async fn a_redis_that_stands_still_is_given_up_and_found_again() {
+async fn a_bus_reconnects_to_a_redis_that_was_stopped() {
     let redis = Redis::start(&[]);
     let (bus, mut receiver) = redis.open();
     subscribe(&bus, &mut receiver, TOPIC).await;
@@ -203,13 +203,13 @@ async fn a_redis_that_stands_still_is_given_up_and_found_again() {
     assert_eq!(next(&mut receiver).await, BusEvent::Lost);
     until_stats(&bus, |stats| stats.unconfirmed == 1 && stats.failed_attempts > 2).await;
     redis.signal("-CONT");
-    let mut news = [next(&mut receiver).await, next(&mut receiver).await];
-    // Of two connections.
-    news.sort_by_key(|event| matches!(event, BusEvent::Unpublished(_)));
-    assert_eq!(news, [BusEvent::Recovered, BusEvent::Unpublished(1)]);
+    let mut events = [next(&mut receiver).await, next(&mut receiver).await];
+    // They come over two connections, in either order.
+    events.sort_by_key(|event| matches!(event, BusEvent::Unpublished(_)));
+    assert_eq!(events, [BusEvent::Recovered, BusEvent::Unpublished(1)]);
     bus.publish(TOPIC, "back");
     let BusEvent::Message(message) = next(&mut receiver).await else { panic!("a message") };
-    assert_eq!(message.payload, "back", "what was lost is not sent again");
+    assert_eq!(message.payload, "back", "lost messages are not sent again");
 }
 
 #[tokio::test]
@@ -233,14 +233,14 @@ async fn passwords_databases_and_unix_sockets() {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    let told = timeout(Duration::from_secs(10), waiting).await;
-    assert!(told.is_ok(), "{:?}", bus.last_error());
+    let reported = timeout(Duration::from_secs(10), waiting).await;
+    assert!(reported.is_ok(), "{:?}", bus.last_error());
 }
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
-async fn a_subscriber_that_redis_cuts_off_comes_back() {
-    // 32 KiB of output are too much for this Redis: a burst is.
+async fn a_subscriber_disconnected_by_redis_reconnects() {
+    // This Redis disconnects a subscriber with more than 32 KiB of pending output, which a burst exceeds.
     let redis = Redis::start(&["--client-output-buffer-limit", "pubsub 32kb 0 0"]);
     let (publisher, _) = redis.open();
     let (subscriber, mut receiver) = redis.open();

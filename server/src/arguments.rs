@@ -10,7 +10,7 @@ use crate::options::{NodeOptions, Options};
 use crate::rate_limit::Rate;
 
 impl Options {
-    /// Reads the arguments of a command line, without the program's name; [`help`] lists them.
+    /// Parses command-line arguments, without the program's name; [`help`] lists them.
     ///
     /// ```
     /// use pondwire_server::Options;
@@ -22,7 +22,7 @@ impl Options {
     /// ```
     ///
     /// # Errors
-    /// The text says which argument is wrong, and why.
+    /// An argument is invalid; the text names it and the reason.
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self::default();
         while let Some(name) = arguments.next() {
@@ -95,7 +95,7 @@ impl NodeOptions {
     }
 }
 
-/// The text of `--help`: each option with its default, a line each.
+/// The text of `--help`: one line per option, with its default.
 pub fn help() -> String {
     let Options {
         addr,
@@ -111,48 +111,64 @@ pub fn help() -> String {
     let seconds = |time: Duration| time.as_secs().to_string();
     let mut text = "usage: server [OPTION VALUE]...\n\n".to_owned();
     for (option, default, what) in [
-        ("--addr", addr, "where to listen; port 0: any free one"),
-        ("--connections", connections.to_string(), "at once, of all kinds; 0: no limit"),
+        ("--addr", addr, "address to listen on; port 0: any free port"),
+        ("--connections", connections.to_string(), "open connections of all kinds; 0: no limit"),
         (
             "--connections-per-address",
             "0".to_owned(),
-            "the same from one address; behind a proxy all come from one",
+            "the same per address; behind a proxy all share its address",
         ),
         (
             "--message-rate",
             "0".to_owned(),
-            "messages per second, N or N:BURST, of each client; 0: no limit",
+            "messages per second and client, N or N:BURST; 0: no limit",
         ),
         ("--byte-rate", "0".to_owned(), "bytes per second, likewise"),
-        ("--channels", channels.to_string(), "that a client may be in"),
-        ("--message-bytes", limits.max_bytes.to_string(), "the largest message"),
-        ("--name-bytes", name_bytes.to_string(), "the longest name of a channel"),
-        ("--presence-bytes", presence_bytes.to_string(), "the list of all who are present"),
+        ("--channels", channels.to_string(), "channels that a client may be in"),
+        ("--message-bytes", limits.max_bytes.to_string(), "the largest message in bytes"),
+        ("--name-bytes", name_bytes.to_string(), "the longest channel name in bytes"),
+        (
+            "--presence-bytes",
+            presence_bytes.to_string(),
+            "the largest presence list of a channel, in bytes",
+        ),
         (
             "--slow",
             "disconnect".to_owned(),
-            "or drop-oldest, drop-newest, conflate: for clients that read too slowly",
+            "for slow readers; or drop-oldest, drop-newest, conflate",
         ),
-        ("--waiting-frames", waiting.max_frames.to_string(), "for one client before that"),
+        (
+            "--waiting-frames",
+            waiting.max_frames.to_string(),
+            "frames queued for one client before that",
+        ),
         ("--waiting-bytes", waiting.max_bytes.to_string(), "likewise"),
-        ("--request-time", seconds(times.request), "seconds for a request to come"),
-        ("--keep-alive-time", seconds(times.keep_alive), "seconds of silence on an event stream"),
-        ("--ping-time", seconds(times.ping), "seconds from one ping to the next"),
-        ("--pong-time", seconds(times.pong), "seconds until something must have come"),
+        ("--request-time", seconds(times.request), "seconds for a request to arrive"),
+        (
+            "--keep-alive-time",
+            seconds(times.keep_alive),
+            "seconds until an idle event stream gets a comment",
+        ),
+        ("--ping-time", seconds(times.ping), "seconds between two pings"),
+        (
+            "--pong-time",
+            seconds(times.pong),
+            "seconds after a ping for the client to send something",
+        ),
         ("--idle-time", "0".to_owned(), "seconds without a message; 0: no limit"),
-        ("--closing-time", seconds(times.closing), "seconds to send what waits, at the end"),
-        ("--origin", "all".to_owned(), "https://of.a.page that may connect; may be repeated"),
-        ("--token", "none".to_owned(), "that clients must show: ?token=, a cookie, or Bearer"),
-        ("--redis", "none".to_owned(), "redis://host:port of a cluster to be a node of"),
-        ("--node-id", "random".to_owned(), "how this node's id begins"),
-        ("--namespace", "default".to_owned(), "nodes of another one are another cluster"),
-        ("--heartbeat", "30".to_owned(), "seconds; three times that without one is death"),
-        ("--queue", "65536".to_owned(), "messages that may wait for Redis"),
+        ("--closing-time", seconds(times.closing), "seconds to send queued frames when closing"),
+        ("--origin", "all".to_owned(), "https://example.com whose pages may connect; repeatable"),
+        ("--token", "none".to_owned(), "required of clients: ?token=, a cookie, or Bearer"),
+        ("--redis", "none".to_owned(), "redis://host:port of the cluster to join as a node"),
+        ("--node-id", "random".to_owned(), "prefix of this node's id"),
+        ("--namespace", "default".to_owned(), "nodes of one namespace form a cluster"),
+        ("--heartbeat", "30".to_owned(), "seconds between heartbeats; a node is dead after three"),
+        ("--queue", "65536".to_owned(), "messages that may be queued for Redis"),
     ] {
         let _ = writeln!(text, "  {option:<26}{default:<16}{what}");
     }
     text.push_str(
-        "  --echo                    no value        /echo sends back, for conformance tests\n  \
+        "  --echo                    no value        /echo echoes messages, for conformance tests\n  \
            --no-io-uring             no value        one system call for each write\n",
     );
     text
@@ -162,7 +178,7 @@ fn count(value: &str) -> Result<usize, &'static str> {
     value.parse().ok().filter(|&count| count > 0).ok_or("expected a number from 1")
 }
 
-/// A number of which 0 means that there is no limit.
+/// Parses a number, where 0 means no limit.
 fn some_or_all(value: &str) -> Result<usize, &'static str> {
     match value.parse() {
         Ok(0) => Ok(usize::MAX),

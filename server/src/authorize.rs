@@ -1,16 +1,16 @@
-//! Who may connect, decided before anything is upgraded and from the head of the request alone.
+//! Decides who may connect, from the request's head alone and before any upgrade.
 
 use crate::http::{Request, Status};
 
-/// Looks at a request's headers, cookies and query, and refuses it with a status of 401 or 403.
+/// Checks a request's headers, cookies and query, and may refuse it with status 401 or 403.
 ///
-/// It is asked about every request to the endpoint: those that open WebSockets and event streams, and
-/// those that bring an event stream's messages or close it.
+/// It is called for every request to the endpoint: those that open WebSockets and event streams, and those
+/// that carry an event stream's messages or close it.
 pub type Authorize = Box<dyn Fn(&Request<'_>) -> Result<(), Status> + Send + Sync>;
 
 /// The rules that a request to the endpoint must pass.
 pub(crate) struct AccessPolicy {
-    /// The origins that are allowed; empty: all.
+    /// The allowed origins; if empty, all are.
     origins: Vec<String>,
     authorize: Option<Authorize>,
 }
@@ -20,7 +20,7 @@ impl AccessPolicy {
         Self { origins, authorize }
     }
 
-    /// Passes a request, or refuses it with 403 for its origin or with what [`Authorize`] says.
+    /// Accepts a request, or refuses it: with 403 for its origin, or with the status from [`Authorize`].
     pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), Status> {
         let is_listed = |origin: &[u8]| {
             self.origins.iter().any(|listed| listed.as_bytes().eq_ignore_ascii_case(origin))
@@ -33,10 +33,10 @@ impl AccessPolicy {
     }
 }
 
-/// Admits clients that show the token: as `Authorization: Bearer`, as the cookie `token`, or, since a
-/// script cannot set a WebSocket's headers, as `?token=`, which proxies may write into their logs. A
-/// request without a token gets 401, one with another token 403; comparing takes a time that depends on
-/// the token's length only.
+/// Admits clients that present the token: as `Authorization: Bearer`, as the cookie `token`, or, since a
+/// script cannot set a WebSocket's headers, as `?token=`, which proxies may log. A request without a token
+/// is answered 401, one with a wrong token 403. The time of the comparison depends only on the token's
+/// length.
 ///
 /// ```
 /// use pondwire_server::{Options, by_token};
@@ -47,7 +47,7 @@ impl AccessPolicy {
 /// ```
 ///
 /// # Errors
-/// The token is empty, or would have to be escaped in a query.
+/// The token is empty, or would need escapes in a query.
 pub fn by_token(token: String) -> Result<Authorize, &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     if token.is_empty() || !token.bytes().all(is_plain) {
@@ -65,10 +65,10 @@ pub fn by_token(token: String) -> Result<Authorize, &'static str> {
     }))
 }
 
-/// Compares in a time that depends on the length only, not on how much is right.
+/// Compares in a time that depends only on the length, not on the number of matching bytes.
 fn is_same(shown: &[u8], secret: &[u8]) -> bool {
     let differing = shown.iter().zip(secret).fold(0, |differing, (a, b)| {
-        // Or else the loop might end at the first difference.
+        // Otherwise the compiler might end the loop at the first difference.
         std::hint::black_box(differing | (a ^ b))
     });
     shown.len() == secret.len() && differing == 0

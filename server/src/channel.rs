@@ -1,8 +1,8 @@
 //! One channel: its members, their presence, and the frames that go to all of them.
 //!
-//! A broadcast goes to all members without a lock. Joins, leaves and presence change under one, so that
-//! all members see these changes in the same order. Where the server is a node of a cluster, the channel's
-//! [`Link`] has the presence of all nodes.
+//! A broadcast goes to all members without a lock. Joins, leaves and changes of presence take a lock, so
+//! that all members see them in the same order. If the server is a node of a cluster, the channel's
+//! [`Link`] holds the presence of all nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use serde_json::value::RawValue;
 
 use crate::budget;
 
-/// The most users that are listed when one asks for them.
+/// The most users in an answer to `users`.
 const MOST_LISTED: usize = 1000;
 
-/// Listing ends with the user whose assigns and presence make it so many bytes.
+/// An answer to `users` ends with the user whose assigns and presence bring it to this many bytes.
 const MOST_LISTED_BYTES: usize = 1 << 20;
 
-/// A user, and the connection it has: they are the same here.
+/// The id of a user. Each connection is a user of its own here.
 pub(crate) type UserId = Arc<str>;
 
-/// A channel's tie to the same channel on the other nodes of a cluster. But for [`send`](Self::send) each
-/// method may publish presence to those who are tracked here before it returns.
+/// Connects a channel with the same channel on the other nodes of a cluster. Every method except
+/// [`send`](Self::send) may publish presence to the users tracked here before it returns.
 pub(crate) trait Link: Send + Sync {
-    /// A user joined; `channel` is where the channel's members are.
+    /// Reports that a user joined; `channel` holds this node's members.
     fn join(&self, channel: &Arc<Channel>, user: &str, assigns: Payload<'_>);
 
     fn leave(&self, user: &str);
@@ -41,10 +41,10 @@ pub(crate) trait Link: Send + Sync {
 
     fn set_assigns(&self, user: &str, assigns: Payload<'_>);
 
-    /// Has a user evicted by the node that the user is on; `false` when no node has such a user.
+    /// Asks the node that has this user to evict it; `false` if no node has such a user.
     fn evict(&self, user: &str, reason: &str) -> bool;
 
-    /// Sends an event of a user of this node to the other nodes, without waiting for them.
+    /// Sends an event from a user of this node to the other nodes, without waiting for them.
     fn send(
         &self,
         sender: &str,
@@ -62,13 +62,13 @@ pub(crate) trait Link: Send + Sync {
 pub(crate) struct Channel {
     name: String,
     members: Room,
-    /// The members whose presence is tracked; presence frames go to them.
+    /// The members whose presence is tracked. Only these receive presence frames.
     tracked: Room,
     /// The last broadcast, for late joiners.
     last: LastValue,
-    /// Hashes the names of events to the keys of a conflating outbox.
+    /// Hashes event names to the keys by which an outbox conflates.
     events: RandomState,
-    /// The bytes of the last presence frame.
+    /// The length of the last presence frame in bytes.
     presence_len: AtomicUsize,
     /// The same channel on other nodes.
     link: Option<Box<dyn Link>>,
@@ -76,10 +76,10 @@ pub(crate) struct Channel {
 }
 
 struct State {
-    /// Another channel of its name may have been opened since.
+    /// If `true`, another channel of this name may have been opened since.
     is_closed: bool,
     members: HashMap<UserId, MemberEntry>,
-    /// The presence of this node's users; unused with a link, which has that of all nodes.
+    /// The presence of this node's users; unused with a link, which holds the presence of all nodes.
     roster: PresenceRoster,
 }
 
@@ -88,7 +88,7 @@ struct MemberEntry {
     outbox: Outbox,
     membership: Membership,
     tracked: Option<Membership>,
-    /// The object that the server keeps about the user, as JSON.
+    /// The data that the server keeps about the user: a JSON object.
     assigns: Box<str>,
 }
 
@@ -96,7 +96,7 @@ struct MemberEntry {
 #[derive(Default, Serialize)]
 struct Users {
     assigns: BTreeMap<String, Box<RawValue>>,
-    /// Of the users that are present.
+    /// The presence of the users that are tracked.
     presence: BTreeMap<String, Box<RawValue>>,
     #[serde(skip)]
     bytes: usize,
@@ -114,16 +114,16 @@ impl Users {
     }
 }
 
-/// Tells a member whether its membership goes on, which others may end.
+/// Shows a session whether its membership still exists; others may end it.
 #[derive(Clone)]
 pub(crate) struct MemberToken {
     is_member: Arc<AtomicBool>,
 }
 
 impl MemberToken {
-    /// Whether its user is still a member.
+    /// Returns `true` while the user is a member.
     pub(crate) fn is_member(&self) -> bool {
-        // Relaxed: an eviction at this very moment may come before this or after it.
+        // Relaxed: a concurrent eviction may come before or after this.
         self.is_member.load(Ordering::Relaxed)
     }
 }
@@ -149,7 +149,7 @@ impl Channel {
         &self.name
     }
 
-    /// Closes the channel to new members if it has none; `true` if it is closed.
+    /// Closes the channel to new members if it has no member; returns `true` if the channel is closed.
     pub(crate) fn close_if_empty(&self) -> bool {
         // A task that holds the lock mostly acts for a member, so this rarely waits.
         if !self.members.is_empty() {
@@ -160,9 +160,9 @@ impl Channel {
         state.is_closed
     }
 
-    /// Makes the user a member and acknowledges it, again if it was one; `None` when the channel is
-    /// closed. The acknowledgement is the channel's first frame in the outbox: a client drops what
-    /// comes before.
+    /// Makes the user a member and acknowledges the join, even if the user was a member already; `None` if
+    /// the channel is closed. The acknowledgement is the channel's first frame in the outbox, because a
+    /// client drops the channel's frames before it.
     pub(crate) fn join(
         self: &Arc<Self>,
         user: &UserId,
@@ -193,8 +193,8 @@ impl Channel {
         Some(token)
     }
 
-    /// Sends an event of a user to its receivers, here and then on other nodes, without a lock and
-    /// without waiting for them. Returns the number of outboxes that it looked for.
+    /// Sends an event to its recipients, here and then on other nodes, without a lock and without waiting.
+    /// Returns the number of outboxes that it looked up.
     pub(crate) fn send(
         &self,
         sender: &UserId,
@@ -214,8 +214,8 @@ impl Channel {
         }
     }
 
-    /// Sends the frame of an event to the receivers among the members. Of an event that goes to all,
-    /// a conflating outbox keeps the last frame.
+    /// Sends the frame of an event to the recipients among the members. An event for all members is
+    /// conflated by its name in outboxes with that policy.
     pub(crate) fn deliver(
         &self,
         sender: &str,
@@ -224,7 +224,7 @@ impl Channel {
         receivers: &Recipients<'_>,
     ) {
         if let Recipients::AllUsers = receivers {
-            // First kept, then sent: see `catch_up`.
+            // Stored before it is sent; `catch_up` depends on this order.
             self.last.set(frame.clone());
             self.members.publish_keyed(self.events.hash_one(event), frame);
         } else {
@@ -239,9 +239,9 @@ impl Channel {
 
     /// Sends a new member the channel's last broadcast, if there was one.
     ///
-    /// The newest broadcast is the last that the member gets, though publishers are not locked out: one
-    /// that was kept before the second look is sent here, and one that was kept after it is sent to a
-    /// member whose outbox has this one already. A broadcast at this very moment may come twice.
+    /// The newest broadcast is the last one that the member gets, although publishers are not locked out: a
+    /// broadcast stored before the second `get` is sent here, and one stored after it is published to an
+    /// outbox that already holds this one. A concurrent broadcast may arrive twice.
     pub(crate) fn catch_up(&self, outbox: &Outbox) {
         let mut seen = None;
         loop {
@@ -254,16 +254,16 @@ impl Channel {
         }
     }
 
-    /// Publishes a change of presence, as one frame. The channel is locked meanwhile.
+    /// Publishes a change of presence as one frame. The caller holds the channel's lock.
     fn publish_change(&self, change: Option<RosterChange<'_>>) {
         if let Some(change) = change {
             self.publish_presence(&change.frame(&uuid()));
         }
     }
 
-    /// Sends a presence frame to all members that are tracked.
+    /// Sends a presence frame to all tracked members.
     pub(crate) fn publish_presence(&self, presence: &Frame) {
-        // Relaxed: a measure of work, nothing depends on it.
+        // Relaxed: only an estimate of work.
         self.presence_len.store(presence.json().len(), Ordering::Relaxed);
         self.tracked.publish(presence);
     }
@@ -273,13 +273,13 @@ impl Channel {
         self.presence_len.load(Ordering::Relaxed) + self.tracked.len() * budget::PUSH
     }
 
-    /// The channel as this user may change it; `None` when the user is not a member (any more).
+    /// Locks the channel for changes by this user; `None` if the user is not a member, or no longer one.
     pub(crate) fn member<'a>(&'a self, user: &'a UserId) -> Option<Member<'a>> {
         let state = self.state.lock();
         state.members.contains_key(user).then(|| Member { channel: self, user, state })
     }
 
-    /// Ends the membership of a user on behalf of another node; with a reason, the user gets `EVICTED`.
+    /// Ends the membership of a user on behalf of another node; with a reason, the user is sent `EVICTED`.
     #[cfg(feature = "redis")]
     pub(crate) fn remove(&self, user: &str, reason: Option<&str>) {
         let outbox = self.state.lock().remove(self, user);
@@ -289,10 +289,10 @@ impl Channel {
     }
 }
 
-/// Sends an answer to one client: behind the frames that wait for it, so that answers keep the order of
-/// their requests, or before these where they may be dropped.
+/// Sends an answer to one client: after its queued frames, so that answers keep the order of their
+/// requests; ahead of them if its outbox may drop frames.
 pub(crate) fn answer(outbox: &Outbox, frame: Frame) {
-    // When too much waits the outbox closes, which ends the connection.
+    // A full outbox closes, which ends the connection.
     if outbox.may_drop() {
         outbox.reply(frame)
     } else {
@@ -304,7 +304,7 @@ fn join(room: &Room, user: &str, outbox: &Outbox) -> Membership {
     room.join(user, outbox.clone()).expect("the rooms of a channel are never closed")
 }
 
-/// A member acting in its channel, which is locked meanwhile.
+/// A member acting in its channel. Holds the channel's lock.
 pub(crate) struct Member<'a> {
     channel: &'a Channel,
     user: &'a UserId,
@@ -312,7 +312,8 @@ pub(crate) struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Whether the list of all who are present here takes one more presence, within so many bytes.
+    /// Returns `true` if the list of all users present here stays within `bytes` bytes with this presence
+    /// added.
     pub(crate) fn has_room_for(&self, presence: Payload<'_>, bytes: usize) -> bool {
         self.state.roster.list_len() + presence.as_str().len() <= bytes
     }
@@ -321,8 +322,8 @@ impl Member<'_> {
         self.state.members.get(self.user).is_some_and(|entry| entry.tracked.is_some())
     }
 
-    /// Sets the member's presence and publishes that it joined those who are present, or that its
-    /// presence changed.
+    /// Sets the member's presence, and publishes it as a join or, if the member was tracked already, as an
+    /// update.
     pub(crate) fn track(&mut self, presence: Payload<'_>) {
         let State { members, roster, .. } = &mut *self.state;
         let entry = members.get_mut(self.user).expect("a member has an entry");
@@ -337,7 +338,7 @@ impl Member<'_> {
         self.channel.publish_change(change);
     }
 
-    /// Ends the member's presence, and publishes that to those who remain.
+    /// Ends the member's presence, and publishes the leave to the members still tracked.
     pub(crate) fn untrack(&mut self) {
         if let Some(entry) = self.state.members.get_mut(self.user) {
             entry.tracked = None;
@@ -348,7 +349,7 @@ impl Member<'_> {
         }
     }
 
-    /// Sets what the server keeps about the member.
+    /// Sets the member's assigns.
     pub(crate) fn assign(&mut self, assigns: Payload<'_>) {
         if let Some(entry) = self.state.members.get_mut(self.user) {
             entry.assigns = assigns.as_str().into();
@@ -358,7 +359,8 @@ impl Member<'_> {
         }
     }
 
-    /// The answer to `users`: the users of the channel on all nodes, as many as are listed.
+    /// The answer to `users`: the users of the channel on all nodes, up to [`MOST_LISTED`] and
+    /// [`MOST_LISTED_BYTES`].
     pub(crate) fn users(&self, request_id: &str) -> Frame {
         let mut users = Users::default();
         match &self.channel.link {
@@ -381,8 +383,8 @@ impl Member<'_> {
         self.state.remove(self.channel, self.user);
     }
 
-    /// Ends the membership of a user, whose last frame of the channel is `EVICTED`, or has the user's node
-    /// do it; `false` when no node has such a member.
+    /// Ends the membership of a user, who gets `EVICTED` as the channel's last frame, or asks the user's
+    /// node to do so; `false` if no node has such a member.
     pub(crate) fn evict(&mut self, user: &str, reason: &str) -> bool {
         match self.state.remove(self.channel, user) {
             Some(outbox) => {
@@ -395,18 +397,18 @@ impl Member<'_> {
 }
 
 impl State {
-    /// Ends a membership; nothing of the channel goes into the outbox any more when this returns.
+    /// Ends a membership. After this returns, no frame of the channel enters the outbox.
     fn remove(&mut self, channel: &Channel, user: &str) -> Option<Outbox> {
         let MemberEntry { token, outbox, membership, tracked, .. } = self.members.remove(user)?;
         token.is_member.store(false, Ordering::Relaxed);
-        // Presence is published under this lock, or the link's, so none is on its way after this.
+        // Presence is published under this lock or the link's, so no publication is in progress after this.
         drop(tracked);
         match &channel.link {
             Some(link) => link.leave(user),
             None => channel.publish_change(self.roster.leave(user)),
         }
-        // Last: the channel must not be found empty before the other nodes know of the leave.
-        membership.leave_and_wait().expect("no member is visited meanwhile");
+        // Last, because the channel must not appear empty before the other nodes are notified of the leave.
+        membership.leave_and_wait().expect("this is not called while members are visited");
         Some(outbox)
     }
 }

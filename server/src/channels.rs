@@ -1,7 +1,7 @@
 //! The table of open channels. A channel is open while it has members.
 //!
-//! Lock order: the table, then a channel, then the node. Nothing locks the table while it holds a
-//! channel.
+//! Lock order: the table, then a channel, then the node. No code locks the table while it holds a channel's
+//! lock.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use pondwire::{Outbox, Payload};
 
 use crate::channel::{Channel, Link, MemberToken, UserId};
 
-/// Makes the link of a channel, by its name.
+/// Makes the link of a channel from the channel's name.
 pub(crate) type MakeLink = Box<dyn Fn(&str) -> Box<dyn Link> + Send + Sync>;
 
 /// All channels by name.
 pub(crate) struct Channels {
     table: Mutex<HashMap<String, Arc<Channel>>>,
-    /// `None` where there are no other nodes.
+    /// `None` if the server is not a node of a cluster.
     make_link: Option<MakeLink>,
 }
 
@@ -26,8 +26,8 @@ impl Channels {
         Self { table: Mutex::default(), make_link }
     }
 
-    /// Makes the user a member of the channel, which is opened if it is not; see [`Channel::join`]. The
-    /// table is not locked meanwhile: a busy channel does not delay the others.
+    /// Makes the user a member of the channel, which is opened if needed; see [`Channel::join`]. The table
+    /// is unlocked during the join, so that a busy channel does not delay the others.
     pub(crate) fn join(
         &self,
         channel: &str,
@@ -38,7 +38,7 @@ impl Channels {
     ) -> (Arc<Channel>, MemberToken) {
         loop {
             let found = self.find_or_open(channel);
-            // It may have been closed since: then another is opened.
+            // If it has been closed since, a new one is opened.
             if let Some(token) = found.join(user, outbox, request_id, assigns) {
                 return (found, token);
             }
@@ -60,7 +60,8 @@ impl Channels {
         self.table.lock().len()
     }
 
-    /// Closes the channel and removes it if it has no members; another of the same name stays.
+    /// Closes the channel and removes it if it has no members. A newer channel of the same name is left
+    /// alone.
     pub(crate) fn close_if_empty(&self, channel: &Arc<Channel>) {
         let mut table = self.table.lock();
         let is_this = table.get(channel.name()).is_some_and(|found| Arc::ptr_eq(found, channel));

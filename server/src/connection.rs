@@ -25,7 +25,7 @@ use crate::websocket::WebSockets;
 use crate::writers::WriterPool;
 use pondwire::websocket::handshake::Accepted;
 
-/// The path of WebSockets that send messages back, if that is asked for.
+/// The path of the echo WebSocket, if [`Options::echo`] is set.
 const ECHO: &str = "/echo";
 
 /// The next step of a connection after a request.
@@ -44,7 +44,7 @@ enum Next {
     EventStream,
 }
 
-/// Answers requests, and hands connections over to the part of the server that they are for.
+/// Answers requests, and hands each connection over to the part of the server that it is for.
 pub(crate) struct Endpoint {
     web_sockets: WebSockets,
     event_streams: EventStreams,
@@ -61,8 +61,8 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint whose channels are those of the node, if there is one. Must be called in the runtime
-    /// that serves it.
+    /// Creates an endpoint; as a node's, it has the node's channels. Must be called in the runtime that
+    /// serves it.
     pub(crate) fn new(options: Options, channels: Arc<Channels>, node: Option<Arc<Node>>) -> Self {
         let metrics = Arc::new(Metrics::default());
         let simulations = Arc::new(Simulations::new(Arc::clone(&channels)));
@@ -92,8 +92,8 @@ impl Endpoint {
 
     /// Serves a connection to its end.
     pub(crate) async fn serve(&self, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
-        // Frames are small and are flushed when there are no more: nothing to wait for. Not a reason
-        // to refuse service if it fails.
+        // Frames are small and are flushed once no more are queued, so Nagle's algorithm would only delay
+        // them. The connection works without this option, so a failure is ignored.
         let _ = stream.set_nodelay(true);
         let mut http = Http::new(stream);
         let next = loop {
@@ -133,7 +133,7 @@ impl Endpoint {
         }
     }
 
-    /// Answers a connection beyond the limits with 503, whatever it asks for.
+    /// Answers a connection over the limits with 503, whatever it requests.
     pub(crate) async fn reject(&self, stream: TcpStream) {
         let mut http = Http::new(stream);
         let answered = async {
@@ -150,7 +150,8 @@ impl Endpoint {
         if request.is_upgrade() { request.upgrade() } else { Err("426 Upgrade Required") }
     }
 
-    /// Serves a WebSocket whose handshake was answered elsewhere; `received` came behind it.
+    /// Serves a WebSocket whose handshake was answered elsewhere; `received` holds the bytes that arrived
+    /// after it.
     pub(crate) async fn serve_web_socket(
         &self,
         stream: TcpStream,
@@ -161,7 +162,7 @@ impl Endpoint {
         self.web_sockets.run(stream, received, deflates, None, stopped).await;
     }
 
-    /// All counters, as Prometheus reads them.
+    /// All counters in Prometheus' text format.
     pub(crate) fn metrics(&self) -> String {
         let mut page = self.metrics.page(&Gauges {
             event_streams: self.event_streams.len(),
@@ -174,7 +175,7 @@ impl Endpoint {
         page.into_text()
     }
 
-    /// Answers the next request; `None` when there is none, or not in time.
+    /// Answers the next request; `None` if the connection ends or the request does not arrive in time.
     async fn request(&self, http: &mut Http) -> Option<Next> {
         let head = match self.in_time(http.head()).await? {
             Ok(head) => head?,
@@ -184,7 +185,7 @@ impl Endpoint {
             return Some(Next::Refuse("400 Bad Request"));
         };
         let echoes = self.has_echo && request.path == ECHO;
-        // It differs in what becomes of messages, and has no event streams.
+        // The echo endpoint differs only in how it handles messages, and has no event streams.
         let path = if echoes { ENDPOINT } else { request.path };
         if path == ENDPOINT
             && let Err(status) = self.access.check(&request)

@@ -1,4 +1,4 @@
-//! Limits on the number of connections: of all clients, and of one address.
+//! Limits on the number of connections, in total and per address.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,10 +8,10 @@ use ahash::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Rejections that may be written at once; beyond them a connection is closed without an answer.
+/// The most rejections that are written at once; more connections are closed without an answer.
 const REJECTIONS: usize = 64;
 
-/// Counts the connections that are open.
+/// Counts the open connections.
 pub(crate) struct ConnectionLimit {
     most: usize,
     most_of_one: usize,
@@ -22,11 +22,11 @@ pub(crate) struct ConnectionLimit {
 #[derive(Default)]
 struct Open {
     all: usize,
-    /// Those of one address; only the addresses that have any.
+    /// The connections per address, for addresses that have any.
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// The right to one connection; dropping it lets another client connect.
+/// Permission for one connection; dropping it lets another client connect.
 pub struct Permit {
     limit: Arc<ConnectionLimit>,
     address: IpAddr,
@@ -38,7 +38,7 @@ impl ConnectionLimit {
         Self { most, most_of_one, open: Mutex::default(), rejections }
     }
 
-    /// A permit for a connection from this address; `None` at the limit.
+    /// A permit for a connection from this address; `None` if a limit is reached.
     pub(crate) fn try_acquire(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
         let address = network(address);
         let mut open = self.open.lock();
@@ -54,8 +54,8 @@ impl ConnectionLimit {
         Some(Permit { limit: Arc::clone(self), address })
     }
 
-    /// A permit to write one rejection. There are few of them, or a rejected client would cost as much
-    /// as one that is served.
+    /// A permit to write one rejection. There are few, so that a rejected client costs less than a served
+    /// one.
     pub(crate) fn try_reject(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.rejections).try_acquire_owned().ok()
     }
@@ -79,8 +79,8 @@ impl fmt::Debug for Permit {
     }
 }
 
-/// The address or network that a client is counted by: a subscriber has one address of IPv4, and 64 bits'
-/// worth of IPv6.
+/// The address or network by which a client is counted: an internet subscriber typically has one IPv4
+/// address, and an IPv6 network with 64 bits of addresses.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

@@ -1,22 +1,22 @@
-//! Messages that are sent back as they came, for WebSocket conformance suites (`--echo`).
+//! Echoes messages unchanged, for WebSocket conformance suites (`--echo`).
 
 use std::mem;
 
 use bytes::Bytes;
 use pondwire::websocket::{Head, MessageKind, Opcode, ReadError};
 
-/// Whole frames that are to be written, before anything else is read.
+/// Whole frames that must be written before anything else is read.
 #[derive(Default)]
 pub(crate) struct Echo {
     frames: Vec<u8>,
 }
 
 impl Echo {
-    /// Answers a message with itself. It goes without compression, which is always allowed: what is
-    /// compressed here otherwise is frames that are shared.
+    /// Answers a message with itself, uncompressed, which is always allowed. The server otherwise
+    /// compresses only shared frames.
     ///
     /// # Errors
-    /// It is text, and not UTF-8.
+    /// It is a text message that is not UTF-8.
     pub(crate) fn add(&mut self, message: &[u8], kind: MessageKind) -> Result<(), ReadError> {
         if kind.is_text && std::str::from_utf8(message).is_err() {
             return Err(ReadError::NotUtf8);

@@ -1,8 +1,8 @@
-//! Event streams: frames go out as server-sent events, and messages come in by requests of their own that
-//! name the stream.
+//! Event streams: frames are sent as server-sent events, and messages arrive in separate requests that name
+//! the stream.
 //!
-//! A stream's id is sent to the client that opened it only, and without a CORS header no page of another
-//! origin can read it.
+//! A stream's id is sent only to the client that opened it. Without a CORS header, pages of other origins
+//! cannot read it.
 
 use std::io;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) struct EventStreams {
     times: Times,
 }
 
-/// A stream, as the requests that name it see it.
+/// An open stream, shared with the requests that name it.
 struct Open {
     session: Mutex<Option<Session>>,
     /// Notified when the session has ended.
@@ -48,9 +48,9 @@ impl EventStreams {
         open
     }
 
-    /// Carries out a message of the client of this stream before it returns, one after another, and gives
-    /// the status of the request that brought it. Errors other than an invalid message end the stream. The
-    /// work is charged to the `budget` of the request's connection.
+    /// Carries out a message of this stream's client and returns the status for its request. Messages of
+    /// one stream are carried out one at a time. Errors other than an invalid message end the stream. The
+    /// work is charged to `budget`, the budget of the request's connection.
     pub(crate) fn receive(&self, id: &str, message: &[u8], budget: &mut Budget) -> Status {
         let Some(open) = self.table.lock().get(id).map(Arc::clone) else { return NOT_FOUND };
         let failure = {
@@ -78,11 +78,11 @@ impl EventStreams {
         self.table.lock().len()
     }
 
-    /// Ends the session; the stream ends once the frames that wait have been sent. `false` when there is no
-    /// such stream.
+    /// Ends the session; the stream ends once its queued frames have been sent. `false` if there is no such
+    /// stream.
     pub(crate) fn close(&self, id: &str) -> bool {
         let Some(open) = self.table.lock().remove(id) else { return false };
-        // A message may be on its way with a reference of its own; it finds no session.
+        // A concurrent request may still hold a reference; it will find no session.
         drop(open.session.lock().take());
         open.closed.notify_one();
         true
@@ -109,7 +109,7 @@ impl EventStreams {
         let late = async {
             tokio::select! {
                 () = open.closed.notified() => {}
-                // The frames that wait are sent nevertheless.
+                // The queued frames are still sent.
                 () = stopped => drop(self.close(&id)),
                 () = liveness.idle_timeout(self.times.idle) => drop(self.close(&id)),
             }
@@ -117,24 +117,24 @@ impl EventStreams {
         };
         let mut nowhere = sink();
         let is_over = tokio::select! {
-            // It has been closed, and all was sent.
+            // The stream was closed, and everything was sent.
             sent = sends => sent.is_ok(),
-            // The client is gone; it sends nothing here.
+            // The client has disconnected; whatever it sends here is ignored.
             _ = copy(&mut reader, &mut nowhere) => false,
-            // It has been closed, and the client does not read what waits.
+            // The stream was closed, and the client does not read the queued frames.
             () = late => false,
             _ = aborted => false,
         };
         self.close(&id);
         if is_over && !queue.closed().is_some_and(|reason| reason.is_too_slow()) {
-            // The connection is over either way.
+            // The connection has ended, whether or not this succeeds.
             let _ = timeout(self.times.closing, linger(stream)).await;
         }
     }
 }
 
-/// Writes whole events, many at a time, from the memory that all members' streams share, until the outbox
-/// ends; a comment after each `keep_alive` without any.
+/// Writes whole events, many at a time, from memory that the streams of all members share, until the outbox
+/// ends. Writes a comment after each `keep_alive` without an event.
 async fn send(
     writer: &mut (impl AsyncWrite + Unpin),
     queue: &mut OutboxReader,

@@ -1,5 +1,5 @@
-//! HTTP/1.1 as far as a PondSocket server needs it: request heads, bodies of a known length, and
-//! answers.
+//! HTTP/1.1 as far as a PondSocket server needs it: request heads, bodies of announced length, and
+//! responses.
 
 use bytes::{Bytes, BytesMut};
 use httparse::Status::Complete;
@@ -21,10 +21,10 @@ pub type Status = &'static str;
 
 pub(crate) const NOT_FOUND: Status = "404 Not Found";
 
-/// A connection that sends requests, one after another.
+/// A connection on which requests arrive, one after another.
 pub(crate) struct Http {
     pub(crate) stream: TcpStream,
-    /// Bytes that were received and not parsed.
+    /// Bytes that were received but not yet parsed.
     pub(crate) received: BytesMut,
     pub(crate) budget: Budget,
 }
@@ -34,10 +34,10 @@ impl Http {
         Self { stream, received: BytesMut::new(), budget: Budget::new(budget::CONNECTION) }
     }
 
-    /// The head of the next request; `None` at the end of the connection.
+    /// Receives the head of the next request; `None` at the end of the connection.
     ///
     /// # Errors
-    /// It is malformed, or too large.
+    /// The head is malformed, or too large.
     pub(crate) async fn head(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
             // Each pass parses the head from its beginning.
@@ -60,11 +60,11 @@ impl Http {
         }
     }
 
-    /// The body of a request with this head, of at most `limit` bytes. Memory grows with what
-    /// arrives, not with what is announced. `None` when the connection broke off.
+    /// Receives the body of this request, of at most `limit` bytes. Memory grows with the bytes that
+    /// arrive, not with the announced length. `None` if the connection breaks off.
     ///
     /// # Errors
-    /// It is too large, or its length is not announced.
+    /// The body is too large, or its length is not announced.
     pub(crate) async fn body(
         &mut self,
         request: &Request<'_>,
@@ -95,15 +95,15 @@ impl Http {
         matches!(self.stream.read_buf(&mut self.received).await, Ok(1..))
     }
 
-    /// Answers the request and leaves the connection open; `false` when it broke off.
+    /// Answers the request and leaves the connection open; `false` if it has broken off.
     pub(crate) async fn done(&mut self, status: Status) -> bool {
-        // 204 has no body, and none may be announced.
+        // A 204 response must not have a content-length.
         let length = if status.starts_with("204") { "" } else { "content-length: 0\r\n" };
         let response = format!("HTTP/1.1 {status}\r\n{length}\r\n");
         self.stream.write_all(response.as_bytes()).await.is_ok()
     }
 
-    /// Answers the request with a page, which may load nothing from elsewhere.
+    /// Answers the request with a page that may load nothing from other origins.
     pub(crate) async fn page(&mut self, html: &str) {
         let headers = "content-security-policy: default-src 'self' 'unsafe-inline' data:; \
                        frame-ancestors 'none'\r\n\
@@ -111,7 +111,7 @@ impl Http {
         self.end("200 OK", headers, "text/html", html).await;
     }
 
-    /// Answers the request, the last of the connection. `headers` end with a line end each.
+    /// Answers the connection's last request. Each line of `headers` ends with CRLF.
     pub(crate) async fn respond(&mut self, status: Status, headers: &str, text: &str) {
         self.end(status, headers, "text/plain", text).await;
     }
@@ -123,7 +123,7 @@ impl Http {
              x-content-type-options: nosniff\r\n\
              content-length: {length}\r\nconnection: close\r\n\r\n{text}"
         );
-        // A failed write is the end of the connection, which comes next anyway.
+        // The connection is closed next, whether or not this succeeds.
         let _ = self.stream.write_all(response.as_bytes()).await;
     }
 }
@@ -134,9 +134,9 @@ pub struct Request<'a> {
     pub(crate) method: &'a str,
     /// Without the query.
     pub(crate) path: &'a str,
-    /// The target behind the path, without its question mark; may be empty.
+    /// The part of the target after the question mark; may be empty.
     query: &'a str,
-    /// Whether it is HTTP/1.1, not 1.0.
+    /// Whether the version is HTTP/1.1, not 1.0.
     pub(crate) is_current: bool,
     headers: Vec<(&'a [u8], &'a [u8])>,
 }
@@ -172,23 +172,23 @@ impl<'a> Request<'a> {
         Self { method, path, query, is_current, headers }
     }
 
-    /// The headers, by names in any case.
+    /// The headers; names match in any case.
     pub fn headers(&self) -> Headers<'_> {
         Headers::new(&self.headers)
     }
 
-    /// The value of this parameter of the query, as it was sent (escapes are kept); the first of several.
+    /// The value of this query parameter, as sent (still percent-encoded); the first of several.
     pub fn query(&self, name: &str) -> Option<&'a str> {
         value_of(self.query.split('&'), name)
     }
 
-    /// The value of this cookie, as it was sent; the first of several.
+    /// The value of this cookie, as sent; the first of several.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let mut lines = self.headers().get_all("cookie");
         lines.find_map(|line| value_of(std::str::from_utf8(line).ok()?.split(';'), name))
     }
 
-    /// Whether a header that is a list has this element, in any case and with any parameters.
+    /// Returns `true` if a list-valued header contains this element, in any case and with any parameters.
     pub(crate) fn has_token(&self, name: &str, token: &str) -> bool {
         let mut elements = self.headers().get_all(name).flat_map(|line| line.split(|&b| b == b','));
         elements.any(|element| {
@@ -197,12 +197,12 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Whether the request asks for a WebSocket, correctly or not.
+    /// Returns `true` if the request asks for a WebSocket, even if its handshake is invalid.
     pub(crate) fn is_upgrade(&self) -> bool {
         handshake::is_upgrade(self.headers())
     }
 
-    /// The handshake of a WebSocket, which compresses if the client offers it.
+    /// Accepts the handshake of a WebSocket, with compression if the client offers it.
     ///
     /// # Errors
     /// The request is not a valid handshake.
@@ -220,13 +220,13 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Whether another request may follow on the connection.
+    /// Returns `true` if another request may follow on the connection.
     pub(crate) fn keeps_alive(&self) -> bool {
         self.is_current && !self.has_token("connection", "close")
     }
 
-    /// The body's length in bytes. A request that could be read in two ways is refused: a proxy may have
-    /// read it in the other.
+    /// The body's length in bytes. A request with an ambiguous length is refused: a proxy may have read it
+    /// differently.
     fn body_len(&self) -> Result<u64, Status> {
         if self.headers().contains("transfer-encoding") {
             return Err("411 Length Required");
@@ -239,12 +239,12 @@ impl<'a> Request<'a> {
         if !digits || lengths.next().is_some() {
             return Err("400 Bad Request");
         }
-        // Digits that are not a number now are too large for one, and refused as such.
+        // A number that does not fit is replaced by the largest, which every limit refuses.
         Ok(std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX))
     }
 }
 
-/// The value in the first `name=value` of this name.
+/// The value of the first `name=value` pair with this name.
 fn value_of<'a>(pairs: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a str> {
     let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
     pairs.find_map(|(found, value)| (found == name).then_some(value))

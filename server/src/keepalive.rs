@@ -10,26 +10,26 @@ use tokio::time::sleep;
 
 use crate::options::Times;
 
-/// Signs of life of a client since a timeout last looked.
+/// Signs of life of a client since the timeouts last checked.
 #[derive(Default)]
 pub(crate) struct Liveness {
-    /// Anything at all. Relaxed, as all here: a moment later will do.
+    /// Any traffic. All accesses here are relaxed: seeing a sign of life a moment later is enough.
     traffic: AtomicBool,
     message: AtomicBool,
 }
 
 impl Liveness {
-    /// The client sent bytes, or took some after its socket was full.
+    /// Records that the client sent bytes, or read some after its socket was full.
     pub(crate) fn saw_traffic(&self) {
         self.traffic.store(true, Ordering::Relaxed);
     }
 
-    /// The client sent a message.
+    /// Records that the client sent a message.
     pub(crate) fn saw_message(&self) {
         self.message.store(true, Ordering::Relaxed);
     }
 
-    /// Pings a client, and returns once a ping was followed by no traffic within `times.pong`.
+    /// Pings a client, and returns once a ping is followed by no traffic within `times.pong`.
     pub(crate) async fn ping_timeout(&self, times: &Times, outbox: Outbox) {
         loop {
             sleep(times.ping.saturating_sub(times.pong)).await;
@@ -42,7 +42,7 @@ impl Liveness {
         }
     }
 
-    /// Returns once there was no message for `time`, and within twice that; never where it is `None`.
+    /// Returns once no message has arrived for `time`, and at most twice that; never if `time` is `None`.
     pub(crate) async fn idle_timeout(&self, time: Option<Duration>) {
         let Some(time) = time else { return pending().await };
         loop {

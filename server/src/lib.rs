@@ -1,5 +1,5 @@
 //! A PondSocket server on tokio: WebSockets and event streams, with limits, presence, counters, and nodes
-//! that are one cluster.
+//! that form one cluster.
 //!
 //! ```no_run
 //! use pondwire_server::{Options, Server, stop_signal};
@@ -19,43 +19,43 @@
 //!
 //! | event | what the server does |
 //! |---|---|
-//! | `echo` | answers it to its sender |
+//! | `echo` | sends it back to its sender |
 //! | `track`, `update`, `untrack` | set, change and end the sender's presence |
-//! | `assign` | sets what the server keeps about the sender, as a join with `{"assigns":{…}}` does |
+//! | `assign` | sets the sender's assigns (server-side data), as a join with `{"assigns":{…}}` does |
 //! | `users` | answers with everybody's assigns and presence |
 //! | `evict` with `{"id":…,"reason":…}` | removes a user from the channel |
-//! | `simulate` with `{"viewers":1000,"slow":true}` | adds members that the server plays itself |
+//! | `simulate` with `{"viewers":1000,"slow":true}` | adds members that the server simulates |
 //! | `to-others` | sends it to all members but the sender |
-//! | `to-some` with `{"ids":[…]}` | sends it to these users, 1,024 at most |
+//! | `to-some` with `{"ids":[…]}` | sends it to these users, at most 1,024 |
 //! | any other | sends it to all members, the sender included |
 //!
-//! Counters for Prometheus are at `/metrics`. With the feature `redis` and [`Options::node`] the server is a
-//! node of a cluster: a channel spans all nodes, whatever implementation they are of.
+//! Counters for Prometheus are at `/metrics`. With the feature `redis` and [`Options::node`] the server is
+//! a node of a cluster: a channel spans all nodes, whichever implementation they run.
 //!
 //! # The parts
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `options`, `arguments` | what can be set; the command line that sets it |
-//! | `connection` | requests, until a connection becomes a WebSocket or an event stream |
+//! | `options`, `arguments` | the options, and the command line that sets them |
+//! | `connection` | HTTP requests, until a connection becomes a WebSocket or an event stream |
 //! | `http` | HTTP/1.1 |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
 //! | `websocket` | one WebSocket |
-//! | `event_stream` | event streams, and the messages that come beside them |
+//! | `event_stream` | event streams, and the requests that carry their clients' messages |
 //! | `writers` | the tasks that write to all WebSockets; io_uring, the only unsafe code |
-//! | `session` | the messages of one client carried out, whatever they came over |
+//! | `session` | carries out one client's messages, over any transport |
 //! | `channel`, `channels` | the members of a channel and their presence; the table of channels |
 //! | `keepalive`, `budget` | ping and idle timeouts; fairness between connections |
-//! | `socket` | ends of connections at which the client loses nothing |
+//! | `socket` | closing a connection without losing what the client was sent |
 //! | `metrics`, `log` | counters of all connections; lines for the operator |
 //! | `node` | this server as a node of a cluster |
-//! | `echo`, `simulation` | messages sent back, for conformance suites; the crowd that the page asks for |
+//! | `echo`, `simulation` | the echo endpoint for conformance suites; the simulated crowd of the demo page |
 //!
 //! # Limitations
 //!
-//! TCP only: TLS is a proxy's. Rates and the limit per address are off until they are set; a public chat
-//! without a proxy wants `--connections-per-address 50 --message-rate 20 --byte-rate 65536 --idle-time 3600
-//! --origin https://its.page`.
+//! TCP only: TLS is left to a proxy. Rate limits and the limit per address are off until they are set; a
+//! public chat without a proxy should use `--connections-per-address 50 --message-rate 20 --byte-rate 65536
+//! --idle-time 3600 --origin https://its.page`.
 
 mod arguments;
 mod authorize;

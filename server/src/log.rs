@@ -1,7 +1,7 @@
-//! Lines for the operator, on standard error.
+//! Log lines for the operator, on standard error.
 //!
-//! Standard error may be a pipe that is full or has no reader: a write that blocks would stop connections,
-//! and `eprintln!` would panic. So a thread of its own writes, and a line for which there is no room is
+//! Standard error may be a pipe that is full or has no reader: a blocking write would stall connections,
+//! and `eprintln!` would panic. So a separate thread writes, and a line that does not fit into its queue is
 //! dropped and counted.
 
 use std::fmt::Display;
@@ -12,29 +12,29 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// The most lines that wait to be written.
+/// The most lines queued to be written.
 const WAITING: usize = 256;
 
-/// How long [`flush`] waits.
+/// The longest that [`flush`] waits.
 const FLUSHED: Duration = Duration::from_millis(200);
 
 enum Entry {
     Line(String),
-    /// Answered once everything before it has been written.
+    /// Answered once all earlier lines have been written.
     Flush(SyncSender<()>),
 }
 
-/// Lines that were dropped since the last one was written.
+/// The lines dropped since the last one was written.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// `None` where no thread could be started.
+/// `None` if no thread could be started.
 static WRITER: LazyLock<Option<SyncSender<Entry>>> = LazyLock::new(|| {
     let (sender, receiver) = sync_channel(WAITING);
     let thread = thread::Builder::new().name("log".to_owned());
     thread.spawn(move || write(&receiver)).is_ok().then_some(sender)
 });
 
-/// Hands the line to the thread that writes, without waiting for it. It is dropped when 256 lines wait.
+/// Queues a line for the writing thread, without waiting. The line is dropped if 256 lines are queued.
 pub fn line(text: impl Display) {
     let taken = WRITER
         .as_ref()
@@ -44,7 +44,7 @@ pub fn line(text: impl Display) {
     }
 }
 
-/// Waits until all lines are written, for 200 ms at most.
+/// Waits until all queued lines are written, for at most 200 ms.
 pub fn flush() {
     let (done, is_done) = sync_channel(1);
     if let Some(writer) = &*WRITER
@@ -56,7 +56,7 @@ pub fn flush() {
 
 fn write(entries: &Receiver<Entry>) {
     for entry in entries {
-        // That the log cannot be written cannot be logged.
+        // A failure to write the log cannot be logged.
         match entry {
             Entry::Line(line) => {
                 let dropped = DROPPED.swap(0, Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Counters of all connections, and the text that Prometheus reads.
+//! Counters of all connections, in Prometheus' text format.
 //!
-//! Each outbox counts in its own memory what it delivers and drops. These counts are added up when the
-//! text is asked for, so that counting adds nothing to a delivery.
+//! Each outbox counts its deliveries and drops in its own memory. These counts are added up when the
+//! metrics are requested, so that no delivery touches a shared counter.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ const KINDS: [ErrorKind; 5] =
 /// The counters of all connections.
 #[derive(Default)]
 pub(crate) struct Metrics {
-    /// The connections that are open.
+    /// The open connections.
     connections: Room,
-    /// The counts of the connections that have ended. Locked while one leaves the room, so that it is
-    /// counted once.
+    /// The counts of the connections that have ended. Locked while a connection moves here from the room,
+    /// so that it is counted once.
     ended: Mutex<Totals>,
     messages: AtomicU64,
     message_bytes: AtomicU64,
     malformed: [AtomicU64; KINDS.len()],
 }
 
-/// Numbers that others keep and that are part of the text.
+/// Numbers that other parts of the server keep and that are part of the metrics.
 pub(crate) struct Gauges {
     pub(crate) event_streams: usize,
     pub(crate) channels: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Gauges {
 pub(crate) struct Counted {
     metrics: Arc<Metrics>,
     outbox: Outbox,
-    /// `None` while it is dropped.
+    /// `None` only during the drop.
     membership: Option<Membership>,
 }
 
@@ -87,7 +87,7 @@ impl Totals {
 }
 
 impl Metrics {
-    /// Counts a connection, by the id of its user and by its outbox.
+    /// Counts the connection of this user, whose outbox this is.
     pub(crate) fn count(self: &Arc<Self>, id: &str, outbox: &Outbox) -> Counted {
         let membership = self.connections.join(id, outbox.clone());
         Counted {
@@ -109,7 +109,7 @@ impl Metrics {
         }
     }
 
-    /// All numbers of connections. Looks at every connection once.
+    /// The metrics of connections. Visits every connection once.
     pub(crate) fn page(&self, gauges: &Gauges) -> Page {
         let (ended, totals) = {
             let ended = self.ended.lock();
@@ -118,26 +118,34 @@ impl Metrics {
             (*ended, totals)
         };
         let mut page = Page(String::with_capacity(4096));
-        page.gauge("connections", "connected now", totals.connections - ended.connections);
-        page.counter("connections_total", "connected since the start", totals.connections);
+        page.gauge("connections", "open connections", totals.connections - ended.connections);
+        page.counter("connections_total", "connections since the start", totals.connections);
         let event_streams = gauges.event_streams as u64;
-        page.gauge("event_streams", "event streams among those connected", event_streams);
+        page.gauge("event_streams", "event streams among the open connections", event_streams);
         page.gauge("channels", "channels with members", gauges.channels as u64);
         let simulated = gauges.simulated_viewers as u64;
-        page.gauge("simulated_viewers", "members that the server plays itself", simulated);
+        page.gauge("simulated_viewers", "members simulated by the server", simulated);
         let received = self.messages.load(Ordering::Relaxed);
         page.counter("messages_received_total", "messages from clients", received);
         let bytes = self.message_bytes.load(Ordering::Relaxed);
-        page.counter("message_bytes_received_total", "bytes of them, inflated", bytes);
-        page.head("malformed_messages_total", "counter", "messages that were refused");
+        page.counter(
+            "message_bytes_received_total",
+            "bytes of messages from clients, inflated",
+            bytes,
+        );
+        page.head("malformed_messages_total", "counter", "messages refused as malformed");
         for (kind, count) in KINDS.iter().zip(&self.malformed) {
             let count = count.load(Ordering::Relaxed);
             page.labelled("malformed_messages_total", "kind", kind.as_str(), count);
         }
-        page.counter("frames_delivered_total", "frames taken to be written", totals.delivered);
+        page.counter(
+            "frames_delivered_total",
+            "frames taken from outboxes to be written",
+            totals.delivered,
+        );
         page.counter(
             "frame_bytes_delivered_total",
-            "their bytes, uncompressed",
+            "bytes of these frames, uncompressed",
             totals.delivered_bytes,
         );
         page.counter(
@@ -145,7 +153,11 @@ impl Metrics {
             "pongs and answers in the control queue",
             totals.control_delivered,
         );
-        page.head("frames_dropped_total", "counter", "frames that a slow consumer did not get");
+        page.head(
+            "frames_dropped_total",
+            "counter",
+            "frames dropped because a client read too slowly",
+        );
         for (reason, count) in [
             ("oldest", totals.dropped_oldest),
             ("newest", totals.dropped_newest),
@@ -155,11 +167,11 @@ impl Metrics {
             page.labelled("frames_dropped_total", "reason", reason, count);
         }
         // Connections that have ended have no frames queued.
-        page.gauge("frames_queued", "frames that wait now", totals.queued_frames);
-        page.gauge("frame_bytes_queued", "their bytes", totals.queued_bytes);
+        page.gauge("frames_queued", "frames queued now", totals.queued_frames);
+        page.gauge("frame_bytes_queued", "bytes of the queued frames", totals.queued_bytes);
         page.counter(
             "slow_consumers_total",
-            "connections cut off for not reading",
+            "connections ended because the client read too slowly",
             totals.slow_consumers,
         );
         page
@@ -171,7 +183,7 @@ impl Drop for Counted {
         let mut ended = self.metrics.ended.lock();
         drop(self.membership.take());
         ended.add(&self.outbox);
-        // Frames that wait in an outbox without a reader will not be delivered.
+        // Frames still queued in an outbox without a reader will not be delivered.
         (ended.queued_frames, ended.queued_bytes) = (0, 0);
     }
 }

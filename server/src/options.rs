@@ -25,59 +25,59 @@ pub(crate) const ENDPOINT: &str = "/api/socket";
 /// # Ok::<(), &'static str>(())
 /// ```
 pub struct Options {
-    /// Where to listen, as `host:port`: for the program that binds the listener. `127.0.0.1:8080`.
+    /// The address to listen on, as `host:port`, for the program that binds the listener. `127.0.0.1:8080`.
     pub addr: String,
-    /// The page that is served at `/`, as HTML; without one, the default, `/` is not found.
+    /// The HTML page served at `/`. Without one, `/` is answered 404. None.
     pub page: Option<&'static str>,
-    /// The most connections of all kinds at once; one more is answered 503. 20,000.
+    /// The most open connections of all kinds; one more is answered 503. 20,000.
     pub connections: usize,
-    /// The most connections of one IPv4 address, or of one IPv6 network of 64 bits. No limit.
+    /// The most open connections per IPv4 address, or per IPv6 /64 network. No limit.
     pub connections_per_address: usize,
     /// The rate at which a client may send messages, pings, pongs and empty fragments. No limit.
     pub message_rate: Option<Rate>,
-    /// The rate at which a client may send bytes of messages, inflated. The answer to `users`, and 1 KiB
-    /// for each viewer that `simulate` adds, count as if the client had sent them. No limit.
+    /// The rate at which a client may send message bytes, counted after inflation. The answer to `users`,
+    /// and 1 KiB for each viewer that `simulate` adds, count as if the client had sent them. No limit.
     pub byte_rate: Option<Rate>,
     /// The most channels that a connection may be in. 128.
     pub channels: usize,
-    /// The largest and the deepest message. A larger one ends the connection.
+    /// The limits on the size and the nesting depth of a message. A larger one ends the connection.
     pub limits: Limits,
-    /// The longest name of a channel in bytes: the server keeps it for as long as the channel. 256.
+    /// The longest channel name in bytes. The server keeps the name for as long as the channel exists. 256.
     pub name_bytes: usize,
-    /// The largest list of all who are present in a channel, in bytes: a frame of it must fit into each
-    /// member's outbox, with others. A node counts its own users only. 1 MiB.
+    /// The largest presence list of a channel, in bytes: a frame with it must fit into each member's
+    /// outbox, beside others. A node counts its own users only. 1 MiB.
     pub presence_bytes: usize,
     /// The bounds of each connection's outbox, and what happens to a client that reads too slowly. By
-    /// default it is disconnected when 1,024 frames or 8 MiB wait.
+    /// default the client is disconnected when 1,024 frames or 8 MiB are queued.
     pub waiting: OutboxOptions,
     /// Timeouts.
     pub times: Times,
-    /// The pages that may connect, each as scheme, host and port; empty, the default, allows all. A
-    /// client that is not a browser sends no origin, and is always allowed.
+    /// The origins whose pages may connect, each as scheme, host and port. Empty, the default, allows all.
+    /// A client that is not a browser sends no origin, and is always allowed.
     pub origins: Vec<String>,
-    /// Who may connect; without it, everybody.
+    /// Decides which clients may connect; without it, all may.
     pub authorize: Option<Authorize>,
-    /// Whether `/echo` is a WebSocket that sends messages back, for conformance suites. `false`.
+    /// Whether `/echo` serves a WebSocket that echoes messages, for conformance suites. `false`.
     pub echo: bool,
-    /// Whether frames are sent through Linux's io_uring where that can be had. `true`.
+    /// Whether frames are sent through Linux's io_uring if it is available. `true`.
     pub io_uring: bool,
-    /// The cluster to be a node of. Without it the server is alone.
+    /// The cluster that the server is a node of. Without it the server stands alone.
     pub node: Option<NodeOptions>,
 }
 
-/// How a server is a node of a cluster.
+/// The options of a node of a cluster.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// The URL of the Redis that the nodes share: `redis://host:port`.
+    /// The URL of the Redis server that the nodes share: `redis://host:port`.
     pub redis: String,
-    /// How this node's id begins, which must differ from the other nodes'. Random by default.
+    /// The prefix of this node's id, which must differ from the other nodes'. Random by default.
     pub node_id: String,
-    /// The cluster's name: nodes of another namespace are another cluster.
+    /// The cluster's name: nodes of different namespaces form different clusters.
     pub namespace: String,
-    /// How often this node announces that it is alive. The others take it to be dead after three times
-    /// as long, so all nodes need the same. 30 s.
+    /// The time between two heartbeats of this node. The others consider it dead after three times as long,
+    /// so all nodes need the same value. 30 s.
     pub heartbeat: Duration,
-    /// The most messages that wait for Redis; beyond them the oldest are dropped. 65,536.
+    /// The most messages queued for Redis; beyond them the oldest are dropped. 65,536.
     pub queue: usize,
 }
 
@@ -96,18 +96,18 @@ impl Default for NodeOptions {
 /// Timeouts.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// For a request's head, counted from the answer to the one before it, and for its body. 20 s.
+    /// For a request's head, from the response to the previous request on, and again for its body. 20 s.
     pub request: Duration,
-    /// After so long without a frame an event stream gets a comment: a proxy might take it to be dead.
+    /// An event stream without a frame for this long is sent a comment, or a proxy might consider it dead.
     /// 30 s.
     pub keep_alive: Duration,
-    /// From one ping of a WebSocket to the next. 30 s.
+    /// The time between two pings on a WebSocket. 30 s.
     pub ping: Duration,
-    /// From a ping until the client must have sent something; not longer than `ping`. 10 s.
+    /// The time after a ping within which the client must send something; at most `ping`. 10 s.
     pub pong: Duration,
-    /// After so long without a message, or up to twice that, a client is disconnected. No limit.
+    /// A client that sends no message for this long, or up to twice that, is disconnected. No limit.
     pub idle: Option<Duration>,
-    /// At the end: to write what waits and to read until the client has closed. 5 s.
+    /// For closing a connection: to write its queued frames, and to read until the client has closed. 5 s.
     pub closing: Duration,
 }
 
@@ -137,8 +137,8 @@ impl Default for Options {
             limits: Limits::default(),
             name_bytes: 256,
             presence_bytes: 1 << 20,
-            // A publisher never waits for a slow reader, and a reader never gets a stream with a hole
-            // in it.
+            // With this policy a publisher never waits for a slow reader, and a reader never gets a stream
+            // with gaps.
             waiting: OutboxOptions::new()
                 .with_policy(Policy::Disconnect { max_age: None })
                 .with_max_frames(1024)
@@ -157,7 +157,7 @@ impl Default for Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A callback has nothing to show, and a page is long.
+        // A callback has no useful output, and a page is long.
         f.debug_struct("Options").field("addr", &self.addr).finish_non_exhaustive()
     }
 }

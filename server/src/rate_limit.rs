@@ -2,24 +2,24 @@
 
 use std::time::Instant;
 
-/// Messages of a client that are refused until its buckets are full again; one more ends the
+/// The most messages of a client that are refused before its buckets are full again; one more ends the
 /// connection.
 const MAX_VIOLATIONS: u32 = 20;
 
 /// A rate of messages or of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many the client may send in each second, on average. At 0 it may send `burst` and no more.
+    /// How many the client may send per second, on average. At 0 it may send `burst` in total.
     pub per_second: u32,
-    /// How many of them may come at once; at 0 none is ever let through.
+    /// How many may arrive at once; at 0 all are refused.
     pub burst: u32,
 }
 
 impl Rate {
-    /// Reads `N`, with a burst of twice as many, or `N:BURST`; `None` for `0`, which is no limit.
+    /// Parses `N`, with a burst of twice as many, or `N:BURST`; `None` for `0`, which means no limit.
     ///
     /// # Errors
-    /// The text is neither.
+    /// The text has neither form.
     pub fn parse(text: &str) -> Result<Option<Self>, &'static str> {
         let number = |text: &str| text.parse::<u32>().map_err(|_| "expected N or N:BURST");
         let (per_second, burst) = match text.split_once(':') {
@@ -30,7 +30,7 @@ impl Rate {
     }
 }
 
-/// Whether a message may be processed.
+/// The decision whether a message may be processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Granted,
@@ -53,7 +53,7 @@ impl RateLimiter {
         Self { messages: messages.map(bucket), bytes: bytes.map(bucket), violations: 0 }
     }
 
-    /// Takes a message of so many bytes from the buckets. Asks for the time only where there is a limit.
+    /// Takes a message of `bytes` bytes from the buckets. Calls `now` only if there is a limit.
     pub(crate) fn try_acquire(&mut self, bytes: usize, now: impl FnOnce() -> Instant) -> Decision {
         if self.messages.is_none() && self.bytes.is_none() {
             return Decision::Granted;
@@ -63,7 +63,7 @@ impl RateLimiter {
         let (mut has_some, mut is_full) = (true, true);
         for bucket in buckets.iter_mut().filter_map(|(bucket, _)| bucket.as_mut()) {
             bucket.fill(now);
-            // A message may be larger than the bucket: it is paid for afterwards.
+            // A message may be larger than the bucket; the debt is paid off afterwards.
             has_some &= bucket.left >= 1.0;
             is_full &= bucket.left >= f64::from(bucket.rate.burst);
         }
@@ -80,8 +80,8 @@ impl RateLimiter {
         if self.violations > MAX_VIOLATIONS { Decision::Exhausted } else { Decision::Refused }
     }
 
-    /// Takes bytes that a message has cost beside its own, known only once it was dispatched: further
-    /// messages are refused until they are paid for.
+    /// Charges bytes that a message has cost beyond its own, known only after it was dispatched. Further
+    /// messages are refused until the debt is paid off.
     pub(crate) fn charge(&mut self, bytes: usize) {
         if let Some(bucket) = &mut self.bytes {
             bucket.left -= bytes as f64;
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(at(5600), Decision::Granted);
         assert_eq!(at(5600), Decision::Exhausted);
         assert_eq!(at(9000), Decision::Granted);
-        assert_eq!(at(8000), Decision::Granted, "time that goes back does no harm");
+        assert_eq!(at(8000), Decision::Granted, "a clock that goes back is harmless");
 
         let mut both =
             RateLimiter::new(Rate::parse("10").unwrap(), Rate::parse("100").unwrap(), began);
@@ -138,7 +138,10 @@ mod tests {
         assert_eq!(paid.try_acquire(1, || began), Decision::Refused);
         assert_eq!(paid.try_acquire(1, || began + Duration::from_millis(1000)), Decision::Granted);
         let mut none = RateLimiter::new(Rate::parse("0").unwrap(), None, began);
-        assert_eq!(none.try_acquire(usize::MAX, || unreachable!("nobody asks")), Decision::Granted);
+        assert_eq!(
+            none.try_acquire(usize::MAX, || unreachable!("no limit needs the time")),
+            Decision::Granted
+        );
 
         assert_eq!(Rate::parse("7").unwrap(), Some(Rate { per_second: 7, burst: 14 }));
         for wrong in ["", "x", "-1", "1:", ":1", "1:x", "1:2:3", "4294967296"] {

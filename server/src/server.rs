@@ -23,14 +23,14 @@ use crate::node::Node;
 use crate::options::Options;
 use pondwire::websocket::handshake::Accepted;
 
-/// A server, which listens by itself ([`serve`](Self::serve)) or is a part of another HTTP server
-/// ([`admit`](Self::admit), [`accept`](Self::accept) and [`serve_web_socket`](Self::serve_web_socket), as in
-/// `examples/axum` in the repository).
+/// A server that either listens itself ([`serve`](Self::serve)) or is part of another HTTP server
+/// ([`admit`](Self::admit), [`accept`](Self::accept) and [`serve_web_socket`](Self::serve_web_socket), as
+/// in `examples/axum` in the repository).
 pub struct Server {
     endpoint: Arc<Endpoint>,
     connections: Arc<ConnectionLimit>,
     node: Option<RunningNode>,
-    /// The time that connections have to close at the end.
+    /// How long connections may take to close at shutdown.
     closing: Duration,
 }
 
@@ -41,11 +41,11 @@ struct RunningNode {
 }
 
 impl Server {
-    /// A server on the runtime that this is called in. As a node it connects to Redis in the background, and
-    /// serves its own users meanwhile.
+    /// Creates a server on the current tokio runtime. A node connects to Redis in the background and serves
+    /// its own users meanwhile.
     ///
     /// # Errors
-    /// [`Options::node`] names no valid URL, or is set without the feature `redis`.
+    /// [`Options::node`] has an invalid URL, or is set without the feature `redis`.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -72,10 +72,10 @@ impl Server {
     }
 
     /// Serves the connections of the listener until `stop` completes, then closes all of them: each has
-    /// [`Times::closing`](crate::Times::closing) to send the frames that wait. Then
-    /// [shuts down](Self::shutdown).
+    /// [`Times::closing`](crate::Times::closing) to send its queued frames. Finally [shuts
+    /// down](Self::shutdown).
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        // A little more than each connection takes for it.
+        // A little longer than any connection may take to close.
         let grace = self.closing + Duration::from_secs(1);
         let stopping = watch::Sender::new(false);
         let mut connections = JoinSet::new();
@@ -118,24 +118,24 @@ impl Server {
         self.shutdown().await;
     }
 
-    /// A permit for a connection from this address, to be dropped when it ends; `None` at the limit of
-    /// connections.
+    /// A permit for a connection from this address, to be dropped when the connection ends; `None` if a
+    /// connection limit is reached.
     pub fn admit(&self, address: IpAddr) -> Option<Permit> {
         self.connections.try_acquire(address)
     }
 
-    /// Checks who may connect, and accepts the opening handshake of a WebSocket.
+    /// Checks whether the request may connect, and accepts its WebSocket opening handshake.
     ///
     /// # Errors
-    /// The status to answer with: 401 or 403 for a request that is not allowed, 426 for one that does not
-    /// ask for an upgrade or not for version 13, 400 for a malformed handshake.
+    /// The status to answer with: 401 or 403 if the request is not allowed, 426 if it does not ask for an
+    /// upgrade to WebSocket version 13, 400 if its handshake is malformed.
     pub fn accept(&self, request: &Request<'_>) -> Result<Accepted, Status> {
         self.endpoint.accept(request)
     }
 
     /// Serves a WebSocket to its end. Its handshake was [accepted](Self::accept) and answered; `received`
-    /// came behind it, and `deflates` says whether [`Accepted::deflate`] is some. When `stopped` completes the
-    /// connection is closed.
+    /// holds the bytes that arrived after it, and `deflates` is `true` if [`Accepted::deflate`] is `Some`.
+    /// The connection is closed when `stopped` completes.
     pub async fn serve_web_socket(
         &self,
         stream: TcpStream,
@@ -146,13 +146,14 @@ impl Server {
         self.endpoint.serve_web_socket(stream, received, deflates, stopped).await;
     }
 
-    /// All counters in Prometheus' text format, version 0.0.4. Looks at every connection once.
+    /// All counters in Prometheus' text format, version 0.0.4. Visits every connection once.
     pub fn metrics(&self) -> String {
         self.endpoint.metrics()
     }
 
-    /// Publishes the messages that wait for the other nodes, for 2 seconds at most, and leaves the cluster.
-    /// Called by [`serve`](Self::serve); a part of another server calls it once its connections have ended.
+    /// Publishes the messages that wait for the other nodes, for at most 2 seconds, and leaves the cluster.
+    /// [`serve`](Self::serve) calls it; a server embedded in another must call it once its connections have
+    /// ended.
     pub async fn shutdown(&self) {
         if let Some(RunningNode { node, receiving }) = &self.node {
             node.shutdown().await;
@@ -169,8 +170,8 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Whether `accept` failed for one connection only, so that the next may be there: macOS reports a client
-/// that has gone in this way, Linux a network error on the way to it.
+/// Returns `true` if `accept` failed for one connection only, so that it can be called again at once. macOS
+/// reports a client that has already disconnected this way, Linux a network error on the path to it.
 fn is_of_one_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),

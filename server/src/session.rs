@@ -1,5 +1,5 @@
-//! The session of one client: carries out its messages and answers them. It is independent of the
-//! transport that they come over.
+//! The session of one client: carries out its messages and answers them, whichever transport they arrive
+//! over.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,10 +21,11 @@ use crate::options::Options;
 use crate::rate_limit::{Decision, Rate, RateLimiter};
 use crate::simulation::{MOST, Simulation, Simulations};
 
-/// The largest presence and assigns in bytes: everybody's presence is sent to everybody.
+/// The largest presence, and the largest assigns, in bytes. Small, because every member's presence is sent
+/// to every member.
 const MAX_PRESENCE: usize = 4096;
 
-/// The most ids that one event may name as its receivers: each is looked up on its own.
+/// The most recipient ids that one event may name: each is looked up separately.
 const MAX_RECIPIENTS: usize = 1024;
 
 /// The limits of each session; see [`Options`].
@@ -65,7 +66,7 @@ impl Sessions {
         Self { channels, metrics, simulations, limits }
     }
 
-    /// A session of a new user, and the reader of its outbox.
+    /// Opens a session for a new user; returns it with the reader of its outbox.
     pub(crate) fn open(self: &Arc<Self>) -> (Session, OutboxReader) {
         let SessionLimits { message_rate, byte_rate, waiting, .. } = self.limits;
         let (outbox, queue) = Outbox::new(waiting);
@@ -84,28 +85,29 @@ impl Sessions {
     }
 }
 
-/// Why a message was not carried out.
+/// The reason why a message was not carried out.
 pub(crate) enum ReceiveError {
-    /// Not a valid message. The connection can continue; see [`Session::refuse_malformed`].
+    /// The message is invalid. The connection can continue; see [`Session::refuse_malformed`].
     Malformed(ValidationError),
     /// The client keeps sending beyond its rate limit.
     TooMany,
-    /// Carrying it out panicked.
+    /// Carrying out the message panicked.
     Panicked,
 }
 
 /// A connected client. Dropping it leaves all its channels and closes its outbox, whose reader can still
-/// take the frames that wait there.
+/// take the queued frames.
 pub(crate) struct Session {
     id: UserId,
     connection_id: Arc<str>,
     outbox: Outbox,
     shared: Arc<Sessions>,
-    /// The channels that the user joined, by name. The token knows whether it was evicted since.
+    /// The channels that the user joined, by name. Each token shows whether the user has been evicted
+    /// since.
     joined: HashMap<String, (Arc<Channel>, MemberToken)>,
     simulation: Option<Simulation>,
     rate_limiter: RateLimiter,
-    /// The work that its messages have caused since it was [taken](Self::take_work).
+    /// The work that the client's messages have caused since the last [`take_work`](Self::take_work).
     work: usize,
     liveness: Arc<Liveness>,
 }
@@ -116,13 +118,12 @@ impl Session {
         self.outbox.reply(Frame::connect(&uuid(), &self.id, &self.connection_id));
     }
 
-    /// The connection in the metrics, until this is dropped.
+    /// Counts the connection in the metrics until the returned value is dropped.
     pub(crate) fn counted(&self) -> Counted {
         self.shared.metrics.count(&self.id, &self.outbox)
     }
 
-    /// The secret by which requests show that they come from this client: 122 random bits, which are
-    /// sent to the client only.
+    /// The secret that authenticates this client's requests: 122 random bits, sent to this client only.
     pub(crate) fn connection_id(&self) -> &Arc<str> {
         &self.connection_id
     }
@@ -139,10 +140,10 @@ impl Session {
         answer(&self.outbox, frame);
     }
 
-    /// Carries out a received message. One beyond the rate limit is answered with 429 instead.
+    /// Carries out a received message. A message over the rate limit is answered with 429 instead.
     ///
     /// # Errors
-    /// It is not a message, or the connection must end.
+    /// The message is invalid, or the connection must end.
     pub(crate) fn receive(&mut self, frame: &[u8]) -> Result<(), ReceiveError> {
         self.liveness.saw_message();
         self.shared.metrics.received(frame);
@@ -156,23 +157,23 @@ impl Session {
         }
         let limits = self.shared.limits.message;
         let message = ClientMessage::parse_with(frame, limits).map_err(ReceiveError::Malformed)?;
-        // No lock is poisoned, and the session is dropped with what it holds.
+        // Unwind-safe: the locks are not poisoned by a panic, and the session is dropped after one.
         let dispatched = catch_unwind(AssertUnwindSafe(|| self.dispatch(&message)));
         dispatched.map_err(|_| ReceiveError::Panicked)
     }
 
-    /// Takes a message or a control frame of so many bytes from the client's rate limit.
+    /// Charges a message or a control frame of `bytes` bytes to the client's rate limit.
     pub(crate) fn try_acquire(&mut self, bytes: usize) -> Decision {
         self.rate_limiter.try_acquire(bytes, Instant::now)
     }
 
-    /// The work that its messages have caused since the last call, beside being received, in the units of
-    /// [`Budget`](budget::Budget).
+    /// Returns and resets the work that the client's messages have caused since the last call, not counting
+    /// their receipt, in the units of [`Budget`](budget::Budget).
     pub(crate) fn take_work(&mut self) -> usize {
         std::mem::take(&mut self.work)
     }
 
-    /// Counts bytes that a message makes the server read or write as if the client had sent them.
+    /// Charges bytes that a message makes the server read or write as if the client had sent them.
     fn charge(&mut self, bytes: usize) {
         self.rate_limiter.charge(bytes);
         self.work += bytes;
@@ -186,7 +187,7 @@ impl Session {
 
     fn dispatch(&mut self, message: &ClientMessage<'_>) {
         self.work += budget::MESSAGE;
-        // The codec lets empty names pass, as all implementations do; a server has no use for them.
+        // The codec accepts empty names, as all implementations do; this server refuses them.
         if message.request_id().is_empty() {
             return self.reply(Frame::refuse(
                 &uuid(),
@@ -243,7 +244,7 @@ impl Session {
         self.joined.insert(channel.to_owned(), joined);
     }
 
-    /// Leaves a channel. It is acknowledged in any case: for the client the channel is closed already.
+    /// Leaves a channel. The leave is always acknowledged: the client has already closed the channel.
     fn leave(&mut self, message: &ClientMessage<'_>) {
         let (channel, request_id) = (message.channel_name(), message.request_id());
         if let Some((channel, _)) = self.joined.remove(channel) {
@@ -285,7 +286,7 @@ impl Session {
                 self.simulate(&channel, token, message);
             }
             #[cfg(test)]
-            "panic" => panic!("as was asked for"),
+            "panic" => panic!("as requested"),
             event => {
                 let Some(receivers) = receivers(event, message.payload()) else {
                     let text = format!("payload.ids: Expected at most {MAX_RECIPIENTS} ids");
@@ -297,7 +298,7 @@ impl Session {
         }
     }
 
-    /// Replaces the user's crowd by one of the payload's `viewers`, with slow readers if it says so.
+    /// Replaces the user's crowd by a new one of `viewers` members, with slow readers if `slow` is set.
     fn simulate(
         &mut self,
         channel: &Arc<Channel>,
@@ -309,7 +310,7 @@ impl Session {
         let slow = is_set(message, "slow");
         let reader = self.outbox.clone();
         self.charge(viewers * budget::MESSAGE);
-        // The old one leaves in any case.
+        // The old crowd leaves even if the new one is refused.
         self.simulation = None;
         let started =
             Simulation::start(&self.shared.simulations, channel, token, viewers, slow, reader);
@@ -344,7 +345,7 @@ impl Session {
             }
             "assign" => return member.assign(message.payload()),
             "track" | "update" if !self.has_room(&member, message) => {
-                return self.refuse(message, "Too many are present");
+                return self.refuse(message, "Too many users are present");
             }
             // A second `track` is an `update`.
             "track" => member.track(message.payload()),
@@ -359,7 +360,7 @@ impl Session {
         member.has_room_for(message.payload(), self.shared.limits.presence_bytes)
     }
 
-    /// Evicts the user with the payload's `id`, or the sender when there is none.
+    /// Evicts the user with the payload's `id`, or the sender if the payload has no `id`.
     fn evict(
         &mut self,
         channel: &Arc<Channel>,
@@ -372,7 +373,7 @@ impl Session {
             None => member.evict(&self.id, &reason),
             Some(id) => id.as_str().is_some_and(|id| member.evict(&id, &reason)),
         };
-        // Unlocks the channel, which must not be locked when the table of channels is.
+        // Unlocks the channel: no channel may be locked when the table of channels is.
         drop(member);
         self.work += channel.presence_work();
         if evicted {
@@ -393,7 +394,7 @@ impl Drop for Session {
     }
 }
 
-/// Whether the payload has this key, with anything but `null` and `false`.
+/// Returns `true` if the payload has this key with a value other than `null` and `false`.
 fn is_set(message: &ClientMessage<'_>, key: &str) -> bool {
     let value = message.payload().get(key);
     value.is_some_and(|value| !value.is_null() && value.as_bool() != Some(false))
@@ -403,8 +404,8 @@ fn is_small(object: &Payload<'_>) -> bool {
     object.as_str().len() <= MAX_PRESENCE
 }
 
-/// The receivers of an event without a meaning of its own; `None` when it names more than
-/// [`MAX_RECIPIENTS`], of which no more are looked at.
+/// The recipients of an event that the server only relays; `None` if it names more than [`MAX_RECIPIENTS`].
+/// Reads at most one id more than that.
 fn receivers<'a>(event: &str, payload: Payload<'a>) -> Option<Recipients<'a>> {
     match event {
         "to-others" => Some(Recipients::AllExceptSender),
@@ -419,7 +420,7 @@ fn receivers<'a>(event: &str, payload: Payload<'a>) -> Option<Recipients<'a>> {
     }
 }
 
-/// Whether this is a `/chat/:id`.
+/// Returns `true` for a name of the form `/chat/:id`.
 fn is_chat(channel: &str) -> bool {
     channel.strip_prefix("/chat/").is_some_and(|id| !id.is_empty() && !id.contains('/'))
 }

@@ -1,5 +1,5 @@
-//! A simulated crowd, for the page: many viewers that read everything, and one slow reader for each
-//! policy, so that both can be looked at without a thousand browsers.
+//! A simulated crowd for the demo page: many viewers that read everything, and one slow reader for each
+//! policy, so that both can be observed without a thousand browsers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,13 +17,13 @@ use crate::channels::Channels;
 /// The most viewers of one user.
 pub(crate) const MOST: usize = 1000;
 
-/// The most of all users together.
+/// The most simulated members of all users together.
 const MOST_OF_ALL: usize = 10_000;
 
 /// The time between two reports to the user.
 const REPORTED: Duration = Duration::from_millis(500);
 
-/// How long a slow reader takes between two reads.
+/// How long a slow reader waits between two reads.
 const SLOW: Duration = Duration::from_secs(1);
 
 const POLICIES: [(&str, Policy); 4] = [
@@ -51,28 +51,28 @@ impl Simulations {
     }
 }
 
-/// A crowd, which leaves when this is dropped or its user leaves the channel.
+/// A crowd. It leaves when this is dropped or its user leaves the channel.
 pub(crate) struct Simulation {
     _tasks: JoinSet<()>,
 }
 
-/// The members of a crowd, which are in the channel as long as this lives.
+/// The members of a crowd. They stay in the channel until this is dropped.
 struct Crowd {
     members: Vec<Membership>,
     viewers: Vec<Outbox>,
     slow: Vec<(&'static str, Outbox)>,
-    /// Its part of [`Simulations::members`].
+    /// Its share of [`Simulations::members`].
     size: usize,
     channel: Arc<Channel>,
     simulations: Arc<Simulations>,
 }
 
-/// The payload of the event `simulation`, which the page shows.
+/// The payload of the event `simulation`, shown by the demo page.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
     viewers: usize,
-    /// Frames that viewers and slow readers have taken, since they joined.
+    /// Frames taken by viewers and slow readers since they joined.
     delivered: u64,
     /// Milliseconds since they joined.
     at: u128,
@@ -92,9 +92,9 @@ struct SlowReader {
 }
 
 impl Simulation {
-    /// Adds so many viewers to the channel, and the slow readers if they are wanted, and sends reports to
-    /// `reader` for as long as the user is a member. `None` when there would be too many simulated members
-    /// in all channels together.
+    /// Adds `viewers` viewers to the channel, and the slow readers if `slow`, and sends reports to `reader`
+    /// while the user is a member. `None` if all channels together would have more than [`MOST_OF_ALL`]
+    /// simulated members.
     pub(crate) fn start(
         simulations: &Arc<Simulations>,
         channel: &Arc<Channel>,
@@ -121,7 +121,7 @@ impl Simulation {
                 while queue.next_batch().await.is_some() {
                     sleep(SLOW).await;
                 }
-                // Its outbox is part of the report for as long as the crowd is there.
+                // The outbox stays in the reports until the crowd leaves.
                 std::future::pending::<()>().await;
             });
         }
@@ -130,7 +130,7 @@ impl Simulation {
             let mut ticks = interval(REPORTED);
             while token.is_member() && reader.closed().is_none() {
                 ticks.tick().await;
-                // The user may have left meanwhile, and nothing of the channel may follow that.
+                // The user may have left meanwhile, and no frame of the channel may follow a leave.
                 if token.is_member() {
                     reader.push(crowd.report(joined));
                 }
@@ -155,7 +155,7 @@ impl Crowd {
     }
 
     fn join(&mut self, outbox: &Outbox) {
-        // A name that no user has, and one for each, since a room looks its members up by name.
+        // Unique names that no user has: a room looks its members up by name.
         let name = format!("viewer {}", self.members.len());
         self.members.push(self.channel.watch(&name, outbox));
     }

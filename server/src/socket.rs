@@ -1,4 +1,4 @@
-//! Ends of TCP streams at which the client loses nothing that it was sent.
+//! Closes TCP streams in such a way that the client loses nothing that it was sent.
 
 use std::io;
 use std::time::Duration;
@@ -9,29 +9,29 @@ use tokio::time::timeout;
 
 use crate::budget::{self, Budget};
 
-/// How long a client that was asked to close must be silent to be taken to be done.
+/// A client that was asked to close counts as done after this much silence.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// The most bytes that are read of a client whose connection is over: more than a message that it may
-/// have been in the midst of sending.
+/// The most bytes that are read from a client whose connection is closing: more than the rest of any
+/// message that it may be sending.
 const DRAINED: usize = 16 << 20;
 
-/// Ends the stream and reads until the client does, too: closing a socket with bytes unread
-/// resets the connection, and the client may lose what it was sent last.
+/// Ends the stream and reads until the client ends it, too. Closing a socket with unread bytes resets the
+/// connection, and the client may lose the last bytes that it was sent.
 pub(crate) async fn linger(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     drain(&mut stream, Duration::MAX).await;
     Ok(())
 }
 
-/// [`linger`] with a client that may be in the midst of sending: an end of the stream before it
-/// has read the answer is an error to some.
+/// [`linger`] for a client that may still be sending: some clients treat an end of the stream before they
+/// have read the answer as an error.
 pub(crate) async fn discard(mut stream: TcpStream) -> io::Result<()> {
     drain(&mut stream, QUIET).await;
     linger(stream).await
 }
 
-/// Reads and drops bytes until none came for `quiet`, or [`DRAINED`] of them did.
+/// Reads and discards bytes until none has arrived for `quiet`, or [`DRAINED`] bytes have.
 async fn drain(stream: &mut TcpStream, quiet: Duration) {
     let mut bytes = vec![0; 16 << 10];
     let (mut left, mut budget) = (DRAINED, Budget::new(budget::CONNECTION));

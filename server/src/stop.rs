@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::io;
 
-/// Completes with the first SIGINT or SIGTERM (Ctrl-C on Windows) after this call. The process is not ended
-/// by these signals any more. Must be called in a tokio runtime.
+/// Completes with the first SIGINT or SIGTERM (Ctrl-C on Windows) after this call. From then on these
+/// signals no longer end the process. Must be called in a tokio runtime.
 ///
 /// # Errors
 /// The operating system's: no handler could be installed.

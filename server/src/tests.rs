@@ -1,4 +1,5 @@
-//! Over real sockets, what needs this crate to be compiled as its own test: the event `panic`.
+//! Tests over real sockets that need the event `panic`, which exists only when this crate is compiled as a
+//! test.
 
 use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
@@ -60,6 +61,9 @@ fn a_panic_ends_its_connection_alone() {
     other.expect_alive();
     let began = Instant::now();
     while !websocket::get(server.addr, "/metrics").contains("pondwire_connections 1\n") {
-        assert!(began.elapsed() < Duration::from_secs(10), "both have left");
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "both panicked connections are counted out"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! One WebSocket: received messages go to its session, frames of its outbox go out, and it ends with the
-//! close code that says why.
+//! One WebSocket: received messages go to its session, the frames of its outbox are sent, and the
+//! connection ends with the close code for its reason.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -28,19 +28,19 @@ use crate::writers::{HandBack, SendHalf, WriterHandle, WriterPool};
 use pondwire::websocket::{Event, MaxPayload, MessageKind, MessageReader, ReadError, close_code};
 
 thread_local! {
-    /// No message depends on one before it, so one for all connections of the thread.
+    /// One inflater for all connections of the thread: no message depends on an earlier one.
     static INFLATER: RefCell<Inflater> = RefCell::default();
 }
 
-/// Why a connection ends.
+/// The reason why a connection ends.
 enum End {
     /// The client has disconnected.
     Gone,
-    /// The client sent a close frame: the code to answer with.
+    /// The client sent a close frame; holds the code to answer with.
     Closed(u16),
-    /// The client broke a rule: the code that says which.
+    /// The client violated the protocol or a limit; holds the close code for it.
     Refused(u16),
-    /// The client reads slower than frames come for it.
+    /// The client reads more slowly than frames are queued for it.
     TooSlow,
     /// The client has not answered a ping.
     Silent,
@@ -48,7 +48,7 @@ enum End {
     Idle,
     /// The server stops.
     Stopping,
-    /// A frame is half written and cannot be finished.
+    /// A frame is partly written and cannot be completed.
     Stuck,
 }
 
@@ -70,9 +70,9 @@ impl WebSockets {
         Self { sessions, writers, limits, times }
     }
 
-    /// Serves a connection whose handshake is done to its end. `received` came behind the handshake;
-    /// `deflates` says that permessage-deflate was agreed on. With an `echo`, messages go there instead
-    /// of to the session.
+    /// Serves a connection from its completed handshake to its end. `received` holds the bytes that arrived
+    /// after the handshake; `deflates` is `true` if permessage-deflate was negotiated. With an `echo`,
+    /// messages go there instead of to the session.
     pub(crate) async fn run(
         &self,
         stream: TcpStream,
@@ -81,7 +81,7 @@ impl WebSockets {
         echo: Option<Echo>,
         stopped: impl Future<Output = ()>,
     ) {
-        // A message beyond the codec's limit is refused by its length, before it is buffered.
+        // A message over the codec's limit is refused by its announced length, before it is buffered.
         let plain = self.limits.max_bytes;
         let compressed = deflates.then_some(Inflater::max_payload(plain));
         let reader = MessageReader::new(received, MaxPayload { plain, compressed });
@@ -109,18 +109,18 @@ impl WebSockets {
         let end = incoming.relay(&mut session, &writer, &liveness, &mut ending).await;
         drop(session);
         let Some((send_half, hand_back)) = writer.take() else { return };
-        // The connection is over either way.
+        // The connection has ended, whether or not this succeeds.
         let _ = timeout(closing, incoming.close(send_half, hand_back, end)).await;
     }
 }
 
-/// A connection without its sending half, which a writer has.
+/// The receiving half of a connection; a writer holds the sending half.
 struct Incoming {
     stream: OwnedReadHalf,
     reader: MessageReader,
     echo: Option<Echo>,
     limits: Limits,
-    /// The timeout of the end.
+    /// The timeout for closing.
     closing: Duration,
     budget: Budget,
 }
@@ -128,7 +128,7 @@ struct Incoming {
 impl Incoming {
     /// Receives until the connection ends, or `ending` completes.
     ///
-    /// While the client does not read its frames, nothing is read from it either.
+    /// While the client does not read its own frames, the server does not read from it.
     async fn relay(
         &mut self,
         session: &mut Session,
@@ -163,7 +163,7 @@ impl Incoming {
             let echoed = self.echo.as_mut().and_then(Echo::take);
             let taken = match handed_back {
                 Some((send_half, why)) => Some((send_half, Some(why))),
-                // The outbox keeps only the last pong, and each ping must have one.
+                // The outbox keeps only the latest pong, and each ping must be answered.
                 None if is_ping || echoed.is_some() => writer.take(),
                 None => None,
             };
@@ -177,7 +177,7 @@ impl Incoming {
         }
     }
 
-    /// Writes what a writer could not, the echo, and what waits now.
+    /// Writes the bytes that a writer could not, then the echo, then the frames queued now.
     async fn write(
         &self,
         send_half: &mut SendHalf,
@@ -208,8 +208,8 @@ impl Incoming {
         send(stream, &mut batch, liveness, ending, closing).await
     }
 
-    /// The next frame, in this connection's turn; `None` at the end of the stream. Cancel-safe: it waits
-    /// for its turn and for bytes only, and holds no buffer meanwhile.
+    /// The next event, once the connection's budget allows; `None` at the end of the stream. Cancel-safe:
+    /// it waits only for the budget and for readability, and holds no data meanwhile.
     async fn receive(&mut self, liveness: &Liveness) -> Result<Option<Event>, ReadError> {
         loop {
             self.budget.yield_if_spent().await;
@@ -257,8 +257,8 @@ impl Incoming {
                 }
             }),
             Event::Message(kind) => deliver(payload, kind, session),
-            // A fragment's bytes count as its message's. An empty fragment counts as a message, or it
-            // would be free.
+            // The bytes of a fragment are charged with its message. An empty fragment is charged as a
+            // message, or it would be free.
             Event::Fragment if !payload.is_empty() => None,
             Event::Ping | Event::Pong | Event::Fragment
                 if session.try_acquire(payload.len()) == Decision::Exhausted =>
@@ -266,7 +266,7 @@ impl Incoming {
                 Some(End::Refused(close_code::POLICY_VIOLATION))
             }
             Event::Ping => {
-                let pong = Control::pong(payload).expect("a ping is as short");
+                let pong = Control::pong(payload).expect("a ping has the same limit");
                 session.outbox().control(pong);
                 None
             }
@@ -277,7 +277,7 @@ impl Incoming {
         end
     }
 
-    /// Sends the frames that are left, and closes.
+    /// Sends the remaining frames, and closes the connection.
     async fn close(
         mut self,
         mut send_half: SendHalf,
@@ -288,14 +288,14 @@ impl Incoming {
             End::Gone | End::Stuck => return Ok(()),
             End::Closed(code) | End::Refused(code) => code,
             End::TooSlow => close_code::TRY_AGAIN_LATER,
-            // As other servers do: there is no better code.
+            // No code fits better, and other servers use this one.
             End::Silent => close_code::INTERNAL_ERROR,
             End::Idle => close_code::NORMAL,
             End::Stopping => close_code::GOING_AWAY,
         };
         match why {
             Some(HandBack::Full(rest)) => send_half.stream.write_all(&rest).await?,
-            // Perhaps within a frame.
+            // The last write may have ended within a frame.
             Some(HandBack::Gone) => return Ok(()),
             Some(HandBack::Over) | None => {}
         }
@@ -320,8 +320,8 @@ impl Incoming {
     }
 }
 
-/// Writes whole frames, or the rest of some. When `ending` completes meanwhile it writes them first, or
-/// else the close frame would come within another frame.
+/// Writes whole frames, or the rest of partly written ones. If `ending` completes meanwhile, they are still
+/// written first: the close frame must not come within another frame.
 async fn send(
     stream: &mut OwnedWriteHalf,
     frames: &mut impl Buf,
@@ -338,8 +338,8 @@ async fn send(
     }
 }
 
-/// Writes all of the frames. Space in a socket that was full is traffic: the client reads, though nothing
-/// is read from it meanwhile.
+/// Writes all of the frames. Space in a socket that was full counts as traffic: it shows that the client
+/// reads, while the server reads nothing from it.
 async fn write(
     stream: &mut OwnedWriteHalf,
     frames: &mut impl Buf,
@@ -363,10 +363,11 @@ async fn write(
     Ok(())
 }
 
-/// Gives the session a message. An invalid one is answered; text that is not UTF-8 ends the connection.
+/// Hands a message to the session. An invalid message is answered; text that is not UTF-8 ends the
+/// connection.
 fn deliver_to(session: &mut Session, message: &[u8], kind: MessageKind) -> Option<End> {
     match session.receive(message).err()? {
-        // A valid message is UTF-8, so only an invalid one needs a look.
+        // A valid message is UTF-8, so only an invalid one has to be checked.
         ReceiveError::Malformed(_) if kind.is_text && std::str::from_utf8(message).is_err() => {
             Some(End::Refused(ReadError::NotUtf8.close_code()))
         }

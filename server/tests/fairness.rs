@@ -1,8 +1,8 @@
-//! What one client's flood does to a client of another channel: its messages go on being answered.
+//! One client's flood must not starve a client of another channel: its messages are still answered.
 //!
-//! Each test floods a server of two workers from some connections for as long as a probe needs for
-//! its round trips. Nothing is asserted of time: the flood ends by itself after [`FLOOD`], and the
-//! probe must be done before that, which it is not where one connection can keep the workers.
+//! Each test floods a server of two workers from some connections for as long as a probe needs for its
+//! round trips. No test asserts a latency: the flood ends by itself after [`FLOOD`], and the probe must
+//! finish before, which it cannot if a connection can monopolize the workers.
 //!
 //! The figures of `profiles/records/fairness-*.md`:
 //! `PONDWIRE_FAIRNESS_ROUNDS=2000 cargo test --release -p pondwire-server --test fairness -- --nocapture`
@@ -29,24 +29,24 @@ use pondwire_test_support::websocket::{self, Opcode, WebSocket, frame, get};
 /// The probe's channel; floods are in [`ROOM`].
 const QUIET: &str = "/chat/quiet";
 
-/// How long a flood goes on if the probe is never done.
+/// How long a flood lasts if the probe does not finish.
 const FLOOD: Duration = Duration::from_secs(60);
 
 /// Connections of one flood.
 const CONNECTIONS: usize = 2;
 
-/// The server's workers: a flood's connections can keep them all.
+/// The server's workers: as many as a flood's connections, which could occupy them all.
 const WORKERS: usize = 2;
 
-/// One flood at a time, or the figures would be those of all.
+/// Only one flood runs at a time, or the figures would mix.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Round trips of the probe: `PONDWIRE_FAIRNESS_ROUNDS`, or some.
+/// The number of the probe's round trips: `PONDWIRE_FAIRNESS_ROUNDS`, or a default.
 fn rounds() -> usize {
     std::env::var("PONDWIRE_FAIRNESS_ROUNDS").ok().and_then(|it| it.parse().ok()).unwrap_or(100)
 }
 
-/// A flood that is going on, of some connections.
+/// A running flood from some connections.
 struct Flood {
     control: Arc<Control>,
     threads: Vec<JoinHandle<()>>,
@@ -56,7 +56,7 @@ struct Control {
     stopped: AtomicBool,
     /// Bytes that the server was sent.
     sent: AtomicU64,
-    /// Connections that the server ended, each of which was followed by another.
+    /// Connections that the server ended, each of which was replaced by another.
     ended: AtomicU64,
     until: Instant,
 }
@@ -67,14 +67,14 @@ impl Control {
     }
 }
 
-/// What one connection of a flood sends.
+/// The data that one connection of a flood sends.
 struct Source {
     stream: TcpStream,
     /// Sent once.
     first: Vec<u8>,
     /// Sent over and over.
     again: Vec<u8>,
-    /// Between two of them.
+    /// The pause between two repetitions.
     pause: Duration,
 }
 
@@ -85,7 +85,7 @@ impl Source {
 }
 
 impl Flood {
-    /// Floods from [`CONNECTIONS`] connections, and from a new one for each that the server ends.
+    /// Floods from `connections` connections, and replaces each that the server ends.
     fn start(connections: usize, open: impl Fn() -> Source + Send + Sync + 'static) -> Self {
         let control = Arc::new(Control {
             stopped: AtomicBool::new(false),
@@ -130,7 +130,7 @@ impl Drop for Flood {
     }
 }
 
-/// Sends until the flood is over; all that the server sends is read and thrown away.
+/// Sends until the flood is over; reads and discards everything that the server sends.
 fn pour(source: Source, control: &Control) -> std::io::Result<()> {
     let Source { mut stream, first, again, pause } = source;
     stream.set_write_timeout(Some(Duration::from_millis(100)))?;
@@ -154,7 +154,7 @@ fn pour(source: Source, control: &Control) -> std::io::Result<()> {
                     control.sent.fetch_add(sent as u64, Ordering::Relaxed);
                     rest = &rest[sent..];
                 }
-                // The server reads no more than it wants to.
+                // The server does not read faster than it chooses to.
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(error) => break 'flood Err(error),
             }
@@ -168,14 +168,14 @@ fn pour(source: Source, control: &Control) -> std::io::Result<()> {
     result
 }
 
-/// What the probe saw.
+/// The probe's measurements.
 struct Seen {
     took: Vec<Duration>,
     metrics: Duration,
 }
 
-/// Round trips of a message to the probe's own channel, one after another, and now and then a look
-/// at the metrics.
+/// Measures round trips of a message to the probe's own channel, one after another, and an occasional
+/// request for the metrics.
 fn probe(server: SocketAddr, flood: Option<&Flood>) -> Seen {
     let is_over = || flood.is_some_and(Flood::is_over);
     let mut probe = Client::joined(server, QUIET);
@@ -227,7 +227,7 @@ fn check(name: &str, connections: usize, start: impl FnOnce(SocketAddr) -> Optio
     );
     println!("{row}");
     if let Some(flood) = &flood {
-        assert!(sent(flood) > before, "the flood is one: the server reads it");
+        assert!(sent(flood) > before, "the server reads the flood");
     }
 }
 
@@ -236,7 +236,7 @@ fn member(server: SocketAddr) -> TcpStream {
     Client::joined(server, ROOM).socket.into_stream()
 }
 
-/// At least so many bytes of these, one behind another.
+/// Repeats these bytes until there are at least `least` of them.
 fn repeated(bytes: &[u8], least: usize) -> Vec<u8> {
     bytes.repeat(least.div_ceil(bytes.len()))
 }
@@ -249,7 +249,7 @@ fn event(event: &str, payload: &str) -> Vec<u8> {
     text(&message("BROADCAST", ROOM, event, "f-1", payload))
 }
 
-/// A message of `ids` to users that are not there.
+/// A message to `ids` users that do not exist.
 fn to_some(ids: usize, id: &str) -> String {
     let list = format!("\"{id}\",").repeat(ids);
     let payload = format!(r#"{{"ids":[{}]}}"#, list.trim_end_matches(','));
@@ -328,8 +328,8 @@ fn joins_and_leaves() {
     });
 }
 
-/// So many members of [`ROOM`] that are present, each with a presence and assigns of `bytes`, and
-/// read what they are sent.
+/// Adds `members` members to [`ROOM`], each with a presence and assigns of `bytes` bytes; they read what
+/// they are sent.
 fn crowd(server: SocketAddr, members: usize, bytes: usize) {
     let big = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes));
     for _ in 0..members {
@@ -377,7 +377,7 @@ fn requests_of_an_event_stream() {
     check("POSTs of an event stream, 100,000 ids each", CONNECTIONS, |server| {
         let body = to_some(100_000, "abcdef");
         Some(Flood::start(CONNECTIONS, move || {
-            // Its stream is read for as long as the flood goes on.
+            // Its stream is read for as long as the flood lasts.
             let mut events = EventStream::joined(server, ROOM);
             let request = format!(
                 "POST /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\
@@ -431,7 +431,7 @@ fn large_messages_to_members_that_deflate() {
 fn heads_that_never_end() {
     check("half-open heads, a new connection each", 8, |server| {
         Some(Flood::start(8, move || {
-            // Forty connections with half a head each, then one that says a bit more.
+            // Forty connections with half a head each, then one that sends a bit more.
             let mut open: Vec<TcpStream> = (0..40).map(|_| websocket::connect(server)).collect();
             for stream in &mut open {
                 let _ = stream.write_all(b"GET /api/socket HTTP/1.1\r\nhost: te");
@@ -442,11 +442,12 @@ fn heads_that_never_end() {
     });
 }
 
-/// Set for the process that [`nobody_reads_the_log`] starts: where to tell the port.
+/// Set for the process that [`a_blocked_log_does_not_stop_the_server`] starts: the file to write the port
+/// to.
 #[cfg(unix)]
 const PORT_FILE: &str = "PONDWIRE_TEST_PORT_FILE";
 
-/// The server of the test below, in a process of its own; nothing when it is run as a test.
+/// The server of the test below, in a separate process; does nothing when run as a test.
 #[cfg(unix)]
 #[test]
 fn server_process() {
@@ -465,12 +466,12 @@ fn server_process() {
     });
 }
 
-/// Whether its log is a pipe without a reader or one that is full, a server that runs out of
-/// descriptors serves whom it has, then others, and ends when it is told to. `PONDWIRE_TEST_RUNNER` is what
-/// runs programs of this target, where this machine cannot.
+/// A server that runs out of descriptors, with a log pipe that is full or has no reader, keeps serving
+/// existing clients, then new ones, and ends on SIGTERM. `PONDWIRE_TEST_RUNNER` names the emulator for
+/// targets that this machine cannot run.
 #[cfg(unix)]
 #[test]
-fn nobody_reads_the_log() {
+fn a_blocked_log_does_not_stop_the_server() {
     use std::process::{Command, Stdio};
 
     for is_full in [false, true] {
@@ -478,7 +479,7 @@ fn nobody_reads_the_log() {
         let _reader = is_full.then(|| {
             let (written, all) = std::sync::mpsc::channel();
             let mut writer = log.try_clone().unwrap();
-            // Ends with the reader.
+            // This thread ends when the reader is dropped.
             thread::spawn(move || {
                 while writer.write_all(&[b'.'; 512]).is_ok() {
                     let _ = written.send(());
@@ -510,13 +511,13 @@ fn nobody_reads_the_log() {
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let mut before = Client::joined(addr, ROOM);
         let idle: Vec<TcpStream> = (0..80).map(|_| websocket::connect(addr)).collect();
-        // Long enough for some lines on how there are no descriptors.
+        // Long enough for some log lines about missing descriptors.
         thread::sleep(Duration::from_millis(500));
         before.expect_alive();
         drop(idle);
         Client::joined(addr, ROOM).expect_alive();
-        let told = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
-        assert!(told.unwrap().success());
+        let sent = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
+        assert!(sent.unwrap().success());
         let began = Instant::now();
         let status = loop {
             if let Some(status) = server.try_wait().unwrap() {

@@ -1,4 +1,4 @@
-//! No module of the server or of the bus imports itself by way of others.
+//! No module of the server or of the bus imports itself through others.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn circles_are_found_however_they_are_written() {
         let found = of(&[("", ""), ("a", "use crate::b::B;"), ("b", back), ("c", "")]);
         assert_eq!(circle(&found), Some(vec!["a", "b"]), "{back}");
     }
-    // By way of a third, of the crate's root, and of a module and its child.
+    // Through a third module, through the crate's root, and between a module and its child.
     let third =
         of(&[("", ""), ("a", "use crate::b::B;"), ("b", "use super::c;"), ("c", "crate::a::f()")]);
     assert_eq!(circle(&third), Some(vec!["a", "b", "c"]));
@@ -43,7 +43,7 @@ fn circles_are_found_however_they_are_written() {
     assert_eq!(circle(&root), Some(vec!["", "a"]));
     let child = of(&[("", ""), ("a", "pub(crate) mod b;\nuse b::B;"), ("a::b", "use super::A;")]);
     assert_eq!(circle(&child), Some(vec!["a", "a::b"]));
-    // What stands in a test module does not count, nor does another crate's path.
+    // Test modules and the paths of other crates do not count.
     let tests = of(&[
         ("", ""),
         ("a", "use crate::b::B;"),

@@ -1,4 +1,4 @@
-//! Takes the place of `node` without the feature `redis`. There is no node, as its type says.
+//! Replaces `node` without the feature `redis`. No node can exist, since its type is uninhabited.
 
 use std::sync::Arc;
 

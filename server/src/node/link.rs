@@ -20,7 +20,7 @@ impl Node {
     }
 }
 
-/// A [`Link`] through this node. But for `send` each method takes the node's lock.
+/// A [`Link`] through this node. Every method except `send` takes the node's lock.
 struct NodeLink {
     node: Arc<Node>,
     channel: distributed::Channel,
@@ -30,7 +30,7 @@ struct NodeLink {
 impl Link for NodeLink {
     fn join(&self, channel: &Arc<Channel>, user: &str, assigns: Payload<'_>) {
         self.node.change(|state, now| {
-            // The previous channel of this name may just be closing.
+            // Replaces the previous channel of this name, which may still be closing.
             state.channels.insert(self.channel.clone(), Arc::clone(channel));
             state.cluster.join(&self.channel, user, assigns, now);
         });
@@ -71,7 +71,7 @@ impl Link for NodeLink {
         known
     }
 
-    /// Puts the event into the bus's queue, whose lock is the only one that it takes.
+    /// Puts the event into the bus's queue. Takes no lock but the queue's.
     fn send(
         &self,
         sender: &str,
@@ -80,7 +80,7 @@ impl Link for NodeLink {
         request_id: &str,
         receivers: &Recipients<'_>,
     ) {
-        // An empty list means no user, but some implementations take it to mean all.
+        // An empty list means no user, but some implementations send to all then.
         if matches!(receivers, Recipients::Users(ids) if ids.is_empty()) {
             return;
         }

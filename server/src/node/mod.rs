@@ -1,9 +1,9 @@
 //! This server as a node of a cluster around a Redis.
 //!
-//! An event goes to the other nodes from the thread that sends it here, through the bus's queue, which does
-//! not block (`Link::send`). The [`Cluster`] knows which users and which presence each node has. Its lock is
-//! the last of all to be taken: nothing is locked, and no channel changed, while it is held. One task
-//! receives the messages of the other nodes.
+//! The thread that sends an event here also queues it for the other nodes, through the bus's queue, which
+//! does not block (`Link::send`). The [`Cluster`] tracks the users and the presence of each node. Its lock
+//! is the last in the lock order: no other lock is taken, and no channel changed, while it is held. One
+//! task receives the messages of the other nodes.
 
 mod link;
 
@@ -25,19 +25,19 @@ use crate::log;
 use crate::metrics::Page;
 use crate::options::NodeOptions;
 
-/// The time to publish the messages that wait when the server stops.
+/// How long queued messages may take to be published when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// The most messages that are processed before other tasks run, and the clock is read again.
+/// The most messages processed before other tasks run and the timers are checked again.
 const EVENTS_PER_WAKE: usize = 64;
 
-/// A node: its own users, and its knowledge of the others'.
+/// A node: the state of its own users, and what it knows of the other nodes' users.
 pub(crate) struct Node {
     id: Box<str>,
     bus: RedisBus,
-    /// Messages that were given to the bus so far.
+    /// The messages offered to the bus so far.
     offered: AtomicU64,
-    /// Taken by the task that receives.
+    /// Taken by the receiving task.
     receiver: Mutex<Option<RedisReceiver>>,
     state: Mutex<State>,
 }
@@ -48,17 +48,17 @@ struct State {
     channels: HashMap<distributed::Channel, Arc<Channel>>,
 }
 
-/// Effects on channels here, which may lock these and so are applied after the state is unlocked.
+/// Effects on this node's channels. Applying them may lock a channel, so the state is unlocked first.
 type Deferred = Vec<(Arc<Channel>, Effect)>;
 
 impl Node {
-    /// A node that has not yet announced itself. Does not wait for Redis.
+    /// Creates a node that has not yet announced itself. Does not wait for Redis.
     pub(crate) fn start(node: &NodeOptions) -> Result<Arc<Self>, String> {
         let cluster = ClusterOptions::new()
             .with_topics(Topics::new("pondsocket", &node.namespace))
             .with_heartbeat_every(node.heartbeat)
             .with_expire_after(3 * node.heartbeat);
-        // Lists of users may be larger than any message of a user.
+        // A list of users may be larger than any single user's message.
         let max_payload = cluster.message_limits.max_bytes;
         let mut options = RedisOptions { max_payload, ..RedisOptions::default() };
         options.publish.max_messages = node.queue;
@@ -105,7 +105,7 @@ impl Node {
 
     fn on_event(&self, event: BusEvent, channels: &Channels) {
         let deferred = self.change(|state, now| match event {
-            // A message that is not a node's is counted.
+            // The cluster counts invalid messages.
             BusEvent::Message(message) => {
                 let _ = state.cluster.receive(&message.topic, &message.payload, now);
             }
@@ -118,8 +118,7 @@ impl Node {
         apply(deferred, channels);
     }
 
-    /// Changes the state and carries out the effects before any other change, but for those that it
-    /// returns.
+    /// Changes the state and carries out the effects before any other change, except those that it returns.
     fn change(&self, change: impl FnOnce(&mut State, Instant)) -> Deferred {
         let mut state = self.state.lock();
         change(&mut state, Instant::now());
@@ -145,7 +144,7 @@ impl Node {
                     let here = state.channels.get(channel).map(Arc::clone);
                     deferred.extend(here.map(|here| (here, effect)));
                 }
-                // The answer to a question that this server never asks.
+                // The answer to a request that this server never sends.
                 Effect::User { .. } => {}
             }
         }
@@ -154,11 +153,11 @@ impl Node {
 
     fn publish(&self, topic: ByteString, bytes: Vec<u8>) {
         self.offered.fetch_add(1, Ordering::Relaxed);
-        // The bus counts what becomes of it.
+        // The bus counts the outcome.
         let _ = self.bus.publish(topic, bytes);
     }
 
-    /// Publishes the messages that wait, above all that this node's users have left, and closes the bus.
+    /// Publishes the queued messages, above all the leaves of this node's users, and closes the bus.
     pub(crate) async fn shutdown(&self) {
         let stats = self.bus.shutdown(SHUTDOWN_GRACE).await;
         if stats.discarded > 0 {
@@ -171,9 +170,17 @@ impl Node {
         let bus = self.bus.stats();
         let cluster = self.state.lock().cluster.stats();
         page.gauge("remote_nodes", "other nodes that are alive", cluster.nodes as u64);
-        page.gauge("remote_users", "their users in our channels", cluster.users as u64);
-        page.counter("remote_nodes_expired_total", "nodes that were not heard", cluster.expired);
-        page.head("remote_refused_total", "counter", "what other nodes sent and was not kept");
+        page.gauge(
+            "remote_users",
+            "users of other nodes in this node's channels",
+            cluster.users as u64,
+        );
+        page.counter(
+            "remote_nodes_expired_total",
+            "other nodes that sent no heartbeat in time",
+            cluster.expired,
+        );
+        page.head("remote_refused_total", "counter", "state from other nodes that was refused");
         for (reason, count) in [
             ("nodes", cluster.refused_nodes),
             ("users", cluster.refused_users),
@@ -182,20 +189,32 @@ impl Node {
         ] {
             page.labelled("remote_refused_total", "reason", reason, count);
         }
-        page.head("bus_connected", "gauge", "whether there is a connection to Redis");
+        page.head("bus_connected", "gauge", "1 if connected to Redis");
         page.labelled("bus_connected", "side", "publisher", bus.publisher_connected.into());
         page.labelled("bus_connected", "side", "subscriber", bus.subscriber_connected.into());
-        page.counter("bus_reconnects_total", "connections after the first", bus.reconnects);
-        page.counter("bus_failed_attempts_total", "attempts that failed", bus.failed_attempts);
+        page.counter(
+            "bus_reconnects_total",
+            "connections to Redis after the first",
+            bus.reconnects,
+        );
+        page.counter(
+            "bus_failed_attempts_total",
+            "failed attempts to connect to Redis",
+            bus.failed_attempts,
+        );
         let offered = self.offered.load(Ordering::Relaxed);
         page.counter(
             "bus_offered_total",
-            "messages for Redis; the next ones add up to it",
+            "messages for Redis: the sum of published, unconfirmed, dropped and queued",
             offered,
         );
-        page.counter("bus_published_total", "messages that Redis took", bus.published);
-        page.counter("bus_unconfirmed_total", "messages that it may have taken", bus.unconfirmed);
-        page.head("bus_dropped_total", "counter", "messages that it was not given or refused");
+        page.counter("bus_published_total", "messages that Redis accepted", bus.published);
+        page.counter(
+            "bus_unconfirmed_total",
+            "messages that Redis may have accepted",
+            bus.unconfirmed,
+        );
+        page.head("bus_dropped_total", "counter", "messages not sent to Redis or refused by it");
         for (reason, count) in [
             ("oldest", bus.dropped_oldest),
             ("newest", bus.dropped_newest),
@@ -205,13 +224,17 @@ impl Node {
         ] {
             page.labelled("bus_dropped_total", "reason", reason, count);
         }
-        page.gauge("bus_queued", "messages that wait for it", bus.queued_messages as u64);
-        page.gauge("bus_queued_bytes", "their bytes", bus.queued_bytes as u64);
-        page.counter("bus_received_total", "messages that it sent", bus.received);
-        page.head("bus_lost_total", "counter", "of these, how many were not looked at");
+        page.gauge("bus_queued", "messages queued for Redis", bus.queued_messages as u64);
+        page.gauge("bus_queued_bytes", "bytes of the queued messages", bus.queued_bytes as u64);
+        page.counter("bus_received_total", "messages received from Redis", bus.received);
+        page.head("bus_lost_total", "counter", "received messages that were dropped unread");
         page.labelled("bus_lost_total", "reason", "overflowed", bus.overflowed);
         page.labelled("bus_lost_total", "reason", "oversized", bus.oversized);
-        page.gauge("bus_waiting", "messages to be looked at", bus.waiting_messages as u64);
+        page.gauge(
+            "bus_waiting",
+            "received messages waiting to be processed",
+            bus.waiting_messages as u64,
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! Takes the place of `io_uring` on targets without it.
+//! Replaces `io_uring` on targets without it.
 
 use std::convert::Infallible;
 use std::io;

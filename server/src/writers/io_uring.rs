@@ -1,4 +1,4 @@
-//! Linux's io_uring, for sends that are done before the call returns.
+//! Linux's io_uring, for sends that complete before the call returns.
 
 #![allow(unsafe_code)]
 
@@ -11,17 +11,17 @@ use io_uring::{IoUring, Probe};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
-/// The most sends of one system call.
+/// The most sends in one system call.
 const MOST: u32 = 32;
 
-/// Without waiting for space, and without a signal when the other side is gone.
+/// A send neither waits for space nor raises a signal when the peer has disconnected.
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// `None` after an error.
 pub(super) struct Ring(Option<IoUring>);
 
 impl Ring {
-    /// `None` where the kernel has no io_uring, or does not let this process use it.
+    /// `None` if the kernel has no io_uring, or does not let this process use it.
     pub(super) fn new() -> Option<Self> {
         let ring = IoUring::new(MOST).ok()?;
         let mut probe = Probe::new();
@@ -29,10 +29,11 @@ impl Ring {
         probe.is_supported(SendCode::CODE).then_some(Self(Some(ring)))
     }
 
-    /// Sends to each socket as much as it takes at once, and sets in `sent` how much that was.
+    /// Sends to each socket as much as it takes without waiting, and stores the number of bytes in `sent`.
     ///
     /// # Errors
-    /// The kernel's. The sends that it did not take are left `None`, and the ring cannot be used again.
+    /// The kernel's error. The sends that the kernel did not accept are left `None`, and the ring cannot be
+    /// used again.
     pub(super) fn send(
         &mut self,
         sends: &[(&OwnedWriteHalf, &[u8])],
@@ -48,7 +49,7 @@ impl Ring {
     }
 }
 
-/// [`Ring::send`] of as many as the ring has space for.
+/// [`Ring::send`] for as many sends as the ring has space for.
 fn send(
     ring: &mut IoUring,
     sends: &[(&OwnedWriteHalf, &[u8])],
@@ -59,17 +60,17 @@ fn send(
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let entry = SendCode::new(socket, bytes.as_ptr(), len).flags(FLAGS).build();
         let entry = entry.user_data(place as u64);
-        // SAFETY: the kernel reads these bytes, on this socket, until the operation has completed.
-        // They are borrowed for as long as this function runs, which ends when all have completed,
-        // or with an error. Then the ring is dropped before the borrow ends: a send that the kernel has not
-        // taken from it never begins, and one that it has taken is complete, for a send that may not
-        // wait is done or refused when it is taken.
+        // SAFETY: the kernel reads these bytes, on this socket, until the operation has completed. They are
+        // borrowed for as long as this function runs, which returns when all have completed, or with an
+        // error. After an error the ring is dropped before the borrow ends: a send that the kernel has not
+        // taken from the ring never begins, and one that it has taken is complete, because a send with
+        // `MSG_DONTWAIT` is done or refused as it is taken.
         let pushed = unsafe { ring.submission().push(&entry) };
         pushed.map_err(io::Error::other)?;
     }
     let mut left = sends.len();
     while left > 0 {
-        // With an error it has taken none now, but those that it took before may be complete.
+        // On an error this call has submitted nothing, but sends submitted before may be complete.
         let submitted = ring.submit_and_wait(left);
         for completion in ring.completion() {
             let result = completion.result();

@@ -1,10 +1,10 @@
 //! The writers of all WebSockets: a few tasks, each of which writes for many connections.
 //!
-//! A broadcast wakes the writer of every member's outbox. If each connection had a task of its own, that
-//! would schedule and poll a task for one short write. Here it adds an entry to a list, and a writer goes
-//! through the list, a few connections at a time: it takes the frames that wait for each of them, then
-//! sends them all; only large batches it writes immediately. A connection whose socket is full is handed
-//! back to its own task.
+//! A broadcast wakes the waker of every member's outbox. If each connection had a writing task of its own,
+//! each wake would schedule and poll a task for one short write. Here a wake adds an entry to a list, and a
+//! writer goes through the list, a few connections at a time: it takes the queued frames of each, then
+//! sends them all with one call. It writes only large batches immediately. A connection whose socket is
+//! full is handed back to its own task.
 
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
@@ -38,40 +38,40 @@ use tokio::task::JoinSet;
 use crate::budget::Budget;
 use sends::{Send, Sends, Sent};
 
-/// The most connections that are sent to with one call.
+/// The most connections served by one call.
 const CLAIMS: usize = 16;
 
-/// The most batches of one connection before others have their turn.
+/// The most batches that one connection writes before others have their turn.
 const BATCHES: usize = 4;
 
-/// Frames of at most so many bytes in all are copied together before they are sent: that costs less than
-/// the kernel takes for a list of them.
+/// Frames of at most this many bytes in total are copied into one buffer before they are sent, which costs
+/// less than a vectored write of them.
 const COPIED: usize = 8 << 10;
 
-/// The work of a writer between two yields, in bytes: some 100 µs.
+/// The work of a writer between two yields, in bytes: about 100 µs.
 const BUDGET: usize = 256 << 10;
 
-/// The work of a connection's turn beside its bytes: a system call, or a part of one.
+/// The fixed work of a connection's turn: a system call, or a share of one.
 const CLAIM: usize = 1 << 10;
 
-/// The work of a byte for a client with permessage-deflate, as it may have to be compressed.
+/// The work per byte for a client with permessage-deflate: it may have to be compressed.
 const DEFLATED: usize = 8;
 
 /// The most frames of one vectored write.
 const FRAMES: usize = 64;
 
-/// The sending half of a connection: the socket, and the outbox that is written to it.
+/// The sending half of a connection: the socket, and the reader of the outbox that is written to it.
 pub(crate) struct SendHalf {
     pub(crate) stream: OwnedWriteHalf,
     pub(crate) queue: OutboxReader,
-    /// Whether permessage-deflate was agreed on.
+    /// Whether permessage-deflate was negotiated.
     pub(crate) deflates: bool,
 }
 
-/// Why a writer hands a connection back.
+/// The reason why a writer hands a connection back.
 pub(crate) enum HandBack {
-    /// The socket is full. These bytes must be written first once it is not: a copy of the rest of a
-    /// batch, 256 KiB at most or one frame, and of [`COPIED`] bytes before it.
+    /// The socket is full. These bytes must be written first once it has space: a copy of the rest of a
+    /// batch (at most 256 KiB or one frame), preceded by at most [`COPIED`] bytes.
     Full(Bytes),
     /// The outbox has ended.
     Over,
@@ -86,15 +86,15 @@ pub(crate) struct WriterPool {
     _tasks: JoinSet<()>,
 }
 
-/// The connections whose outbox has woken the writer.
+/// The connections whose outboxes have woken their writer.
 #[derive(Default)]
 struct ReadyList {
     ready: Mutex<Vec<Arc<Registration>>>,
     writer: AtomicWaker,
 }
 
-/// One connection, shared by its writer and its own task, and its outbox's waker. The fields are in this
-/// order so that a wake touches one line of the cache.
+/// One connection, shared by its writer and its own task; also its outbox's waker. The fields are in this
+/// order so that a wake touches one cache line.
 #[repr(C)]
 struct Registration {
     is_listed: AtomicBool,
@@ -105,17 +105,17 @@ struct Registration {
 }
 
 struct Slot {
-    /// `None` while the connection's task has it.
+    /// `None` while the connection's task holds it.
     half: Option<SendHalf>,
-    /// Where there is a reason, the writer leaves the connection to its task.
+    /// While this is `Some`, the writer leaves the connection to its task.
     hand_back: Option<HandBack>,
 }
 
-/// A connection at a writer, as its own task has it.
+/// A connection registered with a writer, held by the connection's task.
 pub(crate) struct WriterHandle(Arc<Registration>);
 
 impl WriterPool {
-    /// One writer for each worker of the runtime that this is called in.
+    /// Starts one writer for each worker of the current runtime.
     pub(crate) fn start(io_uring: bool) -> Self {
         let count = tokio::runtime::Handle::current().metrics().num_workers();
         let lists: Vec<Arc<ReadyList>> = (0..count).map(|_| Arc::default()).collect();
@@ -126,7 +126,7 @@ impl WriterPool {
         Self { lists, next: AtomicUsize::new(0), _tasks: tasks }
     }
 
-    /// Writes the frames of the queue from now on.
+    /// Registers a connection: a writer writes the frames of its outbox from now on.
     pub(crate) fn register(&self, half: SendHalf) -> WriterHandle {
         let list = &self.lists[self.next.fetch_add(1, Ordering::Relaxed) % self.lists.len()];
         let registration = Arc::new(Registration {
@@ -151,7 +151,7 @@ impl WriterHandle {
         }
     }
 
-    /// Takes the connection from the writer, with the reason if that had handed it back.
+    /// Takes the connection from the writer, with the reason if the writer had handed it back.
     pub(crate) fn take(&self) -> Option<(SendHalf, Option<HandBack>)> {
         self.take_if(|_| true)
     }
@@ -163,13 +163,13 @@ impl WriterHandle {
         Some((half, slot.hand_back.take()))
     }
 
-    /// Gives the connection back to the writer, which goes on writing.
+    /// Returns the connection to the writer, which resumes writing.
     pub(crate) fn resume(&self, half: SendHalf) {
         self.0.slot.lock().half = Some(half);
         self.0.wake_by_ref();
     }
 
-    /// Puts the connection back without resuming, until it is [taken](Self::take).
+    /// Puts the connection back without resuming; it can only be [taken](Self::take).
     pub(crate) fn park(&self, half: SendHalf) {
         *self.0.slot.lock() = Slot { half: Some(half), hand_back: Some(HandBack::Over) };
     }
@@ -177,7 +177,8 @@ impl WriterHandle {
 
 impl Drop for WriterHandle {
     fn drop(&mut self) {
-        // The outbox holds the registration as its waker, and the registration the outbox.
+        // Breaks a reference cycle: the outbox holds the registration as its waker, and the registration
+        // holds the outbox's reader.
         drop(self.take());
     }
 }
@@ -201,7 +202,7 @@ impl Wake for Registration {
     }
 }
 
-/// One writer.
+/// Runs one writer.
 async fn write(list: Arc<ReadyList>, mut sends: Sends) {
     let (mut ready, mut coalesced) = (Vec::new(), Vec::new());
     let mut budget = Budget::new(BUDGET);
@@ -214,7 +215,7 @@ async fn write(list: Arc<ReadyList>, mut sends: Sends) {
         .await;
         let mut left = ready.iter();
         while left.len() > 0 {
-            // A panic is the end of the connections whose turn it is.
+            // A panic ends only the connections whose turn it is.
             let _ = catch_unwind(AssertUnwindSafe(|| {
                 write_some(&mut left, &mut coalesced, &mut sends, &mut budget);
             }));
@@ -224,7 +225,7 @@ async fn write(list: Arc<ReadyList>, mut sends: Sends) {
     }
 }
 
-/// Writes the frames of the next few connections, of which none is listed twice.
+/// Writes the frames of the next few connections. No connection is listed twice.
 fn write_some(
     ready: &mut slice::Iter<'_, Arc<Registration>>,
     coalesced: &mut Vec<u8>,
@@ -237,8 +238,8 @@ fn write_some(
         budget.charge(CLAIM);
         let Some(claim) = registration.claim() else { continue };
         claims.push(claim);
-        // The connections before a large batch have waited long enough, and those after it would wait
-        // for them.
+        // A large batch ends the round: the connections before it have waited long enough, and those after
+        // it would only delay them further.
         if claims.last_mut().is_some_and(|claim| claim.collect(coalesced, budget)) {
             break;
         }
@@ -258,9 +259,9 @@ fn write_some(
 }
 
 impl Registration {
-    /// Begins a connection's turn, unless its task has it or was handed it back.
+    /// Begins a connection's turn, unless its task holds it or it was handed back to its task.
     fn claim(self: &Arc<Self>) -> Option<Claim<'_>> {
-        // Before the look at the queue: a frame that comes after it lists the connection again.
+        // Before the queue is read, so that a frame queued later lists the connection again.
         self.is_listed.swap(false, Ordering::AcqRel);
         let slot = self.slot.lock();
         let is_due = matches!(&*slot, Slot { half: Some(_), hand_back: None });
@@ -268,19 +269,19 @@ impl Registration {
     }
 }
 
-/// One connection's turn to be written to, which locks its slot. Its task takes the connection only after
-/// the turn, and with it the reason why it is handed back and the rest of a frame.
+/// One connection's turn to be written to. It holds the slot's lock, so that the connection's task can take
+/// the connection only after the turn, together with the reason for a hand-back and the unwritten bytes.
 struct Claim<'a> {
     registration: &'a Arc<Registration>,
     slot: MutexGuard<'a, Slot>,
-    /// The place of its bytes in `coalesced`.
+    /// The range of its bytes in `coalesced`.
     bytes: Range<usize>,
-    /// Whether more may wait.
+    /// Whether more frames may be queued.
     waits: bool,
 }
 
 impl Claim<'_> {
-    /// Takes the frames that wait; `true` if they were large, which took its time.
+    /// Takes the queued frames; `true` if they were large, which takes time.
     fn collect(&mut self, coalesced: &mut Vec<u8>, budget: &mut Budget) -> bool {
         let Slot { half: Some(half), hand_back } = &mut *self.slot else { return false };
         let (start, mut was_large) = (coalesced.len(), false);
@@ -307,7 +308,7 @@ impl Claim<'_> {
         Some(&coalesced[self.bytes.clone()]).filter(|bytes| !bytes.is_empty())
     }
 
-    /// Takes the result of sending them.
+    /// Handles the result of sending the bytes.
     fn finish(&mut self, sent: Sent, coalesced: &[u8]) {
         let sent = match sent {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -315,7 +316,7 @@ impl Claim<'_> {
         };
         match sent.map(|sent| &coalesced[self.bytes.start + sent..self.bytes.end]) {
             Ok([]) => {}
-            // Even where the outbox has ended: a later look finds that again.
+            // This replaces `Over`: the task will find again that the outbox has ended.
             Ok(rest) => self.slot.hand_back = Some(HandBack::Full(Bytes::copy_from_slice(rest))),
             Err(_) => self.slot.hand_back = Some(HandBack::Gone),
         }
@@ -325,7 +326,7 @@ impl Claim<'_> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            // How much the socket was given is not known.
+            // It is unknown how much was written to the socket.
             self.slot.hand_back = Some(HandBack::Gone);
         }
         if self.slot.hand_back.is_some() {
@@ -337,8 +338,8 @@ impl Drop for Claim<'_> {
 }
 
 impl SendHalf {
-    /// Takes the frames that wait, [`BATCHES`] at most: appends them to `coalesced`, or writes them if they
-    /// are large, behind those that it had appended. `true` if more may wait.
+    /// Takes the queued frames, at most [`BATCHES`] batches, and appends them to `coalesced`. If they are
+    /// large it writes them instead, after those that it had appended. `true` if more may be queued.
     fn collect(
         &mut self,
         cx: &mut Context<'_>,
@@ -353,7 +354,7 @@ impl SendHalf {
                 Poll::Ready(None) => return Err(HandBack::Over),
                 Poll::Ready(Some(batch)) => batch,
             };
-            // Compressing takes its time, too.
+            // Large before compression counts as large, too: compressing takes time.
             *was_large |= batch.remaining() > COPIED;
             budget.charge(batch.remaining() * if self.deflates { DEFLATED } else { 1 });
             let batch = if self.deflates { batch.into_deflated() } else { batch };
@@ -376,7 +377,7 @@ impl SendHalf {
     }
 }
 
-/// Writes all of it, or as much as the socket takes: then it fails with `WouldBlock`.
+/// Writes all bytes, or fails with `WouldBlock` once the socket is full.
 fn write_large(stream: &OwnedWriteHalf, large: &mut impl Buf) -> io::Result<()> {
     while large.has_remaining() {
         let mut frames = [IoSlice::new(&[]); FRAMES];

@@ -1,4 +1,4 @@
-//! Sends on many sockets: with one system call where there is io_uring, else with one for each.
+//! Sends on many sockets: with one system call where io_uring is available, otherwise with one for each.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::log;
 /// A socket, and the bytes to send to it.
 pub(super) type Send<'a> = (&'a OwnedWriteHalf, &'a [u8]);
 
-/// How many of them the socket took.
+/// The number of bytes that the socket took.
 pub(super) type Sent = io::Result<usize>;
 
 pub(super) struct Sends {
@@ -24,20 +24,18 @@ impl Sends {
         Self { ring: if allowed { Ring::new() } else { None }, sent: Vec::new() }
     }
 
-    /// Sends to each socket as much as it takes at once, and returns how much that was.
+    /// Sends to each socket as much as it takes without waiting, and returns the numbers of bytes.
     pub(super) fn send<'a>(
         &'a mut self,
         sends: &[Send<'_>],
     ) -> impl Iterator<Item = Sent> + use<'a> {
         self.sent.clear();
         self.sent.resize_with(sends.len(), || None);
-        // A single send gains nothing.
+        // A single send gains nothing from io_uring.
         if let Some(ring) = self.ring.as_mut().filter(|_| sends.len() > 1)
             && let Err(error) = ring.send(sends, &mut self.sent)
         {
-            log::line(format_args!(
-                "io_uring: {error}; from now on there is a system call for each write"
-            ));
+            log::line(format_args!("io_uring: {error}; from now on each write is a system call"));
             self.ring = None;
         }
         for (sent, (stream, bytes)) in self.sent.iter_mut().zip(sends) {

@@ -1,5 +1,5 @@
-//! The server with permessage-deflate (RFC 7692): what is agreed on, what goes out and comes
-//! in compressed, and what hostile clients try.
+//! The server with permessage-deflate (RFC 7692): negotiation, compressed frames in both directions, and
+//! hostile clients.
 
 use flate2::{Compress, Compression, FlushCompress};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
 
 const LIMIT: usize = 1 << 20;
 
-/// A message's compressed payload, by the book: flushed, without the flush's end.
+/// A message's compressed payload as RFC 7692 defines it: flushed, without the flush's last four bytes.
 fn compressed(message: &[u8]) -> Vec<u8> {
     let mut stream = Compress::new(Compression::best(), false);
     let mut payload = Vec::with_capacity(message.len() + 1000);
@@ -26,7 +26,7 @@ fn open(server: &Server, offer: &str) -> Result<(WebSocket, String), String> {
     WebSocket::open_with(server.addr, "/api/socket", &header)
 }
 
-/// A member that has agreed on compression.
+/// A member that has negotiated compression.
 fn joined(server: &Server) -> Client {
     let (socket, _) = open(server, "permessage-deflate; client_max_window_bits").unwrap();
     let mut client = Client::greeted(socket);
@@ -73,7 +73,7 @@ fn offers_are_accepted_declined_or_refused() {
 }
 
 #[test]
-fn handshakes_that_are_none() {
+fn handshakes_are_checked() {
     let server = Server::start();
     let valid = "GET /api/socket HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\n\
                  Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -111,7 +111,7 @@ fn a_broadcast_is_the_same_message_for_all() {
     let mut plain = Client::joined(server.addr, ROOM);
     let mut members = [joined(&server), joined(&server)];
 
-    // Long enough to be worth it, for those who have agreed.
+    // Long enough to be compressed for members that negotiated it.
     plain.event("say", &payload_of(&"all work and no play ".repeat(40)));
     let text = plain.next_text();
     let mut seen = None;
@@ -121,10 +121,10 @@ fn a_broadcast_is_the_same_message_for_all() {
         };
         assert!(payload.len() < text.len() / 4);
         assert_eq!(inflate::message(&payload, LIMIT).as_deref(), Some(text.as_bytes()));
-        assert_eq!(*seen.get_or_insert_with(|| payload.clone()), payload, "made once");
+        assert_eq!(*seen.get_or_insert_with(|| payload.clone()), payload, "compressed once");
     }
 
-    // Too short to gain anything.
+    // Too short to be compressed.
     plain.event("say", &payload_of("hi"));
     let text = plain.next_text();
     for member in &mut members {
@@ -132,7 +132,7 @@ fn a_broadcast_is_the_same_message_for_all() {
     }
 }
 
-/// Text of `len` bytes that does not shrink by much.
+/// Text of `len` bytes that hardly compresses.
 fn noise(len: usize) -> String {
     let mut state = 7_u64;
     let mut next = || {
@@ -144,7 +144,7 @@ fn noise(len: usize) -> String {
 }
 
 #[test]
-fn compressed_messages_are_understood() {
+fn compressed_messages_are_read() {
     let server = Server::start();
     let mut client = joined(&server);
     for text in ["", "hi", "héllo – 你好", &"x".repeat(500), &noise(5000)] {
@@ -154,7 +154,7 @@ fn compressed_messages_are_understood() {
         assert_eq!(client.next()["payload"]["text"], text);
         client.socket.send_compressed(Opcode::Binary, true, &payload);
         assert_eq!(client.next()["payload"]["text"], text);
-        // In fragments, only the first of which says so.
+        // In fragments, of which only the first is marked as compressed.
         let (first, second) = payload.split_at(payload.len() / 2);
         client.socket.send_compressed(Opcode::Text, false, first);
         client.socket.send(Opcode::Ping, true, b"still there?");
@@ -164,7 +164,7 @@ fn compressed_messages_are_understood() {
         client.socket.text(&echo);
         assert_eq!(client.next()["payload"]["text"], text);
     }
-    // The largest there may be; what is no message is answered as ever.
+    // The largest allowed message; then an invalid one, which is answered as usual.
     client.socket.send_compressed(Opcode::Text, true, &compressed(message_of(LIMIT).as_bytes()));
     assert_eq!(client.next()["event"], "echo");
     client.socket.send_compressed(Opcode::Text, true, &compressed(b"nonsense"));
@@ -173,7 +173,7 @@ fn compressed_messages_are_understood() {
 }
 
 #[test]
-fn what_must_not_be_closes_and_harms_nobody_else() {
+fn invalid_compression_closes_only_its_own_connection() {
     let server = Server::start();
     let mut other = joined(&server);
     // 64 MiB of zeros in 64 KiB, and a message that is just too large.
@@ -186,7 +186,7 @@ fn what_must_not_be_closes_and_harms_nobody_else() {
         client.expect_closed(1009);
         other.expect_alive();
     }
-    // Longer than anything within the limit compresses to.
+    // Longer than any message within the limit is when compressed.
     let mut client = joined(&server);
     client.socket.send_compressed(Opcode::Text, true, &vec![0; 2 * LIMIT]);
     client.expect_invalid(413);
@@ -199,7 +199,7 @@ fn what_must_not_be_closes_and_harms_nobody_else() {
         client.socket.send_compressed(Opcode::Text, true, malformed);
         client.expect_closed(1007);
     }
-    // Not agreed on; and where it is, not on a ping.
+    // RSV1 without negotiation; and, with it, on a ping.
     let mut client = Client::joined(server.addr, ROOM);
     client.socket.send_compressed(Opcode::Text, true, &compressed(b"{}"));
     client.expect_closed(1002);

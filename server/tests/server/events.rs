@@ -1,5 +1,4 @@
-//! The server over event streams: how they open and end, what goes in and comes out, and
-//! what hostile clients try.
+//! The server over event streams: opening and closing, messages in both directions, and hostile clients.
 
 use std::io::{ErrorKind, Write};
 use std::thread;
@@ -58,7 +57,7 @@ fn a_stream_from_its_opening_to_its_end() {
     assert_eq!(peer.next()["payload"]["presence"], json!([{ "n": 1 }, { "n": 2 }]));
     assert_eq!(events.next()["event"], "JOIN");
 
-    // What is no message is answered on the stream.
+    // An invalid message is answered on the stream.
     assert_eq!(events.request("POST", b"{}"), 204);
     let refused = events.next();
     assert_eq!(refused["event"], "INVALID_MESSAGE");
@@ -66,7 +65,7 @@ fn a_stream_from_its_opening_to_its_end() {
     assert_eq!(events.request("POST", b"\xFF"), 204);
     assert_eq!(events.next()["payload"]["status"], 400);
 
-    // A close leaves the channels, sends what was asked for before, and is an end.
+    // A close leaves the channels, sends earlier answers first, and ends the stream.
     let request = events.send("BROADCAST", ROOM, "echo", "{}");
     assert_eq!(events.request("DELETE", b""), 204);
     peer.expect_presence("LEAVE", json!([{ "n": 2 }]), json!({ "n": 1 }));
@@ -79,7 +78,7 @@ fn a_stream_from_its_opening_to_its_end() {
 }
 
 #[test]
-fn who_is_not_known_or_does_not_say_is_not_found() {
+fn unknown_and_missing_connection_ids_are_not_found() {
     let server = Server::start();
     let events = EventStream::joined(server.addr, ROOM);
     let join = message("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", "r-1", "{}");
@@ -91,7 +90,7 @@ fn who_is_not_known_or_does_not_say_is_not_found() {
         let upper = format!("x-connection-id: {}\r\n", events.id.to_uppercase());
         assert_eq!(requests.send(method, &upper, join.as_bytes()), 404, "ids are exact");
     }
-    // A user's id is known to others: it opens nothing.
+    // Other members know a user's id, so it must not work as a connection id.
     let peer = Client::connect(server.addr);
     for id in [&peer.id, &events.user_id] {
         let id = format!("X-Connection-ID: {id}\r\n");
@@ -101,12 +100,12 @@ fn who_is_not_known_or_does_not_say_is_not_found() {
 }
 
 #[test]
-fn requests_on_one_connection_are_done_in_order() {
+fn requests_on_one_connection_are_carried_out_in_order() {
     let server = Server::start();
     let mut events = EventStream::joined(server.addr, ROOM);
     let id = format!("x-connection-id:{}", events.id);
     let mut requests = Requests::new(server.addr);
-    // All at once, none waits for an answer.
+    // All requests at once, without waiting for an answer.
     let mut all = String::new();
     for i in 0..100 {
         let body = message("BROADCAST", ROOM, "echo", &format!("r-{i}"), "{}");
@@ -119,7 +118,7 @@ fn requests_on_one_connection_are_done_in_order() {
         assert_eq!(requests.status(), 204);
         assert_eq!(events.next()["requestId"], format!("r-{i}"));
     }
-    // Byte by byte; and the client says that it is the last.
+    // Byte by byte, and marked as the connection's last request.
     let body = message("BROADCAST", ROOM, "echo", "r-last", "{}");
     let length = body.len();
     let slowly = format!(
@@ -142,13 +141,13 @@ fn a_body_may_be_as_large_as_a_message_and_no_larger() {
     for len in [LIMIT + 1, 24 * LIMIT] {
         assert_eq!(events.request("POST", message_of(len).as_bytes()), 413);
     }
-    // Only announced; more than there is memory, and more than there are numbers.
+    // Only announced: too large, larger than memory, and larger than any integer.
     for length in ["1048577", "1125899906842624", "99999999999999999999999999"] {
         let mut requests = Requests::new(server.addr);
         requests.raw(&format!("POST /api/socket HTTP/1.1\r\ncontent-length: {length}\r\n\r\n"));
         assert_eq!(requests.status(), 413, "{length}");
     }
-    // A client that asks before it sends.
+    // A client that expects `100 Continue` before it sends.
     let mut requests = Requests::new(server.addr);
     let body = message("BROADCAST", ROOM, "echo", "r-1", "{}");
     let (id, length) = (&events.id, body.len());
@@ -189,7 +188,7 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
         let mut requests = Requests::new(server.addr);
         requests.raw(&request);
         assert_eq!(requests.status(), status, "{request}");
-        assert!(!requests.rest().contains("HTTP/1.1"), "nothing is taken for another request");
+        assert!(!requests.rest().contains("HTTP/1.1"), "nothing is read as another request");
     }
 }
 
@@ -206,7 +205,7 @@ fn a_quiet_stream_is_kept_alive() {
 }
 
 #[test]
-fn slow_requests_are_given_up() {
+fn slow_requests_time_out() {
     let server = Server::start_with(Times { request: in_millis(1000), ..Times::default() });
     let mut events = EventStream::joined(server.addr, ROOM);
     let started = Instant::now();
@@ -228,7 +227,7 @@ fn slow_requests_are_given_up() {
     for requests in &mut waiting {
         assert_eq!(requests.rest(), "");
     }
-    // Sent without an end, and no answer read.
+    // Requests without an end, whose answers are not read.
     let mut flood = Requests::new(server.addr);
     flood.stream.set_write_timeout(Some(in_millis(200))).unwrap();
     let unknown = "POST /api/socket HTTP/1.1\r\ncontent-length: 0\r\n\r\n".repeat(1000);
@@ -240,7 +239,7 @@ fn slow_requests_are_given_up() {
     };
     assert!(matches!(broken, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{broken}");
     assert!(started.elapsed() < Duration::from_secs(20));
-    // The stream itself has all the time there is, and has noticed nothing.
+    // The stream itself has no such timeout and is unaffected.
     let request = events.send("BROADCAST", ROOM, "echo", "{}");
     assert_eq!(events.next()["requestId"], request);
 }
@@ -261,13 +260,13 @@ fn a_client_that_goes_away_leaves_its_channels() {
 }
 
 #[test]
-fn a_slow_stream_is_cut_and_nobody_waits_for_it() {
+fn a_slow_stream_is_disconnected_without_delaying_others() {
     let server = Server::start();
     let mut sender = Client::joined(server.addr, ROOM);
     let mut slow = EventStream::joined(server.addr, ROOM);
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(16 * 1024));
     for round in 0.. {
-        assert!(round < 200, "10,000 events of 16 KiB waited for a client that reads none");
+        assert!(round < 200, "10,000 events of 16 KiB were queued for a client that reads none");
         for _ in 0..50 {
             sender.event("say", &payload);
         }
@@ -279,7 +278,7 @@ fn a_slow_stream_is_cut_and_nobody_waits_for_it() {
         }
     }
     assert_eq!(slow.request("POST", b"{}"), 404);
-    // What had been sent before is whole but for the last.
+    // All events sent before are whole, except the last.
     let mut line = slow.line_or_less();
     assert!(line.starts_with("data: {"), "{line}");
     while line.ends_with('\n') {
@@ -289,11 +288,11 @@ fn a_slow_stream_is_cut_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn a_closed_stream_that_nobody_reads_is_cut() {
+fn a_closed_stream_whose_client_reads_nothing_is_disconnected() {
     let server = Server::start_with(Times { closing: in_millis(500), ..Times::default() });
     let mut sender = Client::joined(server.addr, ROOM);
     let mut slow = EventStream::joined(server.addr, ROOM);
-    // Less than may wait, more than sockets hold for who does not read.
+    // Less than may be queued, but more than the sockets of a client that does not read hold.
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(64 << 10));
     for _ in 0..110 {
         sender.event("say", &payload);

@@ -1,4 +1,4 @@
-//! The server in this process, on a port of its own.
+//! A server in this process, on its own port.
 
 #![allow(dead_code, reason = "`tests/fairness.rs` uses a part")]
 
@@ -9,7 +9,7 @@ use pondwire_server::{Options, Times};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-/// The page of the program.
+/// The demo page of the example program.
 const PAGE: &str = include_str!("../../examples/server/page.html");
 
 /// A server that serves until it is dropped.
@@ -32,7 +32,7 @@ impl Server {
         Self::start_as(Options { times, ..Options::default() })
     }
 
-    /// A server on so many workers.
+    /// Starts a server on `workers` workers.
     pub(crate) fn start_on(workers: usize, options: Options) -> Self {
         let mut runtime = Builder::new_multi_thread();
         runtime.worker_threads(workers);
@@ -65,7 +65,7 @@ impl Server {
     pub(crate) fn join(&mut self) {
         self.stop();
         if let Some(thread) = self.thread.take() {
-            thread.join().expect("the server ends well");
+            thread.join().expect("the server ends without a panic");
         }
     }
 }

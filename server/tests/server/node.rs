@@ -1,5 +1,5 @@
-//! The server as a node: two in this process around a small Redis of its own.
-//! `tests/interop/distributed/` has a real one, and nodes of another implementation.
+//! The server as a node: two nodes in this process around a fake Redis. `tests/interop/distributed/` has a
+//! real Redis, and nodes of another implementation.
 
 use pondwire_server::Options;
 
@@ -8,7 +8,7 @@ fn parse(line: &str) -> Option<Options> {
 }
 
 #[test]
-fn arguments_are_understood_or_refused() {
+fn arguments_are_parsed_or_refused() {
     let alone = parse("").unwrap();
     assert_eq!((&*alone.addr, alone.node.is_none()), ("127.0.0.1:8080", true));
     let node = parse("--redis redis://r --addr 127.0.0.1:0 --node-id a --heartbeat 0.5").unwrap();
@@ -167,7 +167,8 @@ mod nodes {
         bob.expect_nothing();
     }
 
-    /// A node that evicts as JavaScript nodes do, without a word, and says what it is told to.
+    /// A node that evicts without a `UserLeft`, as JavaScript nodes do, and sends the messages that the
+    /// test asks for.
     struct Silent<'r> {
         redis: &'r Redis,
         bus: RedisBus,
@@ -202,9 +203,9 @@ mod nodes {
             self.say(&Message::PresenceUpdate { user_id: (&*user_id).into(), presence });
         }
 
-        /// Waits until it hears that a user is to be evicted; why.
-        fn hear_evicted(&mut self, user_id: &str) -> String {
-            let heard = async {
+        /// Waits until it receives an eviction of this user; returns the reason.
+        fn receive_eviction(&mut self, user_id: &str) -> String {
+            let received = async {
                 while let Some(event) = self.receiver.next().await {
                     let BusEvent::Message(message) = event else { continue };
                     let envelope = Envelope::parse(&message.payload).unwrap();
@@ -216,14 +217,14 @@ mod nodes {
                 panic!("the bus is closed");
             };
             let patience = Duration::from_secs(10);
-            let heard = async { tokio::time::timeout(patience, heard).await };
-            self.redis.runtime.block_on(heard).expect("an eviction")
+            let received = async { tokio::time::timeout(patience, received).await };
+            self.redis.runtime.block_on(received).expect("an eviction")
         }
     }
 
-    /// It leaves no ghost among the users, and clients see it leave; and it may come back.
+    /// The user disappears from the list of users, clients see it leave, and it may join again.
     #[test]
-    fn a_user_that_its_node_evicts_in_silence_is_gone() {
+    fn a_user_evicted_without_a_leave_is_removed() {
         let redis = Redis::start();
         let a = redis.node("a", "--heartbeat 60");
         let mut ann = Client::joined(a.addr, ROOM);
@@ -240,9 +241,9 @@ mod nodes {
             assert_eq!(users["presence"]["jim"], who);
             if evicted_by == "ann" {
                 ann.event("evict", r#"{"id":"jim","reason":"enough"}"#);
-                assert_eq!(js.hear_evicted("jim"), "enough");
+                assert_eq!(js.receive_eviction("jim"), "enough");
             } else {
-                // That it sends it at all, is all that it does.
+                // The request is all that this node sends: no `UserLeft` follows.
                 js.say(&Message::EvictUser { user_id: "jim".into(), reason: "".into() });
             }
             ann.expect_presence("LEAVE", alone.clone(), who);
@@ -251,7 +252,7 @@ mod nodes {
             assert_eq!(users["assigns"], json!({ &ann_id: {} }));
             assert_eq!(users["presence"], json!({ &ann_id: { "who": "ann" } }));
             assert_eq!(metric(a.addr, "remote_users"), 0);
-            // Nobody is there any more to be evicted, and what comes late changes nothing.
+            // The user can no longer be evicted, and late messages change nothing.
             js.say(&Message::UserLeft { user_id: "jim".into() });
             let presence = Payload::from_json(r#"{"who":"late"}"#).unwrap();
             js.say(&Message::PresenceUpdate { user_id: "jim".into(), presence });
@@ -262,7 +263,7 @@ mod nodes {
     }
 
     #[test]
-    fn who_leaves_with_its_node_or_its_connection_is_gone_elsewhere() {
+    fn users_leave_other_nodes_with_their_node_or_connection() {
         let redis = Redis::start();
         let (a, mut b) = (redis.node("a", ""), redis.node("b", ""));
         let mut ann = Client::joined(a.addr, ROOM);
@@ -273,11 +274,15 @@ mod nodes {
         knows(&mut ann, &[&ann_id, &bea.id]);
         b.join();
         knows(&mut ann, &[&ann_id]);
-        assert_eq!(metric(a.addr, "remote_nodes"), 1, "it said goodbye for its user");
+        assert_eq!(
+            metric(a.addr, "remote_nodes"),
+            1,
+            "a node that stops announces the leave of its user, and stays alive until its heartbeats stop"
+        );
     }
 
     #[test]
-    fn a_redis_that_hangs_delays_nobody_and_is_counted() {
+    fn a_hanging_redis_delays_no_client_and_is_counted() {
         let redis = Redis::start();
         let a = redis.node("a", "--queue 100");
         let mut ann = Client::joined(a.addr, ROOM);
@@ -289,10 +294,10 @@ mod nodes {
             expect_event(&mut ann, "say", &payload);
             assert!(metric_of_queue(n, a.addr) <= 100);
         }
-        // What was on its way when Redis was given up; until then it is in no column.
-        until("Redis is given up", || metric(a.addr, "bus_unconfirmed_total") > 0);
+        // Messages on their way to Redis are counted only after the timeout.
+        until("Redis times out", || metric(a.addr, "bus_unconfirmed_total") > 0);
         redis.set(Mode::Serve);
-        until("the ledger", || {
+        until("counters that add up", || {
             let page = websocket::get(a.addr, "/metrics");
             let dropped = metric_of(&page, r#"bus_dropped_total{reason="oldest"}"#);
             let others = ["bus_published_total", "bus_unconfirmed_total"];
@@ -301,13 +306,13 @@ mod nodes {
         });
     }
 
-    /// Now and then: it takes longer than a message.
+    /// Reads the gauge for every 100th message only, because that takes longer than a message.
     fn metric_of_queue(n: usize, server: SocketAddr) -> u64 {
         if n.is_multiple_of(100) { metric(server, "bus_queued") } else { 0 }
     }
 
     #[test]
-    fn a_url_that_is_none_is_refused() {
+    fn an_invalid_url_is_refused() {
         let options = parse("--redis localhost").unwrap();
         let runtime = Runtime::new().unwrap();
         let _runtime = runtime.enter();

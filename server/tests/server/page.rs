@@ -1,4 +1,4 @@
-//! Counters, the page, and the crowd that the page asks for.
+//! Metrics, the demo page, and the simulated crowd.
 
 use crate::fixture::Server;
 use pondwire_test_support::client::{Client, ROOM};
@@ -7,14 +7,14 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// A sample by its name without the prefix, labels and all.
+/// The value of a sample, by its name without the prefix but with its labels.
 fn metric(server: SocketAddr, name: &str) -> u64 {
     let page = get(server, "/metrics");
     let line = page.lines().find_map(|line| line.strip_prefix(&format!("pondwire_{name} ")));
     line.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
 }
 
-/// Waits for a sample to be what it is to be: a connection's end is counted a little later.
+/// Waits for a sample to have this value: the end of a connection is counted with a delay.
 fn expect_metric(server: SocketAddr, name: &str, value: u64) {
     let began = Instant::now();
     loop {
@@ -44,7 +44,7 @@ fn everything_is_counted_while_connected_and_after() {
 
     assert_eq!(metric(server.addr, "connections"), 2);
     assert_eq!(metric(server.addr, "channels"), 1);
-    // Two joins, ten events, two that were none.
+    // Two joins, ten events, two invalid messages.
     assert_eq!(metric(server.addr, "messages_received_total"), 14);
     assert_eq!(metric(server.addr, "malformed_messages_total{kind=\"json\"}"), 1);
     assert_eq!(metric(server.addr, "malformed_messages_total{kind=\"schema\"}"), 1);
@@ -58,7 +58,7 @@ fn everything_is_counted_while_connected_and_after() {
     drop(one);
     expect_metric(server.addr, "connections", 1);
     assert_eq!(metric(server.addr, "connections_total"), 2);
-    assert_eq!(delivered(), 26, "what the ended one was sent still counts");
+    assert_eq!(delivered(), 26, "frames sent to the ended connection still count");
     two.expect_alive();
     assert_eq!(delivered(), 27);
     drop(two);
@@ -79,7 +79,7 @@ fn the_page_loads_nothing_from_elsewhere() {
     }
 }
 
-/// The next report about a crowd; broadcasts between are passed over.
+/// The next report about a crowd; broadcasts before it are skipped.
 fn report(client: &mut Client) -> Value {
     loop {
         let mut message = client.next();
@@ -90,7 +90,7 @@ fn report(client: &mut Client) -> Value {
 }
 
 #[test]
-fn a_crowd_comes_reads_and_goes() {
+fn a_crowd_joins_reads_and_leaves() {
     let server = Server::start();
     let mut client = Client::joined(server.addr, ROOM);
     client.event("simulate", r#"{"viewers":100,"slow":true}"#);
@@ -120,14 +120,14 @@ fn a_crowd_comes_reads_and_goes() {
         assert!(reader["waiting"].as_u64() <= Some(32), "{reader}");
     }
 
-    // Another crowd takes its place, and none.
+    // Another crowd replaces it, then no crowd does.
     client.event("simulate", r#"{"viewers":5000}"#);
     while report(&mut client)["viewers"] != 1000 {}
     client.event("simulate", "{}");
     while report(&mut client)["viewers"] != 0 {}
     expect_metric(server.addr, "simulated_viewers", 0);
 
-    // It goes with its user, and the channel with it.
+    // The crowd leaves with its user, and the channel closes.
     client.event("simulate", r#"{"viewers":10}"#);
     while report(&mut client)["viewers"] != 10 {}
     drop(client);
@@ -136,7 +136,7 @@ fn a_crowd_comes_reads_and_goes() {
 }
 
 #[test]
-fn a_crowd_does_not_outlive_a_membership_and_has_its_bounds() {
+fn a_crowd_is_bounded_and_ends_with_its_membership() {
     let server = Server::start();
     let mut clients: Vec<_> = (0..10).map(|_| Client::joined(server.addr, ROOM)).collect();
     for client in &mut clients {

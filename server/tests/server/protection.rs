@@ -1,4 +1,4 @@
-//! Limits and timeouts: clients that are many, greedy, silent or not welcome.
+//! Limits and timeouts: clients that are too many, too fast, silent or unauthorized.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,8 +23,8 @@ fn with_times(times: Times) -> Server {
     Server::start_as(Options { times, ..Options::default() })
 }
 
-/// The status of an attempt to open a WebSocket or a stream, or to send a message: all go the same
-/// ways.
+/// The statuses of attempts to open a WebSocket, to open a stream, and to send and close with one: all pass
+/// the same checks.
 fn statuses(server: SocketAddr, query: &str, headers: &str) -> [u16; 4] {
     let status = |method: &str, accept: &str| {
         let mut requests = Requests::new(server);
@@ -44,7 +44,7 @@ fn statuses(server: SocketAddr, query: &str, headers: &str) -> [u16; 4] {
 
 const WELCOME: [u16; 4] = [101, 200, 404, 404];
 
-/// Reads until the connection is closed, and says how.
+/// Reads until the connection is closed, and returns the close code.
 fn close_code(client: &mut Client) -> u16 {
     loop {
         match client.socket.receive() {
@@ -56,8 +56,8 @@ fn close_code(client: &mut Client) -> u16 {
 }
 
 #[test]
-fn who_does_not_answer_a_ping_is_let_go() {
-    // Long enough for a machine that does other things meanwhile, as all times here.
+fn a_client_that_answers_no_ping_is_disconnected() {
+    // Long enough for a busy machine, as are all times here.
     let times = Times { ping: in_millis(1000), pong: in_millis(800), ..Times::default() };
     let server = with_times(times);
     let mut answers = Client::joined(server.addr, ROOM);
@@ -67,22 +67,22 @@ fn who_does_not_answer_a_ping_is_let_go() {
     for _ in 0..3 {
         assert_eq!(answers.socket.receive(), Received::Ping(Vec::new()));
         answers.socket.send(Opcode::Pong, true, b"");
-        // Anything that comes is a sign of life.
+        // Any traffic is a sign of life.
         assert_eq!(talks.socket.receive(), Received::Ping(Vec::new()));
         talks.expect_alive();
     }
-    assert!(began.elapsed() > in_millis(1500), "pinged more often than was asked for");
+    assert!(began.elapsed() > in_millis(1500), "pinged more often than configured");
     assert_eq!(silent.socket.receive(), Received::Ping(Vec::new()));
     silent.expect_closed(1011);
 }
 
 #[test]
-fn who_reads_slowly_is_there_still() {
+fn a_slow_reader_is_alive() {
     let times = Times { ping: in_millis(1000), pong: in_millis(800), ..Times::default() };
     let server = with_times(times);
     let mut reads = Client::joined(server.addr, ROOM);
-    // More than sockets hold, asked for at once, and a little of it read at a time: while the server
-    // writes it reads nothing, so that no pong could reach it.
+    // More data than sockets hold is requested at once and read little by little. While the server writes
+    // it does not read, so no pong could reach it.
     for _ in 0..24 {
         reads.socket.text(&message_of(300 << 10));
     }
@@ -100,7 +100,7 @@ fn who_reads_slowly_is_there_still() {
 }
 
 #[test]
-fn each_ping_has_its_pong() {
+fn each_ping_gets_a_pong() {
     let server = Server::start();
     let mut client = Client::joined(server.addr, ROOM);
     let pings: Vec<u8> = (0..10).flat_map(|i| [0x89, 0x81, 0, 0, 0, 0, b'0' + i]).collect();
@@ -111,12 +111,12 @@ fn each_ping_has_its_pong() {
 }
 
 #[test]
-fn what_waits_is_sent_before_the_end() {
+fn queued_frames_are_sent_before_the_close() {
     let mut server = Server::start();
     let mut sender = Client::joined(server.addr, ROOM);
     let mut socket = Client::joined(server.addr, ROOM);
     let mut stream = EventStream::joined(server.addr, ROOM);
-    // More than sockets hold, less than may wait.
+    // More than sockets hold, less than may be queued.
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(64 << 10));
     for _ in 0..110 {
         sender.event("say", &payload);
@@ -135,7 +135,7 @@ fn what_waits_is_sent_before_the_end() {
 }
 
 #[test]
-fn who_reads_nothing_does_not_keep_the_server_from_ending() {
+fn a_client_that_reads_nothing_does_not_block_shutdown() {
     let mut server = with_times(Times { closing: in_millis(500), ..Times::default() });
     let mut sender = Client::joined(server.addr, ROOM);
     let _socket = Client::joined(server.addr, ROOM);
@@ -164,7 +164,7 @@ fn there_are_no_more_connections_than_the_limit() {
     assert!(refused.starts_with("http/1.1 503 "), "{refused}");
     one.expect_alive();
     drop(two);
-    // Its place is free a little later.
+    // Its permit is free a little later.
     let began = Instant::now();
     while !websocket::get(server.addr, "/").starts_with("HTTP/1.1 200 ") {
         assert!(began.elapsed() < Duration::from_secs(10));
@@ -186,7 +186,7 @@ fn connect_from(address: &str, server: SocketAddr) -> TcpStream {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn one_address_does_not_take_every_place() {
+fn one_address_cannot_take_every_permit() {
     let server = Server::start_as(Options { connections_per_address: 2, ..Options::default() });
     let mut one = Client::joined(server.addr, ROOM);
     let _two = Client::joined(server.addr, ROOM);
@@ -200,11 +200,11 @@ fn one_address_does_not_take_every_place() {
 }
 
 #[test]
-fn who_sends_too_much_is_told_and_then_cut() {
+fn a_client_over_its_rate_limit_is_answered_then_disconnected() {
     let rate = Some(Rate { per_second: 5, burst: 5 });
     let server = Server::start_as(Options { message_rate: rate, ..Options::default() });
     let mut client = Client::joined(server.addr, ROOM);
-    // Four are left of the burst, or one more by now.
+    // Four messages are left of the burst, or five by now.
     let flood = |client: &mut Client| {
         for _ in 0..8 {
             client.event("echo", "{}");
@@ -215,7 +215,7 @@ fn who_sends_too_much_is_told_and_then_cut() {
         (1..=4).contains(&refused.count())
     };
     assert!(flood(&mut client));
-    // Who pauses is forgiven, however often it happens.
+    // Pauses reset the count of violations, however often they occur.
     for _ in 0..6 {
         thread::sleep(in_millis(1100));
         client.expect_alive();
@@ -227,7 +227,7 @@ fn who_sends_too_much_is_told_and_then_cut() {
     }
     assert_eq!(close_code(&mut client), 1008);
 
-    // So it is with pings, pongs, fragments of nothing, and with an event stream.
+    // The same holds for pings, pongs, empty fragments, and for an event stream.
     for frame in [b"\x89\x80\0\0\0\0", b"\x8A\x80\0\0\0\0", b"\0\x80\0\0\0\0"] {
         let mut client = Client::joined(server.addr, ROOM);
         client.socket.send(Opcode::Text, false, b"{");
@@ -252,7 +252,7 @@ fn bytes_count_too() {
     for _ in 0..100 {
         client.expect_alive();
     }
-    // Larger than the bucket: it is paid for afterwards.
+    // Larger than the bucket: the debt is paid off afterwards.
     client.socket.text(&message_of(40_000));
     assert_eq!(client.next()["event"], "echo");
     client.socket.text(&message_of(200));
@@ -261,9 +261,9 @@ fn bytes_count_too() {
     client.expect_alive();
 }
 
-/// What is long in coming and short in asking for is paid for like what is sent.
+/// Long answers to short requests are charged like messages.
 #[test]
-fn answers_count_as_if_they_had_been_sent() {
+fn long_answers_count_against_the_byte_rate() {
     let rate = Some(Rate { per_second: 1000, burst: 6000 });
     let server = Server::start_as(Options { byte_rate: rate, ..Options::default() });
     let mut client = Client::joined(server.addr, ROOM);
@@ -278,7 +278,7 @@ fn answers_count_as_if_they_had_been_sent() {
 }
 
 #[test]
-fn an_event_is_for_no_more_users_than_the_limit() {
+fn an_event_names_no_more_users_than_the_limit() {
     let server = Server::start();
     let mut client = Client::joined(server.addr, ROOM);
     let ids = |count: usize| {
@@ -313,12 +313,12 @@ fn a_connection_is_in_no_more_channels_than_the_limit() {
 }
 
 #[test]
-fn slow_heads_and_slow_handshakes_are_given_up() {
+fn slow_heads_and_slow_handshakes_time_out() {
     let server = with_times(Times { request: in_millis(1000), ..Times::default() });
     for sent in ["", "GET", "GET /api/socket HTTP/1.1\r\nupgrade: websocket\r\n"] {
         let mut slow = websocket::connect(server.addr);
         let began = Instant::now();
-        // One byte more now and then gives it no more time.
+        // An occasional byte does not extend the timeout.
         slow.write_all(sent.as_bytes()).unwrap();
         thread::sleep(in_millis(400));
         slow.write_all(b"x").unwrap();
@@ -334,14 +334,14 @@ fn slow_heads_and_slow_handshakes_are_given_up() {
 }
 
 #[test]
-fn who_says_nothing_for_long_is_let_go() {
+fn an_idle_client_is_disconnected() {
     let idle = Some(in_millis(1500));
     let times = Times { ping: in_millis(500), pong: in_millis(500), idle, ..Times::default() };
     let server = with_times(times);
     let mut events = EventStream::joined(server.addr, ROOM);
     let mut idle = Client::joined(server.addr, ROOM);
     let began = Instant::now();
-    // An answer to a ping is a sign of life, and no message.
+    // An answer to a ping is a sign of life, but not a message.
     let code = loop {
         match idle.socket.receive() {
             Received::Ping(_) => idle.socket.send(Opcode::Pong, true, b""),
@@ -393,7 +393,7 @@ fn a_slow_consumer_gets_what_the_policy_says() {
         }
         // An answer is never dropped.
         let request = slow.event("echo", "{}");
-        // Of these as much is dropped as of anything, while nothing is read.
+        // Broadcasts may be dropped while the client reads nothing.
         let sender = thread::spawn(move || {
             for _ in 0..100 {
                 sender.event("end", "{}");
@@ -412,7 +412,7 @@ fn a_slow_consumer_gets_what_the_policy_says() {
         }
         assert!(received.is_sorted_by(|a, b| a < b), "{policy:?} {received:?}");
         assert!(received.len() < SENT, "{policy:?} dropped nothing");
-        // The oldest may be dropped before anything is taken to be written.
+        // With other policies even the first may be dropped before any is written.
         assert!(policy != Policy::DropNewest || received[0] == 0, "{received:?}");
         let (last, newest) = (*received.last().unwrap(), SENT - 1);
         assert_eq!(last == newest, policy != Policy::DropNewest, "{policy:?} {received:?}");
@@ -420,9 +420,9 @@ fn a_slow_consumer_gets_what_the_policy_says() {
     }
 }
 
-/// One frame of a longer list would be too much for everybody's outbox.
+/// One frame with a longer list would overflow every member's outbox.
 #[test]
-fn the_list_of_who_is_present_has_its_bound() {
+fn the_presence_list_is_bounded() {
     let server = Server::start_as(Options { presence_bytes: 100, ..Options::default() });
     let presence = format!(r#"{{"text":"{}"}}"#, "x".repeat(29));
     assert_eq!(presence.len(), 40);
@@ -461,7 +461,7 @@ fn pages_of_other_origins_are_refused() {
 }
 
 #[test]
-fn who_has_not_the_token_is_refused() {
+fn requests_without_the_token_are_refused() {
     let authorize = Some(by_token("s3cret.T~k-n".to_owned()).ok().unwrap());
     let server = Server::start_as(Options { authorize, ..Options::default() });
     for (query, headers, expected) in [
@@ -511,7 +511,7 @@ fn a_hook_sees_headers_cookies_and_query() {
 }
 
 #[test]
-fn echoes_are_for_who_asks_for_them() {
+fn the_echo_endpoint_must_be_enabled() {
     let server = Server::start();
     assert!(WebSocket::open(server.addr, "/echo").is_err());
     let server = Server::start_as(Options { echo: true, ..Options::default() });
@@ -568,13 +568,13 @@ fn options_are_read_and_shown() {
     }
     assert_eq!(parse("--connections 0 --idle-time 0").ok().unwrap().connections, usize::MAX);
 
-    // Each option is in the help, and its default is one: what is printed may be given.
+    // Each option is in the help with a default that is a valid value.
     let help = help();
     for line in help.lines().filter(|line| line.starts_with("  --")) {
         let mut words = line.split_whitespace();
         let (name, default) = (words.next().unwrap(), words.next().unwrap());
         if !matches!(name, "--origin" | "--token" | "--redis") && !line.contains("no value") {
-            // Some are a node's, which needs this.
+            // Options of a node need `--redis`.
             let line = format!("--redis redis://r {name} {default}");
             assert_eq!(parse(&line).err(), None, "{line}");
         }

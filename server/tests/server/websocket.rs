@@ -1,4 +1,4 @@
-//! WebSockets over real sockets: what clients rely on, and what hostile ones try.
+//! WebSockets over real sockets: the behavior that clients rely on, and hostile clients.
 
 use std::thread;
 
@@ -9,7 +9,7 @@ use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
 
 #[test]
-fn http_requests_that_are_no_upgrade() {
+fn plain_http_requests() {
     let server = Server::start();
     assert!(websocket::get(server.addr, "/").starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(websocket::get(server.addr, "/other").starts_with("HTTP/1.1 404 "));
@@ -82,7 +82,7 @@ fn a_broadcast_is_one_frame_for_all() {
 }
 
 #[test]
-fn malformed_messages_are_answered_and_forgiven() {
+fn malformed_messages_are_answered_and_the_connection_continues() {
     let server = Server::start();
     let mut client = Client::joined(server.addr, ROOM);
     client.socket.text(r#"{"action":"ping"}"#);
@@ -128,23 +128,23 @@ fn fragments_and_pings() {
 }
 
 #[test]
-fn what_breaks_the_protocol_closes_with_the_code_that_says_so() {
+fn protocol_violations_close_with_their_code() {
     let server = Server::start();
     let mut other = Client::joined(server.addr, ROOM);
     for (bytes, code) in [
         (&b"\x81\x02{}"[..], 1002),          // not masked
-        (b"\xC1\x82\0\0\0\0{}", 1002),       // RSV1, of no extension that was agreed on
-        (b"\x83\x80\0\0\0\0", 1002),         // an opcode that means nothing
+        (b"\xC1\x82\0\0\0\0{}", 1002),       // RSV1 without a negotiated extension
+        (b"\x83\x80\0\0\0\0", 1002),         // an unknown opcode
         (b"\x80\x80\0\0\0\0", 1002),         // nothing to continue
-        (b"\x09\x80\0\0\0\0", 1002),         // a ping in fragments
+        (b"\x09\x80\0\0\0\0", 1002),         // a fragmented ping
         (b"\x89\xFE\0\x7E\0\0\0\0", 1002),   // a long ping
-        (b"\x81\xFE\0\x01\0\0\0\0x", 1002),  // a length that could be shorter
+        (b"\x81\xFE\0\x01\0\0\0\0x", 1002),  // a length not in the shortest form
         (b"\x88\x82\0\0\0\0\x03\xED", 1002), // 1005 is never sent
         (b"\x88\x81\0\0\0\0\x03", 1002),     // half a code
         (b"\x88\x83\0\0\0\0\x03\xE8\xFF", 1007),
     ] {
         let mut client = Client::joined(server.addr, ROOM);
-        // What was asked before is answered.
+        // Earlier requests are answered.
         let request = client.event("echo", "{}");
         client.socket.raw(bytes);
         assert_eq!(client.next()["requestId"], request, "{}", bytes.escape_ascii());
@@ -167,7 +167,7 @@ fn a_client_may_close() {
     let mut client = Client::joined(server.addr, ROOM);
     let request = client.event("echo", "{}");
     client.socket.send(Opcode::Close, true, &[0x0F, 0xA0, b'!']);
-    assert_eq!(client.next()["requestId"], request, "what was asked before is answered");
+    assert_eq!(client.next()["requestId"], request, "earlier requests are answered");
     client.expect_closed(4000);
 
     let mut client = Client::joined(server.addr, ROOM);
@@ -176,11 +176,11 @@ fn a_client_may_close() {
 }
 
 #[test]
-fn oversize_is_refused_and_closes() {
+fn oversized_messages_are_refused_and_close() {
     const LIMIT: usize = 1 << 20;
     let server = Server::start();
 
-    // The largest message there may be, and one byte more. What was asked before is answered.
+    // The largest allowed message, and one byte more. Earlier requests are answered.
     let mut client = Client::joined(server.addr, ROOM);
     client.socket.text(&message_of(LIMIT));
     assert_eq!(client.next()["event"], "echo");
@@ -190,19 +190,19 @@ fn oversize_is_refused_and_closes() {
     client.expect_invalid(413);
     client.expect_closed(1009);
 
-    // Much more, all of it sent before anything is read.
+    // Much more, all sent before anything is read.
     let mut client = Client::joined(server.addr, ROOM);
     client.socket.text(&message_of(24 * LIMIT));
     client.expect_invalid(413);
     client.expect_closed(1009);
 
-    // More than there is memory, only announced.
+    // A length larger than memory, only announced.
     let mut client = Client::joined(server.addr, ROOM);
     client.socket.announce(1 << 50);
     client.expect_invalid(413);
     client.expect_closed(1009);
 
-    // In fragments of a lawful size.
+    // In fragments of an allowed size.
     let mut client = Client::joined(server.addr, ROOM);
     let message = message_of(LIMIT + LIMIT / 2).into_bytes();
     let (first, second) = message.split_at(LIMIT - 7);
@@ -213,7 +213,7 @@ fn oversize_is_refused_and_closes() {
 }
 
 #[test]
-fn presence_goes_to_those_who_are_tracked() {
+fn presence_goes_to_tracked_members() {
     let server = Server::start();
     let mut first = Client::joined(server.addr, ROOM);
     let mut second = Client::joined(server.addr, ROOM);
@@ -247,7 +247,7 @@ fn presence_goes_to_those_who_are_tracked() {
 }
 
 #[test]
-fn who_leaves_or_disconnects_is_present_no_longer() {
+fn members_that_leave_or_disconnect_lose_their_presence() {
     let server = Server::start();
     let mut stays = Client::joined(server.addr, ROOM);
     let mut leaves = Client::joined(server.addr, ROOM);
@@ -272,7 +272,7 @@ fn who_leaves_or_disconnects_is_present_no_longer() {
     stays.expect_presence("LEAVE", json!([{ "n": 1 }]), json!({ "n": 3 }));
     leaves.expect_nothing();
 
-    // It left, so it may not speak there; it may come back.
+    // It has left, so it may not broadcast there, but it may join again.
     let request = leaves.event("say", "{}");
     let answer = leaves.next();
     assert_eq!((&answer["event"], &answer["requestId"]), (&json!("NOT_FOUND"), &json!(request)));
@@ -281,7 +281,7 @@ fn who_leaves_or_disconnects_is_present_no_longer() {
 }
 
 #[test]
-fn evicted_users_are_told_and_gone() {
+fn evicted_users_are_notified_and_removed() {
     let server = Server::start();
     let mut evicts = Client::joined(server.addr, ROOM);
     let mut evicted = Client::joined(server.addr, ROOM);
@@ -305,7 +305,7 @@ fn evicted_users_are_told_and_gone() {
     evicted.event("say", "{}");
     assert_eq!(evicted.next()["event"], "NOT_FOUND");
 
-    // Nobody to evict; then the sender itself, which was the last member.
+    // No such user; then the sender itself, which was the last member.
     for payload in [json!({ "id": evicted.id }), json!({ "id": "?" }), json!({ "id": 7 })] {
         let request = evicts.event("evict", &payload.to_string());
         let answer = evicts.next();
@@ -328,7 +328,7 @@ fn evicted_users_are_told_and_gone() {
 }
 
 #[test]
-fn who_comes_late_gets_the_last_broadcast_on_request() {
+fn late_joiners_get_the_last_broadcast_on_request() {
     let server = Server::start();
     let mut early = Client::joined(server.addr, ROOM);
     let join = |payload| {
@@ -337,7 +337,7 @@ fn who_comes_late_gets_the_last_broadcast_on_request() {
         assert_eq!(late.next()["event"], "ACKNOWLEDGE");
         late
     };
-    // Nothing was said yet; an answer is nothing that others were told.
+    // No broadcast yet: an answer to one client is not a broadcast.
     early.event("echo", "{}");
     early.next();
     join(r#"{"last":true}"#).expect_nothing();
@@ -354,7 +354,7 @@ fn who_comes_late_gets_the_last_broadcast_on_request() {
     late.expect_nothing();
     early.expect_nothing();
 
-    // Whoever comes while others speak ends with the newest, in whatever order the rest came.
+    // A client that joins during broadcasts ends with the newest, in whatever order the others arrived.
     let speaking = thread::spawn(move || {
         for i in 0..1000 {
             early.event("say", &format!(r#"{{"n":{i}}}"#));
@@ -378,7 +378,7 @@ fn who_comes_late_gets_the_last_broadcast_on_request() {
     }
     drop(joined);
 
-    // None is missed between the last and the first.
+    // No broadcast is missed between the last stored one and the first received one.
     for i in 0..300 {
         let mut late = Client::connect(server.addr);
         late.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", r#"{"last":true}"#);
@@ -388,7 +388,7 @@ fn who_comes_late_gets_the_last_broadcast_on_request() {
         early.next();
     }
 
-    // A channel that everybody has left begins anew.
+    // A channel that all members have left starts empty.
     early.send("LEAVE_CHANNEL", ROOM, "LEAVE_CHANNEL", "{}");
     early.next();
     drop(late);
@@ -398,7 +398,7 @@ fn who_comes_late_gets_the_last_broadcast_on_request() {
         if late.next()["requestId"] == request {
             break;
         }
-        assert!(attempt < 1000, "somebody has not left yet");
+        assert!(attempt < 1000, "a member has not left yet");
     }
 }
 
@@ -426,7 +426,7 @@ fn a_channel_that_is_not_joined_is_not_found() {
         assert_eq!(answer["requestId"], request);
         assert_eq!(answer["payload"]["code"], 404);
     }
-    // A leave is acknowledged whether there was something to leave or not.
+    // A leave is acknowledged whether or not the client was a member.
     stranger.expect_nothing();
 }
 
@@ -447,7 +447,7 @@ fn a_burst_arrives_whole_and_in_order() {
 }
 
 #[test]
-fn a_slow_consumer_is_disconnected_and_nobody_waits_for_it() {
+fn a_slow_consumer_is_disconnected_without_delaying_others() {
     let server = Server::start();
     let mut sender = Client::joined(server.addr, ROOM);
     let _slow = Client::joined(server.addr, ROOM);
@@ -463,7 +463,7 @@ fn a_slow_consumer_is_disconnected_and_nobody_waits_for_it() {
             return;
         }
     }
-    panic!("10,000 frames of 16 KiB waited for a client that reads none");
+    panic!("10,000 frames of 16 KiB were queued for a client that reads none");
 }
 
 #[test]
