@@ -1,13 +1,13 @@
-//! Reads frames as NDJSON on stdin, one `{"id":…, "parse":…, "input_utf8":…}` (or `"input_hex"`)
-//! a line, and writes what the codec makes of each: the message, or what is wrong where.
+//! Reads frames as NDJSON on stdin, one `{"id":…, "parse":…, "input_utf8":…}` (or `"input_hex"`) a line,
+//! and writes the codec's result for each: the message, or the error and its position.
 //!
 //! ```text
 //! $ echo '{"id":1,"parse":"client","input_utf8":"{\"event\":7}"}' | cargo run -q --example inspect
 //! {"id":1,"ok":false,"kind":"schema","path":"event","message":"Expected string","offset":9}
 //! ```
 //!
-//! `parse` is `client`, `server`, `presence` or `channelEvent`. A line that is no such request is
-//! answered with `"kind":"request"`.
+//! `parse` is `client`, `server`, `presence` or `channelEvent`. An invalid request line is answered with
+//! `"kind":"request"`.
 
 use std::io::{self, BufRead, BufWriter, Write};
 
@@ -111,8 +111,8 @@ fn input(request: &Request<'_>) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The message that the frame is, in the form in which this crate would send it: five keys, the
-/// payload's raw text spliced, newlines made spaces.
+/// Parses the frame and renders its message as this crate would send it: five keys, the payload's raw text
+/// spliced in, newlines replaced by spaces.
 fn message(kind: &Kind, frame: &[u8]) -> Result<Box<RawValue>, ValidationError> {
     macro_rules! value {
         ($message:ident) => {{

@@ -1,5 +1,5 @@
-//! Parses a workload a number of times, and does one thing more with each message: what
-//! `profiles/count` runs under valgrind and `profiles/flamegraph` under perf.
+//! Parses a workload a number of times, and optionally does one more thing with each message.
+//! `profiles/count` runs it under valgrind, `profiles/flamegraph` under perf.
 //!
 //! ```text
 //! parse_workload profiles/workloads/tiny-chat.ndjson 10         # parse
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
     let done = match what.as_deref() {
         None | Some("parse") => {
-            // Presence goes to clients only, all else may come from one.
+            // Only the server sends presence; every other workload is of client messages.
             let client = ClientMessage::parse(frames[0]).is_ok();
             repeat(times, &frames, if client { parse_client } else { parse_event })
         }
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How often `what` succeeds with the `items`, all of them `times` times.
+/// Runs `what` on all items, `times` times; returns how often it succeeded.
 fn repeat<T>(times: usize, items: &[T], what: impl Fn(&T) -> bool) -> usize {
     (0..times).map(|_| items.iter().filter(|item| what(black_box(item))).count()).sum()
 }
@@ -57,7 +57,7 @@ fn payloads<'a>(frames: &[&'a [u8]]) -> Result<Vec<Payload<'a>>, Box<dyn Error>>
     frames.iter().map(|frame| Ok(ChannelEvent::parse(frame)?.payload())).collect()
 }
 
-// `profiles/count` counts what happens within the first two.
+// `profiles/count` counts the instructions within the first two.
 
 #[inline(never)]
 fn parse_client(frame: &&[u8]) -> bool {
@@ -90,7 +90,7 @@ fn typed(payload: &Payload<'_>) -> bool {
     payload.decode_owned::<Typed>().map(black_box).is_ok()
 }
 
-/// What workloads of numbers and of users are made of; all else is passed over.
+/// The fields of the numeric and the user workloads; all others are skipped.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Typed {

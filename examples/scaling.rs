@@ -1,10 +1,10 @@
-//! What a cluster of nodes around Redis sends, and where it ends:
-//! `cargo run --release --example scaling [nodes] [connections a node] [payload bytes]`.
+//! Estimates the traffic of a cluster of nodes around Redis, and its limits: `cargo run --release --example
+//! scaling [nodes] [connections a node] [payload bytes]`.
 //!
-//! A calculation, by default for 100 nodes of 100,000 connections. What pondwire does is measured
-//! at the start, on one core of this machine; sizes are those of real envelopes and frames. What
-//! Redis costs was measured before, by `profiles/redis_cost.py`. Sockets are not counted: what the
-//! system takes to write to a connection is the same with one node as with many.
+//! A calculation, by default for 100 nodes of 100,000 connections. The costs of pondwire are measured at
+//! the start, on one core of this machine; sizes are those of real envelopes and frames. The costs of Redis
+//! were measured before, by `profiles/redis_cost.py`. Sockets are not counted: the system's cost of writing
+//! to a connection is the same with one node as with many.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -14,17 +14,17 @@ use pondwire::distributed::{Envelope, Message, Origin, Topics, UserMessage};
 use pondwire::protocol::Recipients;
 use pondwire::{ClientMessage, Frame, Outbox, OutboxOptions, Room};
 
-/// Microseconds of Redis's one core for a message that many others wait behind, as measured on
-/// 2026-11-26 (`profiles/records/redis-cost-2026-11-26.md`).
+/// Microseconds of Redis's one core for a message in a long queue, as measured on 2026-11-26
+/// (`profiles/records/redis-cost-2026-11-26.md`).
 const PUBLISH: f64 = 1.0;
 const DELIVERY: f64 = 0.1;
 const DELIVERY_KIB: f64 = 0.7;
 
-/// The same for one that comes alone: each receiver is a write of its own.
+/// The same for a message that arrives alone: each receiver costs a separate write.
 const PUBLISH_ALONE: f64 = 10.0;
 const DELIVERY_ALONE: f64 = 5.4;
 
-/// How much of a core, and of a network, is planned with.
+/// The share of a core, and of a network, that the plan uses.
 const USABLE: f64 = 0.7;
 const NETWORK_GBIT: f64 = 10.0;
 
@@ -38,7 +38,8 @@ struct Cluster {
     payload: usize,
 }
 
-/// How channels lie: `members` in each of so many channels, those of one on `spread` nodes.
+/// The layout of channels: their number, `members` per channel, and the `spread` nodes that the members of
+/// one channel are on.
 struct Layout {
     name: &'static str,
     channels: f64,
@@ -48,11 +49,11 @@ struct Layout {
 
 /// Microseconds of one core of a node.
 struct Costs {
-    /// A client's message: read, turned into a frame and an envelope.
+    /// A client's message: parsed, and made into a frame and an envelope.
     send: f64,
-    /// A remote message: read, turned into a frame.
+    /// A remote message: parsed, and made into a frame.
     receive: f64,
-    /// The frame to one connection's outbox, and out of it.
+    /// Moving the frame into one connection's outbox, and out of it.
     deliver: f64,
     topic_bytes: usize,
     envelope_bytes: usize,
@@ -100,7 +101,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 impl Cluster {
     fn layouts(&self) -> Vec<Layout> {
         let everybody = self.nodes * self.connections;
-        // On how many nodes members are that came to any of them.
+        // The expected number of nodes with a member, if each member connects to a random node.
         let spread = |members: f64| self.nodes * (1.0 - (1.0 - 1.0 / self.nodes).powf(members));
         let by_chance = |name, members: f64| Layout {
             name,
@@ -191,7 +192,7 @@ fn micros(rounds: u32, mut run: impl FnMut()) -> f64 {
     started.elapsed().as_secs_f64() * 1e6 / f64::from(rounds)
 }
 
-/// What one message costs, and how many a second one channel can have, on one Redis.
+/// Prints the cost of one message, and the messages per second that one channel can have, on one Redis.
 fn one_message(layout: &Layout, costs: &Costs) {
     let redis = costs.redis(layout.spread);
     let alone = PUBLISH_ALONE + layout.spread * DELIVERY_ALONE;
@@ -212,7 +213,8 @@ fn one_message(layout: &Layout, costs: &Costs) {
     );
 }
 
-/// What all channels together cost, and how many Redis instances they need by topic.
+/// Prints the cost of all channels together, and the number of Redis instances that they need, sharded by
+/// topic.
 fn everybody_talks(cluster: &Cluster, layout: &Layout, costs: &Costs) {
     let messages = match layout.channels {
         ..1.5 => 10.0,
@@ -221,7 +223,7 @@ fn everybody_talks(cluster: &Cluster, layout: &Layout, costs: &Costs) {
     let redis = messages * costs.redis(layout.spread) / 1e6;
     let out = messages * layout.spread * costs.delivery_bytes() * 8.0 / 1e9;
     let needed = (redis / USABLE).max(out / NETWORK_GBIT / USABLE).ceil();
-    // Each node receives its part of everything but its own, and delivers to its own.
+    // Each node receives its share of all messages except its own, and delivers to its own connections.
     let received = messages * layout.spread / cluster.nodes;
     let delivered = messages * layout.members / cluster.nodes;
     let sent = messages / cluster.nodes;
@@ -233,7 +235,8 @@ fn everybody_talks(cluster: &Cluster, layout: &Layout, costs: &Costs) {
     );
 }
 
-/// A node that joins a channel late asks for its users, and every node answers to all.
+/// Prints the cost of a late join: a node that joins a channel requests its users, and every node answers
+/// to all.
 fn state_sync(cluster: &Cluster, costs: &Costs) {
     const ENTRY: f64 = 120.0;
     let answer = cluster.connections * ENTRY;

@@ -1,9 +1,9 @@
-//! What happens to connections that never read, under each policy, while others read all:
+//! Shows what happens to connections that never read, under each policy, while others read everything:
 //! `cargo run --release --example slow_consumers`.
 //!
-//! A room with one connection per policy that reads nothing, and 100 that read after every publish.
-//! 100,000 frames are published, each the state of one of 50 things. At the end: what waits at each
-//! connection, against its bounds, and what became of the rest.
+//! A room with one connection per policy that reads nothing, and 100 that read after every publish. 100,000
+//! frames are published, each the state of one of 50 things. At the end it prints the frames queued for
+//! each connection, against its bounds, and the fate of the rest.
 
 use std::error::Error;
 
@@ -57,7 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---|");
     for (policy, (_, reader)) in &mut stalled {
-        // As a writer would find out that its connection was given up; the others stay as they are.
+        // A writer would notice in the same way that its connection was closed; the other connections stay
+        // as they are.
         if reader.closed().is_some() {
             assert!(reader.try_batch().is_none());
         }
@@ -72,13 +73,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             stats.conflated,
             stats.discarded,
         );
-        assert!(stats.queued_frames <= BOUNDS.max_frames, "a bound that does not hold");
-        assert!(stats.queued_bytes <= BOUNDS.max_bytes, "a bound that does not hold");
+        assert!(stats.queued_frames <= BOUNDS.max_frames, "a bound was exceeded");
+        assert!(stats.queued_bytes <= BOUNDS.max_bytes, "a bound was exceeded");
     }
     let missed: u64 =
         reading.iter().map(|(_, reader)| FRAMES as u64 - reader.stats().delivered).sum();
     println!("\nThe {READERS} connections that read missed {missed} frames.");
-    assert_eq!(missed, 0, "a slow connection costs others something");
+    assert_eq!(missed, 0, "a slow connection made others miss frames");
     Ok(())
 }
 

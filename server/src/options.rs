@@ -27,7 +27,7 @@ pub(crate) const ENDPOINT: &str = "/api/socket";
 pub struct Options {
     /// The address to listen on, as `host:port`, for the program that binds the listener. `127.0.0.1:8080`.
     pub addr: String,
-    /// The HTML page served at `/`. Without one, `/` is answered 404. None.
+    /// The HTML page served at `/`. Without one, the default, `/` is answered 404.
     pub page: Option<&'static str>,
     /// The most open connections of all kinds; one more is answered 503. 20,000.
     pub connections: usize,

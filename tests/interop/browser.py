@@ -1,4 +1,4 @@
-"""What is driven through the server from headless Chromium: the npm client bundled into a page, over
+"""The scenarios from headless Chromium: the npm client bundled into a page, over
 the browser's own `WebSocket` (which offers compression) and `EventSource`, and both bare.
 """
 
@@ -13,7 +13,7 @@ from peers import Driver
 from report import Report, expect
 from server import Server
 
-# `await`ed in the page: collects what a bare socket receives until `done` says so.
+# `await`ed in the page: collects a bare socket's messages until the event `last`.
 BARE_WEBSOCKET = """async ({ url, frames, last }) => {
     const socket = new WebSocket(url);
     const received = [];
@@ -114,7 +114,7 @@ async def stream_closed(page: Driver, sse: Driver, server: Server) -> None:
     await page.see(since, saw="left", channel=scenarios.ROOM, user=user)
 
 
-# The server's own page, as a visitor has it.
+# The server's own page, as a visitor sees it.
 
 VISIT = """async ({ name }) => {
     const field = (id) => document.getElementById(id);
@@ -194,7 +194,7 @@ async def run(report: Report, server: Server, page: Driver, sse: Driver) -> None
             await report.run(check.__doc__, check(page, sse, server))
         for scenario in scenarios.FROM_EACH:
             for one, other in ((page, sse), (sse, page)):
-                # A POST each, several connections at a time: the browser keeps no order.
+                # One POST per message, over several connections: the browser keeps no order.
                 if one is sse and scenario is scenarios.burst:
                     continue
                 await report.run(f"{scenario.__doc__} ({one.name})", scenario(one, other, server))

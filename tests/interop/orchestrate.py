@@ -1,6 +1,6 @@
 """Runs the scenarios, the page of patterns and the differential run, and closes with `N passed, N failed`.
 
-Called by run.sh, which installs the clients and builds what they talk to.
+Called by run.sh, which installs the clients and builds the servers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The programs of `src/docs/patterns.md`, as they stand on the page, with clients that know nothing of them.
+"""The programs of `src/docs/patterns.md`, word for word, driven by the published clients.
 
 `patterns/` is the page behind a WebSocket. Two npm clients and the PyPI one are members, and a bare
-WebSocket does what they do not. As in `scenarios.py`, nothing waits for silence: what did *not* come is
-read off a later message on the same connection.
+WebSocket does what they cannot. As in `scenarios.py`, no scenario waits for silence: that a message did
+*not* arrive follows from a later message on the same connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scenarios import FENCE, ROOM, TRICKY, join, refused, tell
 from server import Server
 
 MESSAGES = 50
-# Far more than sockets buffer and the page's outbox lets wait: 4 MiB.
+# Far more than sockets buffer and the page's outbox holds: 4 MiB.
 FLOOD, FLOOD_BYTES = 300, 100_000
 
 
@@ -44,11 +44,11 @@ async def connected(clients: Clients) -> None:
     ids = hello["payload"]
     expect(bool(ids.get("id")) and bool(ids.get("connectionId")), f"CONNECT carries {ids}")
     await _answered(bare, "BROADCAST", "/nowhere", "x", "NOT_FOUND")
-    expect(len(bare.all()) == 2, f"the bare one got {bare.all()}")
+    expect(len(bare.all()) == 2, f"the bare client got {bare.all()}")
 
 
 async def joined(clients: Clients) -> None:
-    """a join is acknowledged before all else of the channel, an unknown channel declined"""
+    """a join is acknowledged before the channel's other frames, an unknown channel declined"""
     for peer in clients.members:
         await join(peer, ROOM)
         await join(peer, FENCE)
@@ -73,18 +73,18 @@ async def chatted(clients: Clients) -> None:
 
 
 async def refused_outsider(clients: Clients) -> None:
-    """a broadcast of one that is no member is refused, and reaches nobody"""
+    """a broadcast from a client that is not a member is refused, and reaches no one"""
     since = {peer: peer.mark() for peer in clients.members}
     payload = await _answered(clients.bare, "BROADCAST", ROOM, "intruder", "NOT_FOUND")
     expect(payload.get("code") == 404, f"refused with {payload}")
     await _fence(clients, clients.npm)
     for peer, mark in since.items():
-        expect(not peer.all(mark, event="intruder"), f"{peer.name} got what an outsider sent")
-    expect(not clients.bare.all(channelName=ROOM, action="BROADCAST"), "an outsider hears the room")
+        expect(not peer.all(mark, event="intruder"), f"{peer.name} got an outsider's broadcast")
+    expect(not clients.bare.all(channelName=ROOM, action="BROADCAST"), "an outsider gets the room's messages")
 
 
 async def refused_malformed(clients: Clients) -> None:
-    """what is no message is answered, and the connection goes on"""
+    """an invalid message is answered, and the connection continues"""
     bare, since = clients.bare, clients.bare.mark()
     broken = ["{", "[]", '{"action":"ping"}', ""]
     for text in broken:
@@ -94,16 +94,16 @@ async def refused_malformed(clients: Clients) -> None:
 
 
 async def left(clients: Clients) -> None:
-    """a leave is acknowledged; who left gets nothing, may send nothing, and may come back"""
+    """a leave is acknowledged; a client that left gets and may send nothing, and may rejoin"""
     bare = clients.bare
     await _answered(bare, "JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", "ACKNOWLEDGE")
-    # It is a member already: acknowledged, and still a member once.
+    # It is already a member: the join is acknowledged, and it stays a member once.
     await _answered(bare, "JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", "ACKNOWLEDGE")
     since = bare.mark()
     await tell(clients.npm, clients.members, ROOM, "to a member", {})
     await _answered(bare, "LEAVE_CHANNEL", ROOM, "LEAVE_CHANNEL", "EXIT_ACKNOWLEDGE")
     await _answered(bare, "BROADCAST", ROOM, "from outside", "NOT_FOUND")
-    # Twice does no harm: for the client the channel is closed in any case.
+    # A second leave is acknowledged, too: the client has closed the channel in any case.
     await _answered(bare, "LEAVE_CHANNEL", ROOM, "LEAVE_CHANNEL", "EXIT_ACKNOWLEDGE")
     second, mark = clients.second, clients.second.mark()
     await second.ask("leave", channel=ROOM)
@@ -111,7 +111,7 @@ async def left(clients: Clients) -> None:
     await tell(clients.npm, [clients.npm, clients.pypi], ROOM, "to those who stayed", {})
     await _fence(clients, clients.npm)
     seen = [frame["event"] for frame in bare.all(since, action="BROADCAST", channelName=ROOM)]
-    expect(seen == ["to a member"], f"the bare one got {seen}")
+    expect(seen == ["to a member"], f"the bare client got {seen}")
     seen = [message["event"] for message in second.all(mark, saw="message", channel=ROOM)]
     expect(not seen, f"{second.name} got {seen} after it left")
     await join(second, ROOM)
@@ -119,7 +119,7 @@ async def left(clients: Clients) -> None:
 
 
 async def present(clients: Clients) -> None:
-    """presence: join, update and leave, each told once to those who are tracked"""
+    """presence: join, update and leave, each sent once to the tracked members"""
     npm, _, pypi = clients.members
     here, away = {"name": "npm", "status": "here"}, {"name": "npm", "status": "away"}
     watcher = {"name": "pypi"}
@@ -139,12 +139,12 @@ async def present(clients: Clients) -> None:
     await pypi.see(since, saw="joined", count=2, channel=ROOM)
     await npm.ask("send", channel=ROOM, event="untrack", payload={})
     await pypi.see(since, saw="left", channel=ROOM, user=here)
-    # Presence and messages of a channel come in one order, so nothing more is on its way.
+    # Presence and messages of a channel arrive in order, so no more presence can follow.
     await tell(clients.second, [pypi], ROOM, "after the presence", {})
     seen = [(it["saw"], it["user"]) for it in pypi.all(since) if it["saw"] in ("joined", "left")]
     wanted = [("joined", here), ("left", away), ("joined", here), ("left", here)]
     expect(seen == wanted, f"{pypi.name} saw {seen}")
-    expect(not clients.second.all(saw="joined"), "one who is not tracked was told")
+    expect(not clients.second.all(saw="joined"), "an untracked member got presence")
 
 
 async def announced(clients: Clients) -> None:
@@ -164,11 +164,11 @@ async def announced(clients: Clients) -> None:
 
 
 async def given_up(clients: Clients) -> None:
-    """one that reads nothing is given up; the others get all, and see it leave"""
+    """a client that reads nothing is disconnected; the others get everything and see it leave"""
     npm, pypi = clients.npm, clients.pypi
     await pypi.ask("send", channel=ROOM, event="track", payload={"name": "pypi"})
     since = pypi.mark()
-    # It reads no more than the library does ahead.
+    # It reads only what the library reads ahead.
     async with connect(clients.server.url, max_queue=1, ping_interval=None) as silent:
         for event in ("JOIN_CHANNEL", "track"):
             action = "BROADCAST" if event == "track" else event
@@ -179,12 +179,12 @@ async def given_up(clients: Clients) -> None:
             payload = {"n": n, "text": "x" * FLOOD_BYTES}
             await tell(npm, clients.members, ROOM, "flood", payload)
         await pypi.see(since, saw="left", channel=ROOM, user={"name": "silent"})
-        # What it finds when it reads at last is a connection that ended, and not all of the flood.
+        # When it finally reads, the connection has ended before the flood was complete.
         got = 0
         try:
             async for text in silent:
                 got += json.loads(text)["event"] == "flood"
-        except Exception:  # cut off in the midst of a frame
+        except Exception:  # the connection ends within a frame
             pass
         expect(0 < got < FLOOD, f"it read {got} messages in the end")
     for peer in clients.members:
@@ -208,7 +208,7 @@ async def rejoined(clients: Clients) -> None:
 
 
 async def ended(clients: Clients) -> None:
-    """disconnect: those who are tracked see it"""
+    """disconnect: tracked members see it"""
     second, pypi = clients.second, clients.pypi
     for peer in (pypi, second):
         await peer.ask("send", channel=ROOM, event="track", payload={"until": peer.name})
@@ -233,7 +233,7 @@ async def _answered(
 
 
 async def _fence(clients: Clients, sender: Driver) -> None:
-    """After this everyone has seen what `sender` made happen before."""
+    """Afterwards everyone has seen the effects of what `sender` sent before."""
     since, event = clients.bare.mark(), f"fence of {sender.name}"
     await tell(sender, clients.members, FENCE, event, {})
     await clients.bare.see(since, channelName=FENCE, event=event)

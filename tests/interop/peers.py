@@ -1,7 +1,7 @@
 """The other ends of the wire: two drivers in processes of their own, and a bare WebSocket.
 
 A driver takes one JSON command a line, `{"id", "do", ...}`, and answers `{"id", "ok", ...}`.
-Whatever its PondSocket client calls back with, it writes at once as a line `{"saw", ...}`.
+It writes each callback of its PondSocket client at once as a line `{"saw", ...}`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Sightings:
             self._changed.notify_all()
 
     def mark(self) -> int:
-        """The point from which a later `see` or `all` looks."""
+        """The position from which a later `see` or `all` searches."""
         return len(self.seen)
 
     def all(self, since: int = 0, **fields: Any) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ class Driver(Sightings):
 
     def __init__(self, name: str, argv: list[str], log: Path, tap: Tap | None = None) -> None:
         super().__init__(name)
-        self.tap = tap  # what it connects through
+        self.tap = tap  # the pipe that it connects through
         self._argv = argv
         self._log = log
         self._ids = itertools.count(1)

@@ -1,4 +1,4 @@
-"""Counts what passed and what failed, and says so as it goes."""
+"""Counts passed and failed checks, and prints each as it ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 
 class Failed(Exception):
-    """A check that did not hold; its text is what the report prints."""
+    """A check that did not hold; the report prints its text."""
 
 
 def expect(condition: bool, reason: str) -> None:

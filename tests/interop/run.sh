@@ -12,7 +12,7 @@ root=$(cd "$here/../.." && pwd)
 work=$here/.work
 mkdir -p "$work"
 
-# The orchestrator stops the server; this is for when it could not.
+# The orchestrator stops the server; this is a fallback.
 stop_server() {
     if [[ -f $work/server.pid ]]; then
         kill "$(<"$work/server.pid")" 2>/dev/null || true
@@ -22,7 +22,7 @@ stop_server() {
 rm -f "$work/server.pid"
 trap stop_server EXIT
 
-# What a bare Debian lacks.
+# Packages that a bare Debian lacks.
 missing=()
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
@@ -32,7 +32,7 @@ if ((${#missing[@]})); then
     apt-get update -qq && apt-get install -y -qq "${missing[@]}"
 fi
 
-# Installs again only when the pins changed.
+# Reinstalls only if the pins have changed.
 if ! cmp -s "$here/requirements.txt" "$work/requirements.installed"; then
     python3 -m venv --clear "$work/venv"
     "$work/venv/bin/pip" install --quiet --no-deps --requirement "$here/requirements.txt"
@@ -58,7 +58,7 @@ fi
 
 patterns=${PONDWIRE_PATTERNS:-}
 if [[ -z $patterns ]]; then
-    # Its build cuts the programs out of the page.
+    # The build script extracts the programs from the page.
     (cd "$here/patterns" && cargo build --target-dir "$work/patterns")
     patterns=$work/patterns/debug/pondwire-patterns
 fi

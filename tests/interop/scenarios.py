@@ -1,6 +1,6 @@
-"""What is driven through the server. A scenario taking two peers runs once from each language.
+"""The scenarios that run through the server. One with two peers runs once from each language.
 
-Nothing waits for silence: that a peer got *no* message is read off a later message on the same
+No scenario waits for silence: that a peer got *no* message follows from a later message on the same
 connection (a fence), which the server may not let overtake.
 """
 
@@ -152,7 +152,7 @@ async def presence(one: Driver, other: Driver, server: Server) -> None:
 
     since = other.mark()
     await other.ask("send", channel=ROOM, event="untrack", payload={})
-    # The last one to leave has nobody to tell; an echo says that the server is done with it.
+    # The last leave notifies no one; an echo shows that the server has handled it.
     await other.ask("request", channel=ROOM, event="echo", payload={})
 
 
@@ -164,7 +164,7 @@ def _same_users(listed: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> b
 
 
 async def evict(one: Driver, other: Driver, server: Server) -> None:
-    """evict: told why, then out, then welcome again"""
+    """evict: notified with the reason, removed, and able to join again"""
     since = one.mark()
     await one.ask("send", channel=ROOM, event="evict", payload={"reason": "by request"})
     (notice,) = await one.see(since, saw="message", channel=ROOM, event="EVICTED")
@@ -243,7 +243,7 @@ async def wire_refusals(npm: Driver, bare: Bare, server: Server) -> None:
 
 
 async def evict_by_id(npm: Driver, bare: Bare, server: Server) -> None:
-    """bare WebSocket: evicted by its id from npm, it hears no more of the room"""
+    """bare WebSocket: evicted by its id from npm, it gets no more of the room"""
     user = bare.all(action="CONNECT")[0]["payload"]["id"]
     await npm.ask("send", channel=ROOM, event="evict", payload={"id": user, "reason": "spam"})
     (notice,) = await bare.see(action="SYSTEM", event="EVICTED")
@@ -254,7 +254,7 @@ async def evict_by_id(npm: Driver, bare: Bare, server: Server) -> None:
     await tell(npm, [npm], ROOM, "after evicting the bare one", {})
     await tell(npm, [npm], FENCE, "fence for the bare one", {})
     await bare.see(event="fence for the bare one")
-    expect(not bare.all(event="after evicting the bare one"), "the evicted still hears the room")
+    expect(not bare.all(event="after evicting the bare one"), "the evicted user still gets the room's messages")
     request = await bare.send("LEAVE_CHANNEL", FENCE, "LEAVE_CHANNEL", {})
     await bare.see(requestId=request, action="SYSTEM", event="EXIT_ACKNOWLEDGE")
 
@@ -290,7 +290,7 @@ async def compressed(npm: Driver, pypi: Driver, server: Server) -> None:
 
 
 async def disconnect(npm: Driver, pypi: Driver, server: Server) -> None:
-    """disconnect: the one who stays sees the other leave"""
+    """disconnect: the remaining client sees the other leave"""
     for peer in (pypi, npm):
         user = {"name": peer.name, "until": "the end"}
         await peer.ask("send", channel=ROOM, event="track", payload=user)

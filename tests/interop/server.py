@@ -16,7 +16,7 @@ class Server:
     def __init__(self, binary: Path, pid_file: Path, log: Path) -> None:
         self.binary = binary
         self.port = 0
-        self._pid_file = pid_file  # for the trap of run.sh, should we die before `stop`
+        self._pid_file = pid_file  # for the trap of run.sh, if this process dies before `stop`
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 

@@ -9,7 +9,7 @@ EXTENSIONS = re.compile(rb"^sec-websocket-extensions:\s*(.*?)\r$", re.IGNORECASE
 
 
 class Tap:
-    """Of the connection made last: what was offered, what was agreed, bytes from the server."""
+    """The latest connection: extensions offered, extensions accepted, bytes from the server."""
 
     def __init__(self) -> None:
         self.offered = ""
@@ -44,7 +44,7 @@ class Tap:
                 self._pipe(server_reader, writer, counted=True),
             )
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # either end may go as it likes
+            pass  # either end may disconnect at any time
         finally:
             writer.close()
             server_writer.close()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows that the models of src/outbox/models.rs can fail: puts one bug at a time into a copy of the
-# tree and requires that the model that watches for it finds it. Takes some two minutes.
+# Shows that the models of src/outbox/models.rs can fail: puts one bug at a time into a copy of the tree,
+# and requires that the model for it finds it. Takes about two minutes.
 #
 #     tests/loom/weakened_outbox.sh [NAME…]
 set -euo pipefail
@@ -25,20 +25,20 @@ weaken() {
         benches/decode benches/payload benches/encode; do
         echo 'fn main() {}' >"$copy/$target.rs"
     done
-    # Under a name of its own, or cargo would take its build for one of the tree itself.
+    # Under another name, or cargo would mistake its build for one of the tree itself.
     sed -i 's/^name = "pondwire"$/name = "pondwire-weakened"/' "$copy/Cargo.toml" "$copy/Cargo.lock"
-    # Alone: without the other crates of the workspace, which its models do not need.
+    # Without the workspace's other crates, which the models do not need.
     sed -i -e 's/^\[lib\]$/&\nname = "pondwire"/' -e '/^pondwire[a-z-]* = { path/d' \
         -e '/^\(default-\)\?members = /d' "$copy/Cargo.toml"
     perl -0pi -e "$bug" "$copy/$file"
     if cmp -s "$file" "$copy/$file"; then
-        echo "$name: the substitution finds nothing in $file any more"
+        echo "$name: the substitution no longer matches anything in $file"
         failed=1
         return
     fi
     local log
     log=$(cd "$copy" && timeout 120 cargo test --release --lib "outbox::models::$model" 2>&1) || true
-    # A deadlock ends the process while the panic is on its way, so this is all there is to see.
+    # A deadlock ends the process during the panic, so this line is the only evidence.
     if grep -q "^thread 'outbox::models::$model' .*panicked at" <<<"$log"; then
         echo "$name: found by $model"
     else
@@ -48,7 +48,7 @@ weaken() {
     fi
 }
 
-# A position is claimed twice: the tail is not swapped but stored.
+# A position is claimed twice: the tail is stored instead of swapped.
 store_tail='s/self\.tail\.compare_exchange_weak\(\s*tail\.0,\s*next\.0,\s*Ordering::AcqRel,\s*Ordering::Acquire,?\s*\)/{ self.tail.store(next.0, Ordering::Release); Ok::<u64, u64>(0) }/'
 weaken pushed-twice two_producers_push_while_a_popper_takes ring/mod.rs "$store_tail"
 weaken over-bounds the_bounds_hold_with_two_producers ring/mod.rs "$store_tail"
@@ -61,7 +61,7 @@ weaken freed-early a_producer_drops_the_oldest_while_the_consumer_takes ring/slo
 # A slot looks free with an old tag.
 weaken old-tag a_producer_drops_the_oldest_while_the_consumer_takes ring/slot.rs \
     's/(load\(Ordering::)Acquire(\) == FREE)/$1Relaxed$2/'
-# An item is claimed twice: the head is not swapped but stored.
+# An item is claimed twice: the head is stored instead of swapped.
 weaken claimed-twice a_producer_drops_the_oldest_while_the_consumer_takes ring/mod.rs \
     's/self\s*\.head\s*\.compare_exchange\(head\.0, next\.0, Ordering::AcqRel, Ordering::Acquire\)/{ self.head.store(next.0, Ordering::Release); Ok::<u64, u64>(0) }/'
 # A thread that loses the race to allocate uses the other's slots without seeing them initialised.

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Other targets than this machine's: compiled without a warning of rustc or Clippy, their tests run by
-# an emulator, or by the CPU where it knows the instructions. Needs an x86-64 Debian 12 and root, for
-# .ci/cross-toolchain.
+# Checks targets other than this machine's: compiles them without warnings of rustc or Clippy, and runs
+# their tests in an emulator, or on the CPU if it has the instructions. Needs an x86-64 Debian 12 and
+# root, for .ci/cross-toolchain.
 #
 #   tests/targets/run.sh [--all] [TARGET…]      aarch64 i686 s390x wasm32 windows macos
 #
-# Without --all, what CI has time for: neither Windows nor macOS, which are compiled only, and 32-bit and
-# big-endian machines run the modules that have a length or an order of bytes in them. Either way no random
-# test runs more than PONDWIRE_MAX_CASES cases (1,000; some have 300,000 of their own), and stress tests run
-# for 5 s. The emulator does what x86-64 does with the order of loads and stores in memory: of Arm's weaker
-# one the models of loom are the evidence.
+# Without --all it runs what CI has time for: it leaves out Windows and macOS, which are compiled only,
+# and on 32-bit and big-endian machines it runs only the modules that depend on lengths or byte order.
+# Either way no random test runs more than PONDWIRE_MAX_CASES cases (1,000; some default to 300,000), and
+# stress tests run for 5 s. The emulator orders loads and stores as x86-64 does; for Arm's weaker order
+# the loom models are the evidence.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -29,7 +29,7 @@ export PONDWIRE_STRESS_SECONDS=${PONDWIRE_STRESS_SECONDS:-5}
 export PONDWIRE_MAX_CASES=${PONDWIRE_MAX_CASES:-1000}
 echo "random tests run $PONDWIRE_MAX_CASES cases at most, stress tests for $PONDWIRE_STRESS_SECONDS s"
 
-# The modules that read or write lengths, words and places.
+# The modules that read or write lengths, words and positions.
 modules=(--lib)
 for test in allocations cache deflate cluster distributed distributed_vectors errors_vectors frames frames_vectors \
     headers_vectors hostile local_frames navigation outbox outbox_model parse_vectors properties roster \
@@ -37,21 +37,21 @@ for test in allocations cache deflate cluster distributed distributed_vectors er
     modules+=(--test "$test")
 done
 
-lint() { # lint TARGET [OPTION…]: Clippy, of the compiler that the target has
+lint() { # lint TARGET [OPTION…]: runs the Clippy of the target's compiler
     local target=$1
     shift
-    # That lint takes what std's macro becomes on Windows for an initializer that is not `const`.
+    # That lint mistakes the expansion of std's macro on Windows for an initializer that is not `const`.
     CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__-Aclippy::missing_const_for_thread_local__CLIPPY_HACKERY__ \
         RUSTC_WORKSPACE_WRAPPER=$cross/bin/clippy \
         cargo check --quiet --target "$target" "$@"
-    echo "$target: no warning with ${*//-Zbuild-std=*/std made from its sources}"
+    echo "$target: no warning with ${*//-Zbuild-std=*/std built from source}"
 }
 
-run() { # run TARGET [OPTION…]: tests, and what they add up to
+run() { # run TARGET [OPTION…]: runs tests and prints their totals
     local target=$1 log=$cross/$1.log start=$SECONDS
     local runner=CARGO_TARGET_$(echo "$target" | tr a-z- A-Z_)_RUNNER
     shift
-    # A test starts itself as a program: it needs the runner, too, that cargo calls the test by.
+    # One test starts itself as a program, and needs the runner that cargo uses for it.
     if ! PONDWIRE_TEST_RUNNER=${!runner} cargo test --quiet --no-fail-fast --target "$target" "$@" >"$log" 2>&1; then
         cat "$log"
         echo "$target: tests failed"
@@ -63,7 +63,7 @@ run() { # run TARGET [OPTION…]: tests, and what they add up to
               binaries, ignored, seconds; exit passed == 0 }' "$log"
 }
 
-made() { # made COMMAND TARGET [OPTION…]: with std made from its sources
+made() { # made COMMAND TARGET [OPTION…]: runs COMMAND with std built from source
     RUSTC_BOOTSTRAP=1 "$1" "$2" -Zbuild-std=std,panic_abort,test,proc_macro "${@:3}"
 }
 
@@ -101,7 +101,7 @@ for target in "${targets[@]}"; do
         made lint aarch64-apple-darwin --all-targets --all-features
         ;;
     *)
-        echo "$target is none of aarch64, i686, s390x, wasm32, windows and macos" >&2
+        echo "$target is not one of aarch64, i686, s390x, wasm32, windows and macos" >&2
         exit 2
         ;;
     esac

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Starts an example server, whatever its machine, and is two clients of it: one joins, the other joins and
-broadcasts, both get what PondSocket promises, and the server ends when it is told to.
+"""Starts an example server for any target, and drives it with two clients: one joins, the other joins and
+broadcasts, both must get what PondSocket promises, and the server must end on SIGTERM.
 
     tests/targets/serve.py COMMAND [ARGUMENT…]     the last words start the server, e.g. under an emulator
 
-Nothing but Python's own library, so that a bare machine can run it.
+It needs only Python's standard library, so that a bare machine can run it.
 """
 
 import base64
@@ -21,7 +21,7 @@ PATIENCE = 60
 
 
 class Client:
-    """A WebSocket of its own hand, which speaks in text frames of less than 64 KiB."""
+    """A minimal WebSocket, limited to text frames of less than 64 KiB."""
 
     def __init__(self, address):
         self.socket = socket.create_connection(address, timeout=PATIENCE)
@@ -72,7 +72,7 @@ class Client:
         return json.loads(self.bytes(length))
 
     def until(self, event):
-        """The next message of this event; presence and the greeting pass by."""
+        """The next message of this event; skips presence and the greeting."""
         while True:
             message = self.next()
             if message["event"] == event:
@@ -104,7 +104,7 @@ def main():
         if server.poll() is None:
             server.kill()
             server.wait()
-    print("two clients joined, one broadcast reached both, the server ended when told to")
+    print("two clients joined, one broadcast reached both, the server ended on SIGTERM")
 
 
 main()

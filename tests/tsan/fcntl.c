@@ -1,7 +1,7 @@
-/* ThreadSanitizer knows that what was done before `epoll_ctl` is visible behind the `epoll_wait` that
- * tells of it, but only of the descriptor that it saw made, or copied by `dup`. tokio calls `epoll_ctl` on
- * a copy made by `fcntl`, which it does not watch: it would report each first event of every socket
- * as a race with the socket's registration. Preloaded, this makes the copy by `dup`. */
+/* ThreadSanitizer knows that an `epoll_wait` happens after the `epoll_ctl` whose event it returns, but only
+ * for descriptors whose creation, or copy by `dup`, it has intercepted. tokio calls `epoll_ctl` on a copy
+ * made by `fcntl`, which ThreadSanitizer does not intercept: it would report the first event of every
+ * socket as a race with the socket's registration. Preloaded, this file makes the copy by `dup`. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,7 +17,7 @@ int fcntl(int descriptor, int command, ...) {
     if (command != F_DUPFD_CLOEXEC) {
         return next(descriptor, command, argument);
     }
-    /* The one that ThreadSanitizer has put into the program, if this is such a program. */
+    /* Finds the `dup` that ThreadSanitizer intercepts, if the program is built with it. */
     int copy = ((int (*)(int))dlsym(RTLD_DEFAULT, "dup"))(descriptor);
     if (copy >= 0) {
         next(copy, F_SETFD, FD_CLOEXEC);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What runs on several threads under ThreadSanitizer, with std compiled under it too: an `Arc`'s fence, a
-# channel or a lock of std is seen, so nothing is suppressed and every report counts. fcntl.c says what the
-# sanitizer has to be helped with.
+# Runs the multi-threaded tests under ThreadSanitizer, with std compiled for it, too: it sees the fence
+# of an `Arc`, and the channels and locks of std, so nothing is suppressed and every report counts.
+# fcntl.c works around the one gap.
 #
 #   tests/tsan/run.sh [--all]       PONDWIRE_STRESS_SECONDS: how long each stress test runs (5)
 #
@@ -32,7 +32,7 @@ run() { # run PACKAGE TEST…
 run pondwire "${tests[@]}"
 if [ "$all" = --all ]; then
     run pondwire-redis --test bus
-    # Its writers are tested from inside.
+    # The writers' tests are unit tests.
     run pondwire-server --lib --test server
 fi
 exit $failed

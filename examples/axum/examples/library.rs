@@ -1,10 +1,10 @@
-//! PondSocket's frames through axum's own WebSockets and event streams, for applications that stay
-//! on these: `cargo run --example library`.
+//! PondSocket's frames through axum's own WebSockets and event streams, for applications that keep them:
+//! `cargo run --example library`.
 //!
-//! A chat with a single channel, whose members are connected either way. axum writes the heads and
-//! answers pings; the frames come from outboxes as streams, and their text is shared by all
-//! connections. The package's own example in `src/main.rs` is faster: it sends many frames by one
-//! system call, and looks at none of them again.
+//! A chat with a single channel, whose members connect in either way. axum writes the heads and answers
+//! pings; the frames come from outboxes as streams, and their text is shared by all connections. The
+//! package's own example in `src/main.rs` is faster: it sends many frames with one system call, and does
+//! not check any of them again.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ async fn serve(listener: TcpListener) -> std::io::Result<()> {
     axum::serve(listener, router).await
 }
 
-/// A WebSocket of axum's.
+/// Serves an axum WebSocket.
 async fn socket(State(room): State<Arc<Room>>, upgrade: WebSocketUpgrade) -> Response {
     let upgrade = upgrade.max_message_size(Limits::default().max_bytes);
     upgrade.on_upgrade(|socket| run(socket, room))
@@ -48,7 +48,7 @@ async fn socket(State(room): State<Arc<Room>>, upgrade: WebSocketUpgrade) -> Res
 async fn run(socket: WebSocket, room: Arc<Room>) {
     let (outbox, frames) = connect();
     let (sink, mut stream) = socket.split();
-    // `forward` feeds what waits, and flushes when nothing does.
+    // `forward` sends all queued frames before it flushes.
     let sending = frames.map(|frame| Ok(message_of(frame))).forward(sink);
     let receiving = async {
         let mut membership = None;
@@ -82,11 +82,11 @@ async fn run(socket: WebSocket, room: Arc<Room>) {
             }
         }
     };
-    // Either end is the end of both.
+    // When either side ends, both do.
     future::select(std::pin::pin!(sending), std::pin::pin!(receiving)).await;
 }
 
-/// A message of axum's. The text shares the frame's memory; axum looks at it once for its UTF-8.
+/// The frame as an axum message. The text shares the frame's memory; its UTF-8 is checked once.
 fn message_of(frame: OutboxFrame) -> Message {
     match frame {
         OutboxFrame::Message(frame) => {
@@ -102,10 +102,10 @@ fn message_of(frame: OutboxFrame) -> Message {
     }
 }
 
-/// An event stream: a body whose parts share the frames' memory.
+/// Serves an event stream: a body whose chunks share the frames' memory.
 async fn events(State(room): State<Arc<Room>>) -> impl IntoResponse {
     let (outbox, frames) = connect();
-    // It leaves the room with the body, which is dropped when the client is gone.
+    // The membership ends with the body, which is dropped when the client disconnects.
     let membership = room.join("somebody", outbox);
     let events = frames.filter_map(move |frame| {
         let _member = &membership;
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads until this text has come.
+    /// Reads until this text has arrived.
     async fn read_to(stream: &mut TcpStream, end: &str) -> String {
         let mut read = Vec::new();
         while !String::from_utf8_lossy(&read).contains(end) {

@@ -1,22 +1,22 @@
-//! PondSocket in an axum application: its routes live beside the socket, and the socket's frames go to
-//! TCP as they do in `pondwire-server`, whose connection code this is.
+//! PondSocket in an axum application: the application's routes live beside the socket, and the socket is
+//! served by the connection code of `pondwire-server`.
 //!
 //! `cargo run --release -p pondwire-axum-example -- --addr 127.0.0.1:8080`, with the options of
 //! `pondwire-server`.
 //!
 //! axum's own WebSockets copy each text message once per connection and frame it again. Here a handler
-//! answers 101 with the headers of the handshake; hyper then hands over the connection, and
-//! inside is the `TcpStream` that axum accepted. From there on neither is involved: a frame is made once and
-//! written from there, many at a time.
+//! answers 101 with the headers of the handshake; hyper then hands over the connection, which wraps the
+//! `TcpStream` that axum accepted. From then on neither axum nor hyper is involved: each frame is made
+//! once, and many are written at a time.
 //!
-//! Costs beside the plain server: until the upgrade, those of a request in axum (its routing, its buffers, a
-//! task); at the upgrade, one more task, which lives as long as the connection; after it, nothing for a
-//! message: `profiles/records/axum-2026-11-26.md` has the figures.
+//! Costs compared with the plain server: until the upgrade, those of a request in axum (routing, buffers, a
+//! task); at the upgrade, one more task, which lives as long as the connection; after it, nothing per
+//! message. `profiles/records/axum-2026-11-26.md` has the figures.
 //!
-//! Event streams are missing here: they would be a body of a response. `--connections` counts sockets,
-//! not requests, and the bounds of a request's head and its time are hyper's; all else that `--help`
-//! shows for sockets holds. TLS, or anything else that wraps the stream, makes it another type: then
-//! `hand_over` has to name that, and the connection code to be generic over what reads and writes.
+//! Event streams are missing here: they would be a response body. `--connections` counts sockets, not
+//! requests, and hyper sets the limits on a request's head and its time; all other socket options of
+//! `--help` apply. TLS, or any other wrapper, changes the type of the stream: `hand_over` would have to
+//! name that type, and the connection code would have to be generic over it.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// The state that the handlers share: the application's own goes here, too.
+/// The state that the handlers share. The application's own state goes here, too.
 #[derive(Clone)]
 struct App {
     ponds: Arc<Server>,
@@ -78,7 +78,7 @@ async fn main() -> ExitCode {
 async fn run(addr: &str, app: App) -> std::io::Result<()> {
     let listener = TcpListener::bind(addr).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    // A little more than each connection takes for it.
+    // A little longer than any connection may take to close.
     let grace = app.times.closing + Duration::from_secs(1);
     let router = Router::new()
         .route("/", get(|| async { "An application of axum, with PondSocket at /api/socket.\n" }))
@@ -86,11 +86,11 @@ async fn run(addr: &str, app: App) -> std::io::Result<()> {
         .route("/api/socket", get(socket))
         .with_state(app.clone())
         .into_make_service_with_connect_info::<SocketAddr>();
-    // Frames are flushed when there are no more: nothing to wait for.
+    // Frames are flushed once no more are queued, so Nagle's algorithm would only delay them.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, router)
         .with_graceful_shutdown(async {
-            // Where the signal cannot be had, it runs until it is killed.
+            // Without the signal, the server runs until it is killed.
             if tokio::signal::ctrl_c().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -105,7 +105,7 @@ async fn run(addr: &str, app: App) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Answers the opening handshake, and starts what serves the socket once hyper has let go of it.
+/// Answers the opening handshake, and spawns a task that serves the socket once hyper has released it.
 async fn socket(
     State(App { ponds, times, stopping }): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -122,7 +122,7 @@ async fn socket(
     let deflates = accepted.deflate().is_some();
     let stopping = stopping.subscribe();
     tokio::spawn(async move {
-        // The client may be gone before it has the answer.
+        // The client may disconnect before it has the answer.
         if let Ok(Ok(upgraded)) = timeout(times.request, upgrade).await {
             serve(upgraded, deflates, &ponds, stopping).await;
         }
@@ -131,7 +131,7 @@ async fn socket(
     accepted.to_http()
 }
 
-/// The checks and the handshake of the plain server, for a request of axum's.
+/// Applies the plain server's checks and handshake to an axum request.
 fn accept(ponds: &Server, request: &Request) -> Result<Accepted, Status> {
     let headers = request.headers().iter();
     ponds.accept(&pondwire_server::Request::new(
@@ -168,7 +168,7 @@ async fn serve(
     ponds.serve_web_socket(stream, received, deflates, stopped).await;
 }
 
-/// The TCP connection inside, and the bytes that came behind the handshake.
+/// Returns the inner TCP connection, and the bytes that arrived after the handshake.
 fn hand_over(upgraded: Upgraded) -> Option<(TcpStream, BytesMut)> {
     let parts = auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded).ok()?;
     Some((parts.io.into_inner(), BytesMut::from(parts.read_buf)))

@@ -41,7 +41,7 @@ fn frames_go_as_in_the_plain_server() {
     let mut two = Client::joined(app.addr, ROOM);
     one.event("say", r#"{"text":"hi"}"#);
     assert_eq!(one.next_text(), two.next_text());
-    // What comes right behind the handshake is not lost, nor what is large.
+    // Neither messages right after the handshake nor large ones are lost.
     one.socket.text(&message_of(1 << 20));
     assert_eq!(one.next()["event"], "echo");
     one.socket.send(Opcode::Ping, true, b"?");
@@ -58,7 +58,8 @@ fn frames_go_as_in_the_plain_server() {
     assert_eq!(compressed.next_text(), two.next_text());
 }
 
-/// The application's other routes answer, and keep the connection: only the head is of interest.
+/// Requests another route of the application and returns the status. The connection stays open, so only the
+/// head is read.
 fn status(app: &App, path: &str) -> u16 {
     let refused = WebSocket::open(app.addr, path).err().expect("no upgrade");
     refused["http/1.1 ".len()..][..3].parse().unwrap()
@@ -79,13 +80,13 @@ fn routes_and_limits_hold_beside_it() {
     let app = App::start(&["--connections", "1"]);
     let one = Client::joined(app.addr, ROOM);
     assert_eq!(status(&app, "/api/socket"), 503);
-    assert_eq!(status(&app, "/"), 200, "it counts sockets");
+    assert_eq!(status(&app, "/"), 200, "the limit counts sockets only");
     drop(one);
 }
 
 #[test]
 #[cfg(unix)]
-fn its_end_closes_sockets() {
+fn shutdown_closes_sockets() {
     let mut app = App::start(&[]);
     let mut client = Client::joined(app.addr, ROOM);
     let process = app.process.id().to_string();

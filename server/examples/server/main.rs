@@ -1,7 +1,7 @@
-//! A PondSocket server as a program: `cargo run --release --example server`, or with
-//! `-- --addr 127.0.0.1:0` for a free port; the address is printed once it listens. `-- --help` shows the
-//! options: who may connect, how many, how much each may send, and what happens when a client is slow or
-//! silent. A page to try it is at `/`; the crate's documentation has the rest.
+//! A PondSocket server as a program: `cargo run --release --example server`, or with `-- --addr
+//! 127.0.0.1:0` for a free port; the address is printed once it listens. `-- --help` shows the options:
+//! access, connection and rate limits, slow clients and timeouts. A demo page is at `/`; the crate's
+//! documentation has the rest.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ async fn main() -> ExitCode {
         }
     }));
     if std::env::args().any(|argument| argument == "--help") {
-        // A reader that has seen enough may have closed the pipe.
+        // The reader may already have closed the pipe.
         let _ = io::stdout().write_all(help().as_bytes());
         return ExitCode::SUCCESS;
     }
@@ -50,10 +50,10 @@ async fn main() -> ExitCode {
 
 async fn run(server: Server, addr: &str) -> io::Result<()> {
     let listener = TcpListener::bind(addr).await?;
-    // Before the line that tells a parent process that it may send one.
+    // Installed before the line is printed: a parent process may send a signal once it has read it.
     let stop = stop_signal()?;
     let addr = listener.local_addr()?;
-    // On a thread of its own: the server serves even if nobody reads this line.
+    // On a separate thread, so that the server serves even if the line is never read.
     thread::spawn(move || {
         let mut stdout = io::stdout();
         let _ = writeln!(stdout, "listening on http://{addr}").and_then(|()| stdout.flush());

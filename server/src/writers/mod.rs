@@ -354,7 +354,7 @@ impl SendHalf {
                 Poll::Ready(None) => return Err(HandBack::Over),
                 Poll::Ready(Some(batch)) => batch,
             };
-            // Large before compression counts as large, too: compressing takes time.
+            // The size before compression counts: compressing takes time, too.
             *was_large |= batch.remaining() > COPIED;
             budget.charge(batch.remaining() * if self.deflates { DEFLATED } else { 1 });
             let batch = if self.deflates { batch.into_deflated() } else { batch };

@@ -3,8 +3,8 @@
 //
 //   node browser.mjs websocket|sse CHROMIUM PAGE_URL
 //
-// The page is one of the server's own, so that everything is of one origin. Beside the driver's
-// commands there is `evaluate`, which runs a function's source in the page with one argument.
+// The page is one of the server's own, so that everything has the same origin. In addition to the
+// driver's commands there is `evaluate`, which runs a function's source in the page with one argument.
 
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -23,7 +23,7 @@ await page.addScriptTag({ content: readFileSync(new URL('page.bundle.js', work),
 await page.evaluate((transport) => globalThis.startDriver(transport), transport);
 
 async function evaluate({ id, source, argument }) {
-    // As text: in a literal, `__proto__` would not be a key like others.
+    // As text, because in a literal `__proto__` would not be an ordinary key.
     const text = JSON.stringify(JSON.stringify(argument ?? null));
     const expression = `(${source})(JSON.parse(${text}))`;
     const answer = await page.evaluate(expression).then(

@@ -1,7 +1,7 @@
-// What a driver does with `@eleven-am/pondsocket-client`, in Node and in a browser alike; the
-// commands are described in peers.py.
+// The driver's commands for `@eleven-am/pondsocket-client`, in Node and in a browser alike; peers.py
+// describes them.
 
-// `connectTo(url)` makes a client; `write` takes what goes back to the test.
+// `connectTo(url)` makes a client; `write` sends results back to the test.
 export function driver(connectTo, write) {
     const saw = (what, fields) => write({ saw: what, ...fields });
     const channels = new Map();
@@ -44,7 +44,7 @@ export function driver(connectTo, write) {
     };
 
     return {
-        // A handler of the client that throws must not end the run: it is what a check has to see.
+        // An error thrown in a client's handler must not end the run: a check must see it.
         threw: (error) => saw('uncaught', { message: String(error?.stack ?? error) }),
         async answer({ id, do: command, ...rest }) {
             try {

@@ -4,7 +4,7 @@ import { PondClient, SSEClient } from '@eleven-am/pondsocket-client';
 
 import { driver } from './commands.mjs';
 
-// `toTest` is the way out of the page, see browser.mjs.
+// `toTest` passes results out of the page; see browser.mjs.
 globalThis.startDriver = (transport) => {
     const options = { connectionTimeout: 5000, maxReconnectDelay: 500 };
     const connectTo = (url) =>

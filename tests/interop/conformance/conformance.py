@@ -1,13 +1,13 @@
-"""Runs the cases of autobahntestsuite against a server that echoes, and counts how they end.
+"""Runs the cases of autobahntestsuite against an echo server, and counts their outcomes.
 
 A case that is FAILED, or closed in a way that is neither clean nor allowed, makes the run fail. Only OK
-counts as OK. What else is allowed, by name and for no other case:
+counts as OK. The other allowed outcomes, each for the named cases only:
 
-- NON-STRICT, for text that turns out not to be UTF-8 before its message is whole. The server says so when
-  it is whole, the suite wants it at once, and RFC 6455, section 8.1, does not say when.
+- NON-STRICT, for text that stops being UTF-8 before its message is whole. The server fails the connection
+  when the message is whole, the suite wants it at once, and RFC 6455, section 8.1, does not say when.
 - INFORMATIONAL, for which the suite has no right answer.
-- UNIMPLEMENTED, for the offers that the server declines: the case ends after the handshake, and nothing of
-  compression is tested.
+- UNIMPLEMENTED, for the offers that the server declines: the case ends after the handshake, and tests
+  nothing of compression.
 """
 
 import argparse
@@ -25,19 +25,19 @@ import suite
 from peer import Peer
 
 KINDS = ["OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED", "FAILED"]
-# How cases may end that are not OK, by the beginnings of their numbers.
+# The allowed outcomes other than OK, by the prefix of the case number.
 EXPECTED = {
     "6.4.": "NON-STRICT",
     "7.1.6": "INFORMATIONAL",
     "7.13.": "INFORMATIONAL",
-    # `server_max_window_bits=9` and nothing else. A frame is compressed once for all who get it, so the
+    # `server_max_window_bits=9` and nothing else. A frame is compressed once for all recipients, so the
     # server declines all windows but the largest (RFC 7692, 7.1.2.1), and speaks uncompressed.
     "13.3.": "UNIMPLEMENTED",
     "13.5.": "UNIMPLEMENTED",
 }
 SEVERAL = 8
 
-# What RESULTS.md says of them.
+# The explanation of these in RESULTS.md.
 WHY = """\
 Why these are not OK:
 
@@ -47,7 +47,7 @@ Why these are not OK:
 - **INFORMATIONAL**, 7.1.6, 7.13.1 and 7.13.2: the suite has no right answer for a close while 256 KB are on
   their way, and for close codes that nobody has defined.
 - **UNIMPLEMENTED**, all of 13.3 and 13.5: the client offers compression with a window of 2^9 bytes
-  (`server_max_window_bits=9`) and nothing else. The server compresses a frame once for all who get it, with
+  (`server_max_window_bits=9`) and nothing else. The server compresses a frame once for all recipients, with
   the largest window, so it declines (RFC 7692, section 7.1.2.1) and speaks uncompressed. The suite ends such
   a case after the handshake: **these 36 test nothing of compression.** A client that insists on a smaller
   window gets no compression from this server.
@@ -112,14 +112,14 @@ def table(results, titles):
 
 
 def closing(results):
-    """How many cases ended in which way: one line, in which nothing counts as passed but OK."""
+    """The number of cases per outcome, in one line. Only OK counts as passed."""
     counts = collections.Counter(map(kind, results))
     ended = ", ".join(f"{counts[name]} {name}" for name in KINDS)
     return f"{len(results)} cases: {ended}"
 
 
 def exceptions(results):
-    """The cases that are neither OK nor failed, by how they ended: those of a group as one range."""
+    """The cases that are neither OK nor failed, by outcome, with each group as one range."""
     lines = []
     for name in KINDS[1:-1]:
         groups = collections.defaultdict(list)

@@ -1,6 +1,6 @@
-"""The client that a case drives: the methods that cases call, over a socket of asyncio.
+"""The client that a case drives: the methods that cases call, over an asyncio socket.
 
-It sends whatever it is told to, right or wrong, and is strict about what it receives.
+It sends whatever the case asks for, valid or not, and is strict about what it receives.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from suite import WebSocketProtocol
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TAIL = b"\0\0\xff\xff"
 
-# How long a server may take to drop the connection once both have closed; on a machine that does much
-# else a second is not enough after 4 MiB.
+# How long a server may take to drop the connection once both have closed; on a busy
+# machine a second is not enough after 4 MiB.
 DROP_SECONDS = 5
-# How long it may take for anything at all that no case waits for by itself.
+# The timeout for everything that no case limits by itself.
 PATIENCE = 600
 
 
@@ -39,7 +39,7 @@ def to_bytes(data):
 
 
 class Peer(asyncio.Protocol):
-    """One connection. The names with capitals are those that cases know."""
+    """One connection. The names in camel case are those that cases use."""
 
     CLOSE_STATUS_CODE_NORMAL = 1000
     CLOSE_STATUS_CODE_PROTOCOL_ERROR = 1002
@@ -58,7 +58,7 @@ class Peer(asyncio.Protocol):
         self.deflate = self.inflate = None
         self.server_keeps_context = self.client_keeps_context = True
         self.violation = None
-        # What cases read and set.
+        # Attributes that cases read and set.
         self.autoFragmentSize = 0
         self.txFrameStats = {}
         self.connectionWasOpen = self.wasClean = False
@@ -70,7 +70,7 @@ class Peer(asyncio.Protocol):
         self.perMessageCompressionOffers = []
         self.case = case(self)
 
-    # What asyncio calls.
+    # Methods that asyncio calls.
 
     def connection_made(self, transport):
         self.transport = transport
@@ -96,7 +96,7 @@ class Peer(asyncio.Protocol):
         except Broken as violation:
             self.fail(str(violation))
         except Exception as error:
-            # The case's, or this file's: no answer of the server can be blamed, or praised.
+            # An error in the case or in this file, which no answer of the server causes.
             self.fail(repr(error))
 
     def fail(self, why):
@@ -111,7 +111,7 @@ class Peer(asyncio.Protocol):
         if not self.done.done():
             self.done.set_result(None)
 
-    # What comes.
+    # Receiving.
 
     def opened(self):
         head, found, rest = bytes(self.received).partition(b"\r\n\r\n")
@@ -169,7 +169,7 @@ class Peer(asyncio.Protocol):
         is_last, rsv, opcode = first & 0x80, first & 0x70, first & 0x0F
         if opcode in (8, 9, 10):
             if rsv or not is_last or length > 125:
-                raise Broken("a control frame that must not be")
+                raise Broken("an invalid control frame")
             self.control(opcode, payload)
         elif opcode in (0, 1, 2):
             self.fragment(is_last, rsv, opcode, payload)
@@ -179,7 +179,7 @@ class Peer(asyncio.Protocol):
 
     def fragment(self, is_last, rsv, opcode, payload):
         if (opcode == 0) != (self.message is not None):
-            raise Broken("a fragment out of its order")
+            raise Broken("a fragment out of order")
         if opcode:
             if rsv not in ((0, 0x40) if self.inflate else (0,)):
                 raise Broken("a reserved bit")
@@ -222,7 +222,7 @@ class Peer(asyncio.Protocol):
             self.case.onClose(self.wasClean, self.remoteCloseCode, payload[2:])
         elif self.state == WebSocketProtocol.STATE_OPEN:
             if opcode == 9:
-                # Cases are not told: the suite's own client does not, either.
+                # Cases are not notified, as with the suite's own client.
                 self.write_frame(10, payload)
             else:
                 self.case.onPong(payload.decode("latin-1"))
@@ -232,7 +232,7 @@ class Peer(asyncio.Protocol):
         self.wasClean = False
         self.transport.abort()
 
-    # What cases ask for.
+    # Methods that cases call.
 
     def later(self, seconds, call):
         def guarded():
@@ -312,7 +312,7 @@ class Peer(asyncio.Protocol):
             self.write_frame(opcode, payload[at : at + step], is_last, rsv)
             opcode = rsv = 0
 
-    # Messages whose frames come in pieces.
+    # Messages whose frames are sent in pieces.
 
     def beginMessage(self, isBinary=False):
         self.streamed = 2 if isBinary else 1
@@ -331,7 +331,7 @@ class Peer(asyncio.Protocol):
     def endMessage(self):
         self.write_frame(0, b"")
 
-    # The end.
+    # Closing.
 
     def sendClose(self, code=None, reason=None):
         if self.state == WebSocketProtocol.STATE_OPEN:

@@ -16,7 +16,7 @@ import re
 import sys
 import types
 
-# Loaded before `binascii` is replaced: they want the real one.
+# Loaded before `binascii` is replaced, because they need the real one.
 _ = (hashlib, binascii)
 
 
@@ -39,10 +39,10 @@ def run(module, file):
     """Runs a file of Python 2 as this module."""
     source = file.read_bytes().decode("latin-1").expandtabs()
     source = re.sub(r"^( *)print\b.*$", r"\1pass", source, flags=re.MULTILINE)
-    # Bases in an order that Python 3 refuses, and the one division of integers.
+    # Base classes in an order that Python 3 refuses, and the only division of integers.
     source = source.replace("(object, Case, )", "(Case, )")
     source = source.replace(") / self.p.autoFragmentSize", ") // self.p.autoFragmentSize")
-    # It needs a Twisted, and is not among the cases that are run.
+    # It needs Twisted, and is not among the cases that are run.
     source = source.replace("from case9_9_1 import *", "")
     module.__dict__.update(xrange=range, unichr=chr)
     exec(compile(source, str(file), "exec"), module.__dict__)
@@ -53,7 +53,7 @@ def _hex(data):
 
 
 class Utf8Validator:
-    """As far as the cases use it: whether bytes are UTF-8, and whether they end with a character."""
+    """The part that cases use: whether bytes are UTF-8, and whether they end with a character."""
 
     def reset(self):
         pass
@@ -69,13 +69,13 @@ class Utf8Validator:
 
 
 class WebSocketProtocol:
-    """The states that cases ask for."""
+    """The states that cases query."""
 
     STATE_CLOSED, STATE_CONNECTING, STATE_CLOSING, STATE_OPEN = range(4)
 
 
 class PerMessageDeflateOffer:
-    """What a case offers: parameters of permessage-deflate."""
+    """A case's offer: parameters of permessage-deflate."""
 
     def __init__(
         self,
@@ -120,6 +120,6 @@ def load(package):
     sys.meta_path.insert(0, _Finder(package / "case"))
     cases = types.ModuleType("cases")
     run(cases, package / "case" / "__init__.py")
-    # Bytes that are equal, whoever made them: pickles also tell who shares memory.
+    # Compares bytes by value: the suite compares pickles, which also depend on shared objects.
     cases.Case.compare = lambda self, one, other: one == other
     return cases

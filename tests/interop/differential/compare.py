@@ -41,7 +41,7 @@ ENUM_SURROGATE = "Python calls an enum with a lone surrogate no string"
 
 RULES = [*STRICTER, SNAKE, CONSTANT, DIGITS, RECURSION, ENUM_SURROGATE]
 KINDS = ["accepted", "utf8", "json", "schema", "limit", "unicode"]
-FULL = 20_000  # so many frames meet them all
+FULL = 20_000  # this many frames meet all rules
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 127
 
@@ -51,7 +51,7 @@ NAMES = re.compile(r"'([A-Z_]+)'")
 
 @dataclass
 class Frame:
-    """One frame, and what the three made of it."""
+    """One frame, and the three verdicts on it."""
 
     given: dict[str, str]
     pondwire: dict[str, Any]
@@ -77,7 +77,7 @@ class Frame:
         return deepest
 
     def stricter(self) -> str | None:
-        """The rule by which pondwire refuses this frame whatever JavaScript says of it."""
+        """The rule by which pondwire refuses this frame, whatever JavaScript's verdict."""
         if len(self.data) > MAX_BYTES:
             return SIZE
         if self.depth > MAX_DEPTH:
@@ -86,7 +86,7 @@ class Frame:
 
 
 class Tally:
-    """One check over all frames: how many it looked at, which rules it used, what is wrong."""
+    """One check over all frames: the frames checked, the rules used, the mismatches."""
 
     def __init__(self, rules: dict[str, set[str]]) -> None:
         self.looked_at = 0
@@ -130,7 +130,7 @@ def same_python_value(f: Frame, tally: Tally) -> None:
 
 
 def same_stage(f: Frame, tally: Tally) -> None:
-    """refused for what JavaScript refuses it for: UTF-8, JSON or schema"""
+    """refused at the stage at which JavaScript refuses: UTF-8, JSON or schema"""
     if f.js["ok"] or f.pondwire["ok"]:
         return
     stage, kind, rule = f.js["stage"], f.pondwire["kind"], f.stricter()
@@ -181,7 +181,7 @@ def python_error(f: Frame, tally: Tally) -> None:
 
 
 def expected_message(python: str) -> str:
-    """Python's text, but of enums pydantic's own wording gives way to ours."""
+    """Python's text, except that pydantic's wording for enums is replaced by pondwire's."""
     if python.startswith("Input should be"):
         return f"Expected one of [{', '.join(NAMES.findall(python))}]"
     return python

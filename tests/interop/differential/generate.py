@@ -222,7 +222,7 @@ def not_an_object(r: Random, parse: str) -> str:
 
 
 def bad_tokens(r: Random, parse: str) -> str:
-    """A token that is no JSON in the place of a value."""
+    """A token that is not JSON in the place of a value."""
     token = r.choice(BAD_TOKENS)
     if r.random() < 0.5:
         return with_payload(r, parse, token)
@@ -305,7 +305,7 @@ FAMILIES: dict[Callable[[Random, str], str | bytes], int] = {
     truncations: 30,
     bad_utf8: 40,
 }
-# Too large to be drawn: one in this many frames.
+# Frames around the size limit are rare, because they are large: one in this many.
 SIZES_EVERY = 1_000
 
 

@@ -1,4 +1,4 @@
-"""What frames are made of: strings, numbers, values and objects as JSON text.
+"""The parts of frames: strings, numbers, values and objects as JSON text.
 
 Each function draws from the `Random` it is given, and from nothing else.
 """
@@ -61,7 +61,7 @@ def escape(r: Random, character: str) -> str:
 
 
 def string(r: Random, text: str, escaped: float | None = None) -> str:
-    """The string as JSON; `escaped` is how much of it is written as escapes without need."""
+    """The string as JSON; `escaped` is the share of characters escaped without need."""
     if escaped is None:
         escaped = r.choice([0.0, 0.0, 0.0, 0.05, 0.3, 1.0])
     ascii_only = r.random() < 0.2  # Python's default
@@ -132,7 +132,7 @@ def presence_payload(r: Random, items: list[str] | None = None, changed: str | N
 
 
 def shape_of(r: Random, parse: str) -> str:
-    """Which of the three messages this parse reads."""
+    """The kind of message that this parse reads."""
     return r.choice(["server", "presence"]) if parse == "channelEvent" else parse
 
 

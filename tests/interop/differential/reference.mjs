@@ -1,11 +1,11 @@
-// What JavaScript makes of each frame: `reference.mjs FRAMES ANSWERS` reads the frames and what
-// `inspect` answered (NDJSON both, same order) and writes one verdict a line:
+// JavaScript's verdict on each frame: `reference.mjs FRAMES ANSWERS` reads the frames and the answers of
+// `inspect` (both NDJSON, in the same order) and writes one verdict per line:
 //
 //   {id, ok, stage, path, message, same, surrogates}
 //
-// `stage` says where JavaScript refused: utf8, json or schema. `same`, when both accepted, is
-// whether the five fields are equal as JavaScript values. `surrogates` names the strings of the
-// envelope that hold a lone surrogate.
+// `stage` is the stage at which JavaScript refused: utf8, json or schema. `same`, when both accepted, is
+// whether the five fields are equal as JavaScript values. `surrogates` names the strings of the envelope
+// that hold a lone surrogate.
 
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -1,8 +1,8 @@
-"""What Python makes of each frame: `reference.py FRAMES ANSWERS`, the twin of reference.mjs.
+"""Python's verdict on each frame: `reference.py FRAMES ANSWERS`, the twin of reference.mjs.
 
     {id, ok, stage, path, message, same, snake, constant}
 
-`stage` says where Python refused: utf8, json, digits, recursion or schema. `same`, when both
+`stage` is the stage at which Python refused: utf8, json, digits, recursion or schema. `same`, when both
 accepted, is whether the five fields are equal as Python values: integers exactly, 1 is not 1.0, the
 order of keys does not count. `snake`: a snake_case key stands in for a missing camelCase one.
 `constant`: the frame has a NaN or an Infinity.
@@ -88,7 +88,7 @@ def verdict(frame: dict[str, str], answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(line: bytes) -> Any:
-    """A line of ours, which may hold integers that Python's default refuses."""
+    """Parses a line of `inspect`, which may hold integers that Python refuses by default."""
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     try:

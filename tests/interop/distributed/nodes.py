@@ -1,5 +1,5 @@
-"""Nodes of either kind, a Redis that can be killed, and clients: all in processes of their own or on
-sockets, all ended by whoever started them.
+"""Nodes of either kind, a Redis that can be killed, and clients: all in separate processes or on sockets,
+all ended by the code that started them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PATIENCE = 15.0
 
 
 async def until(what: str, check: Any, patience: float = PATIENCE) -> Any:
-    """Asks again and again; the first answer that is true."""
+    """Polls until an answer is true, and returns it."""
     answer, end = None, time.monotonic() + patience
     while time.monotonic() < end:
         if answer := await check():
@@ -37,7 +37,7 @@ async def until(what: str, check: Any, patience: float = PATIENCE) -> Any:
 
 
 class Process:
-    """Ended by its id, at the latest with the block that it was started for."""
+    """A process, ended by its id at the latest when its `with` block ends."""
 
     _process: asyncio.subprocess.Process | None = None
 
@@ -45,13 +45,13 @@ class Process:
         self._process = await asyncio.create_subprocess_exec(*argv, **pipes)
 
     async def kill(self) -> None:
-        """Without a word to anybody."""
+        """Ends it without any notice, as a crash would."""
         if self._process and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
 
     async def stop(self) -> None:
-        """In order."""
+        """Ends it gracefully."""
         if self._process is None or self._process.returncode is not None:
             return
         self._process.terminate()
@@ -70,8 +70,8 @@ class Process:
 
 
 class Redis(Process):
-    """Without persistence in a folder of its own, on a free port that it keeps; who is to be first
-    comes by its socket.
+    """A Redis without persistence, in its own folder, on a free port that it keeps. A client that must
+    connect first uses its Unix socket.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Redis(Process):
         self.socket_url = f"unix://{self._folder}/socket"
 
     async def start(self) -> None:
-        """Nobody can come by the port before it is opened."""
+        """Starts Redis on its socket only: no client can connect by the port before it is opened."""
         argv = ["redis-server", "--bind", "127.0.0.1", "--port", "0", "--save", ""]
         argv += ["--appendonly", "no", "--dir", self._folder]
         argv += ["--unixsocket", f"{self._folder}/socket"]
@@ -108,7 +108,7 @@ class Redis(Process):
 
 
 class Node(Process):
-    """`argv` starts it; `--redis`, `--node-id` and so on follow."""
+    """A node started by `argv`, followed by `--redis`, `--node-id` and so on."""
 
     is_pondwire = False
 
@@ -128,14 +128,14 @@ class Node(Process):
 
 
 class PythonNode(Node):
-    """The PyPI package's, in `python_node.py`."""
+    """A node of the PyPI package, in `python_node.py`."""
 
     def command(self) -> list[str]:
         return [sys.executable, str(PYTHON_NODE)]
 
 
 class PondwireNode(Node):
-    """This repository's, in `server/examples/server`."""
+    """A node of this repository, in `server/examples/server`."""
 
     is_pondwire = True
     binary = ""
@@ -144,7 +144,7 @@ class PondwireNode(Node):
         return [self.binary]
 
     async def metrics(self) -> dict[str, int]:
-        """All numbers, by name and labels as they are written, without the prefix."""
+        """All samples, by name and labels as written, without the prefix."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"GET /metrics HTTP/1.1\r\nhost: test\r\n\r\n")
         page = (await reader.read()).decode()
@@ -154,7 +154,7 @@ class PondwireNode(Node):
 
 
 class Client:
-    """A bare WebSocket with a member's requests, and all that it was sent, with the time."""
+    """A member over a bare WebSocket; records all that it receives, with the time."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -179,7 +179,7 @@ class Client:
                 self._came.set()
         except OSError:
             pass
-        except Exception as error:  # the node was killed, or the test fails by what is missing
+        except Exception as error:  # the node was killed, or the test fails for the missing message
             self.broke = error
 
     async def send(self, action: str, event: str, payload: dict[str, Any]) -> None:
@@ -190,7 +190,7 @@ class Client:
         await self.send("BROADCAST", event, payload)
 
     async def next(self) -> dict[str, Any]:
-        """The next message that was not taken yet."""
+        """The next message not yet taken."""
         async with asyncio.timeout(PATIENCE):
             while self._next == len(self.seen):
                 self._came.clear()
@@ -199,7 +199,7 @@ class Client:
         return self.seen[self._next - 1][1]
 
     async def see(self, event: str, **payload: Any) -> dict[str, Any]:
-        """The next message with this event, and these in its payload; others are passed over."""
+        """The next message with this event and these payload fields; skips others."""
         passed = []
         try:
             while (message := await self.next())["event"] != event or not (

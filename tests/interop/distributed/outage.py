@@ -1,4 +1,4 @@
-"""Redis is killed and restarted in the midst of a stream of broadcasts."""
+"""Redis is killed and restarted in the middle of a stream of broadcasts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rooms import namespace
 QUEUE = 300  # messages that may wait for Redis: fewer than come while it is away
 EVERY = 0.005  # seconds between two broadcasts
 BEFORE, AWAY, AFTER = 1.0, 3.0, 1.0  # seconds
-# What Redis may have confirmed and not sent to anybody when it was killed.
+# Messages that Redis may have confirmed but not delivered when it was killed.
 HALFWAY = 5
 LONGEST_PAUSE = 1.0  # seconds between two local deliveries, whatever else this machine does
 
@@ -25,7 +25,7 @@ CONNECTED = [f'bus_connected{{side="{side}"}}' for side in ("publisher", "subscr
 
 
 class Tap:
-    """What Redis carried, by the node that sent it: the first to be there after each start."""
+    """Records the messages that Redis carries; the first client to connect after each start."""
 
     def __init__(self, redis: Redis, space: str) -> None:
         self._redis, self._pattern = redis, f"pondsocket:v1:{space}:*"
@@ -37,7 +37,7 @@ class Tap:
         return self
 
     async def connect(self) -> None:
-        """Then everybody else may."""
+        """Connects, then opens the port to all other clients."""
         listens = asyncio.Event()
         self._task = asyncio.create_task(self._run(listens))
         await asyncio.wait_for(listens.wait(), 10)
@@ -48,7 +48,7 @@ class Tap:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self, listens: asyncio.Event) -> None:
-        """To the end of Redis."""
+        """Records messages until Redis ends."""
         url = self._redis.socket_url
         async with RedisClient.from_url(url) as client, client.pubsub() as tap:
             await tap.psubscribe(self._pattern)
@@ -59,12 +59,12 @@ class Tap:
                         self.carried.append(json.loads(message["data"]))
 
     def by(self, node: Node) -> list[dict[str, Any]]:
-        """Its id begins with its name."""
+        """The messages of a node, whose id begins with its name."""
         return [each for each in self.carried if each["sourceNodeId"].startswith(node.name)]
 
 
 class Stream:
-    """A member's numbered broadcasts, until told to stop."""
+    """A member's numbered broadcasts, until stopped."""
 
     def __init__(self, member: Client, event: str) -> None:
         self._member, self._event = member, event
@@ -92,20 +92,20 @@ def longest_pause(member: Client, event: str) -> float:
 
 
 async def most_queued(node: PondwireNode, most: list[int]) -> None:
-    """Keeps an eye on a node's queue."""
+    """Polls the length of a node's queue."""
     while True:
         most.append((await node.metrics())["bus_queued"])
         await asyncio.sleep(0.05)
 
 
 def ledger(metrics: dict[str, int]) -> int:
-    """All that became of what was offered to the bus."""
+    """The outcomes of all messages offered to the bus."""
     names = ["bus_queued", "bus_published_total", "bus_unconfirmed_total", *DROPPED]
     return sum(metrics[name] for name in names)
 
 
 async def absence() -> None:
-    """nodes that are there before Redis is"""
+    """nodes that start before Redis"""
     redis, space = Redis(), namespace()
     async with (
         PondwireNode(redis.url, "a", space) as a,
@@ -132,7 +132,7 @@ async def absence() -> None:
 
 
 async def loss(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
-    """what is lost on its way to Redis is told again"""
+    """state lost on its way to Redis is published again"""
     space = namespace()
     async with (
         Redis() as redis,
@@ -148,7 +148,7 @@ async def loss(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
             await member.join()
         for member in (ann, bob):
             await member.knows(ann.id, bob.id)
-        # Redis takes no messages, and the connections by which some are on their way break.
+        # Redis reads no messages, and the connections with messages in flight break.
         await control.client_pause(20_000, all=False)
         await new.join()
 
@@ -172,7 +172,7 @@ async def loss(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
 
 
 async def stream(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
-    """Redis is killed and restarted in the midst of a stream"""
+    """Redis is killed and restarted in the middle of a stream"""
     space = namespace()
     async with (
         Redis() as redis,
@@ -211,7 +211,7 @@ async def stream(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
                 return all(each[name] for each in metrics for name in CONNECTED)
 
             await until("connections to Redis", connected)
-            # Both hear each other again, and what was said before has come.
+            # Both get each other's messages again, and all earlier ones have arrived.
             for heard_by, event in [(bob, "from-a"), (near, "from-b")]:
                 count = len(numbers(heard_by, event)) + 20
 
@@ -222,7 +222,7 @@ async def stream(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
             await asyncio.sleep(AFTER)
             for each in streams:
                 await each.stop()
-            # Who came or went while Redis was away is known on both nodes.
+            # Both nodes know of joins and leaves during the outage.
             here = [each.id for each in (ann, near, bob, new)]
             for member in (near, bob):
                 users = await member.knows(*here)
@@ -230,15 +230,15 @@ async def stream(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
         watch.cancel()
         sent, sent_by_b = (each.sent for each in streams)
 
-        # Nothing local was lost, late or in another order.
+        # No local delivery was lost, late or reordered.
         assert numbers(near, "from-a") == list(range(sent))
         pause = longest_pause(near, "from-a")
         assert pause < LONGEST_PAUSE, f"{pause:.2f} s"
 
-        # The queue was full, and never more than that.
+        # The queue was filled, but never beyond its bound.
         assert QUEUE // 2 < max(most) <= QUEUE, max(most)
 
-        # What was offered to the bus went somewhere, once nothing is on its way to Redis.
+        # Every message offered to the bus has an outcome once none is in flight to Redis.
         async def settled() -> dict[str, int] | None:
             metrics = await a.metrics()
             adds_up = ledger(metrics) == metrics["bus_offered_total"]
@@ -249,7 +249,7 @@ async def stream(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
         unconfirmed = metrics["bus_unconfirmed_total"]
         assert dropped > 0, metrics
 
-        # What Redis never carried is what was dropped, and at most what is unconfirmed.
+        # Redis missed only the dropped messages, and at most the unconfirmed ones.
         await asyncio.sleep(0.2)
         by_a = tap.by(a)
         later = (await a.metrics())["bus_offered_total"] - offered
@@ -257,9 +257,9 @@ async def stream(kind_a: type[PondwireNode], kind_b: type[Node]) -> None:
         lost = offered - len(by_a)
         assert dropped - later <= lost <= dropped + unconfirmed + HALFWAY, (metrics, len(by_a))
 
-        # What it carried and bob did not hear passed in one piece, before his node was back.
+        # The messages that bob missed passed in one run, before his node was back.
         heard = numbers(bob, "from-a")
-        assert heard == sorted(set(heard)), "in order, none twice"
+        assert heard == sorted(set(heard)), "in order, without duplicates"
         passing = [each["payload"]["n"] for each in by_a if each.get("event") == "from-a"]
         missed = [n for n in passing if n not in set(heard)]
         if missed:

@@ -31,7 +31,7 @@ async def join(context: JoinContext) -> None:
     if params.get("deny") not in (None, False):
         await context.decline(403, "Join declined")
         return
-    # Assigns, for what other nodes are told of a user.
+    # Assigns are part of the state that other nodes get of a user.
     await context.accept(params.get("assigns") or {})
 
 
@@ -42,7 +42,7 @@ async def echo(context: EventContext) -> None:
 async def track(context: EventContext) -> None:
     try:
         await context.track(context.get_payload())
-    except PondError:  # it is tracked already
+    except PondError:  # already tracked
         await context.update_presence(context.get_payload())
 
 
@@ -73,7 +73,7 @@ async def to_some(context: EventContext) -> None:
 
 
 async def users(context: EventContext) -> None:
-    """What this node knows of the channel's users, on all nodes."""
+    """The channel's users on all nodes, as this node knows them."""
     assigns, presence = await context.get_all_assigns(), await context.get_all_presence()
     await context.reply("users", {"assigns": assigns, "presence": presence})
 

@@ -1,5 +1,5 @@
-"""What a room on two nodes must do, whichever kind each of them is. Every scenario has nodes of its
-own in a namespace of its own.
+"""Scenarios for a room on two nodes of any kind. Every scenario has its own nodes, in its own
+namespace.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def namespace() -> str:
 
 @asynccontextmanager
 async def room(redis: str, *kinds: Kind) -> AsyncIterator[tuple[str, list[Node], list[Client]]]:
-    """Nodes `a`, `b`, … and a member at each, who know of each other."""
+    """Starts nodes `a`, `b`, … with a member on each; returns once all know each other."""
     space = namespace()
     async with contextlib.AsyncExitStack() as stack:
         nodes, members = [], []
@@ -51,7 +51,7 @@ async def descriptors(redis: str, *kinds: Kind) -> None:
                 assert (await member.see("to-others"))["payload"] == {"text": "not me"}
             await sender.say("to-some", ids=[far[0].id, "nobody"], text="you alone")
             assert (await far[0].see("to-some"))["payload"]["text"] == "you alone"
-            # What was not for somebody would have come before this.
+            # A misdirected message would have arrived before this one.
             await sender.say("end", of=sender.id)
             for member, not_for in [(sender, ["to-others", "to-some"])] + [
                 (member, ["to-some"]) for member in others if member is not far[0]
@@ -104,7 +104,7 @@ async def eviction(redis: str, *kinds: Kind) -> None:
         Client(a) as near_ann,
         Client(b) as near_bob,
     ):
-        # They see that what an evicted member must not hear has come to its node.
+        # They show when a message that the evicted member must not get has reached its node.
         await near_ann.join()
         await near_bob.join()
         stay = [near_ann.id, near_bob.id]
@@ -124,7 +124,7 @@ async def eviction(redis: str, *kinds: Kind) -> None:
 
 
 async def late(redis: str, *kinds: Kind) -> None:
-    """a late node is told of the state"""
+    """a late node receives the state"""
     async with room(redis, *kinds[:1]) as (space, _, (ann,)):
         await ann.say("track", status="here")
         await ann.see("JOIN")
@@ -143,14 +143,14 @@ async def late(redis: str, *kinds: Kind) -> None:
 
 
 async def goodbye(redis: str, *kinds: Kind) -> None:
-    """the users of a node that ends are gone at once"""
+    """the users of a node that shuts down leave at once"""
     async with room(redis, *kinds) as (_, (_, b), (ann, bob)):
         await ann.say("track", status="here")
         await bob.say("track", status="there")
         await ann.see("JOIN", changed={"status": "there"})
         start = asyncio.get_running_loop().time()
         end = asyncio.create_task(b.stop())
-        # What `changed` is, differs from kind to kind.
+        # `changed` differs between the kinds of nodes.
         left = await ann.see("LEAVE")
         assert left["payload"]["presence"] == [{"status": "here"}], left
         await ann.knows(ann.id)
@@ -169,7 +169,7 @@ async def death(redis: str, *kinds: Kind) -> None:
         await b.kill()
         await ann.knows(ann.id)
         took = asyncio.get_running_loop().time() - start
-        # Three heartbeats, and one may have been on its way.
+        # Death takes three missed heartbeats, and one may have been in flight.
         assert took > 1.5 * HEARTBEAT, f"after {took:.2f} s"
         if isinstance(a, PondwireNode):
             (left,) = [message for _, message in ann.seen if message["event"] == "LEAVE"]

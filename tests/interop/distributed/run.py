@@ -20,7 +20,7 @@ from nodes import PondwireNode, PythonNode
 
 KINDS = {"pondwire": PondwireNode, "python": PythonNode}
 PAIRS = [("pondwire", "pondwire"), ("pondwire", "python"), ("python", "pondwire")]
-# Tells that a difference from this one is ours.
+# The reference: a difference from this pair is pondwire's.
 PAIRS += [("python", "python")]
 
 

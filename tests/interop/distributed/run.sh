@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Two nodes around one Redis: both of this repository (server/examples/server), one of each kind, and for
-# comparison both of the PyPI `pondsocket`. Arguments go to run.py: `--only WORD`. PONDWIRE_NODE
+# comparison both of the PyPI `pondsocket`. Arguments are passed to run.py: `--only WORD`. PONDWIRE_NODE
 # names a prebuilt example with the feature `redis`.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$here/../.work
 mkdir -p "$work"
 
-# A venv of its own: the clients' has older pins. Installs again only when the pins changed.
+# A separate venv, because the clients' has older pins. Reinstalls only if the pins have changed.
 if ! cmp -s "$here/requirements.txt" "$work/distributed.installed"; then
     python3 -c 'import ensurepip' 2>/dev/null ||
         { apt-get update -qq && apt-get install -y -qq python3 python3-venv; }

@@ -1,14 +1,14 @@
-//! Cuts the programs out of the page, each into a file of its own: what a reader would copy, without
-//! the lines that rustdoc does not show.
+//! Extracts the programs from the page, each into its own file: the code that a reader would copy,
+//! without the lines that rustdoc hides.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// The sections whose program is served, in their order.
+/// The sections whose program is served, in order.
 const SERVED: [&str; 4] =
     ["A connection", "A chat room", "Presence", "Frames that differ by recipient"];
 
-/// Those whose program no client can see; they run as tests of the documentation alone.
+/// The sections whose program no client can see; these run only as doc tests.
 const ONLY_DOCUMENTATION_TESTS: [&str; 1] = ["Observers that are not connections"];
 
 fn main() {
@@ -17,7 +17,7 @@ fn main() {
     println!("cargo::rerun-if-changed={}", page.display());
     let programs = programs(&fs::read_to_string(page).unwrap());
     let sections: Vec<&str> = programs.iter().map(|(section, _)| section.as_str()).collect();
-    // So that none can be added that nothing runs.
+    // So that no program can be added that is never run.
     assert_eq!(sections, [&SERVED[..], &ONLY_DOCUMENTATION_TESTS].concat(), "the page's programs");
     let folder = PathBuf::from(env::var("OUT_DIR").unwrap());
     for (section, program) in programs {
@@ -26,7 +26,7 @@ fn main() {
     }
 }
 
-/// Every block of Rust on the page, by the section that it is in.
+/// Every block of Rust on the page, with its section.
 fn programs(page: &str) -> Vec<(String, String)> {
     let mut programs = Vec::new();
     let mut section = "";

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The Redis bus against a real Redis: bus against bus, Redis killed, stopped and restarted in the
-# midst of a stream by the test itself. With `--compare [--rounds N]` also its throughput beside the
-# bare client's.
+# The Redis bus against a real Redis: bus against bus, with Redis killed, stopped and restarted by the
+# test itself in the middle of a stream. With `--compare [--rounds N]` it also compares the bus's
+# throughput with the bare client's.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../../.."

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs a command with a Redis of its own, whose URL is in PONDWIRE_REDIS: on a free port of
-# 127.0.0.1, in a temporary folder, without persistence, stopped by its process id. Installs Debian's
-# redis-server where none is there.
+# Runs a command with its own Redis, whose URL is in PONDWIRE_REDIS: on a free port of 127.0.0.1, in a
+# temporary folder, without persistence, stopped by its process id. Installs Debian's redis-server if it
+# is missing.
 set -euo pipefail
 
 if ! command -v redis-server >/dev/null; then
-    # Its package starts a service on the default port, unless this says no.
+    # The package starts a service on the default port unless this policy forbids it.
     deny=/usr/sbin/policy-rc.d
     [[ -e $deny ]] && deny=
     if [[ -n $deny ]]; then

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::inflate;
 use crate::websocket::{Opcode, Received, WebSocket};
 
-/// The channel that most tests meet in.
+/// The channel that most tests use.
 pub const ROOM: &str = "/chat/42";
 
-/// A connected client; frames that it is sent are checked to have the five keys in their order.
+/// A connected client. Each frame that it receives is checked to have the five keys in order.
 pub struct Client {
     pub socket: WebSocket,
     pub id: String,
@@ -36,7 +36,7 @@ impl Client {
         client
     }
 
-    /// Connected and a member.
+    /// A client that has joined the channel.
     pub fn joined(server: SocketAddr, channel: &str) -> Self {
         let mut client = Self::connect(server);
         client.join(channel);
@@ -106,8 +106,8 @@ impl Client {
         assert_eq!(message["payload"], json!({ "presence": presence, "changed": changed }));
     }
 
-    /// Nothing was sent to this client but what it has read: the next frame answers a request
-    /// that has nothing to do with any room.
+    /// Checks that no unread frame was sent to this client: the next frame must answer a new request that
+    /// has nothing to do with any room.
     pub fn expect_nothing(&mut self) {
         let request = self.send("LEAVE_CHANNEL", "/chat/elsewhere", "LEAVE_CHANNEL", "{}");
         let message = self.next();
@@ -115,7 +115,7 @@ impl Client {
         assert_eq!(message["event"], "EXIT_ACKNOWLEDGE");
     }
 
-    /// The connection is of use still.
+    /// Checks that the connection still works.
     pub fn expect_alive(&mut self) {
         let request = self.event("echo", r#"{"alive":true}"#);
         self.expect(json!({
@@ -130,7 +130,7 @@ impl Client {
     }
 }
 
-/// A server's message, which has the five keys in their order.
+/// Parses a server's message, and checks that it has the five keys in order.
 pub fn checked(text: &str) -> Value {
     assert!(!text.contains(['\n', '\r']), "{text}");
     let mut from = 0;

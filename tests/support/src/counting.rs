@@ -45,7 +45,7 @@ pub fn count() -> usize {
     ALLOCATIONS.get()
 }
 
-/// How many bytes this thread has allocated and not freed; what it freed of others' counts too.
+/// The bytes that this thread has allocated and not freed. Freeing memory of other threads lowers it, too.
 pub fn live() -> isize {
     LIVE.get()
 }

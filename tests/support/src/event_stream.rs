@@ -13,14 +13,14 @@ pub struct EventStream {
     server: SocketAddr,
     reader: BufReader<TcpStream>,
     pub head: String,
-    /// The connection's.
+    /// The connection id.
     pub id: String,
     pub user_id: String,
     requests: u32,
 }
 
 impl EventStream {
-    /// Opened, and greeted.
+    /// Opens a stream and reads its greeting.
     pub fn open(server: SocketAddr) -> Self {
         let mut stream = connect(server);
         let accept = "accept: text/html, Text/Event-Stream;q=0.9";
@@ -40,7 +40,7 @@ impl EventStream {
         events
     }
 
-    /// Opened, and a member.
+    /// Opens a stream and joins the channel.
     pub fn joined(server: SocketAddr, channel: &str) -> Self {
         let mut events = Self::open(server);
         let request = events.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", "{}");
@@ -63,7 +63,7 @@ impl EventStream {
         matches!(self.reader.read_until(b'\n', &mut line), Ok(1..)).then_some(())
     }
 
-    /// The next line, or what there is of it when the stream breaks off.
+    /// The next line, or a part of it if the stream breaks off.
     pub fn line_or_less(&mut self) -> String {
         let mut line = Vec::new();
         let _ = self.reader.read_until(b'\n', &mut line);
@@ -86,7 +86,7 @@ impl EventStream {
         checked(&self.next_text().expect("a message"))
     }
 
-    /// Sends a message by a request of its own and returns its request id.
+    /// Sends a message in a separate request and returns its request id.
     pub fn send(&mut self, action: &str, channel: &str, event: &str, payload: &str) -> String {
         self.requests += 1;
         let request = format!("{}-{}", &self.id[..8], self.requests);
@@ -119,7 +119,7 @@ impl Requests {
         self.raw(&format!(
             "{method} /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n"
         ));
-        // A server that refuses it by its head may close before it has all of the body.
+        // A server that refuses the request by its head may close before it has read the body.
         let _ = self.stream.write_all(body);
         self.status()
     }
@@ -133,7 +133,7 @@ impl Requests {
         head.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap()
     }
 
-    /// The rest of what is sent, once the connection has ended.
+    /// Reads the rest of the bytes sent until the connection ends.
     pub fn rest(&mut self) -> String {
         let mut rest = String::new();
         self.stream.read_to_string(&mut rest).unwrap();

@@ -1,4 +1,4 @@
-//! A small server of Redis pub/sub that misbehaves on request.
+//! A small Redis pub/sub server that misbehaves on request.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
-/// The handling of commands.
+/// How the server handles commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     Serve,
@@ -23,9 +23,9 @@ pub enum Mode {
     Deaf,
     /// Closes at once.
     Close,
-    /// Answers the first command of a connection with this, and nothing after it.
+    /// Answers the first command of a connection with this, and no later command.
     Garbage(Vec<u8>),
-    /// Answers with a line without an end.
+    /// Answers with an endless line.
     Flood,
 }
 
@@ -96,7 +96,7 @@ impl FakeRedis {
         state.connections.len()
     }
 
-    /// How often a command was received, with this as its first argument.
+    /// The number of times that a command was received with this first argument.
     pub fn count(&self, command: &str, argument: &str) -> usize {
         let state = self.state.lock();
         let wanted = |(name, first): &&(String, Vec<u8>)| {
@@ -212,7 +212,7 @@ fn answer(command: &[Vec<u8>], state: &mut State, id: u64, writer: &Writer) {
     writer.send(reply).ok();
 }
 
-/// A push message of strings and, if so, a count.
+/// A push message of strings and, if `counted`, a count.
 pub fn push(strings: &[&[u8]], counted: bool) -> Vec<u8> {
     let mut bytes = format!(">{}\r\n", strings.len() + usize::from(counted)).into_bytes();
     for string in strings {

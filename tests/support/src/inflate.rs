@@ -4,9 +4,10 @@ use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
-/// The message of RFC 7692, section 7.2.2, of at most `limit` bytes; `None` if there is none.
+/// The message of RFC 7692, section 7.2.2, of at most `limit` bytes; `None` if the payload is invalid or
+/// larger.
 pub fn message(payload: &[u8], limit: usize) -> Option<Vec<u8>> {
-    // The end that is not sent, and a final empty block to tell that it was reached.
+    // The flush's end, which is not sent, and a final empty block, which shows that the end was reached.
     let input = [payload, b"\x00\x00\xff\xff\x03\x00"].concat();
     let mut output = vec![0; limit + 1];
     let (mut read, mut written) = (0, 0);

@@ -1,4 +1,4 @@
-//! Which module of a crate imports which, to show that no two import each other, at whatever distance.
+//! Finds which module of a crate imports which, to show that no module imports itself, even through others.
 //!
 //! A module is a file. It imports another by `crate::`, `super::` or `self::`, in a `use` or inline, or by
 //! the name of a module that it declares. Comments and inline test modules do not count.
@@ -64,7 +64,7 @@ pub fn imports(sources: &Sources) -> BTreeMap<&str, BTreeSet<&str>> {
     imports
 }
 
-/// Modules of which each imports the next, and the last the first; `None` where there are none such.
+/// A circle: modules of which each imports the next, and the last the first; `None` if there is none.
 pub fn circle(sources: &Sources) -> Option<Vec<&str>> {
     let imports = imports(sources);
     let mut done = BTreeSet::new();

@@ -7,7 +7,7 @@ use std::str::CharIndices;
 use pondwire::error::{BoxError, InvalidCode, MultiError, PondError, add_error, combine};
 use serde_json::Value;
 
-/// What a Python expression is.
+/// The value of a Python expression.
 enum Object {
     None,
     Text(String),
@@ -40,12 +40,12 @@ impl Object {
     }
 }
 
-/// An error that is nothing but its text.
+/// An error that consists only of its text.
 pub fn plain(text: &str) -> BoxError {
     text.into()
 }
 
-/// The error that a recorded call returns, if any; the refusal of a code that it raises.
+/// Evaluates a recorded call: returns its error, if any, or the refusal of an invalid code.
 pub fn evaluate(id: &str, call: &str) -> Result<Option<BoxError>, InvalidCode> {
     let mut parser = Parser { id, call, chars: call.char_indices().peekable(), bad: Cell::new(0) };
     let value = parser.value()?;
@@ -88,7 +88,8 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// What the recording script had assigned to a name; a plain error of that text if nothing.
+    /// The value that the recording script had assigned to a name; a plain error with the name as its text
+    /// if it had assigned none.
     fn variable(&self, name: &str) -> Object {
         let texts =
             |texts: &[&str]| MultiError::new(texts.iter().map(|text| plain(text)).collect());

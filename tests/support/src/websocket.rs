@@ -1,10 +1,10 @@
-//! A WebSocket client that can also do what a client must not: blocking, one file, no library.
+//! A WebSocket client that can also break the protocol: blocking, one file, no library.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long anything may take before a test fails.
+/// The longest that any operation may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The opcodes of a client's frames.
@@ -26,7 +26,7 @@ pub enum Received {
     Compressed(Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
-    /// With the code, or 1005 for none.
+    /// A close frame with its code, or 1005 if it has none.
     Close(u16),
     /// The stream has ended.
     End,
@@ -55,14 +55,15 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    /// Upgrades without any extension; the response's head when it is not 101.
+    /// Upgrades without any extension. On a status other than 101, returns the response's head as the
+    /// error.
     pub fn open(server: SocketAddr, path: &str) -> Result<Self, String> {
         let (socket, head) = Self::open_with(server, path, "")?;
         assert!(!head.contains("sec-websocket-extensions"), "{head}");
         Ok(socket)
     }
 
-    /// Upgrades with more headers, each with its line's end; the response's head with it.
+    /// Upgrades with additional header lines, each with its line end. Returns the response's head, too.
     pub fn open_with(
         server: SocketAddr,
         path: &str,
@@ -86,7 +87,7 @@ impl WebSocket {
         Ok((Self { stream }, head))
     }
 
-    /// The connection, to be used without any rules.
+    /// The bare connection.
     pub fn into_stream(self) -> TcpStream {
         self.stream
     }

@@ -1,4 +1,5 @@
-//! What the page leaves to its reader: TCP, the handshake, reading, and which event asks for what.
+//! The parts that the page leaves to its reader: TCP, the handshake, reading, and the dispatch of
+//! events.
 
 use std::collections::HashMap;
 use std::io;
@@ -38,8 +39,8 @@ pub(crate) async fn listen(address: &str) -> io::Result<()> {
 
 async fn serve(stream: TcpStream, app: Arc<App>) {
     let Ok(socket) = accept_async(stream).await else { return };
-    // The page's `write` has the socket's other half. A client sends nothing before the handshake is
-    // answered, so nothing that was read is lost.
+    // The page's `write` owns the socket's other half. A client sends nothing before the handshake is
+    // answered, so no data that was read is lost.
     let (reading, writing) = socket.into_inner().into_split();
     let reading = join(reading, sink());
     let mut incoming = WebSocketStream::from_raw_socket(reading, Role::Server, None).await;
@@ -69,7 +70,7 @@ async fn serve(stream: TcpStream, app: Arc<App>) {
     app.presence.lock().unwrap().untrack(&user.id);
 }
 
-/// Events that ask for presence or for an announcement; all else is the page's.
+/// Handles events for presence and announcements; the page's code handles all others.
 fn handle(user: &mut User, app: &App, received: &[u8]) {
     let Ok(message) = ClientMessage::parse(received) else {
         return receive(user, &app.rooms, received);

@@ -1,7 +1,7 @@
 //! The programs of `src/docs/patterns.md` as a server, for the clients of other languages.
 //!
-//! `build.rs` cuts them out of the page as they stand there. Their items are private, as on the page, so
-//! each is a module inside the one before, and `front`, which uses all, is the innermost.
+//! `build.rs` extracts them from the page unchanged. Their items are private, as on the page, so each is
+//! a module inside the previous one, and `front`, which uses all, is the innermost.
 
 mod connection;
 
