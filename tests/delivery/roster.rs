@@ -143,7 +143,7 @@ fn every_frame_equals_encoding_the_whole_list() {
 #[test]
 fn recorded_presence_frames_are_reproduced_byte_for_byte() {
     let file: serde_json::Value =
-        serde_json::from_str(include_str!("vectors/frames.json")).unwrap();
+        serde_json::from_str(include_str!("../vectors/frames.json")).unwrap();
     let mut seen = HashMap::new();
     for record in file["records"].as_array().unwrap() {
         let clients = record["received"].as_object().into_iter().flat_map(|c| c.values());

@@ -31,7 +31,7 @@ enum Exception {
 }
 
 fn records() -> Vec<Value> {
-    let file: Value = serde_json::from_str(include_str!("vectors/distributed.json")).unwrap();
+    let file: Value = serde_json::from_str(include_str!("../vectors/distributed.json")).unwrap();
     file["records"].as_array().unwrap().clone()
 }
 

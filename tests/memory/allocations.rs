@@ -13,10 +13,7 @@ use pondwire::{
     ChannelEvent, ClientMessage, Frame, Limits, Outbox, OutboxOptions, Payload, Policy,
     PresenceEvent, PresenceRoster, Room, ServerAction, ServerMessage, ValidationError,
 };
-use pondwire_test_support::counting::{self, Counting};
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use pondwire_test_support::counting;
 
 /// How many allocations `run` makes, its result's drop included.
 fn allocations<R>(run: impl FnOnce() -> R) -> usize {
@@ -118,7 +115,7 @@ fn a_frame_is_one_allocation_and_a_clone_none() {
 #[test]
 fn a_message_between_nodes_is_read_for_nothing_and_written_at_once() {
     let file: serde_json::Value =
-        serde_json::from_str(include_str!("vectors/distributed.json")).unwrap();
+        serde_json::from_str(include_str!("../vectors/distributed.json")).unwrap();
     let large = format!(
         r#"{{"protocol":"pondsocket.distributed","version":1,"type":"USER_MESSAGE","messageId":"","sourceNodeId":"","endpointName":"","channelName":"","timestamp":0,"event":"","requestId":"","recipientDescriptor":{:?},"payload":{{"a":{:?}}}}}"#,
         vec!["user\"\\"; 5000],

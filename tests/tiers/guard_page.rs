@@ -1,13 +1,13 @@
 //! No scanner reads a byte beyond its input: frames lie against pages that may not be touched.
 
-#![cfg(unix)]
 #![allow(unsafe_code, reason = "pages are mapped and protected")]
-
-use std::ptr;
 
 use pondwire::scan::Tier;
 use pondwire::{ChannelEvent, ClientMessage};
 use pondwire_test_support::{Random, cases, mutate, workload_frames};
+use std::ptr;
+
+use super::tier_lock;
 
 /// Longer frames are cut.
 const LONGEST: usize = 12 << 10;
@@ -82,6 +82,7 @@ fn read(frame: &[u8]) -> bool {
 /// One test: the tier is the whole process's.
 #[test]
 fn nothing_beyond_a_frame_is_read() {
+    let _lock = tier_lock();
     let mut random = Random::from_env("nothing_beyond_a_frame_is_read");
     let frames = workload_frames(LONGEST);
     let mut guarded = Guarded::new(LONGEST);

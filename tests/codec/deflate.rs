@@ -1,7 +1,5 @@
 //! Compressed frames and messages, byte for byte against inflaters and compressors of others.
 
-#![cfg(feature = "deflate")]
-
 use std::path::Path;
 use std::sync::Barrier;
 

@@ -6,10 +6,7 @@ use std::collections::HashMap;
 use bytes::{Buf, Bytes};
 use pondwire::frame::Control;
 use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
-use pondwire_test_support::counting::{self, Counting};
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use pondwire_test_support::counting;
 
 const POLICIES: [Policy; 4] = [
     Policy::DropOldest,

@@ -1,16 +1,11 @@
 //! A batch in the form that its connection reads: every recipient's is the same memory.
 
-#![cfg(feature = "deflate")]
-
 use std::io::IoSlice;
 
 use bytes::Buf;
 use pondwire::frame::Control;
 use pondwire::{Frame, Outbox, OutboxOptions, Payload};
-use pondwire_test_support::counting::{self, Counting};
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use pondwire_test_support::counting;
 
 fn frame(text_len: usize) -> Frame {
     let payload = format!(r#"{{"text":"{}"}}"#, "ab ".repeat(text_len / 3));

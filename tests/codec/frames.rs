@@ -6,7 +6,6 @@ use bytes::Bytes;
 use pondwire::error::PondError;
 use pondwire::payload::OwnedPayload;
 use pondwire::protocol::PresencePayload;
-use pondwire::scan::Tier;
 use pondwire::{
     ChannelEvent, ClientAction, ClientMessage, Frame, Limits, Payload, PresenceEvent, ServerAction,
     ValidationError, message,
@@ -239,39 +238,6 @@ fn messages_that_were_built_read_back_the_same() {
             );
         }
     }
-}
-
-/// On every tier that this CPU has; which one the other tests run on meanwhile is all the same.
-#[test]
-fn texts_and_newlines_leave_alike_on_every_tier() {
-    let mut random = Random::from_env("texts_and_newlines");
-    let frames = workload_frames(12_000);
-    let breaks = ["\n", "\n", "\r\n", "\r", "\n\t", " ", "\t"];
-    let chosen = Tier::current();
-    for _ in 0..cases(4000) {
-        let received = random.pick(&frames);
-        let Ok(message) = ChannelEvent::parse(received) else { continue };
-        let value: serde_json::Value = message.payload().decode().unwrap();
-        let pretty = serde_json::to_string_pretty(&value).unwrap();
-        let mut lines = String::new();
-        for line in pretty.split('\n') {
-            lines.push_str(line);
-            lines.push_str(breaks[random.below(breaks.len())]);
-        }
-        let spliced = lines.trim().replace(['\n', '\r'], " ");
-        let event = text(&mut random);
-        let head = [r#"{"action":"BROADCAST","event":"#, r#","channelName":"/c","requestId":"r""#];
-        let escaped = serde_json::to_string(&event).unwrap();
-        let expected = format!(r#"{}{escaped}{},"payload":{spliced}}}"#, head[0], head[1]);
-        for tier in Tier::ALL.iter().filter(|tier| tier.select()) {
-            let frame = Frame::broadcast("/c", &event, "r", payload(&lines));
-            assert_eq!(frame.as_str(), expected, "{tier}");
-        }
-        let back: serde_json::Value = serde_json::from_str(&expected).unwrap();
-        assert_eq!(back["event"], event);
-        assert_eq!(back["payload"], value);
-    }
-    assert!(chosen.select());
 }
 
 #[test]

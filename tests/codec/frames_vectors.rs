@@ -25,7 +25,7 @@ enum Exception {
 use Exception::{Depth, LoneSurrogate, NoObject, NotANumber, Shortened};
 
 fn records() -> Vec<Value> {
-    let file: Value = serde_json::from_str(include_str!("vectors/frames.json")).unwrap();
+    let file: Value = serde_json::from_str(include_str!("../vectors/frames.json")).unwrap();
     file["records"].as_array().unwrap().clone()
 }
 

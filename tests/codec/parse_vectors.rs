@@ -220,24 +220,28 @@ fn run(name: &str, records: &str, expected: &[(Exception, usize)]) {
 
 #[test]
 fn client() {
-    run("client", include_str!("vectors/parse_client.json"), &[(Depth, 27), (LoneSurrogate, 14)]);
+    run(
+        "client",
+        include_str!("../vectors/parse_client.json"),
+        &[(Depth, 27), (LoneSurrogate, 14)],
+    );
 }
 
 #[test]
 fn server() {
-    run("server", include_str!("vectors/parse_server.json"), &[(LoneSurrogate, 1)]);
+    run("server", include_str!("../vectors/parse_server.json"), &[(LoneSurrogate, 1)]);
 }
 
 #[test]
 fn presence() {
-    run("presence", include_str!("vectors/parse_presence.json"), &[(Depth, 4)]);
+    run("presence", include_str!("../vectors/parse_presence.json"), &[(Depth, 4)]);
 }
 
 #[test]
 fn channel_event() {
     run(
         "channelEvent",
-        include_str!("vectors/parse_channelEvent.json"),
+        include_str!("../vectors/parse_channelEvent.json"),
         &[(Depth, 2), (LoneSurrogate, 1)],
     );
 }

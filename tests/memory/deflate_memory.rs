@@ -1,15 +1,11 @@
 //! What compressing and inflating take of memory, counted; bombs above all.
 
-#![cfg(feature = "deflate")]
 use std::hint::black_box;
 
 use flate2::{Compress, Compression, FlushCompress};
 use pondwire::deflate::{DeflateOptions, InflateError, Inflater};
 use pondwire::{Frame, Limits, ServerAction};
-use pondwire_test_support::counting::{self, Counting};
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use pondwire_test_support::counting;
 
 /// What came out, how many allocations it took, and the most bytes that they held at once.
 fn measured<R>(run: impl FnOnce() -> R) -> (R, usize, usize) {
