@@ -1,7 +1,7 @@
 # Test modules by name, for scripts whose working directory is the repository's root: source this.
 #
-# modules NAME…: puts the filters that make `cargo test` run only these modules into `filters`. Fails where
-# tests/ has no module of such a name, which a filter alone would pass over without a word.
+# modules NAME…: puts the filters that make `cargo test` run only these modules into `filters`. Fails if
+# tests/ has no module of such a name, as a filter alone would silently match nothing.
 modules() {
     local name
     filters=()

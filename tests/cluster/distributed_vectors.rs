@@ -13,7 +13,7 @@ use Exception::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Exception {
-    /// What a node left out is written as `{}` or `[]`.
+    /// A field that a node omitted is written as `{}` or `[]`.
     AbsentData,
     /// Keys that only one implementation has (`presenceEvent`) are not written again.
     ExtraKeys,
@@ -26,7 +26,7 @@ enum Exception {
     EmptyMeansNobody,
     /// Python passes an array on as a payload; no client reads such a frame.
     PayloadIsObject,
-    /// Python makes up a string for one that is missing or of another type.
+    /// Python invents a string for one that is missing or of another type.
     RequiredOfBody,
 }
 

@@ -1,4 +1,4 @@
-//! Compressed frames and messages, byte for byte against inflaters and compressors of others.
+//! Compressed frames and messages, byte for byte against other inflaters and compressors.
 
 use std::path::Path;
 use std::sync::Barrier;
@@ -43,9 +43,9 @@ fn the_examples_of_rfc_7692() {
         (&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00], b"Hello"),
         // 7.2.3.5 two blocks
         (&[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00], b"Hello"),
-        // 7.2.3.6 nothing
+        // 7.2.3.6 an empty message
         (&[0x00], b""),
-        // Final blocks one behind the other.
+        // Final blocks in a row.
         (&[[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00].as_slice(); 3].concat(), b""),
     ];
     let mut inflater = Inflater::new();
@@ -55,7 +55,7 @@ fn the_examples_of_rfc_7692() {
     }
     let thrice = [examples[6].0, &[0]].concat();
     assert_eq!(inflater.inflate(&thrice, 15), Ok(&b"HelloHelloHello"[..]));
-    // 7.2.3.2 needs the message before: a context that this side has not agreed to keep.
+    // 7.2.3.2 needs the previous message: a context that this side did not agree to keep.
     let error = inflater.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], LIMIT).unwrap_err();
     assert_eq!(error.close_code(), 1007);
 }
@@ -154,12 +154,12 @@ fn the_head_has_the_shortest_form_at_every_length() {
 }
 
 #[test]
-fn what_does_not_pay_is_sent_plain() {
+fn frames_that_compression_does_not_shorten_are_sent_plain() {
     let short = text_frame(&"a".repeat(150));
     assert!((150..256).contains(&short.json().len()));
     assert_eq!(short.deflated(), None);
     let lower = DeflateOptions::new().with_min_bytes(0);
-    assert_eq!(short.deflated_with(lower), None, "the first who asked has decided");
+    assert_eq!(short.deflated_with(lower), None, "the first call decides");
     assert_eq!(short.deflated_bytes(), None);
     assert!(text_frame(&"a".repeat(150)).deflated_with(lower).is_some());
 
@@ -175,7 +175,7 @@ fn what_does_not_pay_is_sent_plain() {
 }
 
 #[test]
-fn what_takes_too_long_is_sent_plain() {
+fn frames_above_max_bytes_are_sent_plain() {
     let frame_of = |len: usize| {
         let empty = text_frame("").json().len();
         text_frame(&"again ".repeat(len)[..len - empty])
@@ -225,7 +225,7 @@ fn a_thousand_recipients_share_one_form() {
     assert!(addresses.iter().all(|&address| address == addresses[0]));
 }
 
-/// A thread that ends may still tell others, from the destructors of what it held.
+/// A thread that ends may still publish, from the destructors of its thread-local values.
 #[test]
 fn frames_are_compressed_while_a_thread_ends() {
     struct Leaves(std::sync::mpsc::Sender<usize>);
@@ -240,7 +240,7 @@ fn frames_are_compressed_while_a_thread_ends() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         HELD.with(|held| assert!(held.set(Leaves(sender)).is_ok()));
-        // Scratch memory made after it is gone before it.
+        // Scratch memory created after this value is destroyed before it.
         text_frame(&"bye ".repeat(200)).deflated().unwrap().len()
     });
     assert_eq!(receiver.recv().unwrap(), thread.join().unwrap());
@@ -320,7 +320,7 @@ fn any_bytes_give_a_message_or_an_error() {
     }
     assert!(good > cases / 1200 && bad > cases / 60, "{good} good, {bad} bad");
     assert!(stricter * 100 < bad, "{stricter} of {bad} refused alone");
-    // None of them left anything behind, and it may go to another thread.
+    // None of them left state in the inflater, which may move to another thread.
     fn is_send<T: Send + 'static>(_: &T) {}
     is_send(&inflater);
     let limits = Limits::default();

@@ -20,13 +20,13 @@ use serde_json::{Value, json};
 /// The reason why a record holds in another form here; that form is asserted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Exception {
-    /// Python refuses what is no object; here `x` becomes `{"value":x}`, as in the Rust server.
+    /// Python refuses anything but an object; here `x` becomes `{"value":x}`, as in the Rust server.
     Wrapped,
-    /// The text of the error is of Python's dataclasses or pydantic; here it is serde's.
+    /// The error's text comes from Python's dataclasses or pydantic; here it comes from serde.
     OtherText,
-    /// Events and schemas are types: of their fields only the name is there at run time.
+    /// Events and schemas are types: at run time only the names of their fields exist.
     TypesNotValues,
-    /// Ids are behind a feature that is off.
+    /// The feature for ids is off.
     #[cfg_attr(feature = "uuid", expect(dead_code))]
     FeatureOff,
 }
@@ -127,7 +127,7 @@ fn encoded<T: Serialize>(value: &T) -> Value {
     serde_json::from_str(&encode_object(value).unwrap()).unwrap()
 }
 
-/// Records without a call: the name says what was done.
+/// Checks a record without a call, whose name describes the operation.
 fn check_by_name(record: &Value) -> Option<Exception> {
     let name = record["name"].as_str().unwrap();
     let result = &record["result"];

@@ -1,4 +1,4 @@
-//! `Sec-WebSocket-Extensions`: what is accepted, declined and refused.
+//! `Sec-WebSocket-Extensions`: offers that are accepted, declined, and malformed.
 
 use pondwire::websocket::{ExtensionsError, PermessageDeflate};
 use pondwire_test_support::{Random, cases};
@@ -15,7 +15,7 @@ fn negotiate(line: &[u8]) -> Result<Option<&'static str>, ExtensionsError> {
 fn offers_that_are_accepted() {
     let offers = [
         "permessage-deflate",
-        // What Chromium, Firefox and Safari, and the npm and Python clients send.
+        // The offers of Chromium, Firefox and Safari, and of the npm and Python clients.
         "permessage-deflate; client_max_window_bits",
         "permessage-deflate; client_max_window_bits=15",
         "permessage-deflate; client_max_window_bits=8",
@@ -24,7 +24,7 @@ fn offers_that_are_accepted() {
         "permessage-deflate;client_max_window_bits=\"1\\0\"",
         " \tpermessage-deflate\t;\tclient_max_window_bits\t=\t9 \t",
         ", ,permessage-deflate, ,",
-        // Other extensions are none of our business.
+        // Other extensions are ignored.
         "x-webkit-deflate-frame, permessage-deflate",
         "foo; bar=\"baz\"; bar=\"baz\", permessage-deflate, foo",
         "permessage-deflate, permessage-deflate; server_max_window_bits=15",
@@ -36,7 +36,7 @@ fn offers_that_are_accepted() {
     for offer in [
         "permessage-deflate; server_max_window_bits=15",
         "permessage-deflate; client_max_window_bits; server_max_window_bits=\"15\"",
-        // RFC 7692, section 7.1.3's kind: a wish first, then what will do.
+        // As in RFC 7692, section 7.1.3: the preferred offer first, then a fallback.
         "permessage-deflate; server_max_window_bits=10, permessage-deflate; server_max_window_bits=15",
     ] {
         assert_eq!(negotiate(offer.as_bytes()), Ok(Some(WITH_WINDOW)), "{offer}");
@@ -67,10 +67,10 @@ fn the_examples_of_rfc_7692_section_5_and_7() {
 #[test]
 fn offers_that_are_declined() {
     let parameters = [
-        // A smaller window than the shared frames are made with.
+        // A smaller window than the one that shared frames are compressed with.
         "server_max_window_bits=8",
         "server_max_window_bits=14",
-        // Values out of range, badly written, missing or there for nothing.
+        // Values that are out of range, malformed, missing or superfluous.
         "server_max_window_bits",
         "server_max_window_bits=16",
         "server_max_window_bits=7",
@@ -175,7 +175,7 @@ fn lines_are_one_list() {
     assert_eq!((error.line(), error.offset()), (1, 1));
 }
 
-/// Splits as the grammar does where nothing is quoted, and knows nothing of positions.
+/// Splits unquoted headers as the grammar does, without error positions.
 fn naive(header: &str) -> Result<Option<&'static str>, ()> {
     let is_token = |text: &str| {
         !text.is_empty()

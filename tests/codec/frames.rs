@@ -167,7 +167,7 @@ fn text(random: &mut Random) -> String {
 }
 
 #[test]
-fn whatever_is_sent_reads_back_the_same() {
+fn every_sent_frame_parses_back_to_the_same_message() {
     let mut random = Random::from_env("whatever_is_sent");
     let frames = workload_frames(1500);
     for _ in 0..cases(30_000) {
@@ -193,7 +193,7 @@ fn whatever_is_sent_reads_back_the_same() {
 }
 
 #[test]
-fn messages_that_were_built_read_back_the_same() {
+fn every_built_message_parses_back_to_the_same_message() {
     let mut random = Random::from_env("built_messages");
     for _ in 0..cases(3000) {
         let mut text = || text(&mut random);
@@ -266,7 +266,7 @@ fn a_typed_payload_may_build_frames_while_it_serializes() {
     assert!(message.payload().get("inner").unwrap().as_str().unwrap().contains("CONNECTION"));
 }
 
-/// A thread that ends may still tell others, from the destructors of what it held.
+/// A thread that ends may still publish, from the destructors of its thread-local values.
 #[test]
 fn frames_are_built_and_payloads_decoded_while_a_thread_ends() {
     struct Leaves(std::sync::mpsc::Sender<(Frame, serde_json::Value)>);
@@ -283,7 +283,7 @@ fn frames_are_built_and_payloads_decoded_while_a_thread_ends() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         HELD.with(|held| assert!(held.set(Leaves(sender)).is_ok()));
-        // Scratch memory made after it is gone before it.
+        // Scratch memory created after this value is destroyed before it.
         Frame::connect("r", "u", "c")
     });
     let frame = thread.join().unwrap();
@@ -294,7 +294,7 @@ fn frames_are_built_and_payloads_decoded_while_a_thread_ends() {
 }
 
 #[test]
-fn owned_messages_keep_what_the_view_said() {
+fn owned_messages_have_the_fields_of_the_view() {
     let mut random = Random::from_env("owned_messages");
     let frames = workload_frames(2000);
     for _ in 0..500 {
@@ -333,9 +333,9 @@ fn owned_messages_keep_what_the_view_said() {
     is_send(&owned);
 }
 
-/// Splicing another payload behind the same envelope gives the frame that encoding it anew gives.
+/// Replacing the payload behind an envelope gives the same frame as encoding a new one.
 #[test]
-fn another_payload_behind_the_same_envelope() {
+fn with_payload_equals_encoding_a_new_frame() {
     let names = ["", "/chat/42", "é\"\\\n\u{1}", &"long ".repeat(40)];
     // With heads of 2, 4 and 10 bytes.
     let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(70_000));

@@ -1,5 +1,5 @@
-//! What real servers and clients put on the wire, recorded: all of it reads, and what the Python
-//! server sends we write byte for byte.
+//! Recorded frames of real servers and clients: every frame parses, and those of the Python server are
+//! reproduced byte for byte.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use pondwire::{ChannelEvent, ClientMessage, Frame, PresenceEvent, ValidationErro
 use pondwire_test_support::from_hex;
 use serde_json::Value;
 
-/// Why a recorded frame is not read; each is counted exactly.
+/// The reason why a recorded frame does not parse; each is counted exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Exception {
     /// The record keeps only the first and last bytes of a long frame.
     Shortened,
-    /// The Python server repeats `NaN` and `Infinity`, which are no JSON.
+    /// The Python server repeats `NaN` and `Infinity`, which are not JSON.
     NotANumber,
     /// The JavaScript and Go servers repeat a request id with half of a surrogate pair.
     LoneSurrogate,
-    /// The Go server accepts and repeats a payload that is no object.
+    /// The Go server accepts and repeats a payload that is not an object.
     NoObject,
-    /// The Go server repeats what nests deeper than 127 brackets.
+    /// The Go server repeats payloads nested deeper than 127 brackets.
     Depth,
 }
 use Exception::{Depth, LoneSurrogate, NoObject, NotANumber, Shortened};
@@ -36,7 +36,7 @@ fn received(record: &Value) -> Vec<&str> {
     messages.filter_map(|message| message["text"].as_str()).collect()
 }
 
-/// The documents of a message: the Go server sends several, a line each, in one.
+/// The documents of a message: the Go server sends several in one, on a line each.
 fn documents(message: &str) -> impl Iterator<Item = &str> {
     message.split('\n').filter(|line| !line.trim().is_empty())
 }
@@ -56,7 +56,7 @@ fn exception(text: &str, error: &ValidationError) -> Exception {
 }
 
 #[test]
-fn every_frame_that_a_server_sent_reads() {
+fn every_frame_sent_by_a_server_parses() {
     let (mut read, mut exceptions) = (0, BTreeMap::new());
     for record in records() {
         for text in received(&record).into_iter().flat_map(documents) {
@@ -97,7 +97,7 @@ fn frames_sent_by_clients_are_judged_as_the_javascript_server_judged_them() {
             (None, Some(hex)) => from_hex(hex),
             (None, None) => continue,
         };
-        // 500 is its status for text that is no JSON and for schema errors.
+        // It answers invalid JSON and schema errors with status 500.
         let refused = received(record).iter().any(|text| {
             let answer: Value = serde_json::from_str(text).unwrap_or_default();
             answer["event"] == "INVALID_MESSAGE" && answer["payload"]["status"] == 500
@@ -118,7 +118,7 @@ fn frames_sent_by_clients_are_judged_as_the_javascript_server_judged_them() {
 }
 
 #[test]
-fn what_the_python_server_sends_we_send_byte_for_byte() {
+fn frames_of_the_python_server_are_reproduced_byte_for_byte() {
     let mut same = 0;
     for record in records().iter().filter(|record| record["server"] == "python") {
         for text in received(record) {
@@ -156,9 +156,9 @@ fn every_recorded_server_sent_event_holds_a_message() {
     assert!(events >= 4);
 }
 
-/// The Go server's frame of a handler that failed, with all that it says; ours adds `details`.
+/// The Go server's frame for a failed handler, with all of its fields; ours adds `details`.
 #[test]
-fn a_failure_is_told_as_the_go_server_tells_it() {
+fn a_failed_handler_gives_the_fields_of_the_go_servers_frame() {
     let records = records();
     let record = records.iter().find(|record| record["id"] == "frames/go/11").unwrap();
     let recorded: Value = serde_json::from_str(received(record)[0]).unwrap();

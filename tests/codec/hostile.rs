@@ -1,4 +1,4 @@
-//! Input that was made to hurt: an error or a view, soon, on a small stack.
+//! Hostile input: each gives an error or a view, in little time and on a small stack.
 
 use std::thread;
 
@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 
 const STACK: usize = 64 * 1024;
 
-/// Runs on a thread whose stack a recursion over the input would overflow.
+/// Runs on a thread whose stack would overflow with any recursion over the input.
 fn on_small_stack<R: Send>(run: impl FnOnce() -> R + Send) -> R {
     thread::scope(|scope| {
         thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run).unwrap().join().unwrap()
@@ -54,7 +54,7 @@ fn nesting_is_refused_at_the_limit_and_costs_no_stack_above_it() {
         assert!(message.payload().decode::<serde_json::Value>().is_err());
         assert!(message.payload().decode_owned::<serde_json::Value>().is_err());
         assert!(value.decode::<serde_json::Value>().is_err());
-        // What is not read costs no stack.
+        // A value that is not read costs no stack.
         assert!(message.payload().decode::<IgnoredAny>().is_ok());
         assert!(serde_json::to_string(&message).is_ok());
         assert!(format!("{message:?}").len() < 1000);
@@ -95,7 +95,7 @@ fn a_shallow_part_of_a_deep_payload_decodes() {
     let decodes = |payload: Payload<'_>| payload.decode::<serde_json::Value>().is_ok();
     assert!(decodes(message.changed()));
     assert_eq!(message.presence().map(decodes).collect::<Vec<_>>(), [false, true]);
-    // 127 brackets of a value's own are read, whatever it stands in; of what is ignored any number.
+    // A value may have 127 levels of brackets of its own, wherever it stands; an ignored value any number.
     for (depth, reads) in [(127, true), (128, false)] {
         let array = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let json = format!(r#"{{"a":{array},"b":{deep},"c":1}}"#);
@@ -107,7 +107,7 @@ fn a_shallow_part_of_a_deep_payload_decodes() {
 }
 
 #[test]
-fn open_brackets_alone_are_refused_where_they_exceed() {
+fn unclosed_brackets_are_refused_where_they_exceed_the_limit() {
     for open in ["[", "{\"a\":", "[{\"a\":[", "{\"payload\":["] {
         let frame = open.repeat((1 << 20) / open.len());
         let error = on_small_stack(|| parse(&frame, Limits::default()).unwrap_err());
@@ -183,7 +183,7 @@ fn size_is_checked_first_and_inclusively() {
 }
 
 #[test]
-fn a_hundred_thousand_presence_entries_of_which_the_last_is_wrong() {
+fn a_hundred_thousand_presence_entries_with_the_last_one_invalid() {
     let presence = format!(
         r#"{{"action":"PRESENCE","event":"JOIN","channelName":"","requestId":"","payload":{{"changed":{{}},"presence":[{}null]}}}}"#,
         "{},".repeat(100_000),

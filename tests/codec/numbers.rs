@@ -1,6 +1,6 @@
 //! Numbers of JSON, decoded and navigated, against exact parsers: `str::parse` of a float gives the
-//! nearest one, and integers are read with 128 bits. Then, whether anything that is decoded depends
-//! on what stands beside it.
+//! nearest one, and integers are read with 128 bits. The other tests check that the result for a value does
+//! not depend on its surroundings.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Write as _};
@@ -16,8 +16,8 @@ use serde::de::{
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
-/// Whether some crate of this build turned on `serde_json/arbitrary_precision`, which CI does with
-/// `--features serde_json/arbitrary_precision` and then says so.
+/// Whether a crate of this build turned on `serde_json/arbitrary_precision`, as CI does with
+/// `--features serde_json/arbitrary_precision`, and then says so in the environment.
 fn arbitrary_precision() -> bool {
     let shown = serde_json::from_str::<Value>("1.10").unwrap().to_string();
     let on = shown == "1.10";
@@ -27,7 +27,7 @@ fn arbitrary_precision() -> bool {
     on
 }
 
-/// What a type that takes what comes is given.
+/// The number that `deserialize_any` passes to a visitor that accepts every form.
 #[derive(Clone, Debug, PartialEq)]
 enum Given {
     Unsigned(u64),
@@ -77,7 +77,7 @@ struct One<T> {
     n: T,
 }
 
-/// The text of a number, read without any decoder.
+/// The text of a number, read without a JSON decoder.
 #[derive(Clone, Copy)]
 struct Exact<'a>(&'a str);
 
@@ -130,7 +130,7 @@ fn check<T: DeserializeOwned + PartialEq + Debug>(value: Lazy<'_>, expected: Opt
     }
 }
 
-/// Everything that can be made of one number.
+/// Decodes one number as every type.
 fn check_number(text: &str, arbitrary_precision: bool) {
     let exact = Exact(text);
     let json = format!(r#"{{"n":{text}}}"#);
@@ -174,7 +174,7 @@ fn check_number(text: &str, arbitrary_precision: bool) {
     check(value, given);
 }
 
-/// The numbers of one payload, of some 10 KB; those that are an error alone would be the whole's.
+/// Decodes many numbers in one payload of some 10 KB, without those that would fail the whole payload.
 fn check_together(texts: &[String], arbitrary_precision: bool) {
     let (texts, expected): (Vec<&str>, Vec<Given>) = texts
         .iter()
@@ -213,7 +213,7 @@ fn shifted(number: u128, places: usize) -> String {
     text
 }
 
-/// The decimals of a number exactly between two floats of `bits` bits, or hardly beside it.
+/// The decimals of a number exactly halfway between two floats of `bits` bits, or very close to it.
 fn between(random: &mut Random, bits: u32) -> String {
     let odd = u128::from(random.next() >> (64 - bits) | 1 << (bits - 1)) * 2 + 1;
     let places = random.below(((127 - bits as usize) * 100) / 233);
@@ -225,7 +225,7 @@ fn between(random: &mut Random, bits: u32) -> String {
             text.push('1');
         }
         1 => {
-            // Odd but for no places, so that it ends in 5 or in an odd digit.
+            // Odd unless there are no decimal places, so that it ends in 5 or in an odd digit.
             let last = text.pop().expect("a digit");
             text.push(char::from(last as u8 - 1));
             text += if text.contains('.') { "9" } else { ".9" };
@@ -236,7 +236,7 @@ fn between(random: &mut Random, bits: u32) -> String {
     text
 }
 
-/// Where ranges end, and what is read in a way of its own.
+/// The ends of the ranges, and forms that decoders handle separately.
 const EDGES: [&str; 44] = [
     "0",
     "-0",
@@ -306,7 +306,7 @@ fn number(random: &mut Random) -> String {
         }
         4 => between(random, 53),
         5 => between(random, 24),
-        // Small ones: a short front, many zeros.
+        // Small ones: few digits before many zeros.
         6 => {
             let (zeros, count) = (random.below(330), 1 + random.below(20));
             format!("0.{}{}", "0".repeat(zeros), digits(random, count))
@@ -355,7 +355,7 @@ fn every_number_is_the_nearest_of_its_type() {
     println!("every_number: {count} numbers, arbitrary_precision {arbitrary_precision}");
 }
 
-/// What came out of numbers of a payload of each size before they were read alike.
+/// Numbers that once gave different results in payloads of different sizes.
 #[test]
 fn known_numbers_read_the_same_at_every_size() {
     let arbitrary_precision = arbitrary_precision();
@@ -391,9 +391,9 @@ fn known_numbers_read_the_same_at_every_size() {
     }
 }
 
-/// What a type asks `serde` for: an index into [`ASKED`].
+/// The kind of value that a type requests from `serde`: an index into [`ASKED`].
 #[derive(Debug, PartialEq)]
-struct Told<const ASKED: usize>(String);
+struct Calls<const ASKED: usize>(String);
 
 const ASKED: [&str; 24] = [
     "any",
@@ -422,10 +422,10 @@ const ASKED: [&str; 24] = [
     "ignored",
 ];
 
-/// Writes down what it is told, and all that is inside.
+/// Records every visitor call as text, nested values included.
 struct Listener;
 
-macro_rules! told {
+macro_rules! record {
     ($($visit:ident: $type:ty),+) => {$(
         fn $visit<E: Error>(self, value: $type) -> Result<String, E> {
             Ok(format!("{} {value:?}", stringify!($visit)))
@@ -440,7 +440,7 @@ impl<'de> Visitor<'de> for Listener {
         f.write_str("anything")
     }
 
-    told! {
+    record! {
         visit_bool: bool, visit_i64: i64, visit_i128: i128, visit_u64: u64, visit_u128: u128,
         visit_f32: f32, visit_f64: f64, visit_char: char, visit_str: &str, visit_bytes: &[u8]
     }
@@ -462,30 +462,30 @@ impl<'de> Visitor<'de> for Listener {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<String, A::Error> {
-        let mut told = "[".to_owned();
-        while let Some(Told(element)) = from.next_element::<Told<0>>()? {
-            told += &format!("{element},");
+        let mut calls = "[".to_owned();
+        while let Some(Calls(element)) = from.next_element::<Calls<0>>()? {
+            calls += &format!("{element},");
         }
-        Ok(told + "]")
+        Ok(calls + "]")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<String, A::Error> {
-        let mut told = "{".to_owned();
-        while let Some(Told(key)) = from.next_key::<Told<0>>()? {
-            told += &format!("{key}: {},", from.next_value::<Told<0>>()?.0);
+        let mut calls = "{".to_owned();
+        while let Some(Calls(key)) = from.next_key::<Calls<0>>()? {
+            calls += &format!("{key}: {},", from.next_value::<Calls<0>>()?.0);
         }
-        Ok(told + "}")
+        Ok(calls + "}")
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, from: A) -> Result<String, A::Error> {
-        let (Told(name), inside) = from.variant::<Told<0>>()?;
-        Ok(format!("variant {name} {}", inside.newtype_variant::<Told<0>>()?.0))
+        let (Calls(name), inside) = from.variant::<Calls<0>>()?;
+        Ok(format!("variant {name} {}", inside.newtype_variant::<Calls<0>>()?.0))
     }
 }
 
-impl<'de, const INDEX: usize> Deserialize<'de> for Told<INDEX> {
+impl<'de, const INDEX: usize> Deserialize<'de> for Calls<INDEX> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let told = match ASKED[INDEX] {
+        let calls = match ASKED[INDEX] {
             "any" => from.deserialize_any(Listener),
             "bool" => from.deserialize_bool(Listener),
             "i8" => from.deserialize_i8(Listener),
@@ -512,11 +512,11 @@ impl<'de, const INDEX: usize> Deserialize<'de> for Told<INDEX> {
             "ignored" => from.deserialize_ignored_any(Listener),
             other => unreachable!("{other}"),
         };
-        told.map(Self)
+        calls.map(Self)
     }
 }
 
-/// Values of every kind, and such that decoders are known to differ in.
+/// Values of every kind, and values for which decoders are known to differ.
 const VALUES: [&str; 33] = [
     "null",
     "true",
@@ -553,12 +553,12 @@ const VALUES: [&str; 33] = [
     r#"{"$serde_json::private::RawValue":"[1]"}"#,
 ];
 
-/// Decodes `value` alone, beside little and beside much, in each way there is, and returns what
-/// came out once for all. Error texts hold a line and a column, where the value is last.
+/// Decodes `value` alone, in a small payload and in a large one, in every way, and returns the one result
+/// that all of them must give. Error texts hold a line and a column, where the value is last.
 fn wherever<T: DeserializeOwned + Debug>(value: &str) -> String {
     let shown = |result: Result<T, serde_json::Error>| match result {
         Ok(value) => format!("{value:?}"),
-        // The rest of a number that is read in part, as `1.5` into `i128`, is one or the other.
+        // The rest of a number read in part (`1.5` into `i128`) gives one of two errors.
         Err(error) => error
             .to_string()
             .split(" at line ")
@@ -584,14 +584,14 @@ fn wherever<T: DeserializeOwned + Debug>(value: &str) -> String {
 
 fn wherever_asked<const INDEX: usize>() {
     for value in VALUES {
-        wherever::<Told<INDEX>>(value);
+        wherever::<Calls<INDEX>>(value);
     }
 }
 
-/// A type is told the same wherever its value stands, whatever it asks for. A second engine would
-/// have to tell it all of this in the same way.
+/// A type receives the same visitor calls wherever its value stands and whatever kind it requests. A
+/// second engine would have to make all of these calls in the same way.
 #[test]
-fn what_stands_beside_a_value_changes_nothing() {
+fn decoding_a_value_does_not_depend_on_its_surroundings() {
     macro_rules! each {
         ($($index:literal)+) => {
             [$(wherever_asked::<$index> as fn()),+]
@@ -620,7 +620,7 @@ fn what_stands_beside_a_value_changes_nothing() {
     }
 }
 
-#[expect(dead_code, reason = "its `Debug` is what is compared")]
+#[expect(dead_code, reason = "only its `Debug` output is read")]
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Externally {
@@ -628,14 +628,14 @@ enum Externally {
     B { n: i128 },
 }
 
-#[expect(dead_code, reason = "its `Debug` is what is compared")]
+#[expect(dead_code, reason = "only its `Debug` output is read")]
 #[derive(Debug, Deserialize)]
 #[serde(tag = "tag")]
 enum Internally {
     A { n: f32 },
 }
 
-#[expect(dead_code, reason = "its `Debug` is what is compared")]
+#[expect(dead_code, reason = "only its `Debug` output is read")]
 #[derive(Debug, Deserialize)]
 struct Flattened {
     #[serde(flatten)]
@@ -659,7 +659,7 @@ fn documented_verdicts() {
     assert_eq!(reads::<IgnoredAny>("1e400"), "IgnoredAny");
     assert_eq!(reads::<Box<RawValue>>("1.10"), "RawValue(1.10)");
     assert_eq!(reads::<Given>("-0") == "Text(\"-0\")", arbitrary_precision);
-    // Through a buffer, as `serde` reads untagged, internally tagged and flattened types.
+    // `serde` reads untagged, internally tagged and flattened types through a buffer.
     let single = reads::<Internally>(r#"{"tag":"A","n":1.00000005960464477540}"#);
     let infinite = reads::<Internally>(r#"{"tag":"A","n":1e39}"#);
     assert_eq!(reads::<Internally>(r#"{"tag":"A","n":7}"#), "A { n: 7.0 }");
@@ -683,23 +683,23 @@ fn documented_verdicts() {
     assert_eq!(reads::<String>(r#""\ud800""#), "unexpected end of hex escape");
     assert_eq!(reads::<Value>(r#"{"\ud800":1}"#), "unexpected end of hex escape");
     assert_eq!(reads::<IgnoredAny>(r#""\ud800""#), "IgnoredAny");
-    assert_eq!(reads::<Told<12>>(r#""\ud800""#), r#"Told("visit_bytes [237, 160, 128]")"#);
-    // Of duplicates a map keeps the last, as `get` does; a struct refuses them.
+    assert_eq!(reads::<Calls<12>>(r#""\ud800""#), r#"Calls("visit_bytes [237, 160, 128]")"#);
+    // A map keeps the last of duplicate keys, as `get` does; a struct refuses duplicates.
     assert_eq!(reads::<BTreeMap<String, u8>>(r#"{"a":1,"a":2}"#), r#"{"a": 2}"#);
     assert!(reads::<One<u8>>(r#"{"n":1,"n":2}"#).contains("duplicate field"));
     assert_eq!(reads::<BTreeMap<i64, u8>>(r#"{"7":1,"-7":2}"#), "{-7: 2, 7: 1}");
 }
 
-#[expect(dead_code, reason = "its `Debug` is what is compared")]
+#[expect(dead_code, reason = "only its `Debug` output is read")]
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Buffered {
     Integer(i128),
 }
 
-/// What a borrowed text needs is that it is written as it is, at every size.
+/// A text without escapes can be borrowed, at every size of the payload.
 #[test]
-fn texts_are_borrowed_from_the_frame() {
+fn text_without_escapes_is_borrowed_from_the_frame() {
     for filler in [0, 5000] {
         let json = format!(r#"{{"note":"{}","n":"ab","m":"\u0061"}}"#, "n".repeat(filler));
         let payload = Payload::from_json(&json).unwrap();

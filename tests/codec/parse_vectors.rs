@@ -1,7 +1,7 @@
 //! Every recorded case of the real implementations, judged by the rules of the protocol:
 //! accepted exactly when JavaScript accepts, except for the rules that `Exception` names; refused
 //! at the schema stage with Python's path, and its message but for the enum texts. The owned messages
-//! deserialize from exactly what the views are parsed from.
+//! deserialize from exactly the frames that the views parse.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -47,7 +47,7 @@ fn deserialize(kind: &str, frame: &[u8]) -> serde_json::Result<(String, Frame)> 
         let owned: T = serde_json::from_slice(frame)?;
         let json = serde_json::to_string(&owned)?;
         assert_eq!(serde_json::from_str::<T>(&json)?, owned);
-        // The ways that do not lend text; `from_value` only of what a tree of values can hold.
+        // Sources that do not lend text; `from_value` only for documents that a tree of values can hold.
         assert_eq!(serde_json::from_reader::<_, T>(frame)?, owned);
         if let Ok(value) = serde_json::from_slice::<Value>(frame) {
             serde_json::from_value::<T>(value)?;
@@ -76,7 +76,7 @@ fn check_owned(id: &str, kind: &str, frame: &[u8], view: &Result<String, Validat
             }
         }
         (Err(error), Err(refused)) => match error.kind() {
-            // `serde_json` reads one value, has it parsed, and then looks for what follows.
+            // `serde_json` reads one value, has it parsed, and only then checks for trailing bytes.
             ErrorKind::Utf8 | ErrorKind::Json => {}
             ErrorKind::Limit if !refused.is_data() => {}
             _ => assert!(refused.to_string().starts_with(&error.to_string()), "{id}: {refused}"),
@@ -85,7 +85,7 @@ fn check_owned(id: &str, kind: &str, frame: &[u8], view: &Result<String, Validat
     }
 }
 
-/// What an owned presence message keeps, as text: the last of duplicate keys, no others.
+/// The fields of an owned presence message, as text: of duplicate keys the last.
 fn presence_fields(message: &str) -> [String; 5] {
     let fields: Fields = serde_json::from_str(message).unwrap();
     let payload: BTreeMap<String, &RawValue> = serde_json::from_str(fields.payload.get()).unwrap();

@@ -15,7 +15,7 @@ fn members(frame: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {
     serde_json::from_str(text).ok()
 }
 
-/// Whether `serde_json` takes the frame for one JSON document of any kind.
+/// Whether `serde_json` accepts the frame as one JSON document of any kind.
 fn is_json(frame: &[u8]) -> bool {
     std::str::from_utf8(frame).is_ok_and(|text| serde_json::from_str::<&RawValue>(text).is_ok())
 }
@@ -35,11 +35,11 @@ fn agree(frame: &[u8]) -> bool {
         Err(error) if error.kind() == ErrorKind::Json => {
             assert!(!is_json(frame), "{error}: {}", String::from_utf8_lossy(frame));
         }
-        // The depth limit is ours alone.
+        // Only this crate has the depth limit.
         Err(error) if error.kind() == ErrorKind::Limit => {}
         Err(_) => assert!(is_json(frame), "{}", String::from_utf8_lossy(frame)),
         Ok(message) => {
-            // A lone surrogate in another key is all that can make this fail.
+            // Only a lone surrogate in another key can make this fail.
             if let Some(members) = members(frame) {
                 let payload = members["payload"].get();
                 assert_eq!(message.payload().as_str(), payload);
@@ -75,7 +75,7 @@ const PARSES: [Parse; 4] = [
     |frame| ChannelEvent::parse(frame).map(drop),
 ];
 
-fn parses_or_says_where(frame: &[u8]) {
+fn parses_or_gives_a_position(frame: &[u8]) {
     for parse in PARSES {
         if let Err(error) = parse(frame) {
             assert!(error.offset() <= frame.len(), "{error}");
@@ -83,7 +83,7 @@ fn parses_or_says_where(frame: &[u8]) {
     }
 }
 
-/// The owned message deserializes exactly when the view is parsed, and is the view's.
+/// The owned message deserializes exactly when the view parses, and equals it.
 macro_rules! owned_agrees {
     ($owned:ty, $view:ty, $frame:expr) => {
         match (serde_json::from_slice::<$owned>($frame), <$view>::parse($frame)) {
@@ -109,7 +109,7 @@ macro_rules! owned_agrees {
 fn mutated_frames_deserialize_exactly_when_they_parse() {
     let mut frames = workload_frames(1000);
     frames.extend(vector_inputs().into_iter().filter(|frame| frame.len() < 1000));
-    // As many of them as of all others: they are rare, and have rules of their own.
+    // As many of these as of all others: they are rare, and have rules of their own.
     let presence: Vec<_> =
         frames.iter().filter(|frame| PresenceMessage::parse(frame).is_ok()).cloned().collect();
     let mut random = Random::from_env("mutated_owned");
@@ -133,14 +133,14 @@ fn mutated_frames_deserialize_exactly_when_they_parse() {
 }
 
 #[test]
-fn every_prefix_of_every_vector() {
+fn every_prefix_of_every_vector_parses_or_gives_a_position() {
     let mut prefixes = 0_usize;
     for input in vector_inputs() {
-        // Of the few very long ones, the start and the end: prefixes of 64 KB of `x` are alike.
+        // For the few very long ones only the start and the end: prefixes of 64 KB of `x` are alike.
         let ends = (0..input.len().min(3000)).chain(input.len().saturating_sub(300)..=input.len());
         for end in ends {
             let prefix = &input[..end];
-            parses_or_says_where(prefix);
+            parses_or_gives_a_position(prefix);
             prefixes += 1;
         }
     }

@@ -17,7 +17,7 @@ fn interpret(stream: &[u8]) -> Vec<Event> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (mut data, mut kind, mut last_event_id) = (String::new(), String::new(), String::new());
     let mut events = Vec::new();
-    // A line ends with CR LF, LF or CR; what is behind the last end is not processed.
+    // A line ends with CR LF, LF or CR; text after the last line end is not processed.
     let normal = text.replace("\r\n", "\n").replace('\r', "\n");
     let Some((lines, _)) = normal.rsplit_once('\n') else { return events };
     for line in lines.split('\n') {
@@ -97,7 +97,7 @@ fn every_frame_is_one_message_with_its_document_as_data() {
 }
 
 #[test]
-fn what_would_end_a_line_or_name_a_field_stays_data() {
+fn newlines_and_field_names_in_a_payload_stay_data() {
     let texts = [
         "\n",
         "\r",
@@ -118,7 +118,7 @@ fn what_would_end_a_line_or_name_a_field_stays_data() {
         frames.push(Frame::serialize(ServerAction::Broadcast, text, text, text, &payload).unwrap());
         frames.push(Frame::broadcast(text, text, text, Payload::EMPTY));
     }
-    // Newlines that a client's payload holds as whitespace.
+    // Newlines as whitespace in a client's payload.
     for json in [
         "{\n}",
         "{\r\n\r\n\"a\" :\n\n[ 1,\r2\n]\n\n}",

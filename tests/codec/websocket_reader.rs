@@ -1,4 +1,4 @@
-//! The WebSocket reader, byte by byte and all at once: what RFC 6455 allows and forbids.
+//! The WebSocket reader, byte by byte and all at once: the frames that RFC 6455 allows and forbids.
 
 use bytes::BytesMut;
 use pondwire::websocket::{Event, MaxPayload, MessageKind, MessageReader, ReadError};
@@ -46,7 +46,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 type Read = Vec<(Event, Vec<u8>)>;
 
-/// All that comes of these bytes when they arrive in pieces of `step`, and how it ends.
+/// The events of these bytes when they arrive in pieces of `step`, and the error at the end.
 fn read_in(limits: MaxPayload, bytes: &[u8], step: usize) -> (Read, Option<ReadError>) {
     let mut reader = MessageReader::new(BytesMut::new(), limits);
     let mut read = Vec::new();
@@ -54,7 +54,7 @@ fn read_in(limits: MaxPayload, bytes: &[u8], step: usize) -> (Read, Option<ReadE
         reader.buffer().extend_from_slice(piece);
         loop {
             match reader.next_event() {
-                // Frames that mean nothing on their own; see `every_frame_is_an_event`.
+                // Events without a message of their own; see `every_frame_is_an_event`.
                 Ok(Some(Event::Pong | Event::Fragment)) => {}
                 Ok(Some(event)) => read.push((event, reader.payload().to_vec())),
                 Ok(None) => break,
@@ -68,7 +68,7 @@ fn read_in(limits: MaxPayload, bytes: &[u8], step: usize) -> (Read, Option<ReadE
     (read, None)
 }
 
-/// The same however it arrives.
+/// The events and the error, which are the same for every size of the pieces.
 fn read_with(limits: MaxPayload, bytes: &[u8]) -> (Read, Option<ReadError>) {
     let at_once = read_in(limits, bytes, bytes.len().max(1));
     for step in [1, 2, 3, 5, 7, 64] {
@@ -122,7 +122,7 @@ fn every_frame_is_an_event() {
 }
 
 #[test]
-fn what_came_with_the_handshake_counts() {
+fn bytes_received_with_the_handshake_are_read() {
     let sent = frame(FINAL | TEXT, b"early");
     let mut reader = MessageReader::new(BytesMut::from(&sent[..]), LIMITS);
     assert_eq!(reader.next_event(), Ok(Some(text(b"early").0)));
@@ -176,7 +176,7 @@ fn a_close_frame_is_the_last() {
 }
 
 #[test]
-fn close_frames_that_must_not_be() {
+fn invalid_close_frames_are_refused() {
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535_u16] {
         let sent = frame(FINAL | CLOSE, &code.to_be_bytes());
         assert_eq!(read(&sent), (Vec::new(), Some(ReadError::Protocol)), "{code}");
@@ -192,7 +192,7 @@ fn close_frames_that_must_not_be() {
 }
 
 #[test]
-fn frames_that_break_the_protocol() {
+fn frames_that_violate_the_protocol_are_refused() {
     let masked = |first: u8, second: u8| [&[first, second][..], &[0; 20]].concat();
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("not masked", b"\x81\x02hi".to_vec()),
@@ -230,7 +230,7 @@ fn frames_that_break_the_protocol() {
 }
 
 #[test]
-fn what_a_head_tells_is_known_before_the_rest_comes() {
+fn a_head_is_judged_before_the_payload_arrives() {
     let too_large = [&[FINAL | TEXT, 0x80 | 127][..], &70_001_u64.to_be_bytes()].concat();
     assert_eq!(read(&too_large), (Vec::new(), Some(ReadError::TooLarge)));
     let huge = [&[FINAL | TEXT, 0x80 | 127][..], &((1_u64 << 63) - 1).to_be_bytes()].concat();
@@ -268,7 +268,7 @@ fn fragments_are_limited_together() {
 }
 
 #[test]
-fn compressed_messages_where_that_was_agreed_on() {
+fn compressed_messages_need_the_negotiated_extension() {
     let kind = MessageKind { is_text: true, is_compressed: true };
     let long = vec![7; 80_000];
     let sent = [
@@ -311,7 +311,7 @@ fn compressed_messages_where_that_was_agreed_on() {
 }
 
 #[test]
-fn memory_is_given_back() {
+fn the_memory_of_large_messages_is_freed() {
     let mut reader = MessageReader::new(BytesMut::new(), LIMITS);
     for sent in [
         frame(FINAL | TEXT, &[7; 70_000]),
@@ -333,9 +333,9 @@ fn memory_is_given_back() {
 }
 
 #[test]
-fn any_bytes_give_events_or_a_fault() {
-    // What passes and what does not is a matter of the first bytes: try all pairs of these, with
-    // something behind them that makes some of them whole.
+fn any_bytes_give_events_or_an_error() {
+    // The first bytes decide whether a frame is valid: all pairs of these are tried, followed by
+    // bytes that complete some of the frames.
     for limits in [LIMITS, DEFLATING] {
         for pair in 0..=u16::MAX {
             let [first, second] = pair.to_be_bytes();
@@ -349,8 +349,8 @@ fn any_bytes_give_events_or_a_fault() {
     }
 }
 
-/// A run of messages in fragments of any length, with control frames anywhere between, and what
-/// has to come of it.
+/// Messages in fragments of any length, with control frames anywhere between them, and the events that
+/// must result.
 fn script(random: &mut Random) -> (Vec<u8>, Read) {
     let (mut sent, mut expected) = (Vec::new(), Vec::new());
     for _ in 0..random.below(6) {
@@ -380,14 +380,14 @@ fn script(random: &mut Random) -> (Vec<u8>, Read) {
 }
 
 #[test]
-fn any_run_of_messages_and_anything_that_becomes_of_it() {
+fn random_messages_and_damaged_ones_read_the_same_in_all_steps() {
     let mut random = Random::from_env("websocket_reader");
     for _ in 0..cases(20_000) {
         let (sent, expected) = script(&mut random);
         let step = 1 + random.below(300);
         assert_eq!(read_in(DEFLATING, &sent, step), (expected, None));
 
-        // However it is damaged, it is read the same in any steps, and no payload is made up.
+        // Damaged in any way, it reads the same in all steps, and no payload is invented.
         let damaged = mutate(&mut random, &sent);
         let at_once = read_in(DEFLATING, &damaged, damaged.len().max(1));
         assert_eq!(read_in(DEFLATING, &damaged, step), at_once);
@@ -397,9 +397,9 @@ fn any_run_of_messages_and_anything_that_becomes_of_it() {
 }
 
 #[test]
-fn no_length_is_too_long_for_a_limit_that_is_none() {
+fn without_a_limit_no_length_is_too_large() {
     let limits = MaxPayload { plain: usize::MAX, compressed: None };
-    // As long as memory is where a pointer has 32 bits; further than it reaches with the head.
+    // As large as the address space of 32-bit pointers; with the head, larger.
     for len in [u64::from(u32::MAX) - 8, u64::from(u32::MAX)] {
         let mut head = vec![FINAL | TEXT, 0x80 | 127];
         head.extend_from_slice(&len.to_be_bytes());
@@ -414,7 +414,7 @@ fn no_length_is_too_long_for_a_limit_that_is_none() {
 }
 
 #[test]
-fn a_buffer_that_its_user_empties_loses_bytes_and_nothing_else() {
+fn emptying_the_buffer_loses_bytes_and_nothing_else() {
     let mut reader = MessageReader::new(BytesMut::new(), LIMITS);
     reader.buffer().extend_from_slice(&[frame(TEXT, b"He"), frame(FINAL | MORE, b"l")].concat());
     assert_eq!(reader.next_event(), Ok(Some(Event::Fragment)));

@@ -1,4 +1,4 @@
-//! The rules of fan-out, one by one.
+//! The rules of fan-out, a test for each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,14 +7,14 @@ use std::thread;
 
 use pondwire::fanout::{BehaviorSubject, Closed, InsideObserver, Observer, Subject, Subscription};
 
-/// What observers heard, in order.
+/// The values that observers received, in order.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<(&'static str, i32)>>>);
+struct Received(Arc<Mutex<Vec<(&'static str, i32)>>>);
 
-impl Heard {
+impl Received {
     fn by(&self, name: &'static str) -> impl Fn(&i32) + Send + Sync + 'static {
-        let heard = self.clone();
-        move |value: &i32| heard.note(name, *value)
+        let received = self.clone();
+        move |value: &i32| received.note(name, *value)
     }
 
     fn note(&self, name: &'static str, value: i32) {
@@ -26,7 +26,7 @@ impl Heard {
     }
 }
 
-/// Counts how often it was dropped.
+/// Counts its drops.
 struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
@@ -49,7 +49,7 @@ type Slot = Arc<Mutex<Option<Subscription>>>;
 #[test]
 fn delivery_is_in_subscription_order_whatever_was_unsubscribed_between() {
     let subject = Subject::<usize>::new();
-    let heard = Arc::new(Mutex::new(Vec::new()));
+    let received = Arc::new(Mutex::new(Vec::new()));
     let mut kept: Vec<(usize, Subscription)> = Vec::new();
     let mut next = 0;
     let mut random = 12345_u64;
@@ -59,9 +59,9 @@ fn delivery_is_in_subscription_order_whatever_was_unsubscribed_between() {
         // Grows to hundreds, shrinks to a few, and again: chunks of all sizes, merged and not.
         let grow = (round / 500) % 2 == 0;
         if kept.is_empty() || (random >> 33) % 4 < if grow { 3 } else { 1 } {
-            let (name, heard) = (next, heard.clone());
+            let (name, received) = (next, received.clone());
             next += 1;
-            let subscription = subject.subscribe(move |_| heard.lock().unwrap().push(name));
+            let subscription = subject.subscribe(move |_| received.lock().unwrap().push(name));
             kept.push((name, subscription.unwrap()));
         } else {
             drop(kept.remove((random >> 40) as usize % kept.len()));
@@ -70,46 +70,46 @@ fn delivery_is_in_subscription_order_whatever_was_unsubscribed_between() {
         if round % 7 == 0 {
             subject.publish(&0);
             let names: Vec<usize> = kept.iter().map(|(name, _)| *name).collect();
-            assert_eq!(std::mem::take(&mut *heard.lock().unwrap()), names, "round {round}");
+            assert_eq!(std::mem::take(&mut *received.lock().unwrap()), names, "round {round}");
         }
     }
     assert!(next > 1500);
 }
 
 #[test]
-fn who_subscribes_during_a_publish_hears_the_next_one() {
-    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+fn a_subscriber_added_during_a_publish_receives_the_next_value() {
+    let (subject, received) = (Subject::<i32>::new(), Received::default());
     let inner: Slot = Slot::default();
-    let (subject2, heard2, inner2) = (subject.clone(), heard.clone(), inner.clone());
+    let (subject2, received2, inner2) = (subject.clone(), received.clone(), inner.clone());
     let _a = subject.subscribe(move |value| {
-        heard2.note("a", *value);
+        received2.note("a", *value);
         let mut inner = inner2.lock().unwrap();
         if inner.is_none() {
-            *inner = Some(subject2.subscribe(heard2.by("c")).unwrap());
+            *inner = Some(subject2.subscribe(received2.by("c")).unwrap());
         }
     });
-    let _b = subject.subscribe(heard.by("b"));
+    let _b = subject.subscribe(received.by("b"));
     subject.publish(&1);
-    assert_eq!(heard.take(), [("a", 1), ("b", 1)]);
+    assert_eq!(received.take(), [("a", 1), ("b", 1)]);
     subject.publish(&2);
-    assert_eq!(heard.take(), [("a", 2), ("b", 2), ("c", 2)]);
+    assert_eq!(received.take(), [("a", 2), ("b", 2), ("c", 2)]);
     inner.lock().unwrap().take();
     subject.close();
 }
 
 #[test]
 fn unsubscribing_is_seen_by_the_outer_publish_of_the_same_thread() {
-    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+    let (subject, received) = (Subject::<i32>::new(), Received::default());
     let later: Slot = Slot::default();
-    let (heard2, later2) = (heard.clone(), later.clone());
+    let (received2, later2) = (received.clone(), later.clone());
     let _a = subject.subscribe(move |value| {
-        heard2.note("a", *value);
+        received2.note("a", *value);
         later2.lock().unwrap().take();
     });
-    *later.lock().unwrap() = Some(subject.subscribe(heard.by("b")).unwrap());
-    let _c = subject.subscribe(heard.by("c"));
+    *later.lock().unwrap() = Some(subject.subscribe(received.by("b")).unwrap());
+    let _c = subject.subscribe(received.by("c"));
     subject.publish(&1);
-    assert_eq!(heard.take(), [("a", 1), ("c", 1)]);
+    assert_eq!(received.take(), [("a", 1), ("c", 1)]);
     assert_eq!(subject.len(), 2);
 }
 
@@ -125,7 +125,7 @@ fn observers_are_dropped_once_and_as_soon_as_no_publish_can_see_them() {
     let first = subscribe(&subject);
     let second = subscribe(&subject);
     first.unsubscribe();
-    assert_eq!(dropped(), 1, "at once, nobody publishes");
+    assert_eq!(dropped(), 1, "at once: no publish is running");
     first.unsubscribe();
     drop(first);
     assert_eq!(dropped(), 1);
@@ -166,22 +166,22 @@ fn dropping_the_last_handle_closes() {
 }
 
 #[test]
-fn a_panicking_observer_robs_nobody() {
-    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+fn a_panicking_observer_does_not_stop_delivery_to_others() {
+    let (subject, received) = (Subject::<i32>::new(), Received::default());
     let _a = subject.subscribe(|_| panic!("first"));
-    let _b = subject.subscribe(heard.by("b"));
+    let _b = subject.subscribe(received.by("b"));
     let _c = subject.subscribe(|_| panic!("second"));
-    let _d = subject.subscribe(heard.by("d"));
+    let _d = subject.subscribe(received.by("d"));
     for round in 0..3 {
         let panic = catch_unwind(AssertUnwindSafe(|| subject.publish(&round))).unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"first"));
-        assert_eq!(heard.take(), [("b", round), ("d", round)]);
+        assert_eq!(received.take(), [("b", round), ("d", round)]);
     }
     assert_eq!(subject.len(), 4);
 }
 
 #[test]
-fn a_panicking_drop_robs_nobody() {
+fn a_panicking_drop_does_not_stop_delivery_to_others() {
     struct Bomb(Arc<AtomicUsize>);
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -203,17 +203,17 @@ fn a_panicking_drop_robs_nobody() {
 
 #[test]
 fn ids_give_set_semantics() {
-    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
-    let first = subject.subscribe_as(1, heard.by("a")).unwrap();
-    let second = subject.subscribe_as(1, heard.by("a again")).unwrap();
-    let _other = subject.subscribe_as(2, heard.by("b")).unwrap();
+    let (subject, received) = (Subject::<i32>::new(), Received::default());
+    let first = subject.subscribe_as(1, received.by("a")).unwrap();
+    let second = subject.subscribe_as(1, received.by("a again")).unwrap();
+    let _other = subject.subscribe_as(2, received.by("b")).unwrap();
     subject.publish(&1);
-    assert_eq!(heard.take(), [("a", 1), ("b", 1)]);
+    assert_eq!(received.take(), [("a", 1), ("b", 1)]);
     second.unsubscribe();
     assert_eq!(subject.len(), 1);
-    let third = subject.subscribe_as(1, heard.by("c")).unwrap();
+    let third = subject.subscribe_as(1, received.by("c")).unwrap();
     subject.publish(&2);
-    assert_eq!(heard.take(), [("b", 2), ("c", 2)], "again is behind the others");
+    assert_eq!(received.take(), [("b", 2), ("c", 2)], "again is behind the others");
     drop(second);
     assert_eq!(subject.len(), 2, "a used handle removes nothing when it goes");
     drop(first);
@@ -224,33 +224,33 @@ fn ids_give_set_semantics() {
 
 #[test]
 fn nested_publishes_run_at_once() {
-    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
-    let (subject2, heard2) = (subject.clone(), heard.clone());
+    let (subject, received) = (Subject::<i32>::new(), Received::default());
+    let (subject2, received2) = (subject.clone(), received.clone());
     let _a = subject.subscribe(move |value| {
-        heard2.note("a", *value);
+        received2.note("a", *value);
         if *value == 1 {
             subject2.publish(&100);
         }
     });
-    let _b = subject.subscribe(heard.by("b"));
+    let _b = subject.subscribe(received.by("b"));
     subject.publish(&1);
-    assert_eq!(heard.take(), [("a", 1), ("a", 100), ("b", 100), ("b", 1)]);
+    assert_eq!(received.take(), [("a", 1), ("a", 100), ("b", 100), ("b", 1)]);
     subject.close();
 }
 
 #[test]
 fn closing_inside_an_observer_ends_the_publish() {
-    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
-    let (subject2, heard2) = (subject.clone(), heard.clone());
+    let (subject, received) = (Subject::<i32>::new(), Received::default());
+    let (subject2, received2) = (subject.clone(), received.clone());
     let a = subject.subscribe(move |value| {
-        heard2.note("a", *value);
+        received2.note("a", *value);
         subject2.close();
         subject2.close();
     });
-    let b = subject.subscribe(heard.by("b"));
+    let b = subject.subscribe(received.by("b"));
     subject.publish(&1);
     subject.publish(&2);
-    assert_eq!(heard.take(), [("a", 1)]);
+    assert_eq!(received.take(), [("a", 1)]);
     assert!(subject.is_closed() && subject.is_empty());
     assert_eq!(
         subject.subscribe(|_| ()).unwrap_err().to_string(),
@@ -373,19 +373,19 @@ fn closures_of_any_size_and_alignment_keep_their_data() {
 
 #[test]
 fn a_behavior_subject_replays_before_it_counts() {
-    let (topic, heard) = (BehaviorSubject::new(0), Heard::default());
-    let (topic2, heard2) = (topic.clone(), heard.clone());
+    let (topic, received) = (BehaviorSubject::new(0), Received::default());
+    let (topic2, received2) = (topic.clone(), received.clone());
     let _a = topic.subscribe(move |value| {
-        heard2.note("a", *value);
-        heard2.note("len", topic2.len() as i32);
+        received2.note("a", *value);
+        received2.note("len", topic2.len() as i32);
     });
-    let _b = topic.subscribe(heard.by("b"));
+    let _b = topic.subscribe(received.by("b"));
     topic.publish(1);
     let first = [("a", 0), ("len", 0), ("b", 0)];
-    assert_eq!(heard.take(), [&first[..], &[("a", 1), ("len", 2), ("b", 1)]].concat());
+    assert_eq!(received.take(), [&first[..], &[("a", 1), ("len", 2), ("b", 1)]].concat());
     topic.close();
-    assert!(matches!(topic.subscribe(heard.by("c")), Err(Closed)));
-    assert_eq!(heard.take(), [("c", 1)], "the replay comes before the refusal");
+    assert!(matches!(topic.subscribe(received.by("c")), Err(Closed)));
+    assert_eq!(received.take(), [("c", 1)], "the replay comes before the refusal");
     topic.publish(2);
     assert_eq!((*topic.value().unwrap(), topic.len()), (2, 0));
     assert!(BehaviorSubject::<i32>::empty().value().is_none());
@@ -411,20 +411,20 @@ fn a_panic_in_the_replay_undoes_the_subscription() {
 }
 
 #[test]
-fn what_is_published_during_a_replay_is_heard_by_the_time_subscribe_returns() {
-    let (topic, heard) = (BehaviorSubject::new(1), Heard::default());
-    let (topic2, heard2) = (topic.clone(), heard.clone());
+fn values_published_during_a_replay_arrive_before_subscribe_returns() {
+    let (topic, received) = (BehaviorSubject::new(1), Received::default());
+    let (topic2, received2) = (topic.clone(), received.clone());
     let _a = topic.subscribe(move |value| {
-        heard2.note("a", *value);
+        received2.note("a", *value);
         if *value == 1 {
-            // Another thread: what an observer publishes itself it is not told.
+            // On another thread: an observer does not receive the values that it publishes itself.
             let topic = topic2.clone();
             thread::spawn(move || (2..5).for_each(|number| topic.publish(number))).join().unwrap();
         }
     });
-    assert_eq!(heard.take(), [("a", 1), ("a", 4)]);
+    assert_eq!(received.take(), [("a", 1), ("a", 4)]);
     topic.publish(5);
-    assert_eq!(heard.take(), [("a", 5)]);
+    assert_eq!(received.take(), [("a", 5)]);
     topic.close();
 }
 
@@ -446,25 +446,25 @@ fn a_borrowed_value_outlives_its_replacement() {
 
 #[test]
 fn an_observer_may_drop_handles_of_its_subject_and_unsubscribe_itself() {
-    let (subject, heard) = (Subject::<i32>::new(), Heard::default());
+    let (subject, received) = (Subject::<i32>::new(), Received::default());
     let held = Mutex::new(Some(subject.clone()));
     let own: Arc<OnceLock<Subscription>> = Arc::default();
-    let (own2, heard2) = (own.clone(), heard.clone());
+    let (own2, received2) = (own.clone(), received.clone());
     let subscription = subject.subscribe(move |value| {
-        heard2.note("a", *value);
+        received2.note("a", *value);
         held.lock().unwrap().take();
         own2.get().unwrap().unsubscribe();
     });
     own.set(subscription.unwrap()).unwrap();
-    let _b = subject.subscribe(heard.by("b"));
+    let _b = subject.subscribe(received.by("b"));
     subject.publish(&1);
     subject.publish(&2);
-    assert_eq!(heard.take(), [("a", 1), ("b", 1), ("b", 2)]);
+    assert_eq!(received.take(), [("a", 1), ("b", 1), ("b", 2)]);
 }
 
-/// The last handle is in an observer, and goes while that is dropped.
+/// The last handle is inside an observer, and is dropped with it.
 #[test]
-fn the_last_handle_may_go_with_an_observer() {
+fn the_last_handle_may_be_dropped_with_an_observer() {
     let subject = Subject::<i32>::new();
     let drops = Arc::new(AtomicUsize::new(0));
     let (inner, counted) = (subject.clone(), Counted(drops.clone()));
@@ -480,7 +480,7 @@ fn the_last_handle_may_go_with_an_observer() {
 }
 
 #[test]
-fn close_on_another_thread_keeps_nobody_waiting() {
+fn close_on_another_thread_leaves_no_thread_waiting() {
     let subject = Subject::<i32>::new();
     let (inside, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let (inside2, go_on2) = (inside.clone(), go_on.clone());
@@ -504,9 +504,9 @@ fn close_on_another_thread_keeps_nobody_waiting() {
     drop(stalled);
 }
 
-/// A drop that panics while the subject closes takes nothing else with it.
+/// A drop that panics while the subject closes does not stop the other drops.
 #[test]
-fn a_panicking_drop_does_not_keep_the_others_from_the_end() {
+fn a_panicking_drop_does_not_stop_the_drops_of_other_observers() {
     struct Dropped(Arc<AtomicUsize>, bool);
     impl Drop for Dropped {
         fn drop(&mut self) {
@@ -520,7 +520,7 @@ fn a_panicking_drop_does_not_keep_the_others_from_the_end() {
         .map(|number| {
             let dropped = Dropped(count.clone(), number % 3 == 0);
             let observer = move |(): &()| {
-                // All of it, or only a field would be moved in.
+                // The whole value, or the closure would capture only a field.
                 let _all = &dropped;
             };
             subject.subscribe(observer).unwrap()

@@ -1,5 +1,5 @@
 //! Eight threads that subscribe, unsubscribe, publish and close, with observers that panic and that
-//! come back: the promises of rule 2, the order per subscriber, and one drop for each.
+//! re-enter the subject: the guarantees of rule 2, the order per subscriber, and one drop for each.
 //!
 //! `PONDWIRE_STRESS_SECONDS` says for how long (1). Under ThreadSanitizer: `tests/tsan/run.sh`.
 
@@ -25,10 +25,10 @@ fn duration() -> Duration {
     Duration::from_secs_f64(seconds.unwrap_or(1.0))
 }
 
-/// What an observer panics with when it is meant to.
+/// The payload of intended panics.
 struct Boom;
 
-/// Keeps the panics that are meant to be off the terminal.
+/// Keeps intended panics off the terminal.
 fn quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -43,7 +43,7 @@ fn quiet() {
 
 #[derive(Default)]
 struct Counters {
-    /// Stamps every publish when it begins.
+    /// The stamp of the latest publish, taken when the publish begins.
     stamp: AtomicU64,
     made: AtomicUsize,
     dropped: AtomicUsize,
@@ -63,12 +63,12 @@ struct Message {
 
 /// The part of an observer that its subscriber keeps.
 struct Shared {
-    /// The stamp after `unsubscribe` returned: none that is as late may come. 0 before.
+    /// The stamp after `unsubscribe` returned: no publish from this stamp on may reach the observer. 0 before.
     gone: AtomicU64,
-    /// Set after `unsubscribe_and_wait` returned: nothing may come.
+    /// Set after `unsubscribe_and_wait` returned: no call may follow.
     over: AtomicBool,
-    /// The latest number heard in each lane.
-    heard: [AtomicU64; LANES],
+    /// The latest number received in each lane.
+    received: [AtomicU64; LANES],
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -88,19 +88,19 @@ struct Observer {
 }
 
 impl Observer {
-    fn told(&self, message: &Message) {
+    fn notify(&self, message: &Message) {
         assert_eq!(self.magic.load(Ordering::Relaxed), ALIVE, "called after it was dropped");
         self.world.counters.calls.fetch_add(1, Ordering::Relaxed);
-        let Shared { gone, over, heard } = &*self.shared;
+        let Shared { gone, over, received } = &*self.shared;
         assert!(!over.load(Ordering::Acquire), "called after unsubscribe_and_wait");
         let gone = gone.load(Ordering::Acquire);
         assert!(gone == 0 || message.stamp < gone, "called by a publish that began later");
-        let before = heard[message.lane].swap(message.number, Ordering::Relaxed);
+        let before = received[message.lane].swap(message.number, Ordering::Relaxed);
         assert!(before < message.number, "{before} then {}", message.number);
         match self.temper {
             Temper::Calm => {}
             Temper::Panics => panic_any(Boom),
-            // Not out of a nested publish, it would not end.
+            // Not from a nested publish, which would recurse without end.
             Temper::Publishes if message.lane < THREADS => {
                 self.world.counters.nested.fetch_add(1, Ordering::Relaxed);
                 self.world.publish(&self.subject, message.lane + THREADS);
@@ -151,7 +151,7 @@ impl World {
         let shared = Arc::new(Shared {
             gone: AtomicU64::new(0),
             over: AtomicBool::new(false),
-            heard: Default::default(),
+            received: Default::default(),
         });
         let observer = Observer {
             magic: AtomicU64::new(ALIVE),
@@ -161,7 +161,7 @@ impl World {
             temper,
         };
         self.counters.made.fetch_add(1, Ordering::Relaxed);
-        let subscription = subject.subscribe(move |message| observer.told(message)).ok()?;
+        let subscription = subject.subscribe(move |message| observer.notify(message)).ok()?;
         Some((subscription, shared))
     }
 
@@ -169,7 +169,7 @@ impl World {
         self.subject.lock().clone()
     }
 
-    /// Everyone finds the new subject when the old one refuses.
+    /// Threads find the new subject when the old one refuses.
     fn replace(&self) {
         let old = std::mem::take(&mut *self.subject.lock());
         old.close();
@@ -216,9 +216,9 @@ impl World {
                         continue;
                     }
                     for (_, shared) in &kept {
-                        let heard = shared.heard[lane].load(Ordering::Relaxed);
+                        let received = shared.received[lane].load(Ordering::Relaxed);
                         // Closing may have come between.
-                        assert!(heard == number || subject.is_closed(), "missed {number}");
+                        assert!(received == number || subject.is_closed(), "missed {number}");
                     }
                 }
             }
@@ -263,8 +263,8 @@ fn promises_hold_under_load() {
     assert!([panics, nested, waited, closed].into_iter().all(|counter| count(counter) > 0));
 }
 
-/// One thread counts up; those who subscribe start at the latest number and miss none that is
-/// published after.
+/// One thread publishes increasing numbers; each subscriber starts at the latest one and misses none
+/// published later.
 #[test]
 fn replays_hold_under_load() {
     let topic = BehaviorSubject::new(1_u64);
@@ -290,18 +290,18 @@ fn replays_hold_under_load() {
                 let mut ends: Vec<(Subscription, Arc<AtomicU64>)> = Vec::new();
                 while Instant::now() < until {
                     let latest = Arc::new(AtomicU64::new(0));
-                    let (heard, joined) = (latest.clone(), Arc::new(AtomicBool::new(false)));
-                    let told_joined = joined.clone();
+                    let (received, joined) = (latest.clone(), Arc::new(AtomicBool::new(false)));
+                    let after_joined = joined.clone();
                     let known = *topic.value().unwrap();
                     let subscription = topic.subscribe(move |&number| {
                         // First: it is set as soon as the number is seen.
-                        let was_joined = told_joined.load(Ordering::Acquire);
-                        let before = heard.swap(number, Ordering::AcqRel);
+                        let was_joined = after_joined.load(Ordering::Acquire);
+                        let before = received.swap(number, Ordering::AcqRel);
                         assert!(number >= known && before < number, "{before} then {number}");
                         let gapless = before + 1 == number;
                         assert!(gapless || !was_joined, "a gap");
                     });
-                    // From here on there are no gaps; what is under way now may still be one.
+                    // There are no gaps after this point; a number being published now may still be one.
                     let after = *topic.value().unwrap();
                     while latest.load(Ordering::Acquire) < after {
                         thread::yield_now();

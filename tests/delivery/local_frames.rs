@@ -10,14 +10,14 @@ fn frame(number: usize) -> Frame {
     Frame::broadcast("/c", &number.to_string(), "r", Payload::EMPTY)
 }
 
-/// Views of several threads, used in turn, so that what holds is known at every step.
+/// Views of several threads, used in turn, so that the expected result of every step is known.
 #[test]
 fn views_are_as_fresh_as_the_cache() {
     let mut random = Random::from_env("views_are_as_fresh_as_the_cache");
     let channels = ["/a", "/b", ""];
     let (mut kept, mut calls) = (0, 0);
     for case in 0..cases(60) {
-        // Some so small that they evict, which views do not see.
+        // Some caches are so small that they evict, which views do not notice.
         let bound = if case % 2 == 0 { 3000 } else { 1 << 20 };
         let cache = FrameCache::with_hasher(bound, ahash::RandomState::with_seeds(1, 2, 3, 4));
         let mut views = [1, 4, 64].map(|places| LocalFrames::new(&cache, places));
@@ -70,12 +70,12 @@ fn views_are_as_fresh_as_the_cache() {
 }
 
 #[test]
-fn a_view_does_not_ask_the_cache_again() {
+fn a_view_does_not_look_up_a_frame_twice() {
     let cache = FrameCache::new(1 << 20);
     let mut view = LocalFrames::new(&cache, 0);
     let key = FrameKey::new("/c", "e");
     let first = view.get_or_insert_with(key, || frame(1)).clone();
-    // Evicted or not, the view has it: only an invalidation ends that.
+    // Evicted or not, the view keeps the frame until an invalidation.
     for _ in 0..3 {
         assert_eq!(
             view.get_or_insert_with(key, || unreachable!()).wire().as_ptr(),

@@ -1,4 +1,4 @@
-//! The outbox: each policy, its limits to the frame and the byte, the control lane, and batches.
+//! The outbox: each policy, its limits to the frame and the byte, control frames, and batches.
 
 use std::future::Future;
 use std::pin::pin;
@@ -16,7 +16,7 @@ const DISCONNECT: Policy = Policy::Disconnect { max_age: None };
 const POLICIES: [Policy; 4] =
     [Policy::DropOldest, Policy::DropNewest, Policy::Conflate, DISCONNECT];
 
-/// A frame that tells its number, of the same length for numbers up to 9999.
+/// A frame that holds its number, of the same length for numbers up to 9999.
 fn frame(number: usize) -> Frame {
     Frame::broadcast("/c", &format!("{number:04}"), "r", Payload::EMPTY)
 }
@@ -30,12 +30,12 @@ fn outbox(policy: Policy, max_frames: usize) -> (Outbox, OutboxReader) {
     Outbox::new(OutboxOptions::new().with_policy(policy).with_max_frames(max_frames))
 }
 
-/// The numbers of the next batch, none if there is none.
+/// The numbers of the next batch; empty without one.
 fn numbers(reader: &mut OutboxReader) -> Vec<usize> {
     reader.try_batch().map_or_else(Vec::new, |batch| batch.iter().map(number).collect())
 }
 
-/// Counts how often it is woken.
+/// Counts its wake-ups.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 
@@ -46,7 +46,7 @@ impl Wake for Wakes {
 }
 
 #[test]
-fn frames_come_out_in_their_order_and_in_batches_of_64() {
+fn frames_arrive_in_order_and_in_batches_of_64() {
     for policy in POLICIES {
         let (outbox, mut reader) = outbox(policy, 1000);
         assert!(reader.try_batch().is_none());
@@ -64,7 +64,7 @@ fn frames_come_out_in_their_order_and_in_batches_of_64() {
 }
 
 #[test]
-fn drop_oldest_keeps_the_newest_and_says_how_many_are_gone() {
+fn drop_oldest_keeps_the_newest_and_counts_the_dropped() {
     let (outbox, mut reader) = outbox(Policy::DropOldest, 5);
     for i in 0..5 {
         assert_eq!(outbox.push(frame(i)), Push::Queued);
@@ -107,13 +107,13 @@ fn conflate_replaces_in_place() {
     assert_eq!(batch.lagged(), 1);
     assert_eq!(batch.iter().map(number).collect::<Vec<_>>(), [12, 3, 4, 5]);
     drop(batch);
-    assert_eq!(outbox.push_keyed(1, frame(31)), Push::Queued, "the old one is gone");
+    assert_eq!(outbox.push_keyed(1, frame(31)), Push::Queued, "the old one was taken");
     assert_eq!(numbers(&mut reader), [31]);
     assert_eq!(outbox.stats().conflated, 3);
 }
 
 #[test]
-fn disconnect_frees_the_queue_and_says_why() {
+fn disconnect_frees_the_queue_and_gives_the_reason() {
     let (outbox, mut reader) = outbox(DISCONNECT, 3);
     assert_eq!(outbox.push(frame(0)), Push::Queued);
     outbox.push(frame(1));
@@ -163,7 +163,7 @@ fn bytes_are_limited_to_the_byte() {
 }
 
 #[test]
-fn a_frame_larger_than_all_that_may_wait_drops_nothing_else() {
+fn a_frame_above_the_byte_limit_drops_no_other_frame() {
     let length = frame(0).wire().len();
     for policy in [Policy::DropOldest, Policy::DropNewest, Policy::Conflate] {
         let max_bytes = 2 * length;
@@ -185,14 +185,14 @@ fn an_old_frame_disconnects() {
     outbox.push(frame(1));
     assert_eq!(numbers(&mut reader), [0, 1]);
     std::thread::sleep(Duration::from_millis(40));
-    assert_eq!(outbox.push(frame(2)), Push::Queued, "what was taken does not age");
+    assert_eq!(outbox.push(frame(2)), Push::Queued, "a taken frame does not age");
     std::thread::sleep(Duration::from_millis(40));
     assert!(outbox.push(frame(3)).is_closed());
     assert_eq!(outbox.closed(), Some(CloseReason::TooOld));
 }
 
 #[test]
-fn the_control_lane_goes_first_and_does_not_grow() {
+fn control_frames_go_first_and_their_queue_is_bounded() {
     let (outbox, mut reader) = outbox(Policy::DropOldest, 2);
     for i in 0..5 {
         outbox.push(frame(i));
@@ -220,7 +220,7 @@ fn the_control_lane_goes_first_and_does_not_grow() {
 }
 
 #[test]
-fn a_close_frame_is_the_last_thing() {
+fn a_close_frame_is_the_last_frame() {
     for policy in POLICIES {
         let (outbox, mut reader) = outbox(policy, 100);
         outbox.push(frame(0));
@@ -241,7 +241,7 @@ fn a_close_frame_is_the_last_thing() {
 }
 
 #[test]
-fn what_was_queued_before_the_end_is_delivered() {
+fn frames_queued_before_the_end_are_delivered() {
     for policy in POLICIES {
         let (outbox, mut reader) = outbox(policy, 100);
         let other = outbox.clone();
@@ -259,7 +259,7 @@ fn what_was_queued_before_the_end_is_delivered() {
 }
 
 #[test]
-fn only_the_push_that_finds_it_asleep_wakes() {
+fn only_a_push_to_a_sleeping_reader_wakes_it() {
     for policy in POLICIES {
         let (outbox, mut reader) = outbox(policy, 100);
         let wakes = Arc::new(Wakes::default());
@@ -349,7 +349,7 @@ fn a_large_frame_goes_alone() {
 }
 
 #[test]
-fn a_reader_that_is_dropped_frees_what_is_queued() {
+fn a_dropped_reader_frees_the_queued_frames() {
     for policy in POLICIES {
         let (outbox, reader) = outbox(policy, 100);
         for i in 0..50 {
@@ -373,7 +373,7 @@ fn references_are_taken_as_needed() {
     let mut references = frame.references(2);
     assert_eq!(full.push_from(&mut references), Push::DroppedNewest);
     assert_eq!(closed.push_from(&mut references), Push::Closed);
-    assert_eq!(references.len(), 2, "what was not taken is still there");
+    assert_eq!(references.len(), 2, "the others are left");
     for left in [1, 0, 0] {
         assert_eq!(open.push_from(&mut references), Push::Queued);
         assert_eq!(references.len(), left);
@@ -385,7 +385,7 @@ fn references_are_taken_as_needed() {
 }
 
 #[test]
-fn who_waits_for_an_abort_is_woken_by_any_end_that_drops_frames() {
+fn a_waiter_for_an_abort_is_woken_by_any_end_that_drops_frames() {
     for drop_reader in [false, true] {
         let (outbox, mut reader) = outbox(DISCONNECT, 1);
         let wakes = Arc::new(Wakes::default());
@@ -412,7 +412,7 @@ fn who_waits_for_an_abort_is_woken_by_any_end_that_drops_frames() {
 }
 
 #[test]
-fn frames_leave_a_batch_as_text_as_bytes_and_as_themselves() {
+fn a_batch_gives_its_frames_as_text_as_bytes_and_as_frames() {
     let (outbox, mut reader) = outbox(DISCONNECT, 10);
     let fill = || {
         outbox.push(frame(1));
@@ -446,7 +446,7 @@ fn frames_leave_a_batch_as_text_as_bytes_and_as_themselves() {
     };
     assert_eq!((first, pong.payload(), second), (&frame(2), &b"3"[..], &frame(1)));
 
-    // Those that are not asked for are dropped.
+    // Frames that were not taken are dropped.
     outbox.push(frame(4));
     outbox.push(frame(5));
     assert!(reader.try_batch().unwrap().into_frames().next().is_some());
@@ -497,7 +497,7 @@ mod stream {
     }
 
     #[test]
-    fn the_control_lane_goes_first_and_a_close_frame_is_the_last() {
+    fn control_frames_go_first_and_a_close_frame_is_the_last() {
         for policy in POLICIES {
             let (outbox, mut reader) = outbox(policy, 10);
             outbox.push(frame(9));
@@ -528,7 +528,7 @@ mod stream {
         outbox.push(frame(1));
         outbox.push(frame(2));
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
-        // Too slow: the end, at once.
+        // Too slow: the stream ends at once.
         for i in 3..20 {
             outbox.push(frame(i));
         }
@@ -536,7 +536,7 @@ mod stream {
     }
 
     #[test]
-    fn a_batch_has_64_frames_with_those_of_the_control_lane() {
+    fn a_batch_has_64_frames_control_frames_included() {
         let (outbox, mut reader) = outbox(DISCONNECT, 200);
         for i in 0..64 {
             outbox.reply(frame(i));

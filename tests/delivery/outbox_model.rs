@@ -1,4 +1,4 @@
-//! Random pushes and batches, against the plainest queue that does what each policy says.
+//! Random pushes and batches, against a naive queue that follows each policy.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ const DISCONNECT: Policy = Policy::Disconnect { max_age: None };
 const BATCH_FRAMES: usize = 64;
 const BATCH_BYTES: usize = 256 << 10;
 
-/// A `Vec`, a look at all of it, and no cleverness.
+/// A `Vec` that is scanned as a whole, without any index.
 struct Model {
     policy: Policy,
     max_frames: usize,
@@ -58,8 +58,8 @@ impl Model {
             return Push::Closed;
         }
         if self.policy == Policy::Conflate && key.is_some() {
-            // Drops from the front until it fits in the place of the older one, which when it
-            // comes to the front itself makes way.
+            // Drops from the front until the frame fits in the place of the older one, which is
+            // dropped, too, once it is at the front.
             while let Some(at) = self.queue.iter().position(|(queued, _)| *queued == key) {
                 let older = self.queue[at].1.wire().len();
                 if self.bytes() - older + length <= self.max_bytes {
@@ -165,7 +165,7 @@ fn run(random: &mut Random, frames: &[Frame], policy: Policy) {
 }
 
 #[test]
-fn every_policy_does_as_the_plain_queue() {
+fn every_policy_equals_the_naive_queue() {
     let mut random = Random::from_env("every_policy_does_as_the_plain_queue");
     let frames: Vec<Frame> = [0, 1, 7, 60, 300, 900, 5000, 70_000]
         .map(|length| Frame::broadcast("/c", &"e".repeat(length), "r", Payload::EMPTY))

@@ -1,5 +1,5 @@
 //! Eight threads on one outbox, for `PONDWIRE_STRESS_SECONDS` (2): each producer's order is kept,
-//! nothing is lost but what the counters say, and the consumer never sleeps for good.
+//! every lost frame is counted, and the consumer never misses a wake-up.
 
 use std::future::Future;
 use std::pin::pin;
@@ -36,7 +36,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
             return done;
         }
         thread::park_timeout(LOST);
-        assert!(start.elapsed() < LOST, "nobody woke the consumer");
+        assert!(start.elapsed() < LOST, "no push woke the consumer");
     }
 }
 
@@ -51,14 +51,14 @@ fn frame(producer: usize, number: u64) -> Frame {
 }
 
 /// Producer and number of a wire frame.
-fn tell(wire: &[u8]) -> (usize, u64) {
+fn parse(wire: &[u8]) -> (usize, u64) {
     let text = std::str::from_utf8(wire.splitn(2, |&byte| byte == b'{').nth(1).unwrap()).unwrap();
     let event = text.split("\"event\":\"").nth(1).unwrap().split('"').next().unwrap();
     let (producer, number) = event.split_once(':').unwrap();
     (producer.parse().unwrap(), number.parse().unwrap())
 }
 
-/// What the producers did with frames, summed up.
+/// The results of all pushes, summed up.
 #[derive(Default, Debug)]
 struct Pushed {
     offered: u64,
@@ -68,7 +68,7 @@ struct Pushed {
 fn produce(outbox: &Outbox, producer: usize, keyed: bool, end: Instant) -> Pushed {
     let mut pushed = Pushed::default();
     for number in 0.. {
-        // Bursts and pauses: the consumer must fall asleep, too.
+        // Bursts and pauses, so that the consumer falls asleep, too.
         if number % 64 == 0 {
             if Instant::now() > end {
                 break;
@@ -123,7 +123,7 @@ fn run(policy: Policy, max_frames: usize, max_bytes: usize) {
         batches += 1;
         lagged += batch.lagged();
         for wire in batch.iter().filter(|wire| wire[0] == 0x81) {
-            let (producer, number) = tell(wire);
+            let (producer, number) = parse(wire);
             // A frame replaced in place may come before older ones of its producer.
             assert!(keyed || number >= next[producer], "{producer}: {number} after others");
             next[producer] = number + 1;
@@ -188,9 +188,9 @@ fn disconnect() {
     }
 }
 
-/// Outboxes that come and go while all push into them.
+/// Outboxes are created and dropped while all threads push into them.
 #[test]
-fn readers_that_go_free_what_was_queued() {
+fn dropped_readers_free_the_queued_frames() {
     let end = Instant::now() + seconds();
     let shared = frame(0, 0);
     let mut rounds = 0;

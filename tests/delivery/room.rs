@@ -1,4 +1,4 @@
-//! A room: who is reached by what, whatever happens meanwhile.
+//! Rooms: the recipients of each frame, whatever happens concurrently.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ fn event(wire: &[u8]) -> String {
     text.split("\"event\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
 }
 
-/// What came since the last look.
+/// The events that arrived since the last call.
 fn events(reader: &mut OutboxReader) -> Vec<String> {
     let mut all = Vec::new();
     while let Some(batch) = reader.try_batch() {
@@ -88,12 +88,12 @@ fn members_leave_by_one_connection_at_a_time() {
     assert_eq!(room.publish_to(&frame("c"), ["ann"]), delivery(0));
     assert_eq!(events(&mut to_first), [""; 0]);
     assert_eq!(events(&mut to_second), ["a", "b"]);
-    // Nothing holds the outbox any more.
+    // No membership holds the outbox any more.
     assert!(to_second.closed().is_some());
 }
 
 #[test]
-fn a_closed_room_reaches_nobody_and_lets_nobody_in() {
+fn a_closed_room_delivers_nothing_and_accepts_no_member() {
     let room = Room::new();
     let (member, mut reader) = connect(&room, "ann");
     let handle = room.clone();
@@ -109,7 +109,7 @@ fn a_closed_room_reaches_nobody_and_lets_nobody_in() {
 }
 
 #[test]
-fn what_an_outbox_refuses_is_counted() {
+fn frames_that_an_outbox_refuses_are_counted() {
     let room = Room::new();
     let (newest, mut to_newest) = with(Policy::DropNewest, 1);
     let (oldest, mut to_oldest) = with(Policy::DropOldest, 1);
@@ -131,7 +131,7 @@ fn what_an_outbox_refuses_is_counted() {
 }
 
 #[test]
-fn keyed_frames_replace_each_other_where_the_policy_says_so() {
+fn keyed_frames_replace_each_other_under_conflate() {
     let room = Room::new();
     let (conflating, mut to_conflating) = with(Policy::Conflate, 10);
     let (plain, mut to_plain) = with(Policy::DropNewest, 10);
@@ -144,7 +144,7 @@ fn keyed_frames_replace_each_other_where_the_policy_says_so() {
 }
 
 #[test]
-fn a_visit_may_do_anything_but_wait_for_itself() {
+fn a_visit_may_call_everything_except_wait_for_itself() {
     let room = Room::new();
     let (member, mut reader) = connect(&room, "ann");
     let mut member = Some(member);
@@ -161,9 +161,9 @@ fn a_visit_may_do_anything_but_wait_for_itself() {
     assert_eq!(events(&mut late.unwrap().1), ["inner", "after"]);
 }
 
-/// Against a list of members and a loop over it.
+/// Compares a room with a list of members and a loop over it.
 #[test]
-fn a_room_is_a_list_of_members() {
+fn a_room_equals_a_list_of_members() {
     let mut random = Random::from_env("a_room_is_a_list_of_members");
     const USERS: [&str; 5] = ["ann", "bob", "eve", "", "ünï"];
     for round in 0..50 {
@@ -211,10 +211,10 @@ fn a_room_is_a_list_of_members() {
     }
 }
 
-/// While others come and go, who stays gets everything of each publisher, in order, and who comes
-/// gets everything that is published after, until it leaves.
+/// While others join and leave, a member that stays receives all frames of each publisher in order, and a
+/// member that joins receives every frame published after, until it leaves.
 #[test]
-fn publishers_do_not_wait_for_who_comes_and_goes() {
+fn publishers_do_not_wait_for_joins_and_leaves() {
     const PUBLISHERS: usize = 2;
     const FRAMES: usize = 2000;
     let room = Room::new();
@@ -263,7 +263,7 @@ fn publishers_do_not_wait_for_who_comes_and_goes() {
                             .map(|(_, number)| number)
                             .collect();
                         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
-                        // All that began after it had joined and ended before it left.
+                        // Every publish that began after the join and ended before the leave.
                         for at in first[publisher]..last[publisher] {
                             assert!(numbers.contains(&at), "{at} of {publisher}: {numbers:?}");
                         }

@@ -1,7 +1,7 @@
-//! The recorded cases of subjects: what the Python package and two JavaScript versions do.
+//! The recorded cases of subjects: the behaviour of the Python package and of two JavaScript versions.
 //!
-//! Python's log is the one that must be met, because it delivers to a snapshot, as rule 1 does.
-//! Where a rule decides otherwise, the record is named with that rule and with what holds here.
+//! Python's log is the expected one, because Python delivers to a snapshot, as rule 1 does.
+//! Where a rule differs, the exception names the record, the rule and the log that holds here.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -13,26 +13,26 @@ use std::sync::{Arc, Mutex};
 use pondwire::fanout::{BehaviorSubject, Closed, Subject, Subscription};
 use serde_json::{Value, json};
 
-/// Records in which a rule of the design differs from Python, what that rule says, and the log that
-/// holds instead.
+/// The records for which a rule of the design differs from Python, with the text of that rule and the log that
+/// holds here.
 fn exceptions() -> HashMap<&'static str, (&'static str, Value)> {
     let of = |id, rule, got| (id, (rule, got));
     HashMap::from([
-        // Python calls who was unsubscribed by an observer before it, JavaScript does not.
+        // Python calls an observer that an earlier observer unsubscribed, JavaScript does not.
         of(
             "subject/10",
             "2: nor does an outer publish on the same thread",
             json!([["got", "a", 1], ["got", "a", 2]]),
         ),
         // Python's set iterates by name; the JavaScript versions move to the end, as rule 1 does,
-        // but the older calls who was subscribed meanwhile.
+        // but the older one calls observers subscribed meanwhile.
         of(
             "subject/15",
             "1: in subscription order",
             json!([["got", "a", 1], ["got", "b", 1], ["got", "b", 2], ["got", "a", 2]]),
         ),
         of("subject/39", "1: in subscription order", json!([["got", "b", 1], ["got", "a", 1]])),
-        // Python robs those behind; JavaScript's head calls them, but hides the error.
+        // Python skips the observers after it; JavaScript's head calls them, but hides the error.
         of(
             "subject/16",
             "6: all are called, then the first panic resumes",
@@ -57,7 +57,7 @@ enum Either {
 /// One record being played.
 struct Play {
     subject: Either,
-    /// What an observer does each time it is told; `_once` only the first time.
+    /// The actions of an observer at each call; `_once` only at the first.
     on: HashMap<String, Vec<Value>>,
     done: Mutex<HashMap<(String, usize), ()>>,
     handles: Mutex<HashMap<String, Arc<Subscription>>>,
@@ -94,7 +94,7 @@ impl Play {
         self.log.lock().unwrap().push(entry);
     }
 
-    fn told(self: &Arc<Self>, name: &str, value: &Value) {
+    fn notify(self: &Arc<Self>, name: &str, value: &Value) {
         self.note(json!(["got", name, value]));
         for (index, op) in self.on.get(name).into_iter().flatten().enumerate() {
             let verb = op[0].as_str().unwrap();
@@ -110,7 +110,7 @@ impl Play {
 
     fn subscribe(self: &Arc<Self>, name: &str) -> Result<Subscription, Closed> {
         let (play, owned) = (Arc::downgrade(self), name.to_owned());
-        let observer = move |value: &Value| play.upgrade().unwrap().told(&owned, value);
+        let observer = move |value: &Value| play.upgrade().unwrap().notify(&owned, value);
         let id = u64::from(name.as_bytes()[0]);
         match &self.subject {
             Either::Plain(subject) => subject.subscribe_as(id, observer),
@@ -118,7 +118,7 @@ impl Play {
         }
     }
 
-    /// Handles stay where they are: a stale one is used again in some records.
+    /// Handles are kept: some records use a stale one again.
     fn handle(&self, name: &str) -> Option<Arc<Subscription>> {
         self.handles.lock().unwrap().get(name).cloned()
     }
@@ -183,17 +183,17 @@ fn recorded_subjects_hold() {
         let id = record["id"].as_str().unwrap();
         let play = Play::new(record);
         record["ops"].as_array().unwrap().iter().for_each(|op| play.script(op));
-        let heard = Value::Array(play.log.lock().unwrap().clone());
+        let received = Value::Array(play.log.lock().unwrap().clone());
         let python = record["python"].as_array().unwrap().iter().filter(|entry| entry[0] != "op");
         let python = Value::Array(python.cloned().collect());
         match exceptions.remove(id) {
             Some((rule, expected)) => {
-                assert_ne!(heard, python, "{id} needs no exception");
-                assert_eq!(heard, expected, "{id}, by rule {rule}");
+                assert_ne!(received, python, "{id} needs no exception");
+                assert_eq!(received, expected, "{id}, by rule {rule}");
                 println!("{id} differs from Python by rule {rule}");
                 named += 1;
             }
-            None => assert_eq!(heard, python, "{id}: {}", record["name"]),
+            None => assert_eq!(received, python, "{id}: {}", record["name"]),
         }
         ran += 1;
     }

@@ -1,4 +1,4 @@
-//! What each step allocates, counted: nothing to receive, once to send.
+//! The allocations of each step, counted: none to receive, one to send.
 
 use std::hint::black_box;
 
@@ -78,7 +78,7 @@ fn navigating_allocates_nothing() {
 }
 
 #[test]
-fn a_frame_is_one_allocation_and_a_clone_none() {
+fn a_frame_costs_one_allocation_and_a_clone_none() {
     let message = ClientMessage::parse(FRAME).unwrap();
     let relay =
         || Frame::broadcast(message.channel_name(), message.event(), "id", message.payload());
@@ -113,7 +113,7 @@ fn a_frame_is_one_allocation_and_a_clone_none() {
 }
 
 #[test]
-fn a_message_between_nodes_is_read_for_nothing_and_written_at_once() {
+fn parsing_an_envelope_allocates_nothing_and_encoding_it_once() {
     let file: serde_json::Value =
         serde_json::from_str(include_str!("../vectors/distributed.json")).unwrap();
     let large = format!(
@@ -172,7 +172,7 @@ fn a_cache_hit_allocates_nothing() {
 }
 
 #[test]
-fn another_payload_or_a_last_value_costs_what_it_says() {
+fn another_payload_costs_one_allocation_and_a_last_value_none() {
     let message = ClientMessage::parse(FRAME).unwrap();
     let frame = Frame::broadcast("/c\"", "e", "id", message.payload());
     assert_eq!(allocations(|| frame.with_payload(Payload::EMPTY)), 1);
@@ -186,12 +186,12 @@ fn another_payload_or_a_last_value_costs_what_it_says() {
 }
 
 #[test]
-fn a_presence_frame_is_one_allocation_however_many_are_there() {
+fn a_presence_frame_costs_one_allocation_for_any_number_of_users() {
     let mut roster = PresenceRoster::new("/chat/42");
     let json = r#"{"id":"user","name":"ann","away":false}"#;
     let payload = Payload::from_json(json).unwrap();
     let ids: Vec<_> = (0..10_001).map(|n| n.to_string()).collect();
-    // A storm: every join takes its id and its share of what grows.
+    // A storm: every join allocates its id and its share of growing tables.
     let storm = allocations(|| {
         for id in &ids[..10_000] {
             assert!(roster.join(id, payload).is_some());
@@ -209,7 +209,7 @@ fn a_presence_frame_is_one_allocation_however_many_are_there() {
     assert!(frame.wire().len() > list);
     let grown = (counting::live() - live) as usize;
     assert!(grown < frame.wire().len() + 10_000, "{grown}");
-    assert_eq!(allocations(|| roster.frame("id")), 0, "kept until somebody comes or goes");
+    assert_eq!(allocations(|| roster.frame("id")), 0, "cached until a user joins or leaves");
     assert_eq!(allocations(|| roster.update("77", payload).map(|change| change.frame("id"))), 1);
     assert_eq!(allocations(|| roster.leave("5000").map(|change| change.frame("id"))), 1);
     let again = allocations(|| roster.join("5000", payload).map(|change| change.frame("id")));
@@ -222,7 +222,7 @@ fn a_presence_frame_is_one_allocation_however_many_are_there() {
 }
 
 #[test]
-fn an_owned_message_clones_for_nothing_and_detaches_in_one() {
+fn an_owned_message_clones_without_allocating_and_detaches_with_two() {
     let frame = Bytes::from_static(FRAME);
     let owned = ClientMessage::parse_owned(frame, Limits::default()).unwrap();
     assert_eq!(allocations(|| owned.payload().get("text")), 0);
@@ -231,12 +231,12 @@ fn an_owned_message_clones_for_nothing_and_detaches_in_one() {
 }
 
 #[test]
-fn a_message_of_ones_own_is_four_allocations_and_a_frame_of_it_one() {
+fn an_owned_message_costs_four_allocations_and_its_frame_one() {
     let view = ClientMessage::parse(FRAME).unwrap();
     let message = Client::from(&view);
     assert_eq!(allocations(|| Client::from(&view)), 4);
     assert_eq!(allocations(|| Frame::from(&message)), 1);
-    // The text of the whole message besides, and what `serde_json` tracks brackets in.
+    // Besides these, the text of the whole message and `serde_json`'s stack of brackets.
     let deserialized = allocations(|| serde_json::from_slice::<Client>(FRAME).unwrap());
     assert!(deserialized <= 6, "{deserialized}");
     let error = || ValidationError::of_item("payload.list", 7, "Expected string");
@@ -244,7 +244,7 @@ fn a_message_of_ones_own_is_four_allocations_and_a_frame_of_it_one() {
 }
 
 #[test]
-fn a_path_allocates_for_what_is_encoded_in_it() {
+fn a_path_allocates_only_for_percent_encoded_parts() {
     let pattern = Pattern::new("/chat/:id/*/x-:last").unwrap();
     let matched = |path: &str| allocations(|| pattern.matches(path).unwrap());
     assert_eq!(matched("//chat/7/a/b/x-1/?q=%41"), 0);
@@ -261,7 +261,7 @@ fn publishing_allocates_nothing() {
     assert_eq!(allocations(Subject::<str>::new), 1, "an empty subject is one allocation");
     let kept: Vec<_> = (0..1000).map(|_| subject.subscribe(|text| assert_eq!(text, "x"))).collect();
     assert_eq!(allocations(|| subject.publish("x")), 0);
-    // The entry of the closure; not this time its place, there is room for it.
+    // The entry of the closure; its slot needs no memory this time.
     assert_eq!(allocations(|| subject.subscribe(|_| ()).unwrap()), 1);
     assert_eq!(allocations(|| subject.publish("x")), 0);
     drop(kept);
@@ -274,7 +274,7 @@ fn publishing_allocates_nothing() {
 }
 
 #[test]
-fn subjects_give_back_all_memory() {
+fn subjects_free_all_memory() {
     let cycle = |subject: &Subject<str>, members: usize| {
         let kept: Vec<_> = (0..members).map(|_| subject.subscribe(|_| ()).unwrap()).collect();
         subject.publish("x");
@@ -285,8 +285,9 @@ fn subjects_give_back_all_memory() {
     let before = counting::live();
     cycle(&subject, 2000);
     let kept = counting::live() - before;
-    assert!(kept <= 0, "{kept} bytes are kept by a subject that nobody is subscribed to");
-    // One who stays while many come and go: no slot is used twice, yet nothing piles up.
+    assert!(kept <= 0, "{kept} bytes are kept by a subject without subscriptions");
+    // One subscription stays while many others are made and dropped: no slot is used twice, yet memory
+    // does not grow.
     let _stays = subject.subscribe(|_| ()).unwrap();
     cycle(&subject, 1);
     let before = counting::live();
@@ -304,7 +305,7 @@ fn subjects_give_back_all_memory() {
 }
 
 #[test]
-fn frames_give_back_all_memory() {
+fn frames_free_all_memory() {
     let message = ClientMessage::parse(FRAME).unwrap();
     let cycle = || {
         let frame = Frame::broadcast("/c", "e", "id", message.payload());
@@ -323,14 +324,14 @@ fn frames_give_back_all_memory() {
     assert_eq!(counting::live(), before);
 }
 
-/// As many references as members are counted in advance; what is not needed is given back, and
-/// what was queued is given back by whoever reads it or lets it go.
+/// One reference for each member is counted in advance. Unneeded references are returned; a queued frame's
+/// reference is released when the frame is read or dropped.
 #[test]
-fn a_room_delivers_without_an_allocation_and_keeps_nothing() {
+fn a_room_delivers_without_an_allocation_and_frees_all_memory() {
     let room = Room::new();
     let mut members: Vec<_> = (0..100)
         .map(|number| {
-            // Every second one takes no more than a frame.
+            // Every second outbox holds at most one frame.
             let max_frames = if number % 2 == 0 { 1 } else { 1000 };
             let policy = Policy::DropNewest;
             let options = OutboxOptions::new().with_policy(policy).with_max_frames(max_frames);

@@ -1,4 +1,4 @@
-//! A batch in the form that its connection reads: every recipient's is the same memory.
+//! A batch in the form of its connection: all recipients share the memory of each form.
 
 use std::io::IoSlice;
 
@@ -27,7 +27,7 @@ fn written(mut batch: impl Buf, step: usize) -> Vec<u8> {
 }
 
 #[test]
-fn events_leave_control_frames_out() {
+fn server_sent_events_leave_control_frames_out() {
     let frames = [frame(3), frame(300), frame(3000)];
     let expected: Vec<u8> = frames.iter().flat_map(|frame| frame.sse().to_vec()).collect();
     for step in [1, 7, 150, 100_000] {
@@ -42,7 +42,7 @@ fn events_leave_control_frames_out() {
         let batch = batch.into_sse();
         assert_eq!((batch.frames(), batch.remaining()), (3, expected.len()));
         assert_eq!(written(batch, step), expected);
-        // Nothing but control frames: nothing to write, and not the end.
+        // Only control frames: there is nothing to write, and the stream does not end.
         outbox.control(Control::ping(b"3").unwrap());
         assert!(!reader.try_batch().unwrap().into_sse().has_remaining());
         outbox.push(frames[0].clone());
@@ -51,7 +51,7 @@ fn events_leave_control_frames_out() {
 }
 
 #[test]
-fn compressed_where_that_pays_and_as_it_is_otherwise() {
+fn frames_are_compressed_where_that_is_shorter_and_plain_otherwise() {
     let (small, large) = (frame(3), frame(300));
     let ping = Control::ping(b"1").unwrap();
     let expected = [ping.wire(), small.wire(), large.deflated().unwrap()].concat();
@@ -92,7 +92,7 @@ fn a_hundred_recipients_cost_one_allocation_for_each_form() {
 
 #[test]
 #[should_panic(expected = "has been written")]
-fn half_a_batch_has_no_other_form() {
+fn a_batch_written_in_part_has_no_other_form() {
     let (outbox, mut reader) = Outbox::new(OutboxOptions::default());
     outbox.push(frame(3));
     let mut batch = reader.try_batch().unwrap();

@@ -1,4 +1,4 @@
-//! What compressing and inflating take of memory, counted; bombs above all.
+//! The memory that compressing and inflating take, counted; for decompression bombs above all.
 
 use std::hint::black_box;
 
@@ -7,7 +7,7 @@ use pondwire::deflate::{DeflateOptions, InflateError, Inflater};
 use pondwire::{Frame, Limits, ServerAction};
 use pondwire_test_support::counting;
 
-/// What came out, how many allocations it took, and the most bytes that they held at once.
+/// The result of `run`, the number of its allocations, and the most bytes they held at once.
 fn measured<R>(run: impl FnOnce() -> R) -> (R, usize, usize) {
     let (count, live) = (counting::count(), counting::live());
     counting::reset_peak();
@@ -17,7 +17,7 @@ fn measured<R>(run: impl FnOnce() -> R) -> (R, usize, usize) {
 
 const LIMIT: usize = 1 << 20;
 
-/// What an inflater holds besides its output.
+/// The bytes that an inflater holds besides its output.
 const STATE: usize = 64 << 10;
 
 fn text_frame(length: usize) -> Frame {
@@ -61,7 +61,7 @@ fn a_compressed_form_is_the_only_allocation() {
         let stored =
             DeflateOptions::new().with_level(0).with_min_bytes(0).with_max_bytes(usize::MAX);
         let (none, count, _) = measured(|| frame.deflated_with(stored).is_none());
-        assert_eq!((none, count), (true, 0), "nothing came of it");
+        assert_eq!((none, count), (true, 0), "no compressed form was made");
     }
 }
 
@@ -120,7 +120,7 @@ fn bombs_are_refused_within_the_limit() {
             assert!(bounded(bomb, limit).unwrap_err().is_too_large());
         }
     }
-    // Others are unharmed: the same inflater goes on.
+    // Other messages are not affected: the same inflater continues.
     let mut inflater = Inflater::new();
     for (_, bomb) in &bombs {
         assert!(inflater.inflate(bomb, LIMIT).is_err());
@@ -157,10 +157,10 @@ fn a_message_of_just_the_limit_is_within_it() {
 }
 
 #[test]
-fn blocks_of_nothing_do_not_go_on_for_ever() {
+fn empty_blocks_are_limited() {
     let limit = Limits::default().max_bytes;
     let most = Inflater::max_payload(limit);
-    // Stored blocks with nothing in them, fixed ones (four of ten bits), and final ones.
+    // Empty blocks: stored ones, fixed ones (four of ten bits each), and final ones.
     let nothing: [&[u8]; 3] = [&[0, 0, 0, 0xff, 0xff], &[2, 8, 0x20, 0x80, 0], &[3, 0]];
     for block in nothing {
         let mut payload = block.repeat(most / block.len() - 1);
@@ -176,7 +176,7 @@ fn blocks_of_nothing_do_not_go_on_for_ever() {
     assert!(bounded(&payload, 1000).unwrap_err().is_too_large());
 }
 
-/// What any compressor makes of any message within the limit is worth reading.
+/// The output of any compressor for any message within the limit is accepted.
 #[test]
 fn no_honest_message_is_too_long() {
     let mut state = 1_u64;

@@ -1,5 +1,5 @@
-//! What outboxes cost in memory, counted: nothing per delivery, little while idle, and never more
-//! than their bounds when nobody reads.
+//! The memory of outboxes, counted: none per delivery, little while idle, and never more than their
+//! bounds when nobody reads.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,7 @@ fn a_delivery_allocates_nothing() {
                 batch.advance(batch.remaining());
             }
         };
-        // The memory for as many frames comes once.
+        // The memory for this many frames is allocated once.
         (0..20).for_each(|_| round(200));
         let before = counting::count();
         (0..300).for_each(|frames| round(frames % 200));
@@ -57,7 +57,7 @@ fn the_first_frames_need_no_ring() {
     assert_eq!(reader.try_batch().unwrap().frames(), 5);
 }
 
-/// Bytes of what `make` makes, a thousand times.
+/// The bytes of each of the thousand values that `make` returns.
 fn bytes_each<T>(make: impl FnOnce(usize) -> T) -> usize {
     const COUNT: usize = 1000;
     let before = counting::live();
@@ -84,7 +84,7 @@ fn an_idle_subscriber_costs_a_quarter_of_a_tokio_channel() {
 }
 
 #[test]
-fn who_never_reads_stays_within_the_bound_and_others_lose_nothing() {
+fn a_client_that_never_reads_stays_within_the_bound_and_others_lose_nothing() {
     const ROUNDS: usize = 20_000;
     let bounds = OutboxOptions::new().with_max_frames(500).with_max_bytes(100_000);
     for policy in POLICIES {
@@ -98,7 +98,7 @@ fn who_never_reads_stays_within_the_bound_and_others_lose_nothing() {
             let mut references = frame.references(2);
             for outbox in [&slow, &quick] {
                 outbox.push_keyed_from(round as u64, &mut references);
-                // A peer that floods pings.
+                // A peer that sends many pings.
                 outbox.control(Control::pong(&round.to_be_bytes()).unwrap());
             }
             drop(references);
@@ -115,7 +115,7 @@ fn who_never_reads_stays_within_the_bound_and_others_lose_nothing() {
             Policy::Disconnect { .. } => assert!(slow_reader.closed().unwrap().is_too_slow()),
             _ => assert!(stats.dropped_oldest > 19_000),
         }
-        // Bytes of frames and their headers, slots or entries and their index, and the rest.
+        // The bytes of frames and their headers, of slots or entries and their index, and the rest.
         let bound = 100_000 + 500 * (80 + 100) + 8 * 1024;
         assert!(most <= bound, "{policy:?}: {most} bytes, more than {bound}");
         drop((slow, slow_reader, quick, quick_reader));

@@ -1,14 +1,14 @@
-//! What the documentation and the README name is there: a file that exists, and one that the reader of
-//! the published package has, unless it says that it is in the repository.
+//! The files that the documentation and the README name exist, and are in the published package, or the
+//! documentation says that they are in the repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Names of the repository's folders; a word that begins with one of them and a slash is a path.
+/// The repository's folders; a word that begins with one of them and a slash is a path.
 const FOLDERS: [&str; 9] =
     [".ci", "benches", "examples", "fuzz", "profiles", "redis", "server", "src", "tests"];
 
-/// How the README begins its list of what is not in the package, which covers all that it names.
+/// The start of the README's list of folders that the package leaves out; it covers all paths in the README.
 const README_LIST: &str = "Of what is named here, the package leaves out ";
 
 fn root() -> &'static Path {
@@ -22,10 +22,10 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What the package leaves out: the manifest's `exclude`, and the workspaces of their own and other
-/// members, which have a manifest.
+/// The folders that the package leaves out: the manifest's `exclude`, and the other members and
+/// workspaces, which have a manifest of their own.
 fn left_out() -> Vec<String> {
-    // In the package itself the manifest was rewritten, and this is how it was.
+    // In the package itself the manifest is rewritten; this is the original.
     let original = root().join("Cargo.toml.orig");
     let manifest = if original.exists() { original } else { root().join("Cargo.toml") };
     let manifest = fs::read_to_string(manifest).unwrap();
@@ -40,7 +40,7 @@ fn left_out() -> Vec<String> {
     folders
 }
 
-/// The paths in a text, without what stands around them.
+/// The paths in a text, without the punctuation around them.
 fn paths(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| c.is_whitespace() || "`()[]\"',;".contains(c));
     let named = words
@@ -76,7 +76,7 @@ fn paragraphs(file: &Path) -> Vec<String> {
 }
 
 #[test]
-fn documentation_names_files_that_its_reader_has() {
+fn files_named_in_the_documentation_exist_or_are_said_to_be_in_the_repository() {
     let left_out = left_out();
     let mut documents = Vec::new();
     files(&root().join("src"), &mut documents);
@@ -102,7 +102,7 @@ fn documentation_names_files_that_its_reader_has() {
 }
 
 #[test]
-fn the_readme_lists_what_the_package_leaves_out() {
+fn the_readme_lists_the_folders_that_the_package_leaves_out() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let (_, list) = readme.split_once(README_LIST).expect("the README has the list");
     let list: Vec<&str> = paths(list.split_once(".\n").unwrap().0).collect();

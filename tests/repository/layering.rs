@@ -1,9 +1,9 @@
-//! Data goes one way through the modules, and no module looks back up.
+//! Dependencies between modules go one way: no module uses one above it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the ground up: a module may use those before it.
+/// From the lowest up: a module may use those before it.
 const ORDER: [&str; 18] = [
     "sync",
     "error",
@@ -29,7 +29,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        // What builds and installations left there.
+        // Left there by builds and installations.
         if name.starts_with('.') || ["target", "node_modules"].contains(&name) {
             continue;
         }
@@ -50,7 +50,7 @@ fn modules_use_only_what_lies_below_them() {
         let level = ORDER.iter().position(|name| *name == module);
         let level = level.unwrap_or_else(|| panic!("{module} has no place in the order"));
         for line in fs::read_to_string(file).unwrap().lines() {
-            // Comments, and tests that show a use from outside, go by the public names.
+            // Comments, and tests that show a use from outside, use the public names.
             let Some(path) = line.trim().strip_prefix("use crate::") else { continue };
             let used = path.split([':', ';', ',']).next().unwrap();
             let below = ORDER.iter().position(|name| *name == used);
@@ -77,7 +77,7 @@ fn unsafe_code_is_allowed_only_where_the_design_names_it() {
     }
 }
 
-/// Where code may differ between instruction sets; each has a form for those that it does not name.
+/// The places where code may differ between instruction sets; each has a form for the others.
 const FOR_ONE_ARCHITECTURE: [&str; 3] =
     ["src/scan/arch/", "src/fanout/log/prefetch.rs", "server/src/writers"];
 

@@ -86,7 +86,7 @@ for target in "${targets[@]}"; do
         else
             made lint $triple -p pondwire --lib --all-features
             package=(-p pondwire --features deflate,handshake,http,stream)
-            made run $triple "${package[@]}" --lib
+            made run $triple "${package[@]}" --lib --test tiers
             made run $triple "${package[@]}" --test codec --test delivery --test cluster --test memory -- \
                 "${filters[@]}"
         fi

@@ -13,7 +13,7 @@ fn text(random: &mut Random) -> String {
 }
 
 #[test]
-fn texts_and_newlines_leave_alike_on_every_tier() {
+fn text_and_newlines_are_encoded_alike_on_every_tier() {
     let mut random = Random::from_env("texts_and_newlines");
     let frames = workload_frames(12_000);
     let breaks = ["\n", "\n", "\r\n", "\r", "\n\t", " ", "\t"];

@@ -1,4 +1,4 @@
-//! No scanner reads a byte beyond its input: frames lie against pages that may not be touched.
+//! No scanner reads a byte beyond its input: each frame lies next to a page that cannot be read.
 
 #![allow(unsafe_code, reason = "pages are mapped and protected")]
 
@@ -12,7 +12,7 @@ use super::tier_lock;
 /// Longer frames are cut.
 const LONGEST: usize = 12 << 10;
 
-/// Some readable pages between two that are not.
+/// Readable pages between two that are not.
 struct Guarded {
     start: *mut u8,
     readable: usize,
@@ -22,7 +22,7 @@ struct Guarded {
 
 impl Guarded {
     fn new(bytes: usize) -> Self {
-        // SAFETY: it only tells.
+        // SAFETY: only reads a setting.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
         let readable = bytes.next_multiple_of(page);
         let (length, none) = (readable + 2 * page, libc::PROT_NONE);
@@ -43,7 +43,7 @@ impl Guarded {
         unsafe { std::slice::from_raw_parts_mut(self.start, self.readable) }
     }
 
-    /// The frame with nothing readable behind it.
+    /// The frame, with no readable byte after it.
     fn at_the_end(&mut self, frame: &[u8]) -> &[u8] {
         let at = self.readable - frame.len();
         let place = &mut self.bytes()[at..];
@@ -51,7 +51,7 @@ impl Guarded {
         place
     }
 
-    /// The frame with nothing readable before it.
+    /// The frame, with no readable byte before it.
     fn at_the_start(&mut self, frame: &[u8]) -> &[u8] {
         let place = &mut self.bytes()[..frame.len()];
         place.copy_from_slice(frame);
@@ -68,7 +68,7 @@ impl Drop for Guarded {
     }
 }
 
-/// Everything that reads a frame; whether it is a message.
+/// Runs every scanner over the frame; returns whether it is a message.
 fn read(frame: &[u8]) -> bool {
     let Ok(message) = ChannelEvent::parse(frame) else {
         return ClientMessage::parse(frame).is_ok();
@@ -79,7 +79,7 @@ fn read(frame: &[u8]) -> bool {
     true
 }
 
-/// One test: the tier is the whole process's.
+/// One test for all tiers, so that it holds the lock once.
 #[test]
 fn nothing_beyond_a_frame_is_read() {
     let _lock = tier_lock();
