@@ -3,6 +3,8 @@
 //! died.
 
 mod bounds;
+mod distributed;
+mod distributed_vectors;
 mod evictions;
 mod rules;
 mod simulation;

@@ -30,12 +30,11 @@ export PONDWIRE_MAX_CASES=${PONDWIRE_MAX_CASES:-1000}
 echo "random tests run $PONDWIRE_MAX_CASES cases at most, stress tests for $PONDWIRE_STRESS_SECONDS s"
 
 # The modules that read or write lengths, words and positions.
-modules=(--lib)
-for test in allocations cache deflate cluster distributed distributed_vectors errors_vectors frames frames_vectors \
-    headers_vectors hostile local_frames navigation outbox outbox_model parse_vectors properties roster \
-    room sse subjects websocket_reader; do
-    modules+=(--test "$test")
-done
+# shellcheck source=.ci/modules.sh
+. .ci/modules.sh
+modules allocations bounds cache deflate distributed distributed_vectors errors_vectors evictions frames \
+    frames_vectors headers_vectors hostile local_frames navigation outbox outbox_model parse_vectors properties \
+    roster room rules simulation sse subjects websocket_reader
 
 lint() { # lint TARGET [OPTION…]: runs the Clippy of the target's compiler
     local target=$1
@@ -86,7 +85,10 @@ for target in "${targets[@]}"; do
             made run $triple --all-features --lib --tests
         else
             made lint $triple -p pondwire --lib --all-features
-            made run $triple -p pondwire --features deflate,handshake,http,stream "${modules[@]}"
+            package=(-p pondwire --features deflate,handshake,http,stream)
+            made run $triple "${package[@]}" --lib --test tiers
+            made run $triple "${package[@]}" --test codec --test delivery --test cluster --test memory -- \
+                "${filters[@]}"
         fi
         ;;
     wasm32)

@@ -1,0 +1,15 @@
+//! Delivery of frames: fan-out, outboxes, rooms, rosters and caches, each alone, against a model, and under
+//! the load of many threads.
+
+#[cfg(feature = "cache")]
+mod cache;
+mod fanout;
+mod fanout_stress;
+#[cfg(feature = "cache")]
+mod local_frames;
+mod outbox;
+mod outbox_model;
+mod outbox_stress;
+mod room;
+mod roster;
+mod subjects;

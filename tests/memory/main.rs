@@ -1,0 +1,13 @@
+//! Allocations and memory, counted for each thread by the allocator of this process.
+
+mod allocations;
+#[cfg(feature = "deflate")]
+mod batch_forms;
+#[cfg(feature = "deflate")]
+mod deflate_memory;
+mod outbox_memory;
+
+use pondwire_test_support::counting::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;

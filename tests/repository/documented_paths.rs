@@ -1,0 +1,120 @@
+//! The files that the documentation and the README name exist, and are in the published package, or the
+//! documentation says that they are in the repository.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The repository's folders; a word that begins with one of them and a slash is a path.
+const FOLDERS: [&str; 9] =
+    [".ci", "benches", "examples", "fuzz", "profiles", "redis", "server", "src", "tests"];
+
+/// The start of the README's list of folders that the package leaves out; it covers all paths in the README.
+const README_LIST: &str = "Of what is named here, the package leaves out ";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+/// The folders that the package leaves out: the manifest's `exclude`, and the other members and
+/// workspaces, which have a manifest of their own.
+fn left_out() -> Vec<String> {
+    // In the package itself the manifest is rewritten; this is the original.
+    let original = root().join("Cargo.toml.orig");
+    let manifest = if original.exists() { original } else { root().join("Cargo.toml") };
+    let manifest = fs::read_to_string(manifest).unwrap();
+    let lists = manifest.split("exclude = [").skip(1);
+    let mut folders: Vec<String> = lists
+        .flat_map(|rest| rest.split(']').next().unwrap().split('"').skip(1).step_by(2))
+        .map(|folder| folder.trim_start_matches('/').to_owned())
+        .collect();
+    folders.sort();
+    folders.dedup();
+    assert!(folders.len() > 3, "the test reads the manifest: {folders:?}");
+    folders
+}
+
+/// The paths in a text, without the punctuation around them.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| c.is_whitespace() || "`()[]\"',;".contains(c));
+    let named = words
+        .filter(|word| word.split_once('/').is_some_and(|(folder, _)| FOLDERS.contains(&folder)));
+    named.map(|word| word.trim_end_matches(['.', ':', '/']))
+}
+
+/// Whether there is such a file or folder; its last name may have one `*`.
+fn exists(path: &str) -> bool {
+    let Some((before, after)) = path.split_once('*') else { return root().join(path).exists() };
+    let (folder, before) = before.rsplit_once('/').unwrap();
+    fs::read_dir(root().join(folder)).is_ok_and(|mut entries| {
+        entries.any(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.starts_with(before) && name.ends_with(after)
+        })
+    })
+}
+
+/// The paragraphs of a file's documentation: all of a page, the doc comments of a source file.
+fn paragraphs(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    let text = if file.extension().is_some_and(|extension| extension == "rs") {
+        let lines = text.lines().map(|line| {
+            let line = line.trim_start();
+            line.strip_prefix("//!").or_else(|| line.strip_prefix("///")).unwrap_or("")
+        });
+        lines.map(|line| line.trim_start().to_owned() + "\n").collect()
+    } else {
+        text
+    };
+    text.split("\n\n").map(str::to_owned).collect()
+}
+
+#[test]
+fn files_named_in_the_documentation_exist_or_are_said_to_be_in_the_repository() {
+    let left_out = left_out();
+    let mut documents = Vec::new();
+    files(&root().join("src"), &mut documents);
+    documents.push(root().join("CHANGELOG.md"));
+    let (mut named, mut dead) = (0, Vec::new());
+    for document in documents {
+        for paragraph in paragraphs(&document) {
+            for path in paths(&paragraph) {
+                let document = document.strip_prefix(root()).unwrap().display();
+                named += 1;
+                if left_out.iter().any(|folder| Path::new(path).starts_with(folder)) {
+                    if !paragraph.contains("repository") {
+                        dead.push(format!("{document}: say that {path} is in the repository"));
+                    }
+                } else if !exists(path) {
+                    dead.push(format!("{document}: there is no {path}"));
+                }
+            }
+        }
+    }
+    assert!(dead.is_empty(), "{dead:#?}");
+    assert!(named > 10, "the test finds paths: {named}");
+}
+
+#[test]
+fn the_readme_lists_the_folders_that_the_package_leaves_out() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, list) = readme.split_once(README_LIST).expect("the README has the list");
+    let list: Vec<&str> = paths(list.split_once(".\n").unwrap().0).collect();
+    let left_out = left_out();
+    let mut named = Vec::new();
+    for path in paths(&readme) {
+        match left_out.iter().find(|folder| Path::new(path).starts_with(folder)) {
+            Some(folder) => named.push(folder.as_str()),
+            None => assert!(exists(path), "there is no {path}"),
+        }
+    }
+    named.sort_unstable();
+    named.dedup();
+    assert_eq!(list, named, "the list names each folder once, in order");
+}
