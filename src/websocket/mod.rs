@@ -27,16 +27,25 @@
 //! use pondwire::frame::Control;
 //! use pondwire::{ClientMessage, Frame, Limits};
 //!
-//! fn serve(stream: &mut (impl Read + Write)) -> io::Result<()> { // The handshake. let mut
-//!     received = BytesMut::new(); while !received.ends_with(b"\r\n\r\n") && received.len() < 8192
-//!     { receive(stream, &mut received)?; } let mut slots = [httparse::EMPTY_HEADER; 64]; let mut
-//!     request = httparse::Request::new(&mut slots); let Ok(httparse::Status::Complete(head)) =
-//!     request.parse(&received) else { return stream.write_all(b"HTTP/1.1 400 Bad
-//!     Request\r\n\r\n"); }; // Here a server checks the path, `Origin` and the client's identity.
+//! fn serve(stream: &mut (impl Read + Write)) -> io::Result<()> {
+//!     // The handshake.
+//!     let mut received = BytesMut::new();
+//!     while !received.ends_with(b"\r\n\r\n") && received.len() < 8192 {
+//!         receive(stream, &mut received)?;
+//!     }
+//!     let mut slots = [httparse::EMPTY_HEADER; 64];
+//!     let mut request = httparse::Request::new(&mut slots);
+//!     let Ok(httparse::Status::Complete(head)) = request.parse(&received) else {
+//!         return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+//!     };
+//!     // Here a server checks the path, `Origin` and the client's identity.
 //!     let pairs: Vec<_> = request.headers.iter().map(|h| (h.name.as_bytes(), h.value)).collect();
-//!     let accepted = match handshake::accept(Headers::new(&pairs)) { Ok(accepted) => accepted,
-//!     Err(error) => return stream.write_all(error.response().as_bytes()), };
-//!     received.advance(head); stream.write_all(accepted.response().as_bytes())?;
+//!     let accepted = match handshake::accept(Headers::new(&pairs)) {
+//!         Ok(accepted) => accepted,
+//!         Err(error) => return stream.write_all(error.response().as_bytes()),
+//!     };
+//!     received.advance(head);
+//!     stream.write_all(accepted.response().as_bytes())?;
 //!     stream.write_all(Frame::connect("c-1", "ann", "connection-1").wire())?;
 //!
 //!     // The messages.
