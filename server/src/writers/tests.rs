@@ -299,16 +299,17 @@ fn every_client_gets_whole_frames_in_order_one_by_one() {
 /// Frames of an outbox that has ended are not lost while the socket is full, for two sockets at once.
 fn over_while_full(io_uring: bool) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let last = frame(0, 1);
+    // About the copy threshold: on a busy machine the client's side may take some bytes after a pause.
+    let last = Frame::broadcast(&"x".repeat(7000), "last", "r", Payload::EMPTY);
     runtime.block_on(async {
         let mut full = Vec::new();
         for _ in 0..2 {
             let (stream, client) = pair(true).await;
             let mut stream = stream.into_std().unwrap();
-            // Until the socket takes nothing for a while: at first its data still moves to the client's
-            // buffer.
+            // Until the socket takes nothing for a while: its data moves to the client's buffer while that
+            // has room.
             let mut since = Instant::now();
-            while since.elapsed() < Duration::from_millis(50) {
+            while since.elapsed() < Duration::from_millis(200) {
                 match stream.write(&[0; 64]) {
                     Ok(1..) => since = Instant::now(),
                     _ => sleep(Duration::from_millis(1)).await,
@@ -332,7 +333,7 @@ fn over_while_full(io_uring: bool) {
             for (handle, _reader, _client) in handles {
                 let (mut half, why) = handle.handed_back().await;
                 let HandBack::Full(rest) = why else { panic!("the socket is full") };
-                assert_eq!(rest, last.wire());
+                assert!(!rest.is_empty() && last.wire().ends_with(&rest));
                 assert!(half.queue.try_batch().is_none() && half.queue.closed().is_some());
                 assert!(half.stream.try_write(b"x").is_err(), "the socket is still full");
             }
