@@ -299,15 +299,15 @@ fn every_client_gets_whole_frames_in_order_one_by_one() {
 /// Frames of an outbox that has ended are not lost while the socket is full, for two sockets at once.
 fn over_while_full(io_uring: bool) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    // As much as is copied: on a busy machine the client's side may take some bytes after a long pause.
+    // About the copy threshold: on a busy machine the client's side may take some bytes after a pause.
     let last = Frame::broadcast(&"x".repeat(7000), "last", "r", Payload::EMPTY);
     runtime.block_on(async {
         let mut full = Vec::new();
         for _ in 0..2 {
             let (stream, client) = pair(true).await;
             let mut stream = stream.into_std().unwrap();
-            // Until the socket takes nothing for a while: at first its data still moves to the client's
-            // buffer.
+            // Until the socket takes nothing for a while: its data moves to the client's buffer while that
+            // has room.
             let mut since = Instant::now();
             while since.elapsed() < Duration::from_millis(200) {
                 match stream.write(&[0; 64]) {
