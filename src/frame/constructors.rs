@@ -205,7 +205,7 @@ impl Frame {
     #[cfg(feature = "uuid")]
     #[must_use]
     pub fn invalid_message(error: &ValidationError) -> Self {
-        Self::invalid_message_as(&crate::uuid(), error)
+        Self::invalid_message_as(&crate::protocol::uuid(), error)
     }
 
     /// [`invalid_message`](Self::invalid_message) with a given request id.

@@ -2,7 +2,9 @@
 //! documentation says that they are in the repository.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use super::files;
 
 /// The repository's folders; a word that begins with one of them and a slash is a path.
 const FOLDERS: [&str; 9] =
@@ -13,13 +15,6 @@ const README_LIST: &str = "Of what is named here, the package leaves out ";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { files(&path, found) } else { found.push(path) }
-    }
 }
 
 /// The folders that the package leaves out: the manifest's `exclude`, and the other members and
@@ -78,8 +73,7 @@ fn paragraphs(file: &Path) -> Vec<String> {
 #[test]
 fn files_named_in_the_documentation_exist_or_are_said_to_be_in_the_repository() {
     let left_out = left_out();
-    let mut documents = Vec::new();
-    files(&root().join("src"), &mut documents);
+    let mut documents = files(&root().join("src"));
     documents.push(root().join("CHANGELOG.md"));
     let (mut named, mut dead) = (0, Vec::new());
     for document in documents {

@@ -1,7 +1,11 @@
 //! Dependencies between modules go one way: no module uses one above it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use pondwire_test_support::layering::{imports, sources};
+
+use super::files;
 
 /// From the lowest up: a module may use those before it.
 const ORDER: [&str; 18] = [
@@ -25,50 +29,32 @@ const ORDER: [&str; 18] = [
     "docs",
 ];
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        // Left there by builds and installations.
-        if name.starts_with('.') || ["target", "node_modules"].contains(&name) {
-            continue;
-        }
-        if path.is_dir() { sources(&path, found) } else { found.push(path) }
-    }
-}
-
 #[test]
 fn modules_use_only_what_lies_below_them() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let level = |module: &str| {
+        let top = module.split("::").next().unwrap();
+        let level = ORDER.iter().position(|name| *name == top);
+        level.unwrap_or_else(|| panic!("{module:?} has no place in the order"))
+    };
     let mut uses = 0;
-    for file in files.iter().filter(|file| !file.ends_with("lib.rs")) {
-        let inside = file.strip_prefix(&root).unwrap();
-        let top = inside.components().next().unwrap().as_os_str().to_str().unwrap();
-        let module = top.trim_end_matches(".rs");
-        let level = ORDER.iter().position(|name| *name == module);
-        let level = level.unwrap_or_else(|| panic!("{module} has no place in the order"));
-        for line in fs::read_to_string(file).unwrap().lines() {
-            // Comments, and tests that show a use from outside, use the public names.
-            let Some(path) = line.trim().strip_prefix("use crate::") else { continue };
-            let used = path.split([':', ';', ',']).next().unwrap();
-            let below = ORDER.iter().position(|name| *name == used);
-            let below =
-                below.unwrap_or_else(|| panic!("{}: `{line}` names no module", inside.display()));
-            assert!(below <= level, "{}: {module} must not use {used}", inside.display());
+    for (module, used) in imports(&sources) {
+        // The root takes its names from all modules, and none takes them from there.
+        if module.is_empty() {
+            continue;
+        }
+        for used in used {
+            assert!(level(used) <= level(module), "{module} must not use {used}");
             uses += 1;
         }
     }
-    assert!(uses > 20, "the test reads `use crate::` lines");
+    assert!(uses > 300, "the test reads imports: {uses}");
 }
 
 #[test]
 fn unsafe_code_is_allowed_only_where_the_design_names_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
-    for file in files {
+    for file in files(&root) {
         let inside = file.strip_prefix(&root).unwrap().to_str().unwrap();
         let named = ["scan/arch", "frame/", "fanout/", "outbox/"];
         if fs::read_to_string(&file).unwrap().contains("allow(unsafe_code)") {
@@ -84,14 +70,12 @@ const FOR_ONE_ARCHITECTURE: [&str; 3] =
 #[test]
 fn architectures_are_named_only_where_the_design_names_them() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    for folder in ["src", "examples", "tests", "benches", "fuzz", "redis", "server"] {
-        sources(&root.join(folder), &mut files);
-    }
+    let folders = ["src", "examples", "tests", "benches", "fuzz", "redis", "server"];
+    let files = folders.iter().flat_map(|folder| files(&root.join(folder)));
     let mut named = [0; FOR_ONE_ARCHITECTURE.len()];
-    for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "rs")) {
+    for file in files.filter(|file| file.extension().is_some_and(|end| end == "rs")) {
         let inside = file.strip_prefix(root).unwrap().to_str().unwrap();
-        let text = fs::read_to_string(file).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
         // In two parts, so as not to find itself; the option of `cfg`, `cfg!` and `cfg_attr` alike.
         let Some(at) = text.find(concat!("target_", "arch")) else { continue };
         let line = text[..at].lines().count();

@@ -2,3 +2,20 @@
 
 mod documented_paths;
 mod layering;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The files of a folder and of all folders in it, but for what builds and installations left there.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with('.') || ["target", "node_modules"].contains(&name) {
+            continue;
+        }
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
