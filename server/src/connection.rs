@@ -203,7 +203,7 @@ impl Endpoint {
                 Err(status) => Next::Refuse(status),
             },
             _ if echoes => Next::Refuse("426 Upgrade Required"),
-            (ENDPOINT, "GET") if request.has_token("accept", "text/event-stream") => {
+            (ENDPOINT, "GET") if request.headers().has_token("accept", "text/event-stream") => {
                 Next::EventStream
             }
             (ENDPOINT, "GET") => Next::Refuse("400 Bad Request"),

@@ -75,7 +75,7 @@ impl Http {
             return Err("413 Content Too Large");
         }
         let len = len as usize;
-        if self.received.len() < len && request.has_token("expect", "100-continue") {
+        if self.received.len() < len && request.headers().has_token("expect", "100-continue") {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
             if self.stream.write_all(go_on).await.is_err() {
                 return Ok(None);
@@ -188,15 +188,6 @@ impl<'a> Request<'a> {
         lines.find_map(|line| value_of(std::str::from_utf8(line).ok()?.split(';'), name))
     }
 
-    /// Returns `true` if a list-valued header contains this element, in any case and with any parameters.
-    pub(crate) fn has_token(&self, name: &str, token: &str) -> bool {
-        let mut elements = self.headers().get_all(name).flat_map(|line| line.split(|&b| b == b','));
-        elements.any(|element| {
-            let value = element.split(|&byte| byte == b';').next().unwrap_or_default();
-            value.trim_ascii().eq_ignore_ascii_case(token.as_bytes())
-        })
-    }
-
     /// Returns `true` if the request asks for a WebSocket, even if its handshake is invalid.
     pub(crate) fn is_upgrade(&self) -> bool {
         handshake::is_upgrade(self.headers())
@@ -222,7 +213,7 @@ impl<'a> Request<'a> {
 
     /// Returns `true` if another request may follow on the connection.
     pub(crate) fn keeps_alive(&self) -> bool {
-        self.is_current && !self.has_token("connection", "close")
+        self.is_current && !self.headers().has_token("connection", "close")
     }
 
     /// The body's length in bytes. A request with an ambiguous length is refused: a proxy may have read it

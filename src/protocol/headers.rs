@@ -81,6 +81,27 @@ impl<'a> Headers<'a> {
         pairs.filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_ref())).map(|(_, value)| value)
     }
 
+    /// Whether a header of the name that is a comma-separated list, such as `Connection`, has the element
+    /// `token`, ignoring the case of ASCII letters. Parameters of an element (after `;`) do not matter.
+    ///
+    /// ```
+    /// use pondwire::protocol::Headers;
+    ///
+    /// let received: [(&[u8], &[u8]); 2] =
+    ///     [(b"Connection", b"keep-alive, Upgrade"), (b"Accept", b"text/html;q=0.9")];
+    /// let headers = Headers::new(&received);
+    /// assert!(headers.has_token("connection", "upgrade") && headers.has_token("accept", "text/html"));
+    /// assert!(!headers.has_token("connection", "up"));
+    /// ```
+    #[must_use]
+    pub fn has_token(&self, name: impl AsRef<[u8]>, token: impl AsRef<[u8]>) -> bool {
+        let mut elements = self.get_all(name).flat_map(|line| line.split(|&byte| byte == b','));
+        elements.any(|element| {
+            let value = element.split(|&byte| byte == b';').next().unwrap_or_default();
+            value.trim_ascii().eq_ignore_ascii_case(token.as_ref())
+        })
+    }
+
     /// Whether there is a header of the name.
     pub fn contains(&self, name: impl AsRef<[u8]>) -> bool {
         self.get(name).is_some()

@@ -33,7 +33,7 @@ const KEYS: GeneralPurpose = GeneralPurpose::new(
 /// Whether a request asks for an upgrade to WebSocket; [`accept`] says whether it does so correctly.
 #[must_use]
 pub fn is_upgrade(headers: Headers<'_>) -> bool {
-    has_token(headers, "upgrade", "websocket")
+    headers.has_token("upgrade", "websocket")
 }
 
 /// Accepts a request for a WebSocket by its headers. The caller checks that the request is a `GET`
@@ -73,7 +73,7 @@ pub fn is_upgrade(headers: Headers<'_>) -> bool {
 /// # Errors
 /// The request is not a valid handshake: answer with [`HandshakeError::response`].
 pub fn accept(headers: Headers<'_>) -> Result<Accepted, HandshakeError> {
-    if !is_upgrade(headers) || !has_token(headers, "connection", "upgrade") {
+    if !is_upgrade(headers) || !headers.has_token("connection", "upgrade") {
         return Err(HandshakeError::NotUpgrade);
     }
     let mut keys = headers.get_all("sec-websocket-key");
@@ -268,15 +268,6 @@ impl fmt::Display for HandshakeError {
 }
 
 impl std::error::Error for HandshakeError {}
-
-/// Whether a header that is a list has this element, in any case, with or without parameters.
-fn has_token(headers: Headers<'_>, name: &str, token: &str) -> bool {
-    let mut elements = headers.get_all(name).flat_map(|line| line.split(|&byte| byte == b','));
-    elements.any(|element| {
-        let value = element.split(|&byte| byte == b';').next().unwrap_or_default();
-        value.trim_ascii().eq_ignore_ascii_case(token.as_bytes())
-    })
-}
 
 #[cfg(test)]
 mod tests {
