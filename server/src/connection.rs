@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use pondwire::websocket::handshake::Accepted;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -23,7 +24,6 @@ use crate::simulation::Simulations;
 use crate::socket::{discard, linger};
 use crate::websocket::WebSockets;
 use crate::writers::WriterPool;
-use pondwire::websocket::handshake::Accepted;
 
 /// The path of the echo WebSocket, if [`Options::echo`] is set.
 const ECHO: &str = "/echo";
@@ -114,19 +114,7 @@ impl Endpoint {
                 self.web_sockets.run(stream, received, deflates, echo, stopped).await;
             }
             Next::EventStream => self.event_streams.run(http.stream, stopped).await,
-            Next::Refuse(status) => {
-                let headers = match &status[..3] {
-                    "401" => "www-authenticate: Bearer\r\n",
-                    "405" => "allow: GET, POST, DELETE\r\n",
-                    "426" => "sec-websocket-version: 13\r\n",
-                    _ => "",
-                };
-                let answered = async {
-                    http.respond(status, headers, &format!("{status}\n")).await;
-                    discard(http.stream).await
-                };
-                let _ = timeout(self.closing_time, answered).await;
-            }
+            Next::Refuse(status) => self.refuse(http, status).await,
             Next::Request | Next::End => {
                 drop(timeout(self.closing_time, linger(http.stream)).await);
             }
@@ -135,10 +123,20 @@ impl Endpoint {
 
     /// Answers a connection over the limits with 503, whatever it requests.
     pub(crate) async fn reject(&self, stream: TcpStream) {
-        let mut http = Http::new(stream);
+        self.refuse(Http::new(stream), "503 Service Unavailable").await;
+    }
+
+    /// Answers with an error status, and ends the connection.
+    async fn refuse(&self, mut http: Http, status: Status) {
+        let headers = match &status[..3] {
+            "401" => "www-authenticate: Bearer\r\n",
+            "405" => "allow: GET, POST, DELETE\r\n",
+            "426" => "sec-websocket-version: 13\r\n",
+            "503" => "retry-after: 5\r\n",
+            _ => "",
+        };
         let answered = async {
-            let status = "503 Service Unavailable";
-            http.respond(status, "retry-after: 5\r\n", &format!("{status}\n")).await;
+            http.respond(status, headers, &format!("{status}\n")).await;
             discard(http.stream).await
         };
         let _ = timeout(self.closing_time, answered).await;

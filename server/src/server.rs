@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use pondwire::websocket::handshake::Accepted;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,7 +22,6 @@ use crate::http::{Request, Status};
 use crate::log;
 use crate::node::Node;
 use crate::options::Options;
-use pondwire::websocket::handshake::Accepted;
 
 /// A server that either listens itself ([`serve`](Self::serve)) or is part of another HTTP server
 /// ([`admit`](Self::admit), [`accept`](Self::accept) and [`serve_web_socket`](Self::serve_web_socket), as

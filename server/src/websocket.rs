@@ -12,6 +12,7 @@ use bytes::{Buf, BytesMut};
 use pondwire::Limits;
 use pondwire::deflate::Inflater;
 use pondwire::frame::Control;
+use pondwire::websocket::{Event, MaxPayload, MessageKind, MessageReader, ReadError, close_code};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -25,7 +26,6 @@ use crate::rate_limit::Decision;
 use crate::session::{ReceiveError, Session, Sessions};
 use crate::socket::{discard, linger};
 use crate::writers::{HandBack, SendHalf, WriterHandle, WriterPool};
-use pondwire::websocket::{Event, MaxPayload, MessageKind, MessageReader, ReadError, close_code};
 
 thread_local! {
     /// One inflater for all connections of the thread: no message depends on an earlier one.
