@@ -91,7 +91,7 @@ impl Frame {
     /// copy; slices and clones of the result allocate nothing.
     #[must_use]
     pub fn wire_bytes(&self) -> Bytes {
-        Bytes::from_owner(variant::Wire(self.clone()))
+        Bytes::from_owner(variant::Wire(self.shared.clone()))
     }
 
     /// [`json`](Self::json) as [`Bytes`] that share the frame's memory; costs as

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::Frame;
+use super::shared::Shared;
 #[cfg(feature = "deflate")]
 use crate::deflate::{DeflateOptions, deflated_text};
 
@@ -42,7 +43,7 @@ impl Variants {
 }
 
 /// A frame as the owner of its wire form, for `Bytes::from_owner`.
-pub(super) struct Wire(pub(super) Frame);
+pub(super) struct Wire(pub(super) Shared);
 
 impl AsRef<[u8]> for Wire {
     fn as_ref(&self) -> &[u8] {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::shared::{Lent, Shared};
-use super::{Control, Frame};
+use super::{Control, Frame, variant};
 #[cfg(feature = "deflate")]
 use crate::deflate::DeflateOptions;
 use crate::websocket::Opcode;
@@ -54,7 +54,16 @@ impl WireFrame {
     /// [`bytes`](Self::bytes) as [`Bytes`] that share the memory: one small allocation, no copy.
     pub(crate) fn shared_bytes(&self, form: Form) -> Bytes {
         let frame = Self { shared: self.shared.clone() };
-        Bytes::from_owner(InForm { frame, form })
+        match (frame.into_message(), form) {
+            (Ok(frame), Form::Sse) => Bytes::from_owner(variant::Sse(frame)),
+            #[cfg(feature = "deflate")]
+            (Ok(frame), Form::Deflated) if frame.deflated().is_some() => {
+                Bytes::from_owner(variant::Deflated(frame))
+            }
+            (Ok(Frame { shared }) | Err(Control { shared }), _) => {
+                Bytes::from_owner(variant::Wire(shared))
+            }
+        }
     }
 
     /// The document of a message, `None` for a control frame.
@@ -74,18 +83,6 @@ impl WireFrame {
     #[inline]
     pub(super) fn from_lent(lent: &mut Lent<'_>) -> Self {
         Self { shared: lent.one() }
-    }
-}
-
-/// A frame as the owner of its bytes in a form, for `Bytes::from_owner`.
-struct InForm {
-    frame: WireFrame,
-    form: Form,
-}
-
-impl AsRef<[u8]> for InForm {
-    fn as_ref(&self) -> &[u8] {
-        self.frame.bytes(self.form)
     }
 }
 
