@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Shows that the models of src/outbox/models.rs can fail: puts one bug at a time into a copy of the tree,
-# and requires that the model for it finds it. Takes about two minutes.
+# and requires that the model for it finds it. Takes about eight minutes on two cores.
 #
 #     tests/loom/weakened_outbox.sh [NAME…]
 set -euo pipefail
