@@ -3,6 +3,7 @@
 # and requires that the model for it finds it. Takes about eight minutes on two cores.
 #
 #     tests/loom/weakened_outbox.sh [NAME…]
+#     tests/loom/weakened_outbox.sh --check     only that each bug can still be put in, in a second
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export RUSTFLAGS="--cfg pondwire_loom" CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
@@ -10,6 +11,8 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target/loom}"
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 
+check=
+if [ "${1:-}" = --check ]; then check=1 && shift; fi
 wanted=("$@")
 failed=0
 
@@ -36,6 +39,7 @@ weaken() {
         failed=1
         return
     fi
+    [ -z "$check" ] || return 0
     local log
     log=$(cd "$copy" && timeout 120 cargo test --release --lib "outbox::models::$model" 2>&1) || true
     # A deadlock ends the process during the panic, so this line is the only evidence.
