@@ -60,7 +60,7 @@ mod options;
 mod push;
 mod reader;
 mod reason;
-mod ring;
+
 mod state;
 mod stats;
 

@@ -9,10 +9,10 @@
 use loom::future::block_on;
 use loom::thread;
 
-use super::ring::{Bounds, PopResult, PushError, Ring};
 use super::{CloseReason, Outbox, OutboxOptions, OutboxReader, Policy, Push};
 use crate::frame::{Control, Frame};
 use crate::payload::Payload;
+use crate::ring::{Bounds, PopResult, PushError, Ring};
 use crate::sync::{Arc, yield_now};
 
 fn model(run: impl Fn() + Sync + Send + 'static) {

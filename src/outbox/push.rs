@@ -6,9 +6,9 @@ use super::Outbox;
 use super::conflated::{Conflated, Conflation};
 use super::control_queue::ControlError;
 use super::reason::CloseReason;
-use super::ring::{PopResult, PushError};
 use super::state::{Kind, State};
 use crate::frame::{Control, Frame, FrameRefs, WireFrame};
+use crate::ring::{PopResult, PushError};
 
 /// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

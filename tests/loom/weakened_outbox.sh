@@ -19,7 +19,7 @@ failed=0
 # weaken NAME MODEL FILE PERL: the substitution over the whole FILE must change it, the tree must
 # compile with it, and MODEL must fail.
 weaken() {
-    local name=$1 model=$2 file=src/outbox/$3 bug=$4
+    local name=$1 model=$2 file=src/$3 bug=$4
     if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
     rm -rf "$copy/src"
     cp -r src Cargo.toml Cargo.lock README.md "$copy"
@@ -75,7 +75,7 @@ weaken unseen-slots two_producers_allocate_the_same_segment ring/mod.rs \
 weaken late-sleep a_push_wakes_a_sleeping_reader ring/waking.rs \
     's/self\.tail\.compare_exchange\(\s*tail\.0,\s*tail\.asleep\(\)\.0,\s*Ordering::AcqRel,\s*Ordering::Acquire,?\s*\)/Ok::<u64, u64>(self.tail.fetch_or(SLEEPING, Ordering::AcqRel))/'
 # A push does not wake a sleeping reader.
-weaken no-wake push_meets_drop_oldest_and_wake push.rs \
+weaken no-wake push_meets_drop_oldest_and_wake outbox/push.rs \
     's/Ok\(true\) => \{\s*self\.ring\.wake_found\(\);/Ok(true) => {/'
 # The check for a sleeping reader may miss one that missed the announcement.
 weaken plain-look an_out_of_band_frame_wakes_a_sleeping_reader ring/waking.rs \
@@ -84,12 +84,12 @@ weaken plain-look an_out_of_band_frame_wakes_a_sleeping_reader ring/waking.rs \
 weaken unordered-sleep an_out_of_band_frame_wakes_a_sleeping_reader ring/waking.rs \
     's/(fetch_and\(!SLEEPING, Ordering::)AcqRel/$1Relaxed/'
 # The consumer does not look once more before it sleeps.
-weaken no-second-look an_out_of_band_frame_wakes_a_sleeping_reader reader.rs \
+weaken no-second-look an_out_of_band_frame_wakes_a_sleeping_reader outbox/reader.rs \
     's/ && !self\.has_out_of_band\(\)//'
-weaken no-second-look-conflated a_conflated_push_wakes_a_sleeping_reader reader.rs \
+weaken no-second-look-conflated a_conflated_push_wakes_a_sleeping_reader outbox/reader.rs \
     's/conflated \|\| self\.state\.ring/self.state.ring/'
 # A taken item is still found by its key, and replaced although it is gone.
-weaken stale-key conflate_replaces_while_the_reader_takes conflated.rs \
+weaken stale-key conflate_replaces_while_the_reader_takes outbox/conflated.rs \
     's/self\.by_key\.remove\(&key\);//'
 # A close and a push overwrite each other.
 weaken lost-close close_meets_push ring/waking.rs \
@@ -98,7 +98,7 @@ weaken lost-close close_meets_push ring/waking.rs \
 weaken left-behind a_dropped_reader_leaves_no_frame_behind ring/waking.rs \
     's/Err\(PopResult::Busy\) if all =>/Err(PopResult::Busy) if all \&\& looks > 9 =>/'
 # A frame may follow a close frame.
-weaken after-close a_close_frame_comes_last_and_reaches_the_reader control_queue.rs \
+weaken after-close a_close_frame_comes_last_and_reaches_the_reader outbox/control_queue.rs \
     's/(is_last = is_close);/$1 \&\& false;/'
 
 exit $failed

@@ -42,11 +42,11 @@ use crate::sync::{AtomicWaker, spin_loop};
 use slot::Slot;
 use word::{Word, after};
 
-pub(super) use waking::Sleep;
-pub(super) use word::Bounds;
+pub(crate) use waking::Sleep;
+pub(crate) use word::Bounds;
 
 /// The slots of segment 0, which need no allocation. Fewer in models, where laps must come soon.
-pub(super) const INLINE: u32 = if cfg!(pondwire_loom) { 1 } else { 4 };
+pub(crate) const INLINE: u32 = if cfg!(pondwire_loom) { 1 } else { 4 };
 
 /// The factor by which each segment is larger than the one before, as a power of two.
 const STEP_BITS: u32 = if cfg!(pondwire_loom) { 1 } else { 3 };
@@ -59,7 +59,7 @@ const SPINS: u32 = if cfg!(pondwire_loom) { 1 } else { 64 };
 
 /// The reason why a push was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PushError {
+pub(crate) enum PushError {
     Closed,
     /// There are as many frames as allowed.
     Frames,
@@ -71,7 +71,7 @@ pub(super) enum PushError {
 
 /// The outcome of a pop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PopResult {
+pub(crate) enum PopResult {
     /// `count` items from position `first` on, of `bytes` in total.
     Some {
         first: u32,
@@ -85,7 +85,7 @@ pub(super) enum PopResult {
 
 /// In this order: the fields that pushes and pops access are adjacent.
 #[repr(C)]
-pub(super) struct Ring<T> {
+pub(crate) struct Ring<T> {
     tail: AtomicU64,
     head: AtomicU64,
     bounds: Bounds,
@@ -109,7 +109,7 @@ const LOOKS: usize = 8;
 
 impl<T> Ring<T> {
     /// With `shared_head` any thread may pop; otherwise only the consumer, at a lower cost.
-    pub(super) fn new(bounds: Bounds, shared_head: bool) -> Self {
+    pub(crate) fn new(bounds: Bounds, shared_head: bool) -> Self {
         Self {
             tail: AtomicU64::new(0),
             head: AtomicU64::new(0),
@@ -122,12 +122,12 @@ impl<T> Ring<T> {
         }
     }
 
-    pub(super) const fn bounds(&self) -> Bounds {
+    pub(crate) const fn bounds(&self) -> Bounds {
         self.bounds
     }
 
     /// The frames and bytes that wait now, never more than allowed.
-    pub(super) fn queued(&self) -> (u32, u32) {
+    pub(crate) fn queued(&self) -> (u32, u32) {
         // The head first: it never passes a tail that is read later. If it is unchanged after that,
         // both are of one moment; else the difference may be larger than it ever was.
         let mut head = self.head.load(Ordering::Acquire);
@@ -197,7 +197,7 @@ impl<T> Ring<T> {
     ///
     /// `Ok(true)`: this push found the consumer asleep, and must [`wake`](Self::wake_found) it.
     #[inline]
-    pub(super) fn try_push(
+    pub(crate) fn try_push(
         &self,
         item: T,
         len: u32,
@@ -305,7 +305,7 @@ impl<T> Ring<T> {
     /// The caller may pop: the ring was made with a shared head, or the caller is its one consumer
     /// and no other pop is running.
     #[inline(always)]
-    pub(super) unsafe fn take(&self, frames: u32, bytes: u32, into: &mut Vec<T>) -> PopResult {
+    pub(crate) unsafe fn take(&self, frames: u32, bytes: u32, into: &mut Vec<T>) -> PopResult {
         // SAFETY: passed on.
         let claimed = unsafe { self.claim(frames, bytes) };
         if let PopResult::Some { first, count, .. } = claimed {
@@ -323,7 +323,7 @@ impl<T> Ring<T> {
     /// # Safety
     /// As for [`take`](Self::take).
     #[inline(never)]
-    pub(super) unsafe fn take_one(&self) -> Result<T, PopResult> {
+    pub(crate) unsafe fn take_one(&self) -> Result<T, PopResult> {
         // SAFETY: passed on.
         match unsafe { self.claim(1, 0) } {
             // SAFETY: claimed just now, and taken once.
@@ -393,7 +393,7 @@ impl<T> Ring<T> {
 
     /// The result of `read` for the position of the oldest item; `None` if there is none yet, or a
     /// pop took it meanwhile.
-    pub(super) fn oldest<R>(&self, read: impl FnOnce(u32) -> R) -> Option<R> {
+    pub(crate) fn oldest<R>(&self, read: impl FnOnce(u32) -> R) -> Option<R> {
         let head = Word(self.head.load(Ordering::Acquire));
         let tail = Word(self.tail.load(Ordering::Acquire));
         self.slot_of(head.position(), tail.segment())?;
