@@ -87,6 +87,7 @@
 //! that publishers walk), `outbox` (a lock-free queue) and `scan::arch` (vector instructions).
 
 mod encode;
+mod log;
 mod ring;
 mod sync;
 

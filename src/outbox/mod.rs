@@ -72,6 +72,7 @@ pub use options::{OutboxOptions, Policy};
 pub use push::Push;
 pub use reader::{Aborted, OutboxReader};
 pub use reason::CloseReason;
+pub(crate) use reason::OnceReason;
 pub use stats::OutboxStats;
 
 use crate::sync::Arc;

@@ -53,6 +53,11 @@ impl Outbox {
         self.state.offer(Some(key), frame.into()).0
     }
 
+    /// [`push`](Self::push), or [`push_keyed`](Self::push_keyed) with a key, of a message or control frame.
+    pub(crate) fn push_wire(&self, key: Option<u64>, frame: WireFrame) -> Push {
+        self.state.offer(key, frame).0
+    }
+
     /// [`push`](Self::push) of one of many references, for a loop over connections: the frame's
     /// count does not change, and a reference that does not fit stays in `references`.
     ///

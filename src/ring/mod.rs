@@ -40,7 +40,7 @@ use std::ptr;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::{AtomicWaker, spin_loop};
 use slot::Slot;
-use word::{Word, after};
+use word::{Word, after, distance};
 
 pub(crate) use waking::Sleep;
 pub(crate) use word::Bounds;
@@ -332,22 +332,81 @@ impl<T> Ring<T> {
         }
     }
 
+    /// Moves the items of all positions before `end` to the end of `into`, as far as they are filled.
+    ///
+    /// # Safety
+    /// As for [`take`](Self::take).
+    pub(crate) unsafe fn take_before(&self, end: u32, into: &mut Vec<T>) {
+        // A head beyond `end` is nearly the whole range of positions before it.
+        let before_end = |first| match distance(first, end) {
+            count if count <= word::MAX_FRAMES => count,
+            _ => 0,
+        };
+        // SAFETY: passed on.
+        while let PopResult::Some { first, count, .. } =
+            unsafe { self.claim_some(before_end, u32::MAX) }
+        {
+            // SAFETY: claimed just now, and each is taken once.
+            into.extend((0..count).map(|ahead| unsafe { self.take_at(after(first, ahead)) }));
+        }
+    }
+
+    /// Calls `read` with the item of `position`; `None` if its producer has not filled it yet.
+    ///
+    /// # Safety
+    /// No pop claims `position` before this returns.
+    #[inline]
+    pub(crate) unsafe fn read<R>(&self, position: u32, read: impl FnOnce(&T) -> R) -> Option<R> {
+        let hint = Word(self.tail.load(Ordering::Relaxed)).segment();
+        let slot = self.slot_of(position, hint)?;
+        // SAFETY: it holds the position's item, which the caller promises is not taken.
+        Some(unsafe { slot.read(read) })
+    }
+
+    /// The position of the oldest item, or of the next if there is none.
+    pub(crate) fn head_position(&self) -> u32 {
+        Word(self.head.load(Ordering::Acquire)).position()
+    }
+
+    /// The position of the next item.
+    pub(crate) fn tail_position(&self) -> u32 {
+        // Acquire: this thread sees the segments that producers used.
+        Word(self.tail.load(Ordering::Acquire)).position()
+    }
+
+    /// [`tail_position`](Self::tail_position) in the order of all pushes: what the caller wrote before
+    /// is seen by each thread that sees a later push.
+    pub(crate) fn tail_position_in_order(&self) -> u32 {
+        // An RMW, so that it is in the release sequences that later pushes read from.
+        Word(self.tail.fetch_or(0, Ordering::AcqRel)).position()
+    }
+
     /// Claims items for the caller, which must [`take_at`](Self::take_at) each of them.
     ///
     /// # Safety
     /// As for [`take`](Self::take).
     #[inline(always)]
     unsafe fn claim(&self, max_frames: u32, max_bytes: u32) -> PopResult {
+        // SAFETY: passed on.
+        unsafe { self.claim_some(|_| max_frames, max_bytes) }
+    }
+
+    /// [`claim`](Self::claim) of at most as many items as `max_frames` says of the first position.
+    ///
+    /// # Safety
+    /// As for [`take`](Self::take).
+    #[inline(always)]
+    unsafe fn claim_some(&self, max_frames: impl Fn(u32) -> u32, max_bytes: u32) -> PopResult {
         loop {
             let head = Word(self.head.load(Ordering::Acquire));
             // Acquire: this thread sees the segments that producers used.
             let tail = Word(self.tail.load(Ordering::Acquire));
             let (first, waiting) = (head.position(), tail.frames_since(head));
-            if waiting == 0 {
+            let most = max_frames(first).min(waiting);
+            if most == 0 {
                 return PopResult::Empty;
             }
             let (mut count, mut bytes) = (0, 0);
-            let most = max_frames.min(waiting);
             while count < most {
                 let Some(slot) = self.slot_of(after(first, count), tail.segment()) else { break };
                 let sum = slot.len().saturating_add(bytes);

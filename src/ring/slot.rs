@@ -68,6 +68,19 @@ impl<T> Slot<T> {
         self.tag.store(full(position), Ordering::Release);
     }
 
+    /// Calls `read` with the item.
+    ///
+    /// # Safety
+    /// The slot was seen full, and nobody takes the item before this returns.
+    #[inline]
+    pub(crate) unsafe fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
+        self.item.with(|cell| {
+            // SAFETY: it is initialised (invariant 4), and by the contract it stays so; other threads
+            // only read it meanwhile.
+            read(unsafe { (*cell).assume_init_ref() })
+        })
+    }
+
     /// Takes the item out and lets the slot be used again.
     ///
     /// # Safety

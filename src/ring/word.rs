@@ -93,6 +93,12 @@ pub(crate) const fn after(position: u32, count: u32) -> u32 {
     position.wrapping_add(count) & POSITION
 }
 
+/// The position `count` before `position`.
+#[inline]
+pub(crate) const fn before(position: u32, count: u32) -> u32 {
+    position.wrapping_sub(count) & POSITION
+}
+
 /// The distance from one position to a later one.
 #[inline]
 pub(crate) const fn distance(from: u32, to: u32) -> u32 {
