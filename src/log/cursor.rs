@@ -23,7 +23,7 @@ pub(crate) trait Notify: Sized {
     type Command;
 
     /// The cursor is listed: it has something to read.
-    fn notify(&self, log: &Arc<Log<Self>>, cursor: &Arc<Cursor<Self>>);
+    fn notify(&self, log: &Log<Self>, cursor: &Arc<Cursor<Self>>);
 }
 
 /// The place of one shard in one log.
@@ -31,7 +31,7 @@ pub(crate) struct Cursor<N: Notify> {
     /// A position of 30 bits and [`READING`], or a value from [`DETACHED`] on.
     state: AtomicU32,
     /// Whether the shard has been notified and has not begun to read.
-    is_listed: AtomicBool,
+    pub(super) is_listed: AtomicBool,
     /// The newest command; each points to the one before.
     commands: AtomicPtr<Node<N::Command>>,
     /// Different from that of every other cursor of the log.

@@ -77,8 +77,10 @@ pub(crate) enum Refused {
 /// The number of times that an append tries to make room before it gives up.
 const TRIES: u32 = if cfg!(pondwire_loom) { 2 } else { 64 };
 
-/// The sequence of one room.
-pub(crate) struct Log<N: Notify> {
+/// The sequence of one room; a handle.
+pub(crate) struct Log<N: Notify>(Arc<State<N>>);
+
+struct State<N: Notify> {
     ring: Ring<Entry>,
     /// The number of attached cursors.
     attached: AtomicUsize,
@@ -88,35 +90,41 @@ pub(crate) struct Log<N: Notify> {
     members: Mutex<()>,
 }
 
+impl<N: Notify> Clone for Log<N> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<N: Notify> Log<N> {
     /// A log that holds at most so many frames and bytes for shards that have not read them yet.
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self {
+        Self(Arc::new(State {
             ring: Ring::new(bounds, true),
             attached: AtomicUsize::new(0),
             first: OnceLock::new(),
             cursor_numbers: AtomicU32::new(0),
             members: Mutex::new(()),
-        }
+        }))
     }
 
     /// Every cursor, attached or not.
     fn cursors(&self) -> impl Iterator<Item = &Arc<Cursor<N>>> {
-        std::iter::successors(self.first.get(), |cursor| cursor.next())
+        std::iter::successors(self.0.first.get(), |cursor| cursor.next())
     }
 
     /// Whether a shard has members here.
     #[inline]
     pub(crate) fn is_attached(&self) -> bool {
         // Acquire: with the attaching shard's increment, its members are seen.
-        self.attached.load(Ordering::Acquire) > 0
+        self.0.attached.load(Ordering::Acquire) > 0
     }
 
     /// Appends a frame, if a shard has members here. Waits for no other thread.
     ///
     /// Costs one compare-and-swap, and a wake of every shard that sleeps.
     #[inline]
-    pub(crate) fn publish(self: &Arc<Self>, frame: WireFrame, to: To) -> Result<(), Refused> {
+    pub(crate) fn publish(&self, frame: WireFrame, to: To) -> Result<(), Refused> {
         if !self.is_attached() {
             return Ok(());
         }
@@ -128,13 +136,13 @@ impl<N: Notify> Log<N> {
     ///
     /// Waits for other joins and leaves, and while the log is full and cannot drop an entry.
     pub(crate) fn command(
-        self: &Arc<Self>,
+        &self,
         cursor: &Arc<Cursor<N>>,
         command: N::Command,
     ) -> Result<(), Closed> {
         let to = To::everybody();
         let mut command = Some(command);
-        let members = self.members.lock();
+        let members = self.0.members.lock();
         if !cursor.is_attached() {
             self.attach(cursor);
         }
@@ -152,7 +160,7 @@ impl<N: Notify> Log<N> {
     }
 
     #[inline]
-    fn append(self: &Arc<Self>, mut entry: Entry, record: impl FnOnce(u32)) -> Result<(), Refused> {
+    fn append(&self, mut entry: Entry, record: impl FnOnce(u32)) -> Result<(), Refused> {
         let mut record = Some(record);
         let len = entry.frame.as_ref().map_or(0, |frame| frame.wire().len());
         let len = u32::try_from(len).unwrap_or(u32::MAX);
@@ -163,7 +171,7 @@ impl<N: Notify> Log<N> {
                     record(position);
                 }
             };
-            match self.ring.try_push(entry, len, record) {
+            match self.0.ring.try_push(entry, len, record) {
                 Ok(found_asleep) => {
                     if found_asleep {
                         self.wake();
@@ -171,7 +179,7 @@ impl<N: Notify> Log<N> {
                     return Ok(());
                 }
                 Err((_, PushError::Closed)) => return Err(Refused::Closed),
-                Err((_, PushError::Bytes)) if len > self.ring.bounds().bytes() => {
+                Err((_, PushError::Bytes)) if len > self.0.ring.bounds().bytes() => {
                     return Err(Refused::TooLarge);
                 }
                 Err((_, PushError::Busy)) => return Err(Refused::Busy),
@@ -191,21 +199,21 @@ impl<N: Notify> Log<N> {
     #[cold]
     fn drop_oldest(&self) -> bool {
         // Only an entry that is shown: a command may still be stored for one that is not.
-        let Some(oldest) = self.ring.oldest(|position| position) else { return false };
+        let Some(oldest) = self.0.ring.oldest(|position| position) else { return false };
         if !self.cursors().all(|cursor| cursor.skip(oldest)) {
             return false;
         }
         let mut dropped = Vec::new();
         let end = self.end();
         // SAFETY: the head is shared (`new`); invariant 1.
-        unsafe { self.ring.take_before(end, &mut dropped) };
+        unsafe { self.0.ring.take_before(end, &mut dropped) };
         !dropped.is_empty()
     }
 
     /// The first position that an attached cursor may still read.
     fn end(&self) -> u32 {
         // In this order: invariant 1.
-        let tail = self.ring.tail_position();
+        let tail = self.0.ring.tail_position();
         let before_tail = |cursor: &Arc<Cursor<N>>| cursor.distance_to(tail);
         let most = self.cursors().map(before_tail).max().unwrap_or(0);
         before(tail, most)
@@ -215,22 +223,22 @@ impl<N: Notify> Log<N> {
     pub(crate) fn release(&self, freed: &mut Vec<Entry>) {
         let end = self.end();
         // SAFETY: the head is shared (`new`); invariant 1.
-        unsafe { self.ring.take_before(end, freed) };
+        unsafe { self.0.ring.take_before(end, freed) };
     }
 
     /// Ends the sequence: what was appended before is still read, nothing is appended after.
-    pub(crate) fn close(self: &Arc<Self>) {
-        if self.ring.mark_closed().is_sleeping() {
+    pub(crate) fn close(&self) {
+        if self.0.ring.mark_closed().is_sleeping() {
             self.wake();
         }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.ring.is_closed()
+        self.0.ring.is_closed()
     }
 
     #[cold]
-    fn wake(self: &Arc<Self>) {
+    fn wake(&self) {
         for cursor in self.cursors() {
             if cursor.is_attached() {
                 self.list(cursor);
@@ -239,7 +247,7 @@ impl<N: Notify> Log<N> {
     }
 
     /// Tells the cursor's shard to read, unless it was told and has not begun to.
-    pub(crate) fn list(self: &Arc<Self>, cursor: &Arc<Cursor<N>>) {
+    pub(crate) fn list(&self, cursor: &Arc<Cursor<N>>) {
         if cursor.set_listed() {
             cursor.notify.notify(self, cursor);
         }
@@ -252,33 +260,33 @@ impl<N: Notify> Log<N> {
         notify: impl FnOnce() -> N,
     ) -> &Arc<Cursor<N>> {
         // Or two threads could make one shard two cursors.
-        let _members = self.members.lock();
+        let _members = self.0.members.lock();
         if let Some(found) = self.cursors().find(|cursor| is_of(&cursor.notify)) {
             return found;
         }
         // Relaxed: only the count matters.
-        let number = self.cursor_numbers.fetch_add(1, Ordering::Relaxed);
-        let last = self.cursors().last().map_or(&self.first, |last| last.next_place());
+        let number = self.0.cursor_numbers.fetch_add(1, Ordering::Relaxed);
+        let last = self.cursors().last().map_or(&self.0.first, |last| last.next_place());
         last.get_or_init(|| Arc::new(Cursor::new(number, notify())))
     }
 
     /// Attaches a cursor, which is not: it reads what is appended from now on. The caller holds `members`.
     fn attach(&self, cursor: &Cursor<N>) {
-        self.attached.fetch_add(1, Ordering::AcqRel);
+        self.0.attached.fetch_add(1, Ordering::AcqRel);
         cursor.begin_attaching();
         // In the order of pushes: invariant 1.
-        cursor.attach_at(self.ring.tail_position_in_order());
+        cursor.attach_at(self.0.ring.tail_position_in_order());
     }
 
     /// Detaches a cursor, unless there are commands for its shard; `true` if it is detached. To be called by
     /// the shard, when it has no member left.
     pub(crate) fn detach(&self, cursor: &Cursor<N>, freed: &mut Vec<Entry>) -> bool {
-        let _members = self.members.lock();
+        let _members = self.0.members.lock();
         if cursor.has_commands() {
             return false;
         }
         cursor.detach();
-        self.attached.fetch_sub(1, Ordering::AcqRel);
+        self.0.attached.fetch_sub(1, Ordering::AcqRel);
         self.release(freed);
         true
     }
@@ -286,11 +294,11 @@ impl<N: Notify> Log<N> {
     /// Detaches the cursor of a shard that was dropped.
     pub(crate) fn abandon(&self, cursor: &Cursor<N>) {
         let (mut commands, mut freed) = (Vec::new(), Vec::new());
-        let members = self.members.lock();
+        let members = self.0.members.lock();
         if cursor.is_attached() {
             cursor.take_commands(&mut commands);
             cursor.detach();
-            self.attached.fetch_sub(1, Ordering::AcqRel);
+            self.0.attached.fetch_sub(1, Ordering::AcqRel);
             self.release(&mut freed);
         }
         drop(members);
@@ -298,7 +306,7 @@ impl<N: Notify> Log<N> {
 
     /// Whether nothing was appended at this position.
     pub(crate) fn has_end(&self, position: u32) -> bool {
-        self.ring.tail_position() == position
+        self.0.ring.tail_position() == position
     }
 
     /// Reads all that is new for a cursor.
@@ -306,11 +314,11 @@ impl<N: Notify> Log<N> {
     /// To be called by the cursor's shard only, which attached it or saw it attached.
     pub(crate) fn read(&self, cursor: &Cursor<N>, mut each: impl FnMut(u32, &Entry)) -> Read {
         let first = cursor.begin_reading();
-        let tail = self.ring.tail_position();
+        let tail = self.0.ring.tail_position();
         let mut position = first;
         while position != tail {
             // SAFETY: the cursor is attached, and not moved on while it reads (invariants 1 and 2).
-            let found = unsafe { self.ring.read(position, |entry| each(position, entry)) };
+            let found = unsafe { self.0.ring.read(position, |entry| each(position, entry)) };
             if found.is_none() {
                 break;
             }
@@ -323,7 +331,7 @@ impl<N: Notify> Log<N> {
     /// Whether the shard may sleep: the next append lists the cursor again.
     #[inline]
     pub(crate) fn sleep(&self, end: u32) -> bool {
-        self.ring.sleep_at(|| end) == Sleep::Asleep
+        self.0.ring.sleep_at(|| end) == Sleep::Asleep
     }
 }
 

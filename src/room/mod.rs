@@ -73,7 +73,7 @@ pub struct Room {
 
 /// The room's log, and its bounds.
 struct Log {
-    log: OnceLock<Arc<RoomLog>>,
+    log: OnceLock<RoomLog>,
     options: RoomOptions,
     is_closed: AtomicBool,
     refused: AtomicU64,
@@ -189,7 +189,7 @@ impl Room {
         })?;
         let user = user_key(key.user_hash);
         let index = StdArc::clone(&self.index);
-        let (log_handle, cursor_handle) = (Arc::clone(log), Arc::clone(cursor));
+        let (log_handle, cursor_handle) = (log.clone(), Arc::clone(cursor));
         let membership = SeatMembership::new(seat.clone(), log_handle, cursor_handle, index, key);
         membership.join(user, EVERYBODY, first)?;
         if shard.is_closed() {
@@ -379,10 +379,10 @@ const fn user_key(hash: u64) -> u64 {
 }
 
 impl Log {
-    fn get(&self) -> Result<&Arc<RoomLog>, Closed> {
+    fn get(&self) -> Result<&RoomLog, Closed> {
         let log = self.log.get_or_init(|| {
             let RoomOptions { max_frames, max_bytes } = self.options;
-            Arc::new(RoomLog::new(Bounds::new(max_frames, max_bytes)))
+            RoomLog::new(Bounds::new(max_frames, max_bytes))
         });
         // After it is there to be closed: either this sees the flag, or `close` the log.
         if self.is_closed.load(Ordering::SeqCst) {

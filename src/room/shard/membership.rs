@@ -17,7 +17,7 @@ use crate::sync::Arc;
 #[must_use = "dropping it leaves the room"]
 pub struct SeatMembership {
     seat: Seat,
-    log: Arc<RoomLog>,
+    log: RoomLog,
     cursor: Arc<Cursor<Link>>,
     index: StdArc<Index>,
     key: IndexKey,
@@ -27,7 +27,7 @@ pub struct SeatMembership {
 impl SeatMembership {
     pub(in crate::room) fn new(
         seat: Seat,
-        log: Arc<RoomLog>,
+        log: RoomLog,
         cursor: Arc<Cursor<Link>>,
         index: StdArc<Index>,
         key: IndexKey,

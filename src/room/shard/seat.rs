@@ -22,7 +22,7 @@ pub(in crate::room) struct Link {
 pub(super) const NONE: u32 = u32::MAX;
 
 impl Link {
-    pub(in crate::room) const fn new(shard: Arc<Shared>) -> Self {
+    pub(in crate::room) fn new(shard: Arc<Shared>) -> Self {
         Self { shard, room: AtomicU32::new(NONE) }
     }
 }
@@ -36,14 +36,14 @@ impl Link {
 impl Notify for Link {
     type Command = Command;
 
-    fn notify(&self, log: &Arc<RoomLog>, cursor: &Arc<Cursor<Self>>) {
-        self.shard.ready(Ready { log: Arc::clone(log), cursor: Arc::clone(cursor) });
+    fn notify(&self, log: &RoomLog, cursor: &Arc<Cursor<Self>>) {
+        self.shard.ready(Ready { log: log.clone(), cursor: Arc::clone(cursor) });
     }
 }
 
 /// A room that has something to read.
 pub(super) struct Ready {
-    pub(super) log: Arc<RoomLog>,
+    pub(super) log: RoomLog,
     pub(super) cursor: Arc<Cursor<Link>>,
 }
 
