@@ -126,7 +126,7 @@ impl<N: Notify> Log<N> {
     #[inline]
     pub(crate) fn publish(&self, frame: WireFrame, to: To) -> Result<(), Refused> {
         if !self.is_attached() {
-            return Ok(());
+            return if self.is_closed() { Err(Refused::Closed) } else { Ok(()) };
         }
         self.append(Entry { frame: Some(frame), to }, |_| ())
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pondwire::frame::{Control, Form};
 use pondwire::outbox::{CloseReason, Push};
 use pondwire::room::{RoomOptions, Seat, SeatMembership, Shard};
-use pondwire::{Frame, Outbox, OutboxOptions, Payload, Policy, Room};
+use pondwire::{Frame, OutboxOptions, Payload, Policy, Room};
 use pondwire_test_support::Random;
 
 fn frame(room: usize, number: u64) -> Frame {
@@ -294,4 +294,333 @@ fn drain(
         });
         assert!(!shard.is_behind(seat));
     }
+}
+
+/// A shard, a room, and so many members that are seated and have read their joins.
+fn seated(
+    options: OutboxOptions,
+    room_options: RoomOptions,
+    members: usize,
+) -> (Shard, Room, Vec<(SeatMembership, Seat)>) {
+    let (mut shard, room) = (Shard::new(options), Room::with_options(room_options));
+    let handle = shard.handle();
+    let join = |id: usize| {
+        let seat = handle.open(Form::WebSocket);
+        (room.seat(&id.to_string(), &seat, None).unwrap(), seat)
+    };
+    let members = (0..members).map(join).collect();
+    run_rounds(&mut shard, &mut |len| len, &mut |_, _| ());
+    (shard, room, members)
+}
+
+#[test]
+fn a_round_is_one_run_of_bytes_for_all_who_keep_up() {
+    let (mut shard, room, members) = seated(OutboxOptions::new(), RoomOptions::new(), 1000);
+    let frames = [frame(0, 1), frame(0, 2)];
+    frames.iter().for_each(|frame| drop(room.publish(frame)));
+    assert!(shard.poll_round(&mut noop()).is_ready());
+    let sends: Vec<_> = shard.sends().collect();
+    assert_eq!((sends.len(), sends[0].seats.len()), (1, 1000));
+    assert_eq!(sends[0].bytes, [frames[0].wire(), frames[1].wire()].concat());
+    // The excepted user's connection is sent the rest by itself.
+    room.publish_except(&frames[0], "7");
+    room.publish(&frames[1]);
+    assert!(shard.poll_round(&mut noop()).is_ready());
+    let sends: Vec<_> =
+        shard.sends().map(|send| (send.seats.to_vec(), send.bytes.to_vec())).collect();
+    assert_eq!((sends.len(), sends[0].0.len()), (2, 999));
+    let apart = vec![members[7].1.number() as u32];
+    assert_eq!(sends[1], (apart, frames[1].wire().to_vec()));
+    assert!(shard.poll_round(&mut noop()).is_pending());
+}
+
+/// What one connection gets of ten frames if its socket took one byte and a half of the first, then nothing
+/// until the end, with at most three frames in its outbox.
+fn lagging(policy: Policy) -> (Vec<u64>, Option<CloseReason>) {
+    let options = OutboxOptions::new().with_policy(policy).with_max_frames(3);
+    let (mut shard, room, members) = seated(options, RoomOptions::new(), 2);
+    let slow = members[0].1.number();
+    let (mut got, mut others) = (Vec::new(), Vec::new());
+    let mut space = None;
+    for number in 1..=10 {
+        room.publish_keyed(number % 2, &frame(0, number));
+        while shard.poll_round(&mut noop()).is_ready() {
+            let mut short = None;
+            for send in shard.sends() {
+                for &seat in send.seats {
+                    if seat as usize == slow {
+                        let taken = space.replace(0).unwrap_or(9);
+                        got.extend_from_slice(&send.bytes[..taken]);
+                        short = Some(taken);
+                    } else {
+                        others.extend_from_slice(send.bytes);
+                    }
+                }
+            }
+            if let Some(taken) = short {
+                shard.fell_short(slow, taken);
+            }
+            shard.end_round();
+        }
+    }
+    assert_eq!(numbers(&others), (1..=10).collect::<Vec<_>>(), "the others do not notice");
+    let failed: Vec<_> = shard.failed().collect();
+    shard.write_behind(slow, |bytes| {
+        got.extend_from_slice(bytes);
+        bytes.len()
+    });
+    let reason = members[0].1.closed();
+    assert_eq!(failed, reason.map(|reason| (slow, reason)).into_iter().collect::<Vec<_>>());
+    (numbers(&got), reason)
+}
+
+/// The numbers of whole frames, of which the last may be cut.
+fn numbers(bytes: &[u8]) -> Vec<u64> {
+    let text = String::from_utf8_lossy(bytes);
+    let each = text.split("\"n\":").skip(1).map(|rest| rest.split(',').next().unwrap());
+    each.map(|number| number.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_connection_that_falls_behind_gets_what_its_policy_says() {
+    // The first frame was begun, so it is completed in any case.
+    assert_eq!(lagging(Policy::DropOldest), (vec![1, 8, 9, 10], None));
+    assert_eq!(lagging(Policy::DropNewest), (vec![1, 2, 3, 4], None));
+    assert_eq!(lagging(Policy::Conflate), (vec![1, 10, 9], None));
+    let disconnect = Policy::Disconnect { max_age: None };
+    assert_eq!(lagging(disconnect), (vec![], Some(CloseReason::TooManyFrames)));
+}
+
+#[test]
+fn a_shard_that_lags_loses_the_oldest_frames() {
+    let bounds = RoomOptions::new().with_max_frames(4);
+    let drops = OutboxOptions::new().with_policy(Policy::DropOldest);
+    let (mut shard, room, members) = seated(drops, bounds, 3);
+    (1..=10).for_each(|number| drop(room.publish(&frame(0, number))));
+    // A join and a leave are not lost with the frames around them.
+    let seat = shard.handle().open(Form::WebSocket);
+    let _late = room.seat("late", &seat, Some(frame(0, 11))).unwrap();
+    let mut received = HashMap::<usize, Vec<u8>>::new();
+    let mut record =
+        |seat, bytes: &[u8]| received.entry(seat).or_default().extend_from_slice(bytes);
+    run_rounds(&mut shard, &mut |len| len, &mut record);
+    // The join took one of the four places.
+    assert_eq!(numbers(&received[&members[0].1.number()]), [8, 9, 10]);
+    assert_eq!(numbers(&received[&seat.number()]), [11]);
+    assert_eq!((shard.lost(), room.refused()), (3 * 7, 0));
+    // With the policy to disconnect, no client gets a stream with a gap.
+    let (mut shard, room, members) = seated(OutboxOptions::new(), bounds, 3);
+    (1..=5).for_each(|number| drop(room.publish(&frame(0, number))));
+    let seat = shard.handle().open(Form::WebSocket);
+    let late = room.seat("late", &seat, Some(frame(0, 11))).unwrap();
+    let mut record = |got, bytes: &[u8]| {
+        assert_eq!(got, seat.number());
+        assert_eq!(numbers(bytes), [11]);
+    };
+    run_rounds(&mut shard, &mut |len| len, &mut record);
+    assert_eq!(shard.failed().count(), 3);
+    assert_eq!(members[0].1.closed(), Some(CloseReason::TooManyFrames));
+    assert_eq!((late.user_id(), seat.closed()), ("late", None));
+}
+
+#[test]
+fn the_bounds_of_a_log_hold() {
+    let bounds = RoomOptions::new().with_max_frames(8).with_max_bytes(1000);
+    let drops = OutboxOptions::new().with_policy(Policy::DropOldest);
+    let (mut shard, room, _members) = seated(drops, bounds, 1);
+    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(2000));
+    let large = Payload::from_json(&large).unwrap();
+    let large = Frame::broadcast("/room/0", "say", "r", large);
+    room.publish(&large);
+    assert_eq!(room.refused(), 1, "it never fits");
+    (0..100).for_each(|number| drop(room.publish(&frame(0, number))));
+    let mut bytes = 0;
+    run_rounds(&mut shard, &mut |len| len, &mut |_, sent| bytes += sent.len());
+    assert!(bytes <= 1000 && bytes > 700, "{bytes}");
+}
+
+#[test]
+fn the_end_of_rooms_shards_and_seats() {
+    let (mut shard, room, mut members) = seated(OutboxOptions::new(), RoomOptions::new(), 3);
+    assert_eq!((room.len(), room.contains("1")), (3, true));
+    // What was published before the close is sent.
+    let last = frame(0, 1);
+    room.publish(&last);
+    room.close();
+    let mut sent = 0;
+    run_rounds(&mut shard, &mut |len| len, &mut |_, bytes| {
+        sent += usize::from(bytes == last.wire())
+    });
+    assert_eq!((sent, room.len()), (3, 0));
+    assert!(room.seat("x", &members[0].1, None).is_err());
+    assert_eq!(members[0].0.push(frame(0, 2)), Push::Closed);
+    assert!(members[0].0.set_audience(1).is_err());
+    // Connections outlive rooms.
+    let own = frame(9, 1);
+    assert_eq!(members[1].1.push(own.clone()), Push::Queued);
+    let mut sent = Vec::new();
+    run_rounds(&mut shard, &mut |len| len, &mut |seat, _| sent.push(seat));
+    assert_eq!(sent, [members[1].1.number()]);
+    // A connection that fails is sent nothing more, and its number is used again after its handles.
+    let number = members[1].1.number();
+    shard.fail(number);
+    assert_eq!(shard.failed().collect::<Vec<_>>(), [(number, CloseReason::ReaderDropped)]);
+    assert_eq!(members[1].1.push(own.clone()), Push::Closed);
+    drop(members.remove(1));
+    run_rounds(&mut shard, &mut |len| len, &mut |_, _| panic!("nothing is sent"));
+    let again = shard.handle().open(Form::WebSocket);
+    assert_eq!((again.number(), again.closed()), (number, None));
+    // A shard that is dropped detaches from its rooms, which lose nothing by it.
+    let room = Room::new();
+    let membership = room.seat("a", &again, None).unwrap();
+    drop(shard);
+    assert!(room.seat("b", &again, None).is_err());
+    (0..10_000).for_each(|number| drop(room.publish(&frame(0, number % 3))));
+    assert_eq!((room.refused(), room.len()), (0, 1));
+    drop(membership);
+    assert_eq!(room.len(), 0);
+}
+
+#[test]
+fn a_client_that_is_sent_too_much_by_itself_fails_alone() {
+    let options = OutboxOptions::new().with_max_frames(10);
+    let (mut shard, room, members) = seated(options, RoomOptions::new(), 2);
+    let push = |_| members[0].1.push(frame(9, 1));
+    assert_eq!((0..20).map(push).filter(|push| *push == Push::Queued).count(), 10);
+    room.publish(&frame(0, 1));
+    let mut sent = Vec::new();
+    run_rounds(&mut shard, &mut |len| len, &mut |seat, _| sent.push(seat));
+    assert_eq!(sent, [members[1].1.number()]);
+    assert_eq!(members[0].1.closed(), Some(CloseReason::TooManyFrames));
+}
+
+#[test]
+fn event_streams_get_no_control_frames() {
+    let mut shard = Shard::new(OutboxOptions::new());
+    let seats = [Form::Sse, Form::WebSocket].map(|form| shard.handle().open(form));
+    let (message, ping) = (frame(9, 1), || Control::ping(b"").unwrap());
+    for seat in &seats {
+        seat.control(ping());
+        seat.push(message.clone());
+    }
+    let mut received = vec![Vec::new(); 2];
+    let mut record = |seat: usize, bytes: &[u8]| received[seat].extend_from_slice(bytes);
+    run_rounds(&mut shard, &mut |len| len, &mut record);
+    assert_eq!(received[0], message.sse());
+    assert_eq!(received[1], [ping().wire(), message.wire()].concat());
+}
+
+/// Wakes a thread.
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Publishers, and members that come and go, on threads of their own, while two shards send: each member
+/// receives each publisher's frames in order, without a gap, from its join to its leave.
+#[test]
+fn threads_publish_join_and_leave_while_shards_send() {
+    const PUBLISHERS: usize = 3;
+    let seconds = std::env::var("PONDWIRE_STRESS_SECONDS").map_or(1, |it| it.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let options = RoomOptions::new().with_max_frames(100_000).with_max_bytes(400 << 20);
+    let (room, is_over) = (Room::with_options(options), AtomicBool::new(false));
+    let (delivered, joins) = (AtomicU64::new(0), AtomicU64::new(0));
+    let shards: Vec<Shard> =
+        (0..2).map(|_| Shard::new(OutboxOptions::new().with_max_frames(100_000))).collect();
+    let handles: Vec<_> = shards.iter().map(Shard::handle).collect();
+    thread::scope(|scope| {
+        for mut shard in shards {
+            let (is_over, delivered) = (&is_over, &delivered);
+            scope.spawn(move || {
+                let waker = Waker::from(Arc::new(Unpark(thread::current())));
+                // The last number that a seat saw of each publisher; `None` before its first. A seat that is
+                // used again begins with a frame that says so.
+                let mut seen: Vec<[Option<u64>; PUBLISHERS]> = Vec::new();
+                loop {
+                    let ended = is_over.load(Ordering::Acquire);
+                    if shard.poll_round(&mut Context::from_waker(&waker)) == Poll::Pending {
+                        if ended {
+                            break;
+                        }
+                        thread::park_timeout(Duration::from_millis(50));
+                        continue;
+                    }
+                    for send in shard.sends() {
+                        let sent = marks(send.bytes);
+                        for &seat in send.seats {
+                            let seat = seat as usize;
+                            seen.resize(seen.len().max(seat + 1), [None; PUBLISHERS]);
+                            for &(publisher, number) in &sent {
+                                let Some(publisher) = publisher else {
+                                    seen[seat] = [None; PUBLISHERS];
+                                    continue;
+                                };
+                                let last = seen[seat][publisher].replace(number);
+                                assert!(last.is_none_or(|last| last + 1 == number), "a gap");
+                                delivered.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    }
+                    shard.end_round();
+                }
+                assert_eq!(shard.lost(), 0);
+            });
+        }
+        for publisher in 0..PUBLISHERS {
+            let (room, is_over) = (&room, &is_over);
+            scope.spawn(move || {
+                let mut number = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    number += 1;
+                    let mark = format!("{publisher}:{number};");
+                    room.publish(&Frame::broadcast("/room/0", &mark, "r", Payload::EMPTY));
+                    if number % 64 == 0 {
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+        for at in 0..2 {
+            let (room, handle, is_over, joins) = (&room, &handles[at], &is_over, &joins);
+            scope.spawn(move || {
+                let mut random = Random::seeded(at as u64);
+                let mut members = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    if members.len() > 20 || random.below(3) == 0 && !members.is_empty() {
+                        let gone: (SeatMembership, Seat) =
+                            members.swap_remove(random.below(members.len()));
+                        drop(gone);
+                    } else {
+                        let seat = handle.open(Form::WebSocket);
+                        let first = Frame::broadcast("/room/0", "x:0;", "r", Payload::EMPTY);
+                        let user = random.below(100).to_string();
+                        members.push((room.seat(&user, &seat, Some(first)).unwrap(), seat));
+                        joins.fetch_add(1, Ordering::Relaxed);
+                    }
+                    if random.below(8) == 0 {
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+        while Instant::now() < end {
+            thread::sleep(Duration::from_millis(10));
+        }
+        is_over.store(true, Ordering::Release);
+    });
+    let (delivered, joins) = (delivered.into_inner(), joins.into_inner());
+    println!("{delivered} deliveries, {joins} joins, {} refused", room.refused());
+    assert!(delivered > 100 && joins > 10);
+}
+
+/// The publisher and number of each frame; no publisher in the frame that a join begins with.
+fn marks(bytes: &[u8]) -> Vec<(Option<usize>, u64)> {
+    let text = String::from_utf8_lossy(bytes);
+    let marks = text.split("\"event\":\"").skip(1).map(|rest| rest.split(';').next().unwrap());
+    let split = marks.map(|mark| mark.split_once(':').unwrap());
+    split.map(|(publisher, number)| (publisher.parse().ok(), number.parse().unwrap())).collect()
 }

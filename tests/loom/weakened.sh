@@ -44,6 +44,7 @@ weaken() {
     fi
     [ -z "$check" ] || return 0
     local log
+    (cd "$copy" && cargo test --quiet --release --lib --no-run)
     log=$(cd "$copy" && timeout 120 cargo test --release --lib "$of::models::$model" 2>&1) || true
     # A deadlock ends the process during the panic, so this line is the only evidence.
     if grep -q "^thread '$of::models::$model' .*panicked at" <<<"$log"; then
