@@ -1,5 +1,6 @@
 //! The Redis bus against a server that misbehaves; `tests/interop/redis/` has the real one.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -95,6 +96,23 @@ async fn messages_go_from_bus_to_bus_in_order() {
     assert_eq!((stats.reconnects, stats.failed_attempts), (0, 0));
     assert_eq!(one.last_error(), None);
     assert_eq!(server.count("PSUBSCRIBE", ""), 0);
+}
+
+/// A received message holds no copy of its topic's name, but the one that was subscribed.
+#[tokio::test]
+async fn messages_share_the_name_of_their_topic() {
+    let server = FakeRedis::start().await;
+    let (bus, mut receiver) = open(&server);
+    let topic: Arc<str> = TOPIC.into();
+    bus.subscribe(Arc::clone(&topic));
+    let BusEvent::Subscribed(confirmed) = next(&mut receiver).await else { panic!("no topic") };
+    assert!(Arc::ptr_eq(&confirmed, &topic));
+    for payload in ["one", "two"] {
+        bus.publish(Arc::clone(&topic), payload);
+        let BusEvent::Message(message) = next(&mut receiver).await else { panic!("no message") };
+        assert!(Arc::ptr_eq(&message.topic, &topic), "{message:?}");
+        assert_eq!(message.payload, payload);
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytestring::ByteString;
 use pondwire::distributed::{self, Message, Origin, UserMessage};
 use pondwire::protocol::Recipients;
 use pondwire::{Payload, uuid};
@@ -15,8 +14,7 @@ impl Node {
     /// The link of a channel, by the channel's name.
     pub(crate) fn link(self: &Arc<Self>, channel: &str) -> Box<dyn Link> {
         let channel = self.state.lock().cluster.channel(ENDPOINT, channel);
-        let topic = ByteString::from(&**channel.topic());
-        Box::new(NodeLink { node: Arc::clone(self), channel, topic })
+        Box::new(NodeLink { node: Arc::clone(self), channel })
     }
 }
 
@@ -24,7 +22,6 @@ impl Node {
 struct NodeLink {
     node: Arc<Node>,
     channel: distributed::Channel,
-    topic: ByteString,
 }
 
 impl Link for NodeLink {
@@ -97,7 +94,7 @@ impl Link for NodeLink {
             recipients: receivers.as_ref(),
         });
         let envelope = origin.encode(&uuid(), unix_ms(), &message);
-        self.node.publish(self.topic.clone(), envelope);
+        self.node.publish(Arc::clone(self.channel.topic()), envelope);
     }
 
     fn for_each_user(&self, visit: &mut dyn FnMut(&str, &str, Option<&str>)) {

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ahash::HashMap;
-use bytestring::ByteString;
 use parking_lot::Mutex;
 use pondwire::ServerMessage;
 use pondwire::distributed::{self, Cluster, ClusterOptions, Effect, Topics};
@@ -125,9 +124,9 @@ impl Node {
         let mut deferred = Vec::new();
         while let Some(effect) = state.cluster.poll() {
             match effect {
-                Effect::Publish { topic, bytes } => self.publish((&*topic).into(), bytes),
+                Effect::Publish { topic, bytes } => self.publish(topic, bytes),
                 Effect::Subscribe(channel) => {
-                    self.bus.subscribe(&**channel.topic());
+                    self.bus.subscribe(Arc::clone(channel.topic()));
                 }
                 Effect::Unsubscribe(channel) => {
                     self.bus.unsubscribe(channel.topic());
@@ -151,7 +150,7 @@ impl Node {
         deferred
     }
 
-    fn publish(&self, topic: ByteString, bytes: Vec<u8>) {
+    fn publish(&self, topic: Arc<str>, bytes: Vec<u8>) {
         self.offered.fetch_add(1, Ordering::Relaxed);
         // The bus counts the outcome.
         let _ = self.bus.publish(topic, bytes);
