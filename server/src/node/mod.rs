@@ -15,7 +15,7 @@ use ahash::HashMap;
 use parking_lot::Mutex;
 use pondwire::ServerMessage;
 use pondwire::distributed::{self, Cluster, ClusterOptions, Effect, Topics};
-use pondwire_redis::{BusEvent, RedisBus, RedisOptions, RedisReceiver};
+use pondwire_redis::{BusEvent, QueueBounds, RedisBus, RedisOptions, RedisReceiver};
 use tokio::time::sleep_until;
 
 use crate::channel::Channel;
@@ -59,8 +59,9 @@ impl Node {
             .with_expire_after(3 * node.heartbeat);
         // A list of users may be larger than any single user's message.
         let max_payload = cluster.message_limits.max_bytes;
-        let mut options = RedisOptions { max_payload, ..RedisOptions::default() };
-        options.publish.max_messages = node.queue;
+        let options = RedisOptions::new()
+            .with_publish(QueueBounds::new().with_max_messages(node.queue))
+            .with_max_payload(max_payload);
         let opened = RedisBus::open(&node.redis, options);
         let (bus, receiver) = opened.map_err(|error| error.to_string())?;
         let cluster = Cluster::new(&node.node_id, cluster, Instant::now(), unix_ms());
