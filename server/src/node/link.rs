@@ -75,10 +75,10 @@ impl Link for NodeLink {
         event: &str,
         payload: Payload<'_>,
         request_id: &str,
-        receivers: &Recipients<'_>,
+        recipients: &Recipients<'_>,
     ) {
         // An empty list means no user, but some implementations send to all then.
-        if matches!(receivers, Recipients::Users(ids) if ids.is_empty()) {
+        if matches!(recipients, Recipients::Users(ids) if ids.is_empty()) {
             return;
         }
         let origin = Origin {
@@ -91,7 +91,7 @@ impl Link for NodeLink {
             event: event.into(),
             payload,
             request_id: request_id.into(),
-            recipients: receivers.as_ref(),
+            recipients: recipients.as_ref(),
         });
         let envelope = origin.encode(&uuid(), unix_ms(), &message);
         self.node.publish(Arc::clone(self.channel.topic()), envelope);
