@@ -53,7 +53,6 @@
 mod batch;
 mod conflated;
 mod control_queue;
-mod frame;
 #[cfg(all(test, pondwire_loom))]
 mod models;
 mod options;
@@ -66,8 +65,7 @@ mod stats;
 
 use std::fmt;
 
-pub use batch::Batch;
-pub use frame::OutboxFrame;
+pub use batch::{Batch, OutboxFrame};
 pub use options::{OutboxOptions, Policy};
 pub use push::Push;
 pub use reader::{Aborted, OutboxReader};
