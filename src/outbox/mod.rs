@@ -48,7 +48,8 @@
 //!   beyond the limits, and these are neither dropped nor replaced.
 //!
 //! `src/outbox/ring/` explains how the ring works and why no frame is lost; the proofs are
-//! `src/outbox/models.rs`, `tests/delivery/outbox*.rs` and `tests/loom/weakened_outbox.sh`.
+//! `src/outbox/models.rs` and, in the repository, `tests/delivery/outbox*.rs` and
+//! `tests/loom/weakened_outbox.sh`.
 
 mod batch;
 mod conflated;
