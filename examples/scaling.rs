@@ -20,7 +20,7 @@ const PUBLISH: f64 = 1.0;
 const DELIVERY: f64 = 0.1;
 const DELIVERY_KIB: f64 = 0.7;
 
-/// The same for a message that arrives alone: each receiver costs a separate write.
+/// The same for a message that arrives alone: each recipient costs a separate write.
 const PUBLISH_ALONE: f64 = 10.0;
 const DELIVERY_ALONE: f64 = 5.4;
 

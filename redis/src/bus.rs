@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -68,9 +67,9 @@ impl RedisBus {
     /// Queues a payload for all subscribers of the topic, this bus included.
     ///
     /// Never waits for Redis. Holds a lock only while it moves a few words, and allocates nothing for a
-    /// topic and a payload that are already shared, except to grow the queue. Many messages go to Redis in
-    /// one write.
-    pub fn publish(&self, topic: impl Into<ByteString>, payload: impl Into<Bytes>) -> Publish {
+    /// topic in an `Arc` and a payload in `Bytes`, except to grow the queue; any other topic is copied.
+    /// Many messages go to Redis in one write.
+    pub fn publish(&self, topic: impl Into<Arc<str>>, payload: impl Into<Bytes>) -> Publish {
         let message = BusMessage { topic: topic.into(), payload: payload.into() };
         self.shared().outgoing.offer(message, &self.shared().counters)
     }
@@ -78,7 +77,7 @@ impl RedisBus {
     /// Subscribes to a topic, over this connection and every later one;
     /// [`BusEvent::Subscribed`](crate::BusEvent::Subscribed) follows once Redis has confirmed it. `false`
     /// if the topic was already subscribed. Never waits.
-    pub fn subscribe(&self, topic: impl Into<ByteString>) -> bool {
+    pub fn subscribe(&self, topic: impl Into<Arc<str>>) -> bool {
         self.shared().inbox.subscribe(&topic.into())
     }
 

@@ -1,13 +1,14 @@
 //! The events of a receiver.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use bytestring::ByteString;
 
 /// A payload and the topic it was published to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusMessage {
-    /// The full topic name.
-    pub topic: ByteString,
+    /// The full topic name; it is shared with the other messages of the topic.
+    pub topic: Arc<str>,
     /// The payload as it was published.
     pub payload: Bytes,
 }
@@ -29,7 +30,7 @@ pub enum BusEvent {
     /// Redis confirmed a [`subscribe`](crate::RedisBus::subscribe): messages of the topic arrive from now
     /// on, among them the answers to requests that are published there. There is one event for each call
     /// that subscribed.
-    Subscribed(ByteString),
+    Subscribed(Arc<str>),
     /// The connection broke: this bus misses messages published from now on.
     Lost,
     /// The connection is back, and all topics are subscribed again. State that may have changed meanwhile

@@ -1,9 +1,9 @@
 //! The subscribing side's state: the wanted topics, and the waiting messages and events.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -72,11 +72,11 @@ impl Inbox {
         }
     }
 
-    pub(crate) fn subscribe(&self, topic: &ByteString) -> bool {
+    pub(crate) fn subscribe(&self, topic: &Arc<str>) -> bool {
         let mut state = self.state.lock();
         let subscribed = state.topics.subscribe(topic);
         if subscribed == Subscribed::InForce {
-            state.announce(BusEvent::Subscribed(topic.clone()));
+            state.announce(BusEvent::Subscribed(Arc::clone(topic)));
         }
         drop(state);
         match subscribed {
@@ -94,7 +94,7 @@ impl Inbox {
             // An undelivered confirmation is outdated, and such confirmations must not accumulate.
             state
                 .events
-                .retain(|event| !matches!(event, BusEvent::Subscribed(old) if old == topic));
+                .retain(|event| !matches!(event, BusEvent::Subscribed(old) if **old == *topic));
         }
         drop(state);
         if wanted {
@@ -156,16 +156,16 @@ impl Inbox {
         }
     }
 
-    pub(crate) fn message(&self, epoch: Epoch, topic: Vec<u8>, payload: Vec<u8>, stats: &Counters) {
+    pub(crate) fn message(&self, epoch: Epoch, topic: &[u8], payload: Vec<u8>, stats: &Counters) {
         // This bus subscribes only to topics that are text.
-        let Ok(topic) = ByteString::try_from(topic) else { return };
-        let message = BusMessage { topic, payload: Bytes::from(payload) };
+        let Ok(topic) = std::str::from_utf8(topic) else { return };
+        let payload = Bytes::from(payload);
         let mut state = self.state.lock();
         if state.epoch != epoch {
             return;
         }
         stats.received.add(1);
-        if message.payload.len() > self.max_payload {
+        if payload.len() > self.max_payload {
             stats.oversized.add(1);
             return;
         }
@@ -173,6 +173,8 @@ impl Inbox {
             stats.overflowed.add(1);
             return;
         }
+        let topic = state.topics.shared(topic).unwrap_or_else(|| Arc::from(topic));
+        let message = BusMessage { topic, payload };
         let was_empty = state.messages.is_empty();
         let dropped = match state.messages.offer(message) {
             Offered::Queued => 0,

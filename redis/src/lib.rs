@@ -57,9 +57,9 @@
 //!     }
 //!     while let Some(effect) = cluster.poll() {
 //!         match effect {
-//!             Effect::Publish { topic, bytes } => drop(bus.publish(&*topic, bytes)),
-//!             Effect::Subscribe(channel) => drop(bus.subscribe(&**channel.topic())),
-//!             Effect::Unsubscribe(channel) => drop(bus.unsubscribe(&**channel.topic())),
+//!             Effect::Publish { topic, bytes } => drop(bus.publish(topic, bytes)),
+//!             Effect::Subscribe(channel) => drop(bus.subscribe(channel.topic().clone())),
+//!             Effect::Unsubscribe(channel) => drop(bus.unsubscribe(channel.topic())),
 //!             Effect::Deliver { frame, recipients, from_user_id, .. } => {
 //!                 // `room.send(&frame, &recipients, &from_user_id)`
 //!                 # let _ = (frame, recipients, from_user_id);

@@ -121,8 +121,7 @@ mod tests {
             assert!(pauses.iter().any(|pause| *pause != pauses[0]), "{pauses:?}");
         }
         assert!(pause(&options, u32::MAX) <= options.max_backoff);
-        let never =
-            RedisOptions { min_backoff: Duration::MAX, max_backoff: Duration::MAX, ..options };
+        let never = options.with_min_backoff(Duration::MAX).with_max_backoff(Duration::MAX);
         assert!(pause(&never, u32::MAX) >= Duration::MAX / 2);
     }
 }

@@ -91,7 +91,7 @@ fn on_push(shared: &Arc<Shared>, epoch: Epoch) -> impl Fn(PushInfo) + Send + Syn
         });
         match (push.kind, strings.next().flatten(), strings.next().flatten()) {
             (PushKind::Message, Some(topic), Some(payload)) => {
-                shared.inbox.message(epoch, topic, payload, &shared.counters);
+                shared.inbox.message(epoch, &topic, payload, &shared.counters);
             }
             (PushKind::Subscribe, Some(topic), _) => shared.inbox.confirmed(epoch, &topic),
             _ => {}

@@ -1,21 +1,22 @@
 //! The wanted topics, and those requested from Redis.
 
+use std::sync::Arc;
+
 use ahash::{HashMap, HashSet};
-use bytestring::ByteString;
 
 /// One change to request from Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    Subscribe(ByteString),
-    Unsubscribe(ByteString),
+    Subscribe(Arc<str>),
+    Unsubscribe(Arc<str>),
 }
 
 /// Holds only the wanted topics and those still to be unsubscribed, however often they change.
 #[derive(Default)]
 pub(crate) struct Topics {
-    entries: HashMap<ByteString, Entry>,
+    entries: HashMap<Arc<str>, Entry>,
     /// Exactly the topics whose `wanted` and `asked` differ.
-    changed: HashSet<ByteString>,
+    changed: HashSet<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -41,8 +42,8 @@ pub(crate) enum Subscribed {
 }
 
 impl Topics {
-    pub(crate) fn subscribe(&mut self, topic: &ByteString) -> Subscribed {
-        let entry = self.entries.entry(topic.clone()).or_default();
+    pub(crate) fn subscribe(&mut self, topic: &Arc<str>) -> Subscribed {
+        let entry = self.entries.entry(Arc::clone(topic)).or_default();
         if std::mem::replace(&mut entry.wanted, true) {
             return Subscribed::Old;
         }
@@ -50,7 +51,7 @@ impl Topics {
         if entry.asked {
             self.changed.remove(topic);
         } else {
-            self.changed.insert(topic.clone());
+            self.changed.insert(Arc::clone(topic));
         }
         if entry.confirmed { Subscribed::InForce } else { Subscribed::New }
     }
@@ -62,7 +63,7 @@ impl Topics {
             return false;
         }
         if entry.asked {
-            let topic = self.entries.get_key_value(topic).map(|(topic, _)| topic.clone());
+            let topic = self.shared(topic);
             self.changed.extend(topic);
         } else {
             self.changed.remove(topic);
@@ -88,7 +89,7 @@ impl Topics {
 
     /// Takes up to `max` changes, which count as requested from now on.
     pub(crate) fn take_changes(&mut self, max: usize) -> Vec<Change> {
-        let topics: Vec<ByteString> = self.changed.iter().take(max).cloned().collect();
+        let topics: Vec<Arc<str>> = self.changed.iter().take(max).cloned().collect();
         let changes = topics.into_iter().filter_map(|topic| {
             self.changed.remove(&topic);
             let entry = self.entries.get_mut(&topic)?;
@@ -103,13 +104,18 @@ impl Topics {
     }
 
     /// Redis confirmed a subscription. Returns the topic if the confirmation must be announced.
-    pub(crate) fn confirm(&mut self, topic: &str) -> Option<ByteString> {
+    pub(crate) fn confirm(&mut self, topic: &str) -> Option<Arc<str>> {
         let entry = self.entries.get_mut(topic)?;
         entry.confirmed = entry.asked;
         if !entry.wanted || !entry.asked || std::mem::replace(&mut entry.announced, true) {
             return None;
         }
-        self.entries.get_key_value(topic).map(|(topic, _)| topic.clone())
+        self.shared(topic)
+    }
+
+    /// The name of a topic that is wanted or still to be unsubscribed, without a copy.
+    pub(crate) fn shared(&self, topic: &str) -> Option<Arc<str>> {
+        self.entries.get_key_value(topic).map(|(topic, _)| Arc::clone(topic))
     }
 }
 
@@ -117,46 +123,46 @@ impl Topics {
 mod tests {
     use super::*;
 
-    const TOPIC: ByteString = ByteString::from_static("a:*?[x]");
+    const TOPIC: &str = "a:*?[x]";
 
     #[test]
     fn wanted_topics_are_requested_and_announced_once() {
         let mut topics = Topics::default();
-        assert_eq!(topics.subscribe(&TOPIC), Subscribed::New);
-        assert_eq!(topics.subscribe(&TOPIC), Subscribed::Old);
-        assert_eq!(topics.confirm(&TOPIC), None, "it was not requested");
-        assert_eq!(topics.take_changes(9), [Change::Subscribe(TOPIC)]);
+        assert_eq!(topics.subscribe(&TOPIC.into()), Subscribed::New);
+        assert_eq!(topics.subscribe(&TOPIC.into()), Subscribed::Old);
+        assert_eq!(topics.confirm(TOPIC), None, "it was not requested");
+        assert_eq!(topics.take_changes(9), [Change::Subscribe(TOPIC.into())]);
         assert_eq!(topics.take_changes(9), []);
-        assert_eq!(topics.confirm(&TOPIC), Some(TOPIC));
-        assert_eq!(topics.confirm(&TOPIC), None);
+        assert_eq!(topics.confirm(TOPIC), Some(TOPIC.into()));
+        assert_eq!(topics.confirm(TOPIC), None);
 
         topics.forget_asked();
-        assert_eq!(topics.take_changes(9), [Change::Subscribe(TOPIC)]);
-        assert_eq!(topics.confirm(&TOPIC), None, "it was announced before");
+        assert_eq!(topics.take_changes(9), [Change::Subscribe(TOPIC.into())]);
+        assert_eq!(topics.confirm(TOPIC), None, "it was announced before");
 
         topics.forget_asked();
         topics.forget_announced();
         topics.take_changes(9);
-        assert_eq!(topics.confirm(&TOPIC), Some(TOPIC));
+        assert_eq!(topics.confirm(TOPIC), Some(TOPIC.into()));
     }
 
     #[test]
     fn changes_that_cancel_out_request_nothing() {
         let mut topics = Topics::default();
-        topics.subscribe(&TOPIC);
-        assert!(topics.unsubscribe(&TOPIC));
-        assert!(!topics.unsubscribe(&TOPIC));
+        topics.subscribe(&TOPIC.into());
+        assert!(topics.unsubscribe(TOPIC));
+        assert!(!topics.unsubscribe(TOPIC));
         assert_eq!(topics.take_changes(9), []);
 
-        topics.subscribe(&TOPIC);
+        topics.subscribe(&TOPIC.into());
         topics.take_changes(9);
-        topics.unsubscribe(&TOPIC);
-        assert_eq!(topics.confirm(&TOPIC), None);
-        assert_eq!(topics.subscribe(&TOPIC), Subscribed::InForce);
+        topics.unsubscribe(TOPIC);
+        assert_eq!(topics.confirm(TOPIC), None);
+        assert_eq!(topics.subscribe(&TOPIC.into()), Subscribed::InForce);
         assert_eq!(topics.take_changes(9), []);
 
-        topics.unsubscribe(&TOPIC);
-        assert_eq!(topics.take_changes(9), [Change::Unsubscribe(TOPIC)]);
+        topics.unsubscribe(TOPIC);
+        assert_eq!(topics.take_changes(9), [Change::Unsubscribe(TOPIC.into())]);
         assert!(topics.entries.is_empty());
     }
 
@@ -164,14 +170,14 @@ mod tests {
     fn unsubscribed_topics_leave_nothing_behind() {
         let mut topics = Topics::default();
         for i in 0..1000 {
-            let topic = ByteString::from(i.to_string());
+            let topic = Arc::from(i.to_string());
             topics.subscribe(&topic);
             topics.unsubscribe(&topic);
         }
         assert!(topics.entries.is_empty() && topics.changed.is_empty());
-        topics.subscribe(&TOPIC);
+        topics.subscribe(&TOPIC.into());
         topics.take_changes(9);
-        topics.unsubscribe(&TOPIC);
+        topics.unsubscribe(TOPIC);
         topics.forget_asked();
         assert!(topics.entries.is_empty() && topics.changed.is_empty());
     }
@@ -180,7 +186,7 @@ mod tests {
     fn changes_are_taken_in_batches() {
         let mut topics = Topics::default();
         for i in 0..10 {
-            topics.subscribe(&ByteString::from(i.to_string()));
+            topics.subscribe(&i.to_string().into());
         }
         let batches: Vec<usize> = (0..4).map(|_| topics.take_changes(4).len()).collect();
         assert_eq!(batches, [4, 4, 2, 0]);

@@ -1,5 +1,6 @@
 //! The Redis bus against a server that misbehaves; `tests/interop/redis/` has the real one.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,14 +15,12 @@ const TOPIC: &str = "pondsocket:v1:default:chat:/chat/[a-z]*?";
 
 /// The default options with short times and a small `max_payload`.
 fn hasty() -> RedisOptions {
-    RedisOptions {
-        timeout: Duration::from_millis(300),
-        ping_interval: Duration::from_millis(200),
-        min_backoff: Duration::from_millis(10),
-        max_backoff: Duration::from_millis(50),
-        max_payload: 1000,
-        ..RedisOptions::default()
-    }
+    RedisOptions::new()
+        .with_timeout(Duration::from_millis(300))
+        .with_ping_interval(Duration::from_millis(200))
+        .with_min_backoff(Duration::from_millis(10))
+        .with_max_backoff(Duration::from_millis(50))
+        .with_max_payload(1000)
 }
 
 fn open(server: &FakeRedis) -> (RedisBus, RedisReceiver) {
@@ -97,6 +96,23 @@ async fn messages_go_from_bus_to_bus_in_order() {
     assert_eq!(server.count("PSUBSCRIBE", ""), 0);
 }
 
+/// A received message holds no copy of its topic's name, but the one that was subscribed.
+#[tokio::test]
+async fn messages_share_the_name_of_their_topic() {
+    let server = FakeRedis::start().await;
+    let (bus, mut receiver) = open(&server);
+    let topic: Arc<str> = TOPIC.into();
+    bus.subscribe(Arc::clone(&topic));
+    let BusEvent::Subscribed(confirmed) = next(&mut receiver).await else { panic!("no topic") };
+    assert!(Arc::ptr_eq(&confirmed, &topic));
+    for payload in ["one", "two"] {
+        bus.publish(Arc::clone(&topic), payload);
+        let BusEvent::Message(message) = next(&mut receiver).await else { panic!("no message") };
+        assert!(Arc::ptr_eq(&message.topic, &topic), "{message:?}");
+        assert_eq!(message.payload, payload);
+    }
+}
+
 #[tokio::test]
 async fn topics_are_subscribed_and_unsubscribed() {
     let server = FakeRedis::start().await;
@@ -126,13 +142,14 @@ async fn publishing_while_redis_is_unreachable_is_bounded_and_reported() {
     let addr = FakeRedis::start().await.addr;
     assert!(!fake_redis::listens(addr).await);
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
-        let publish = QueueBounds { overflow, max_messages: 100, max_bytes: 1 << 20 };
-        let options = RedisOptions { publish, ..hasty() };
+        let publish = QueueBounds::new().with_overflow(overflow).with_max_messages(100);
+        let options = hasty().with_publish(publish);
         let (bus, mut receiver) = RedisBus::open(&format!("redis://{addr}"), options).unwrap();
         bus.subscribe(TOPIC);
-        let full = match overflow {
-            Overflow::DropOldest => Publish::DroppedOldest(1),
-            Overflow::DropNewest => Publish::DroppedNewest,
+        let full = if overflow == Overflow::DropOldest {
+            Publish::DroppedOldest(1)
+        } else {
+            Publish::DroppedNewest
         };
         for i in 0..250 {
             let expected = if i < 100 { Publish::Queued } else { full };
@@ -298,7 +315,7 @@ async fn a_server_that_hangs_times_out() {
 async fn a_server_that_closes_at_once_is_retried_with_pauses() {
     let server = FakeRedis::start().await;
     server.set(Mode::Close);
-    let options = RedisOptions { max_backoff: Duration::from_millis(200), ..hasty() };
+    let options = hasty().with_max_backoff(Duration::from_millis(200));
     let (bus, mut receiver) = RedisBus::open(&server.url(), options).unwrap();
     bus.subscribe(TOPIC);
     let began = Instant::now();
@@ -367,7 +384,7 @@ async fn garbage_costs_only_the_connection() {
 async fn an_endless_reply_closes_the_connection() {
     let server = FakeRedis::start().await;
     server.set(Mode::Flood);
-    let options = RedisOptions { timeout: Duration::from_secs(3600), ..hasty() };
+    let options = hasty().with_timeout(Duration::from_secs(3600));
     let (bus, mut receiver) = RedisBus::open(&server.url(), options).unwrap();
     bus.subscribe(TOPIC);
     until_stats(&bus, |stats| stats.failed_attempts >= 2).await;
@@ -407,7 +424,7 @@ async fn large_payloads_are_dropped_and_counted() {
     let server = FakeRedis::start().await;
     let (bus, mut receiver) = subscribed(&server).await;
     assert_eq!(bus.publish(TOPIC, vec![b'x'; 1001]), Publish::TooLarge);
-    let larger = RedisOptions { max_payload: 5000, ..hasty() };
+    let larger = hasty().with_max_payload(5000);
     let (other, _) = RedisBus::open(&server.url(), larger).unwrap();
     other.publish(TOPIC, vec![b'x'; 1001]);
     other.publish(TOPIC, vec![b'x'; 1000]);
@@ -420,8 +437,8 @@ async fn large_payloads_are_dropped_and_counted() {
 async fn a_slow_receiver_is_bounded_and_its_losses_reported() {
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
         let server = FakeRedis::start().await;
-        let receive = QueueBounds { overflow, max_messages: 50, max_bytes: 1 << 20 };
-        let options = RedisOptions { receive, ..hasty() };
+        let receive = QueueBounds::new().with_overflow(overflow).with_max_messages(50);
+        let options = hasty().with_receive(receive);
         let (bus, mut receiver) = RedisBus::open(&server.url(), options).unwrap();
         bus.subscribe(TOPIC);
         assert_eq!(next(&mut receiver).await, BusEvent::Subscribed(TOPIC.into()));
@@ -513,9 +530,9 @@ impl Drop for Echoing {
 
 #[tokio::test]
 async fn a_payload_may_publish_when_it_is_dropped() {
-    let publish = QueueBounds { max_messages: 4, ..hasty().publish };
+    let publish = QueueBounds::new().with_max_messages(4);
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
-        let options = RedisOptions { publish: QueueBounds { overflow, ..publish }, ..hasty() };
+        let options = hasty().with_publish(publish.with_overflow(overflow));
         let (bus, _) = RedisBus::open("redis://127.0.0.1:1", options).unwrap();
         for _ in 0..20 {
             bus.publish(TOPIC, Bytes::from_owner(Echoing(bus.clone())));
@@ -529,8 +546,8 @@ async fn a_payload_may_publish_when_it_is_dropped() {
 #[tokio::test]
 async fn every_message_is_counted_whatever_happens() {
     let server = FakeRedis::start().await;
-    let publish = QueueBounds { max_messages: 200, max_bytes: 5000, ..hasty().publish };
-    let options = RedisOptions { publish, ..hasty() };
+    let publish = QueueBounds::new().with_max_messages(200).with_max_bytes(5000);
+    let options = hasty().with_publish(publish);
     let (bus, receiver) = RedisBus::open(&server.url(), options).unwrap();
     bus.subscribe(TOPIC);
     let reading = tokio::spawn(async move {

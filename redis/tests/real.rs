@@ -73,13 +73,11 @@ fn nothing() -> Child {
 }
 
 fn hasty() -> RedisOptions {
-    RedisOptions {
-        timeout: Duration::from_millis(500),
-        ping_interval: Duration::from_millis(500),
-        min_backoff: Duration::from_millis(20),
-        max_backoff: Duration::from_millis(200),
-        ..RedisOptions::default()
-    }
+    RedisOptions::new()
+        .with_timeout(Duration::from_millis(500))
+        .with_ping_interval(Duration::from_millis(500))
+        .with_min_backoff(Duration::from_millis(20))
+        .with_max_backoff(Duration::from_millis(200))
 }
 
 async fn next(receiver: &mut RedisReceiver) -> BusEvent {
@@ -127,8 +125,7 @@ async fn everything_arrives_in_order() {
 #[ignore = "needs redis-server"]
 async fn a_bus_survives_a_redis_killed_in_a_stream() {
     let mut redis = Redis::start(&[]);
-    let publish = QueueBounds { max_messages: 2000, ..hasty().publish };
-    let options = RedisOptions { publish, ..hasty() };
+    let options = hasty().with_publish(QueueBounds::new().with_max_messages(2000));
     let (publisher, _) = RedisBus::open(&redis.url(), options).unwrap();
     let (subscriber, mut receiver) = redis.open();
     subscribe(&subscriber, &mut receiver, TOPIC).await;

@@ -51,7 +51,7 @@ pub(crate) trait Link: Send + Sync {
         event: &str,
         payload: Payload<'_>,
         request_id: &str,
-        receivers: &Recipients<'_>,
+        recipients: &Recipients<'_>,
     );
 
     /// Visits the id, the assigns and the presence of everyone in the channel, on all nodes.
@@ -200,15 +200,15 @@ impl Channel {
         sender: &UserId,
         event: &str,
         payload: Payload<'_>,
-        receivers: &Recipients<'_>,
+        recipients: &Recipients<'_>,
     ) -> usize {
         let request_id = uuid();
         let frame = Frame::broadcast(&self.name, event, &request_id, payload);
-        self.deliver(sender, event, &frame, receivers);
+        self.deliver(sender, event, &frame, recipients);
         if let Some(link) = &self.link {
-            link.send(sender, event, payload, &request_id, receivers);
+            link.send(sender, event, payload, &request_id, recipients);
         }
-        match receivers {
+        match recipients {
             Recipients::Users(ids) => ids.len(),
             _ => self.members.len(),
         }
@@ -221,14 +221,14 @@ impl Channel {
         sender: &str,
         event: &str,
         frame: &Frame,
-        receivers: &Recipients<'_>,
+        recipients: &Recipients<'_>,
     ) {
-        if let Recipients::AllUsers = receivers {
+        if let Recipients::AllUsers = recipients {
             // Stored before it is sent; `catch_up` depends on this order.
             self.last.set(frame.clone());
             self.members.publish_keyed(self.events.hash_one(event), frame);
         } else {
-            self.members.send(frame, receivers, sender);
+            self.members.send(frame, recipients, sender);
         }
     }
 

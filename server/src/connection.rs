@@ -15,7 +15,7 @@ use crate::authorize::AccessPolicy;
 use crate::channels::Channels;
 use crate::echo::Echo;
 use crate::event_stream::EventStreams;
-use crate::http::{Http, NOT_FOUND, Request, Status};
+use crate::http::{Http, NOT_FOUND, Request, Status, UPGRADE_REQUIRED};
 use crate::metrics::{Gauges, Metrics};
 use crate::node::Node;
 use crate::options::{ENDPOINT, Options};
@@ -131,12 +131,15 @@ impl Endpoint {
         let headers = match &status[..3] {
             "401" => "www-authenticate: Bearer\r\n",
             "405" => "allow: GET, POST, DELETE\r\n",
-            "426" => "sec-websocket-version: 13\r\n",
             "503" => "retry-after: 5\r\n",
             _ => "",
         };
         let answered = async {
-            http.respond(status, headers, &format!("{status}\n")).await;
+            if status == UPGRADE_REQUIRED {
+                http.require_upgrade().await;
+            } else {
+                http.respond(status, headers, &format!("{status}\n")).await;
+            }
             discard(http.stream).await
         };
         let _ = timeout(self.closing_time, answered).await;
@@ -145,7 +148,7 @@ impl Endpoint {
     /// Checks a request that another HTTP library has read, and accepts its handshake.
     pub(crate) fn accept(&self, request: &Request<'_>) -> Result<Accepted, Status> {
         self.access.check(request)?;
-        if request.is_upgrade() { request.upgrade() } else { Err("426 Upgrade Required") }
+        if request.is_upgrade() { request.upgrade() } else { Err(UPGRADE_REQUIRED) }
     }
 
     /// Serves a WebSocket whose handshake was answered elsewhere; `received` holds the bytes that arrived
@@ -200,7 +203,7 @@ impl Endpoint {
                 }
                 Err(status) => Next::Refuse(status),
             },
-            _ if echoes => Next::Refuse("426 Upgrade Required"),
+            _ if echoes => Next::Refuse(UPGRADE_REQUIRED),
             (ENDPOINT, "GET") if request.headers().has_token("accept", "text/event-stream") => {
                 Next::EventStream
             }

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use httparse::Status::Complete;
 use pondwire::protocol::Headers;
-use pondwire::websocket::handshake::{self, Accepted};
+use pondwire::websocket::handshake::{self, Accepted, HandshakeError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -20,6 +20,7 @@ const MAX_HEADERS: usize = 64;
 pub type Status = &'static str;
 
 pub(crate) const NOT_FOUND: Status = "404 Not Found";
+pub(crate) const UPGRADE_REQUIRED: Status = "426 Upgrade Required";
 
 /// A connection on which requests arrive, one after another.
 pub(crate) struct Http {
@@ -116,6 +117,13 @@ impl Http {
         self.end(status, headers, "text/plain", text).await;
     }
 
+    /// Asks for an upgrade to a WebSocket, of the version that the server speaks, as the connection's last
+    /// answer.
+    pub(crate) async fn require_upgrade(&mut self) {
+        // The connection is closed next, whether or not this succeeds.
+        let _ = self.stream.write_all(HandshakeError::Version.response().as_bytes()).await;
+    }
+
     async fn end(&mut self, status: Status, headers: &str, kind: &str, text: &str) {
         let length = text.len();
         let response = format!(
@@ -205,7 +213,7 @@ impl<'a> Request<'a> {
         let accepted = handshake::accept(headers);
         accepted.and_then(|accepted| accepted.with_deflate(headers)).map_err(|error| {
             match error.status() {
-                426 => "426 Upgrade Required",
+                426 => UPGRADE_REQUIRED,
                 _ => "400 Bad Request",
             }
         })

@@ -128,7 +128,8 @@ impl Server {
     ///
     /// # Errors
     /// The status to answer with: 401 or 403 if the request is not allowed, 426 if it does not ask for an
-    /// upgrade to WebSocket version 13, 400 if its handshake is malformed.
+    /// upgrade to WebSocket version 13, 400 if its handshake is malformed. A 426 must name what it asks for,
+    /// as that of `HandshakeError::Version` does.
     pub fn accept(&self, request: &Request<'_>) -> Result<Accepted, Status> {
         self.endpoint.accept(request)
     }

@@ -288,12 +288,12 @@ impl Session {
             #[cfg(test)]
             "panic" => panic!("as requested"),
             event => {
-                let Some(receivers) = receivers(event, message.payload()) else {
+                let Some(recipients) = recipients(event, message.payload()) else {
                     let text = format!("payload.ids: Expected at most {MAX_RECIPIENTS} ids");
                     return self.refuse(message, &text);
                 };
-                let recipients = channel.send(&self.id, event, message.payload(), &receivers);
-                self.work += message.payload().as_str().len() + recipients * budget::PUSH;
+                let pushes = channel.send(&self.id, event, message.payload(), &recipients);
+                self.work += message.payload().as_str().len() + pushes * budget::PUSH;
             }
         }
     }
@@ -406,7 +406,7 @@ fn is_small(object: &Payload<'_>) -> bool {
 
 /// The recipients of an event that the server only relays; `None` if it names more than [`MAX_RECIPIENTS`].
 /// Reads at most one id more than that.
-fn receivers<'a>(event: &str, payload: Payload<'a>) -> Option<Recipients<'a>> {
+fn recipients<'a>(event: &str, payload: Payload<'a>) -> Option<Recipients<'a>> {
     match event {
         "to-others" => Some(Recipients::AllExceptSender),
         "to-some" => {

@@ -3,12 +3,12 @@
 
 mod envelope;
 mod escape;
-mod presence;
 mod typed;
 
-pub(crate) use envelope::Envelope;
+pub(crate) use envelope::{
+    Envelope, presence_len, presence_list_len, put_presence, put_presence_list,
+};
 pub(crate) use escape::{escaped_len, put_escaped};
-pub(crate) use presence::{presence_len, presence_list_len, put_presence, put_presence_list};
 pub(crate) use typed::with_json;
 
 use crate::payload::Payload;

@@ -5,7 +5,6 @@ mod log;
 #[cfg(all(test, pondwire_loom))]
 mod models;
 mod observer;
-mod panics;
 mod subject;
 mod subscription;
 

@@ -47,13 +47,13 @@
 //! - A batch is no longer in the outbox: a writer that is stuck in a write holds up to 64 frames
 //!   beyond the limits, and these are neither dropped nor replaced.
 //!
-//! `src/outbox/ring/` explains how the ring works and why no frame is lost; the proofs are
-//! `src/outbox/models.rs`, `tests/delivery/outbox*.rs` and `tests/loom/weakened.sh`.
+//! `src/ring/` explains how the ring works and why no frame is lost; the proofs are
+//! `src/outbox/models.rs` and, in the repository, `tests/delivery/outbox*.rs` and
+//! `tests/loom/weakened.sh`.
 
 mod batch;
 mod conflated;
 mod control_queue;
-mod frame;
 #[cfg(all(test, pondwire_loom))]
 mod models;
 mod options;
@@ -66,8 +66,7 @@ mod stats;
 
 use std::fmt;
 
-pub use batch::Batch;
-pub use frame::OutboxFrame;
+pub use batch::{Batch, OutboxFrame};
 pub use options::{OutboxOptions, Policy};
 pub use push::Push;
 pub use reader::{Aborted, OutboxReader};

@@ -224,17 +224,18 @@ impl HandshakeError {
         if matches!(self, Self::Version) { 426 } else { 400 }
     }
 
-    /// The whole response as bytes of HTTP/1.1, which ends the connection. A 426 names the version
-    /// that is understood, as RFC 6455 asks (section 4.2.2).
+    /// The whole response as bytes of HTTP/1.1, which ends the connection. A 426 names the protocol
+    /// and its version that are understood (RFC 9110, sections 7.8 and 15.5.22; RFC 6455, section 4.4).
     #[must_use]
     pub fn response(&self) -> String {
-        let status = match self {
+        let head = match self {
             Self::Version => {
-                "426 Upgrade Required\r\nupgrade: websocket\r\nsec-websocket-version: 13"
+                "426 Upgrade Required\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\
+                 sec-websocket-version: 13"
             }
-            _ => "400 Bad Request",
+            _ => "400 Bad Request\r\nconnection: close",
         };
-        format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n")
     }
 
     /// The response for a server of the `http` crate, with an empty body.
@@ -246,6 +247,7 @@ impl HandshakeError {
         let mut response = http::Response::new(B::default());
         *response.status_mut() = if matches!(self, Self::Version) {
             let headers = response.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             http::StatusCode::UPGRADE_REQUIRED
@@ -337,8 +339,15 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_is_understood() {
-        assert!(HandshakeError::Version.response().contains("\r\nsec-websocket-version: 13\r\n"));
-        assert!(HandshakeError::Key.response().starts_with("HTTP/1.1 400 Bad Request\r\n"));
+        assert_eq!(
+            HandshakeError::Version.response(),
+            "HTTP/1.1 426 Upgrade Required\r\nconnection: upgrade, close\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\ncontent-length: 0\r\n\r\n"
+        );
+        assert_eq!(
+            HandshakeError::Key.response(),
+            "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        );
     }
 
     #[test]
@@ -376,9 +385,11 @@ mod tests {
         assert_eq!(request("POST", http::Version::HTTP_11), Err(HandshakeError::NotUpgrade));
         assert_eq!(request("GET", http::Version::HTTP_10), Err(HandshakeError::NotUpgrade));
         let refusal: http::Response<()> = HandshakeError::Version.to_http();
-        assert_eq!(
-            (refusal.status().as_u16(), &refusal.headers()["sec-websocket-version"]),
-            (426, &http::HeaderValue::from_static("13"))
-        );
+        assert_eq!(refusal.status(), 426);
+        for (name, value) in
+            [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")]
+        {
+            assert_eq!(refusal.headers()[name], value);
+        }
     }
 }

@@ -45,7 +45,7 @@ fn delivery(queued: usize) -> Delivery {
 }
 
 #[test]
-fn receivers_are_those_of_the_protocol() {
+fn recipients_are_those_of_the_protocol() {
     let room = Room::new();
     let mut readers = Vec::new();
     let mut members = Vec::new();
@@ -56,8 +56,8 @@ fn receivers_are_those_of_the_protocol() {
         members.push(member);
         readers.push(reader);
     }
-    let send = |name: &str, receivers: Recipients<'_>, sender: &str| {
-        room.send(&frame(name), &receivers, sender)
+    let send = |name: &str, recipients: Recipients<'_>, sender: &str| {
+        room.send(&frame(name), &recipients, sender)
     };
     assert_eq!(send("all", Recipients::AllUsers, "ann"), delivery(4));
     assert_eq!(send("not-ann", Recipients::AllExceptSender, "ann"), delivery(2));

@@ -47,12 +47,12 @@ async def refused(peer: Driver, channel: str, **params: Any) -> None:
 
 
 async def tell(
-    sender: Driver, receivers: list[Driver], channel: str, event: str, payload: dict[str, Any]
+    sender: Driver, recipients: list[Driver], channel: str, event: str, payload: dict[str, Any]
 ) -> None:
-    """One broadcast that each receiver must see, equal."""
-    since = [peer.mark() for peer in receivers]
+    """One broadcast that each recipient must see, equal."""
+    since = [peer.mark() for peer in recipients]
     await sender.ask("send", channel=channel, event=event, payload=payload)
-    for peer, mark in zip(receivers, since, strict=True):
+    for peer, mark in zip(recipients, since, strict=True):
         await peer.see(mark, saw="message", channel=channel, event=event, payload=payload)
 
 

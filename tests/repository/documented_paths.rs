@@ -20,10 +20,7 @@ fn root() -> &'static Path {
 /// The folders that the package leaves out: the manifest's `exclude`, and the other members and
 /// workspaces, which have a manifest of their own.
 fn left_out() -> Vec<String> {
-    // In the package itself the manifest is rewritten; this is the original.
-    let original = root().join("Cargo.toml.orig");
-    let manifest = if original.exists() { original } else { root().join("Cargo.toml") };
-    let manifest = fs::read_to_string(manifest).unwrap();
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let lists = manifest.split("exclude = [").skip(1);
     let mut folders: Vec<String> = lists
         .flat_map(|rest| rest.split(']').next().unwrap().split('"').skip(1).step_by(2))

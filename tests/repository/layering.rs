@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pondwire_test_support::layering::{imports, sources};
+use pondwire_test_support::layering::{circle, imports, sources};
 
 use super::files;
 
@@ -51,6 +51,32 @@ fn modules_use_only_what_lies_below_them() {
         }
     }
     assert!(uses > 300, "the test reads imports: {uses}");
+}
+
+/// Pairs of modules that import each other: the two are one idea in two files.
+const PAIRS: [(&str, &str); 3] = [
+    ("distributed::encode", "distributed::origin"),
+    ("frame::shared", "frame::variant"),
+    ("payload::iter", "payload::value"),
+];
+
+/// A module and those inside it may import each other: the outer one has the types that they share.
+#[test]
+fn no_modules_side_by_side_import_each_other() {
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let mut imports = imports(&sources);
+    let is_inside = |inner: &str, outer: &str| {
+        outer.is_empty() || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with("::"))
+    };
+    for (module, used) in &mut imports {
+        used.retain(|used| !is_inside(used, module) && !is_inside(module, used));
+    }
+    for (one, other) in PAIRS {
+        let each_other =
+            imports[one].contains(other) && imports.get_mut(other).unwrap().remove(one);
+        assert!(each_other, "{one} and {other} need not be listed");
+    }
+    assert_eq!(circle(&imports), None);
 }
 
 #[test]

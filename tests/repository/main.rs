@@ -1,7 +1,9 @@
-//! The repository itself: which module may use which, and that the documentation names files that exist.
+//! The repository itself: which module may use which, that the documentation names files that exist, and that
+//! what is published needs nothing that is not.
 
 mod documented_paths;
 mod layering;
+mod package;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
 //! Messages from one node to another through a real Redis, at the address in `PONDWIRE_REDIS`.
 
 use std::env;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use futures_util::StreamExt;
 use pondwire_redis::{BusEvent, RedisBus, RedisOptions};
 use redis::aio::{MultiplexedConnection, PubSub};
@@ -67,12 +67,12 @@ struct Buses {
     publisher: RedisBus,
     _subscriber: RedisBus,
     receiver: pondwire_redis::RedisReceiver,
-    topic: ByteString,
+    topic: Arc<str>,
 }
 
 impl Buses {
     async fn open(url: &str) -> Self {
-        let topic = ByteString::from_static(TOPICS[0]);
+        let topic = Arc::<str>::from(TOPICS[0]);
         let (publisher, _) = RedisBus::open(url, RedisOptions::default()).expect("a URL");
         let (subscriber, mut receiver) =
             RedisBus::open(url, RedisOptions::default()).expect("a URL");

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderName, StatusCode, Version, header};
+use axum::http::{StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
@@ -33,7 +33,7 @@ use bytes::BytesMut;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use pondwire::websocket::handshake::Accepted;
+use pondwire::websocket::handshake::{Accepted, HandshakeError};
 use pondwire_server::{Options, Server, Status, Times, help};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -145,12 +145,14 @@ fn accept(ponds: &Server, request: &Request) -> Result<Accepted, Status> {
 fn refusal(status: Status) -> Response {
     let code = status[..3].parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
     let code = code.unwrap_or(StatusCode::BAD_REQUEST);
-    let wants: Option<(HeaderName, &str)> = match code {
-        StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer")),
-        StatusCode::UPGRADE_REQUIRED => Some((header::SEC_WEBSOCKET_VERSION, "13")),
-        _ => None,
-    };
-    (code, wants.map(|wants| [wants]), format!("{status}\n")).into_response()
+    let text = format!("{status}\n");
+    match code {
+        StatusCode::UPGRADE_REQUIRED => HandshakeError::Version.to_http(),
+        StatusCode::UNAUTHORIZED => {
+            (code, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response()
+        }
+        _ => (code, text).into_response(),
+    }
 }
 
 /// Serves the socket to its end, with the code of the plain server.

@@ -1,11 +1,11 @@
 //! The application as a process: its route beside the socket, and the socket as in the plain server.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use pondwire_test_support::client::{Client, ROOM, message_of};
-use pondwire_test_support::websocket::{Opcode, Received, WebSocket};
+use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
 
 struct App {
     process: Child,
@@ -76,6 +76,10 @@ fn routes_and_limits_hold_beside_it() {
     let evil = WebSocket::open_with(app.addr, "/api/socket?token=abc", "origin: https://evil\r\n");
     assert!(evil.err().unwrap().starts_with("http/1.1 403 "));
     assert!(WebSocket::open(app.addr, "/api/socket?token=abc").is_ok());
+
+    let mut stream = websocket::connect(app.addr);
+    write!(stream, "GET /api/socket?token=abc HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    websocket::assert_upgrade_required(&websocket::read_head(&mut stream));
 
     let app = App::start(&["--connections", "1"]);
     let one = Client::joined(app.addr, ROOM);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytestring::ByteString;
 use pondwire::distributed::{self, Message, Origin, UserMessage};
 use pondwire::protocol::Recipients;
 use pondwire::{Payload, uuid};
@@ -15,8 +14,7 @@ impl Node {
     /// The link of a channel, by the channel's name.
     pub(crate) fn link(self: &Arc<Self>, channel: &str) -> Box<dyn Link> {
         let channel = self.state.lock().cluster.channel(ENDPOINT, channel);
-        let topic = ByteString::from(&**channel.topic());
-        Box::new(NodeLink { node: Arc::clone(self), channel, topic })
+        Box::new(NodeLink { node: Arc::clone(self), channel })
     }
 }
 
@@ -24,7 +22,6 @@ impl Node {
 struct NodeLink {
     node: Arc<Node>,
     channel: distributed::Channel,
-    topic: ByteString,
 }
 
 impl Link for NodeLink {
@@ -78,10 +75,10 @@ impl Link for NodeLink {
         event: &str,
         payload: Payload<'_>,
         request_id: &str,
-        receivers: &Recipients<'_>,
+        recipients: &Recipients<'_>,
     ) {
         // An empty list means no user, but some implementations send to all then.
-        if matches!(receivers, Recipients::Users(ids) if ids.is_empty()) {
+        if matches!(recipients, Recipients::Users(ids) if ids.is_empty()) {
             return;
         }
         let origin = Origin {
@@ -94,10 +91,10 @@ impl Link for NodeLink {
             event: event.into(),
             payload,
             request_id: request_id.into(),
-            recipients: receivers.as_ref(),
+            recipients: recipients.as_ref(),
         });
         let envelope = origin.encode(&uuid(), unix_ms(), &message);
-        self.node.publish(self.topic.clone(), envelope);
+        self.node.publish(Arc::clone(self.channel.topic()), envelope);
     }
 
     fn for_each_user(&self, visit: &mut dyn FnMut(&str, &str, Option<&str>)) {

@@ -12,11 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ahash::HashMap;
-use bytestring::ByteString;
 use parking_lot::Mutex;
 use pondwire::ServerMessage;
 use pondwire::distributed::{self, Cluster, ClusterOptions, Effect, Topics};
-use pondwire_redis::{BusEvent, RedisBus, RedisOptions, RedisReceiver};
+use pondwire_redis::{BusEvent, QueueBounds, RedisBus, RedisOptions, RedisReceiver};
 use tokio::time::sleep_until;
 
 use crate::channel::Channel;
@@ -60,8 +59,9 @@ impl Node {
             .with_expire_after(3 * node.heartbeat);
         // A list of users may be larger than any single user's message.
         let max_payload = cluster.message_limits.max_bytes;
-        let mut options = RedisOptions { max_payload, ..RedisOptions::default() };
-        options.publish.max_messages = node.queue;
+        let options = RedisOptions::new()
+            .with_publish(QueueBounds::new().with_max_messages(node.queue))
+            .with_max_payload(max_payload);
         let opened = RedisBus::open(&node.redis, options);
         let (bus, receiver) = opened.map_err(|error| error.to_string())?;
         let cluster = Cluster::new(&node.node_id, cluster, Instant::now(), unix_ms());
@@ -125,9 +125,9 @@ impl Node {
         let mut deferred = Vec::new();
         while let Some(effect) = state.cluster.poll() {
             match effect {
-                Effect::Publish { topic, bytes } => self.publish((&*topic).into(), bytes),
+                Effect::Publish { topic, bytes } => self.publish(topic, bytes),
                 Effect::Subscribe(channel) => {
-                    self.bus.subscribe(&**channel.topic());
+                    self.bus.subscribe(Arc::clone(channel.topic()));
                 }
                 Effect::Unsubscribe(channel) => {
                     self.bus.unsubscribe(channel.topic());
@@ -151,7 +151,7 @@ impl Node {
         deferred
     }
 
-    fn publish(&self, topic: ByteString, bytes: Vec<u8>) {
+    fn publish(&self, topic: Arc<str>, bytes: Vec<u8>) {
         self.offered.fetch_add(1, Ordering::Relaxed);
         // The bus counts the outcome.
         let _ = self.bus.publish(topic, bytes);

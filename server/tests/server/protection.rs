@@ -521,7 +521,7 @@ fn the_echo_endpoint_must_be_enabled() {
         echo.text(text);
         assert_eq!(echo.receive(), Received::Text(text.to_owned()));
     }
-    assert!(websocket::get(server.addr, "/echo").starts_with("HTTP/1.1 426 "));
+    websocket::assert_upgrade_required(&websocket::get(server.addr, "/echo"));
     Client::joined(server.addr, ROOM).expect_alive();
 }
 

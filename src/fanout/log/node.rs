@@ -5,8 +5,7 @@ use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
 use super::order::{DEAD, KILL};
-use crate::fanout::observer::ObserverScope;
-use crate::fanout::panics::FirstPanic;
+use crate::fanout::observer::{FirstPanic, ObserverScope};
 use crate::sync::atomic::AtomicBool;
 
 /// Detects a use after free in the models; empty outside of them.

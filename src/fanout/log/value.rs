@@ -25,8 +25,7 @@ use super::lock::ReadGuard;
 use super::node::{GarbageHeader, NewNode, Node, NodeHeader};
 use super::order::NamedOrdering;
 use super::{Appended, Log, Registration, TypedLog};
-use crate::fanout::observer::{Closed, Observer, this_thread};
-use crate::fanout::panics::FirstPanic;
+use crate::fanout::observer::{Closed, FirstPanic, Observer, this_thread};
 use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// A publisher puts its value in place; readers take it.

@@ -8,7 +8,7 @@ use super::lock::ReadGuard;
 use super::node::Node;
 use super::order::{APPEND, LIMIT};
 use super::prefetch::prefetch;
-use crate::fanout::panics::FirstPanic;
+use crate::fanout::observer::FirstPanic;
 use crate::sync::atomic::Ordering;
 
 /// The position of a walk.

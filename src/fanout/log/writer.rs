@@ -9,8 +9,7 @@ use super::node::{Bag, GarbageHeader, NewNode, NodeHeader};
 use super::order::APPEND;
 use super::reclaim::Generations;
 use super::{Appended, Log};
-use crate::fanout::observer::Closed;
-use crate::fanout::panics::FirstPanic;
+use crate::fanout::observer::{Closed, FirstPanic};
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
 /// The state that the lock protects.

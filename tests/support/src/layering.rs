@@ -10,6 +10,9 @@ use std::path::Path;
 /// The text of each module by its path, such as `node::link`; that of `lib.rs` is empty.
 pub type Sources = BTreeMap<String, String>;
 
+/// The modules that each module imports, by their paths.
+pub type Imports<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
 /// The modules of a folder `src`, but for files of tests.
 pub fn sources(src: &Path) -> Sources {
     let mut sources = Sources::new();
@@ -34,7 +37,7 @@ fn collect(folder: &Path, path: &str, sources: &mut Sources) {
 }
 
 /// The modules that each module imports.
-pub fn imports(sources: &Sources) -> BTreeMap<&str, BTreeSet<&str>> {
+pub fn imports(sources: &Sources) -> Imports<'_> {
     let mut imports = BTreeMap::new();
     for (module, text) in sources {
         let text = code(text);
@@ -65,15 +68,14 @@ pub fn imports(sources: &Sources) -> BTreeMap<&str, BTreeSet<&str>> {
 }
 
 /// A circle: modules of which each imports the next, and the last the first; `None` if there is none.
-pub fn circle(sources: &Sources) -> Option<Vec<&str>> {
-    let imports = imports(sources);
+pub fn circle<'a>(imports: &Imports<'a>) -> Option<Vec<&'a str>> {
     let mut done = BTreeSet::new();
-    imports.keys().find_map(|module| visit(module, &imports, &mut Vec::new(), &mut done))
+    imports.keys().find_map(|module| visit(module, imports, &mut Vec::new(), &mut done))
 }
 
 fn visit<'a>(
     module: &'a str,
-    imports: &BTreeMap<&'a str, BTreeSet<&'a str>>,
+    imports: &Imports<'a>,
     path: &mut Vec<&'a str>,
     done: &mut BTreeSet<&'a str>,
 ) -> Option<Vec<&'a str>> {

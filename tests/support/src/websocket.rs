@@ -41,6 +41,22 @@ pub fn get(server: SocketAddr, path: &str) -> String {
     response
 }
 
+/// Checks a 426, which must name what it asks for (RFC 9110, sections 7.8 and 15.5.22; RFC 6455, section
+/// 4.4). Names and values are compared in lower case.
+pub fn assert_upgrade_required(response: &str) {
+    let head = response.split("\r\n\r\n").next().unwrap().to_ascii_lowercase();
+    let mut lines = head.split("\r\n");
+    assert!(lines.next().is_some_and(|status| status.starts_with("http/1.1 426 ")), "{head}");
+    let headers: Vec<_> = lines.filter_map(|line| line.split_once(": ")).collect();
+    for (name, value) in
+        [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")]
+    {
+        let mut values = headers.iter().filter(|header| header.0 == name).map(|header| header.1);
+        let found = values.any(|values| values.split(", ").any(|found| found == value));
+        assert!(found, "{name}: {value} in {head}");
+    }
+}
+
 pub fn connect(server: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
