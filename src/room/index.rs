@@ -18,14 +18,14 @@ pub(super) type UserId = StdArc<str>;
 /// The connections of a user, usually one.
 type Connections = SmallVec<[Connection; 1]>;
 
-/// The connections that a frame will be sent to.
-pub(super) type Receivers = SmallVec<[Receiver; 8]>;
+/// The connections that a frame will be sent to, and the numbers of their memberships.
+pub(super) type Receivers = SmallVec<[(Receiver, u32); 8]>;
 
 /// The way to a connection.
 #[derive(Clone)]
 pub(super) enum Receiver {
     Outbox(Outbox),
-    Seat { cursor: Arc<Cursor<Link>>, seat: u32, member: u32 },
+    Seat { cursor: Arc<Cursor<Link>>, seat: u32 },
 }
 
 /// The key of a member in the index.
@@ -81,11 +81,7 @@ impl Index {
         self.hasher.hash_one(user_id)
     }
 
-    pub(super) fn insert(
-        &self,
-        user_id: &str,
-        receiver: impl FnOnce(u64) -> Receiver,
-    ) -> Result<IndexKey, Closed> {
+    pub(super) fn insert(&self, user_id: &str, receiver: Receiver) -> Result<IndexKey, Closed> {
         let user_hash = self.hash(user_id);
         let mut table = self.table.lock();
         if table.closed {
@@ -93,7 +89,7 @@ impl Index {
         }
         table.count += 1;
         let number = table.count;
-        let connection = Connection { number, found_by: 0, receiver: receiver(number) };
+        let connection = Connection { number, found_by: 0, receiver };
         let user_id = match table.users.get_key_value(user_id) {
             Some((known, _)) => StdArc::clone(known),
             None => UserId::from(user_id),
@@ -134,7 +130,7 @@ impl Index {
             for connection in table.users.get_mut(*user_id).into_iter().flatten() {
                 if connection.found_by != look_up {
                     connection.found_by = look_up;
-                    receivers.push(connection.receiver.clone());
+                    receivers.push((connection.receiver.clone(), connection.number as u32));
                 }
             }
         }

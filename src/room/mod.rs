@@ -151,7 +151,7 @@ impl Room {
     /// # Errors
     /// [`Closed`] after [`close`](Self::close).
     pub fn join(&self, user_id: &str, outbox: Outbox) -> Result<Membership, Closed> {
-        let key = self.index.insert(user_id, |_| Receiver::Outbox(outbox.clone()))?;
+        let key = self.index.insert(user_id, Receiver::Outbox(outbox.clone()))?;
         let member = Member::new(&key, outbox);
         match self.members.subscribe_observer(member) {
             Ok(subscription) => Ok(Membership::new(subscription, StdArc::clone(&self.index), key)),
@@ -182,11 +182,9 @@ impl Room {
             return Err(Closed);
         }
         let cursor = log.cursor_of(|link| link.is_of(shard), || Link::new(Arc::clone(shard)));
-        let key = self.index.insert(user_id, |number| Receiver::Seat {
-            cursor: Arc::clone(cursor),
-            seat: seat.id().seat,
-            member: number as u32,
-        })?;
+        let (seat_number, link) = (seat.id().seat, Arc::clone(cursor));
+        let receiver = Receiver::Seat { cursor: link, seat: seat_number };
+        let key = self.index.insert(user_id, receiver)?;
         let user = user_key(key.user_hash);
         let index = StdArc::clone(&self.index);
         let (log_handle, cursor_handle) = (log.clone(), Arc::clone(cursor));
@@ -261,10 +259,10 @@ impl Room {
         let receivers = self.index.receivers_of(&user_ids);
         let mut references = frame.references(receivers.len());
         let mut delivery = Delivery::default();
-        for receiver in &receivers {
+        for (receiver, member) in &receivers {
             match receiver {
                 Receiver::Outbox(outbox) => delivery.count(outbox.push_from(&mut references)),
-                Receiver::Seat { cursor, seat, member } => {
+                Receiver::Seat { cursor, seat } => {
                     let (seat, member) = (*seat, *member);
                     self.append(frame, To::Member { cursor: cursor.number, seat, member });
                 }

@@ -376,7 +376,8 @@ impl Shard {
         self.apart.clear();
         self.bytes.clear();
         self.events.clear();
-        for number in std::mem::take(&mut self.active) {
+        let mut active = std::mem::take(&mut self.active);
+        for number in active.drain(..) {
             let room = &mut self.rooms[number as usize];
             room.is_active = false;
             room.frames.clear();
@@ -387,6 +388,8 @@ impl Shard {
             }
             self.settle(number);
         }
+        // Its memory is used again.
+        self.active = active;
     }
 
     /// Detaches a room without members; otherwise lets it wake the shard by the next entry, or lists it again if there is one.

@@ -328,8 +328,8 @@ impl Shard {
                 self.touch_user(number, user);
             }
             if self.rooms[number].frames.len() > 0 {
-                // Emptied by this, unless a seat is there for a room that is not active.
-                for seat in self.rooms[number].others.clone() {
+                // Each is taken out of the list by this.
+                while let Some(&seat) = self.rooms[number].others.last() {
                     self.touch(seat);
                 }
             }
