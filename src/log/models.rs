@@ -163,8 +163,8 @@ fn a_full_log_drops_what_a_shard_has_not_read() {
                 lost += read.lost_since(end);
                 break;
             }
+            // Not released by the shard, but dropped by the publisher.
             let read = log.read(&cursor, |_, entry| seen.extend(entry.frame.clone()));
-            log.release(&mut Vec::new());
             lost += read.lost_since(end);
             end = read.end;
         }
@@ -189,6 +189,7 @@ fn a_shard_that_attaches_reads_what_follows() {
             let (log, second) = (log.clone(), Arc::clone(&second));
             thread::spawn(move || {
                 log.command(&second, 7).unwrap();
+                assert!(second.notify.rung() > 0, "although it never slept");
                 let mut seen = Vec::new();
                 read(&log, &second, &mut seen);
                 let mut commands = Vec::new();
@@ -213,16 +214,14 @@ fn a_command_is_there_when_its_position_is_read() {
         let cursor = attached(&log, 0);
         let joiner = {
             let (log, cursor) = (log.clone(), Arc::clone(&cursor));
-            thread::spawn(move || {
-                log.command(&cursor, 1).unwrap();
-                publish(&log, "a").unwrap();
-            })
+            thread::spawn(move || log.command(&cursor, 1).unwrap())
         };
-        publish(&log, "b").unwrap();
-        let (mut seen, mut commands) = (Vec::new(), Vec::new());
-        read(&log, &cursor, &mut seen);
+        publish(&log, "a").unwrap();
+        let mut has_read_it = false;
+        log.read(&cursor, |_, entry| has_read_it |= entry.frame.is_none());
+        let mut commands = Vec::new();
         cursor.take_commands(&mut commands);
-        assert!(!seen.contains(&'a') || commands.len() == 1);
+        assert!(!has_read_it || commands.len() == 1);
         joiner.join().unwrap();
     });
 }
@@ -255,20 +254,18 @@ fn the_end_is_noticed() {
         let cursor = attached(&log, 0);
         let closer = {
             let log = log.clone();
-            thread::spawn(move || {
-                let published = publish(&log, "a");
-                log.close();
-                published
-            })
+            thread::spawn(move || log.close())
         };
         cursor.unlist();
         let mut seen = Vec::new();
+        let published = publish(&log, "a");
         let end = read(&log, &cursor, &mut seen);
+        cursor.unlist();
+        let rung = cursor.notify.rung();
         let sleeps = log.sleep(end);
-        closer.join().unwrap().unwrap();
-        assert!(!sleeps || cursor.notify.rung() > 0);
-        read(&log, &cursor, &mut seen);
-        assert_eq!(seen, ['a']);
+        closer.join().unwrap();
+        assert!(!sleeps || cursor.notify.rung() > rung);
+        assert_eq!(seen.len(), usize::from(published.is_ok()));
         assert_eq!(publish(&log, "b"), Err(Refused::Closed));
     });
 }

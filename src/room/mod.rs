@@ -4,11 +4,13 @@
 //! - [`Membership`] keeps one connection in a room; dropping it leaves the room.
 //! - [`Member`] is a connection as [`Room::for_each`] visits it: its user's id and its outbox.
 //! - [`Delivery`] counts the outcome of one publish, by connection.
+//! - [`Shard`] holds the connections of one writer, which need no outboxes: they have a [`Seat`] each, and
+//!   a [`SeatMembership`] in every room.
 //!
 //! # Implementation
 //!
-//! A room is a [`Subject`] whose observers are the members, and an index of their connections by
-//! user for publishes to users by name.
+//! A room is a [`Subject`] whose observers are the members with an outbox, a log for those at seats, and an
+//! index of all connections by user for publishes to users by name.
 
 mod index;
 mod member;

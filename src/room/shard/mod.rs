@@ -89,10 +89,14 @@ pub struct Shard {
     /// The number of frames that rooms dropped before they were read, for each member.
     lost: u64,
     // Emptied in each round; their memory is kept.
+    spare_frames: Vec<Frames>,
     ready: Vec<Ready>,
     commands: Vec<(SeatId, SeatCommand)>,
     freed: Vec<Entry>,
 }
+
+/// The most rooms for whose next round memory is kept.
+const SPARE_FRAMES: usize = 16;
 
 /// One seat.
 struct Slot {
@@ -160,6 +164,7 @@ struct SeatedRoom {
     groups: SmallVec<[Group; 1]>,
     /// The seats that are behind or have other memberships.
     others: Vec<u32>,
+    /// Empty between rounds.
     frames: Frames,
 }
 
@@ -205,6 +210,7 @@ impl Shard {
             bytes: Vec::new(),
             failed: Vec::new(),
             lost: 0,
+            spare_frames: Vec::new(),
             ready: Vec::new(),
             commands: Vec::new(),
             freed: Vec::new(),
@@ -380,7 +386,11 @@ impl Shard {
         for number in active.drain(..) {
             let room = &mut self.rooms[number as usize];
             room.is_active = false;
-            room.frames.clear();
+            let mut frames = std::mem::take(&mut room.frames);
+            if self.spare_frames.len() < SPARE_FRAMES {
+                frames.clear();
+                self.spare_frames.push(frames);
+            }
             let Some(source) = &room.source else { continue };
             let is_over = source.log.is_closed() && source.log.has_end(room.end);
             if is_over {

@@ -41,16 +41,20 @@ struct FormBytes {
 }
 
 impl Frames {
+    /// Drops the frames; their memory is kept for another round, up to a bound.
     pub(super) fn clear(&mut self) {
         self.frames.clear();
+        self.frames.shrink_to(KEPT_FRAMES);
         self.direct.clear();
+        self.direct.shrink_to(KEPT_FRAMES);
         self.except.clear();
-        // The memory of the bytes is kept; a room with many audiences keeps some.
-        self.bytes.truncate(4);
+        self.except.shrink_to(KEPT_FRAMES);
+        self.bytes.truncate(KEPT_FORMS);
         for bytes in &mut self.bytes {
             bytes.offsets.clear();
+            bytes.offsets.shrink_to(KEPT_FRAMES);
             bytes.bytes.clear();
-            bytes.bytes.shrink_to(KEPT);
+            bytes.bytes.shrink_to(KEPT_BYTES);
         }
     }
 
@@ -124,8 +128,10 @@ impl Frames {
     }
 }
 
-/// The memory that a room keeps for the bytes of its next round.
-const KEPT: usize = 64 << 10;
+/// The most frames, forms and bytes of a form for which a [`Frames`] keeps memory.
+const KEPT_FRAMES: usize = 1 << 10;
+const KEPT_FORMS: usize = 4;
+const KEPT_BYTES: usize = 256 << 10;
 
 /// Something that concerns one seat in a round.
 pub(super) struct Event {
@@ -205,6 +211,7 @@ impl Shard {
         }
         let room = &mut self.rooms[number as usize];
         let Some(Ready { log, cursor }) = &room.source else { return };
+        room.frames = self.spare_frames.pop().unwrap_or_default();
         let (frames, events) = (&mut room.frames, &mut self.events);
         let first_event = events.len();
         let read = log.read(cursor, |at, entry| {
