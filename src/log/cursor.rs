@@ -22,6 +22,9 @@ pub(crate) trait Notify: Sized {
     /// What a shard does for one of its members at a position.
     type Command;
 
+    /// The shard is gone: nothing is read any more.
+    fn is_closed(&self) -> bool;
+
     /// The cursor is listed: it has something to read.
     fn notify(&self, log: &Log<Self>, cursor: &Arc<Cursor<Self>>);
 }
@@ -32,6 +35,8 @@ pub(crate) struct Cursor<N: Notify> {
     state: AtomicU32,
     /// Whether the shard has been notified and has not begun to read.
     pub(super) is_listed: AtomicBool,
+    /// The number of frames that were dropped before they were read.
+    lost: AtomicU32,
     /// The newest command; each points to the one before.
     commands: AtomicPtr<Node<N::Command>>,
     /// Different from that of every other cursor of the log.
@@ -57,6 +62,7 @@ impl<N: Notify> Cursor<N> {
         Self {
             state: AtomicU32::new(DETACHED),
             is_listed: AtomicBool::new(false),
+            lost: AtomicU32::new(0),
             commands: AtomicPtr::new(ptr::null_mut()),
             number,
             notify,
@@ -114,6 +120,17 @@ impl<N: Notify> Cursor<N> {
         state
     }
 
+    /// Entries before `position` are not read any more.
+    pub(super) fn advance(&self, position: u32) {
+        // Release: as at the end.
+        self.state.store(position | READING, Ordering::Release);
+    }
+
+    /// The number of frames that were dropped since the last call.
+    pub(super) fn take_lost(&self) -> u32 {
+        self.lost.swap(0, Ordering::Relaxed)
+    }
+
     pub(super) fn end_reading(&self, position: u32) {
         // Release: the thread that pops what is before comes after the reads.
         self.state.store(position, Ordering::Release);
@@ -133,15 +150,23 @@ impl<N: Notify> Cursor<N> {
         }
     }
 
-    /// Moves the cursor on if it is at `position`; `false` if the shard is reading there.
-    pub(super) fn skip(&self, position: u32) -> bool {
+    /// Moves the cursor on if it is at `position`, where a frame may be; `false` if the shard is reading
+    /// there.
+    pub(super) fn skip(&self, position: u32, is_frame: bool) -> bool {
         let state = self.state.load(Ordering::Acquire);
         if state == DETACHED || state != ATTACHING && state & !READING != position {
             return true;
         }
         // Fails if the shard has begun to read. AcqRel: its last read is done before the entry is dropped.
         let next = after(position, 1);
-        self.state.compare_exchange(position, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let skipped = self
+            .state
+            .compare_exchange(position, next, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if skipped && is_frame {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        skipped
     }
 
     /// Stores a command for the member's shard. Waits for no other thread.

@@ -22,7 +22,7 @@ mod cursor;
 #[cfg(all(test, pondwire_loom))]
 mod models;
 
-use std::sync::OnceLock;
+use std::sync::{Arc as StdArc, OnceLock};
 
 use crate::fanout::Closed;
 use crate::frame::WireFrame;
@@ -41,7 +41,7 @@ pub(crate) struct Entry {
 }
 
 /// The members that a frame goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum To {
     Members {
         /// Those with one of these bits set,
@@ -54,6 +54,8 @@ pub(crate) enum To {
     },
     /// The member with this number at a seat of the shard that has the cursor of this number.
     Member { cursor: u32, seat: u32, member: u32 },
+    /// Several: their seats and numbers.
+    Several { cursor: u32, members: StdArc<[(u32, u32)]> },
 }
 
 impl To {
@@ -76,6 +78,9 @@ pub(crate) enum Refused {
 
 /// The number of times that an append tries to make room before it gives up.
 const TRIES: u32 = if cfg!(pondwire_loom) { 2 } else { 64 };
+
+/// The number of entries after which a shard that reads lets publishers drop them.
+const READ_AT_ONCE: u32 = 64;
 
 /// The sequence of one room; a handle.
 pub(crate) struct Log<N: Notify>(Arc<State<N>>);
@@ -128,7 +133,10 @@ impl<N: Notify> Log<N> {
         if !self.is_attached() {
             return if self.is_closed() { Err(Refused::Closed) } else { Ok(()) };
         }
-        self.append(Entry { frame: Some(frame), to }, |_| ())
+        if self.append(Entry { frame: Some(frame), to }, |_| ())? {
+            self.wake();
+        }
+        Ok(())
     }
 
     /// Appends a position, stores the command for the shard with it, and tells the shard. The cursor is
@@ -140,27 +148,35 @@ impl<N: Notify> Log<N> {
         cursor: &Arc<Cursor<N>>,
         command: N::Command,
     ) -> Result<(), Closed> {
-        let to = To::everybody();
         let mut command = Some(command);
         let members = self.0.members.lock();
+        // Under the lock: a shard that is dropped later finds the cursor attached.
+        if cursor.notify.is_closed() {
+            return Err(Closed);
+        }
         if !cursor.is_attached() {
             self.attach(cursor);
         }
-        loop {
+        let found_asleep = loop {
             let record = |at| cursor.push_command(at, command.take().expect("shown once"));
-            match self.append(Entry { frame: None, to }, record) {
-                Ok(()) => break,
+            match self.append(Entry { frame: None, to: To::everybody() }, record) {
+                Ok(found_asleep) => break found_asleep,
                 Err(Refused::Closed) => return Err(Closed),
                 Err(Refused::Busy | Refused::TooLarge) => yield_now(),
             }
-        }
+        };
+        // Wakers run the caller's code, which may do anything.
         drop(members);
+        if found_asleep {
+            self.wake();
+        }
         self.list(cursor);
         Ok(())
     }
 
+    /// Appends an entry; `true` if a shard sleeps, which the caller wakes.
     #[inline]
-    fn append(&self, mut entry: Entry, record: impl FnOnce(u32)) -> Result<(), Refused> {
+    fn append(&self, mut entry: Entry, record: impl FnOnce(u32)) -> Result<bool, Refused> {
         let mut record = Some(record);
         let len = entry.frame.as_ref().map_or(0, |frame| frame.wire().len());
         let len = u32::try_from(len).unwrap_or(u32::MAX);
@@ -172,12 +188,7 @@ impl<N: Notify> Log<N> {
                 }
             };
             match self.0.ring.try_push(entry, len, record) {
-                Ok(found_asleep) => {
-                    if found_asleep {
-                        self.wake();
-                    }
-                    return Ok(());
-                }
+                Ok(found_asleep) => return Ok(found_asleep),
                 Err((_, PushError::Closed)) => return Err(Refused::Closed),
                 Err((_, PushError::Bytes)) if len > self.0.ring.bounds().bytes() => {
                     return Err(Refused::TooLarge);
@@ -199,8 +210,10 @@ impl<N: Notify> Log<N> {
     #[cold]
     fn drop_oldest(&self) -> bool {
         // Only an entry that is shown: a command may still be stored for one that is not.
-        let Some(oldest) = self.0.ring.oldest(|position| position) else { return false };
-        if !self.cursors().all(|cursor| cursor.skip(oldest)) {
+        let Some((oldest, len)) = self.0.ring.oldest(|position, len| (position, len)) else {
+            return false;
+        };
+        if !self.cursors().all(|cursor| cursor.skip(oldest, len > 0)) {
             return false;
         }
         let mut dropped = Vec::new();
@@ -281,7 +294,8 @@ impl<N: Notify> Log<N> {
     /// Detaches a cursor, unless there are commands for its shard; `true` if it is detached. To be called by
     /// the shard, when it has no member left.
     pub(crate) fn detach(&self, cursor: &Cursor<N>, freed: &mut Vec<Entry>) -> bool {
-        let _members = self.0.members.lock();
+        // A join that holds the lock lists the room again.
+        let Some(_members) = self.0.members.try_lock() else { return false };
         if cursor.has_commands() {
             return false;
         }
@@ -323,9 +337,13 @@ impl<N: Notify> Log<N> {
                 break;
             }
             position = after(position, 1);
+            if distance(first, position) % READ_AT_ONCE == 0 {
+                cursor.advance(position);
+            }
         }
+        let lost = cursor.take_lost();
         cursor.end_reading(position);
-        Read { first, end: position }
+        Read { first, end: position, lost }
     }
 
     /// Whether the shard may sleep: the next append lists the cursor again.
@@ -341,11 +359,6 @@ pub(crate) struct Read {
     /// Later than the end of the read before if entries were dropped between them.
     pub(crate) first: u32,
     pub(crate) end: u32,
-}
-
-impl Read {
-    /// The number of entries that were dropped since a read that ended at `end`.
-    pub(crate) fn lost_since(self, end: u32) -> u32 {
-        distance(end, self.first)
-    }
+    /// The number of frames among these.
+    pub(crate) lost: u32,
 }

@@ -25,6 +25,10 @@ struct Bell(usize, AtomicUsize);
 impl Notify for Bell {
     type Command = u32;
 
+    fn is_closed(&self) -> bool {
+        false
+    }
+
     fn notify(&self, _: &Log<Self>, _: &Arc<Cursor<Self>>) {
         self.1.fetch_add(1, Ordering::AcqRel);
     }
@@ -152,7 +156,6 @@ fn a_full_log_drops_what_a_shard_has_not_read() {
             thread::spawn(move || ["a", "b"].map(|event| publish(&log, event)))
         };
         let mut seen = Vec::new();
-        let mut end = log.0.ring.head_position();
         let mut lost = 0;
         for round in 0..2 {
             if round == 1 {
@@ -160,13 +163,12 @@ fn a_full_log_drops_what_a_shard_has_not_read() {
                 let refused = published.iter().filter(|published| published.is_err()).count();
                 lost += refused as u32;
                 let read = log.read(&cursor, |_, entry| seen.extend(entry.frame.clone()));
-                lost += read.lost_since(end);
+                lost += read.lost;
                 break;
             }
             // Not released by the shard, but dropped by the publisher.
             let read = log.read(&cursor, |_, entry| seen.extend(entry.frame.clone()));
-            lost += read.lost_since(end);
-            end = read.end;
+            lost += read.lost;
         }
         assert_eq!(seen.len() as u32 + lost, 2);
     });
@@ -189,7 +191,8 @@ fn a_shard_that_attaches_reads_what_follows() {
             let (log, second) = (log.clone(), Arc::clone(&second));
             thread::spawn(move || {
                 log.command(&second, 7).unwrap();
-                assert!(second.notify.rung() > 0, "although it never slept");
+                let is_told = second.is_listed.load(Ordering::Acquire);
+                assert!(is_told || second.notify.rung() > 0, "although it never slept");
                 let mut seen = Vec::new();
                 read(&log, &second, &mut seen);
                 let mut commands = Vec::new();

@@ -131,7 +131,7 @@ impl State {
             Kind::Conflate(conflated) => self.conflate(conflated, key, item, len),
             Kind::Disconnect(Some(ages)) => {
                 let now = ages.now();
-                if self.ring.oldest(|position| ages.is_too_old(position, now)) == Some(true) {
+                if self.ring.oldest(|position, _| ages.is_too_old(position, now)) == Some(true) {
                     self.abort(CloseReason::TooOld);
                     return (Push::Closed, Some(item));
                 }

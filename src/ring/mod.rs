@@ -351,12 +351,16 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Calls `read` with the item of `position`; `None` if its producer has not filled it yet.
+    /// Calls `read` with the item of `position`; `None` if its producer has not filled it yet. Other threads
+    /// may read it at the same time.
     ///
     /// # Safety
     /// No pop claims `position` before this returns.
     #[inline]
-    pub(crate) unsafe fn read<R>(&self, position: u32, read: impl FnOnce(&T) -> R) -> Option<R> {
+    pub(crate) unsafe fn read<R>(&self, position: u32, read: impl FnOnce(&T) -> R) -> Option<R>
+    where
+        T: Sync,
+    {
         let hint = Word(self.tail.load(Ordering::Relaxed)).segment();
         let slot = self.slot_of(position, hint)?;
         // SAFETY: it holds the position's item, which the caller promises is not taken.
@@ -450,13 +454,13 @@ impl<T> Ring<T> {
         unsafe { slot.take() }
     }
 
-    /// The result of `read` for the position of the oldest item; `None` if there is none yet, or a
+    /// The result of `read` for the position and length of the oldest item; `None` if there is none yet, or a
     /// pop took it meanwhile.
-    pub(crate) fn oldest<R>(&self, read: impl FnOnce(u32) -> R) -> Option<R> {
+    pub(crate) fn oldest<R>(&self, read: impl FnOnce(u32, u32) -> R) -> Option<R> {
         let head = Word(self.head.load(Ordering::Acquire));
         let tail = Word(self.tail.load(Ordering::Acquire));
-        self.slot_of(head.position(), tail.segment())?;
-        let found = read(head.position());
+        let len = self.slot_of(head.position(), tail.segment())?.len();
+        let found = read(head.position(), len);
         (self.head.load(Ordering::Acquire) == head.0).then_some(found)
     }
 }

@@ -171,7 +171,7 @@ impl Room {
     /// allocations and three short locks, none of which a publish takes.
     ///
     /// # Errors
-    /// [`Closed`] after [`close`](Self::close), or if the shard was dropped.
+    /// [`Closed`] after [`close`](Self::close), if the shard was dropped or the seat has failed.
     pub fn seat(
         &self,
         user_id: &str,
@@ -180,7 +180,7 @@ impl Room {
     ) -> Result<SeatMembership, Closed> {
         let log = self.log.get()?;
         let shard = seat.shard();
-        if shard.is_closed() {
+        if shard.is_closed() || seat.closed().is_some() {
             return Err(Closed);
         }
         let cursor = log.cursor_of(|link| link.is_of(shard), || Link::new(Arc::clone(shard)));
@@ -192,11 +192,6 @@ impl Room {
         let (log_handle, cursor_handle) = (log.clone(), Arc::clone(cursor));
         let membership = SeatMembership::new(seat.clone(), log_handle, cursor_handle, index, key);
         membership.join(user, EVERYBODY, first)?;
-        if shard.is_closed() {
-            // Either the shard found this room when it was dropped, or this sees that it was.
-            log.abandon(cursor);
-            return Err(Closed);
-        }
         Ok(membership)
     }
 
@@ -261,14 +256,26 @@ impl Room {
         let receivers = self.index.receivers_of(&user_ids);
         let mut references = frame.references(receivers.len());
         let mut delivery = Delivery::default();
+        // The cursor, seat and membership of each member at a seat.
+        let mut seated = SmallVec::<[(u32, (u32, u32)); 8]>::new();
         for (receiver, member) in &receivers {
             match receiver {
                 Receiver::Outbox(outbox) => delivery.count(outbox.push_from(&mut references)),
                 Receiver::Seat { cursor, seat } => {
-                    let (seat, member) = (*seat, *member);
-                    self.append(frame, To::Member { cursor: cursor.number, seat, member });
+                    seated.push((cursor.number, (*seat, *member)));
                 }
             }
+        }
+        seated.sort_unstable();
+        for members in seated.chunk_by(|a, b| a.0 == b.0) {
+            let to = match members {
+                &[(cursor, (seat, member))] => To::Member { cursor, seat, member },
+                _ => To::Several {
+                    cursor: members[0].0,
+                    members: members.iter().map(|member| member.1).collect(),
+                },
+            };
+            self.append(frame, to);
         }
         delivery
     }
@@ -412,7 +419,8 @@ impl fmt::Debug for Room {
     }
 }
 
-/// The outcome of a publish, in numbers of connections.
+/// The outcome of a publish, in numbers of connections with an outbox. Members at seats are not counted:
+/// what becomes of a frame for them is decided later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {

@@ -317,7 +317,9 @@ fn seated(
 fn a_round_is_one_run_of_bytes_for_all_who_keep_up() {
     let (mut shard, room, members) = seated(OutboxOptions::new(), RoomOptions::new(), 1000);
     let frames = [frame(0, 1), frame(0, 2)];
-    frames.iter().for_each(|frame| drop(room.publish(frame)));
+    frames.iter().for_each(|frame| {
+        room.publish(frame);
+    });
     assert!(shard.poll_round(&mut noop()).is_ready());
     let sends: Vec<_> = shard.sends().collect();
     assert_eq!((sends.len(), sends[0].seats.len()), (1, 1000));
@@ -396,7 +398,9 @@ fn a_shard_that_lags_loses_the_oldest_frames() {
     let bounds = RoomOptions::new().with_max_frames(4);
     let drops = OutboxOptions::new().with_policy(Policy::DropOldest);
     let (mut shard, room, members) = seated(drops, bounds, 3);
-    (1..=10).for_each(|number| drop(room.publish(&frame(0, number))));
+    (1..=10).for_each(|number| {
+        room.publish(&frame(0, number));
+    });
     // A join and a leave are not lost with the frames around them.
     let seat = shard.handle().open(Form::WebSocket);
     let _late = room.seat("late", &seat, Some(frame(0, 11))).unwrap();
@@ -410,7 +414,9 @@ fn a_shard_that_lags_loses_the_oldest_frames() {
     assert_eq!((shard.lost(), room.refused()), (3 * 7, 0));
     // With the policy to disconnect, no client gets a stream with a gap.
     let (mut shard, room, members) = seated(OutboxOptions::new(), bounds, 3);
-    (1..=5).for_each(|number| drop(room.publish(&frame(0, number))));
+    (1..=5).for_each(|number| {
+        room.publish(&frame(0, number));
+    });
     let seat = shard.handle().open(Form::WebSocket);
     let late = room.seat("late", &seat, Some(frame(0, 11))).unwrap();
     let mut record = |got, bytes: &[u8]| {
@@ -433,7 +439,9 @@ fn the_bounds_of_a_log_hold() {
     let large = Frame::broadcast("/room/0", "say", "r", large);
     room.publish(&large);
     assert_eq!(room.refused(), 1, "it never fits");
-    (0..100).for_each(|number| drop(room.publish(&frame(0, number))));
+    (0..100).for_each(|number| {
+        room.publish(&frame(0, number));
+    });
     let mut bytes = 0;
     run_rounds(&mut shard, &mut |len| len, &mut |_, sent| bytes += sent.len());
     assert!(bytes <= 1000 && bytes > 700, "{bytes}");
@@ -475,7 +483,9 @@ fn the_end_of_rooms_shards_and_seats() {
     let membership = room.seat("a", &again, None).unwrap();
     drop(shard);
     assert!(room.seat("b", &again, None).is_err());
-    (0..10_000).for_each(|number| drop(room.publish(&frame(0, number % 3))));
+    (0..10_000).for_each(|number| {
+        room.publish(&frame(0, number % 3));
+    });
     assert_eq!((room.refused(), room.len()), (0, 1));
     drop(membership);
     assert_eq!(room.len(), 0);
@@ -623,4 +633,208 @@ fn marks(bytes: &[u8]) -> Vec<(Option<usize>, u64)> {
     let marks = text.split("\"event\":\"").skip(1).map(|rest| rest.split(';').next().unwrap());
     let split = marks.map(|mark| mark.split_once(':').unwrap());
     split.map(|(publisher, number)| (publisher.parse().ok(), number.parse().unwrap())).collect()
+}
+
+/// What is sent in all rounds, by seat and bytes.
+fn sent(shard: &mut Shard) -> Vec<(usize, Vec<u8>)> {
+    let mut all = Vec::new();
+    let rounds =
+        run_rounds(shard, &mut |len| len, &mut |seat, bytes| all.push((seat, bytes.to_vec())));
+    assert!(rounds < 1000);
+    all
+}
+
+fn open(shard: &Shard) -> Seat {
+    shard.handle().open(Form::WebSocket)
+}
+
+#[test]
+fn a_room_that_closes_forgets_failed_seats() {
+    let (mut shard, room, members) = seated(OutboxOptions::new(), RoomOptions::new(), 1);
+    shard.fail(0);
+    room.close();
+    sent(&mut shard);
+    drop(members);
+    sent(&mut shard);
+    let (room, seat) = (Room::new(), open(&shard));
+    let _member = room.seat("a", &seat, None).unwrap();
+    sent(&mut shard);
+    room.publish(&frame(0, 1));
+    assert_eq!(sent(&mut shard).len(), 1);
+}
+
+#[test]
+fn a_join_is_found_however_late_the_shard_is() {
+    for is_closed in [false, true] {
+        let drops = OutboxOptions::new().with_policy(Policy::DropOldest);
+        let (mut shard, room) = (Shard::new(drops), Room::new());
+        let seat = open(&shard);
+        let _member = room.seat("a", &seat, None).unwrap();
+        for number in 0..140_000 {
+            room.publish(&frame(0, number % 5));
+        }
+        if is_closed {
+            room.close();
+        }
+        assert_eq!(sent(&mut shard).len(), 1);
+        room.publish(&frame(0, 7));
+        assert_eq!(sent(&mut shard).len(), usize::from(!is_closed));
+    }
+}
+
+#[test]
+fn positions_of_commands_are_no_lost_frames() {
+    let (mut shard, room, _members) = seated(OutboxOptions::new(), RoomOptions::new(), 3);
+    let seat = open(&shard);
+    for _ in 0..5000 {
+        drop(room.seat("x", &seat, None).unwrap());
+    }
+    sent(&mut shard);
+    assert_eq!((shard.failed().count(), shard.lost()), (0, 0));
+}
+
+#[test]
+fn a_frame_to_users_by_name_takes_one_place() {
+    let (mut shard, room, _members) =
+        seated(OutboxOptions::new(), RoomOptions::new().with_max_frames(1000), 500);
+    for _ in 0..900 {
+        let ids: Vec<String> = (0..500).map(|id| id.to_string()).collect();
+        room.publish_to(&frame(0, 1), ids.iter().map(|id| &**id));
+    }
+    let all = sent(&mut shard);
+    assert_eq!(all.len(), 500);
+    assert!(all.iter().all(|(_, bytes)| bytes.len() == 900 * frame(0, 1).wire().len()));
+    assert_eq!((shard.lost(), room.refused()), (0, 0));
+}
+
+#[test]
+fn a_gap_right_after_a_join_is_no_secret() {
+    let bounds = RoomOptions::new().with_max_frames(4);
+    let (mut shard, room, _members) = seated(OutboxOptions::new(), bounds, 0);
+    let seat = open(&shard);
+    let _member = room.seat("a", &seat, Some(frame(0, 0))).unwrap();
+    for number in 1..=10 {
+        room.publish(&frame(0, number));
+    }
+    assert_eq!(sent(&mut shard).len(), 0);
+    assert_eq!((seat.closed(), shard.lost()), (Some(CloseReason::TooManyFrames), 1));
+}
+
+#[test]
+fn a_connection_that_catches_up_within_a_round_gets_each_frame_once() {
+    let (mut shard, room, _members) = seated(OutboxOptions::new(), RoomOptions::new(), 2);
+    room.publish(&frame(0, 1));
+    assert!(shard.poll_round(&mut noop()).is_ready());
+    shard.fell_short(0, 0);
+    shard.end_round();
+    room.publish(&frame(0, 2));
+    assert!(shard.poll_round(&mut noop()).is_ready());
+    let mut got = Vec::new();
+    shard.write_behind(0, |bytes| {
+        got.extend_from_slice(bytes);
+        bytes.len()
+    });
+    for send in shard.sends().filter(|send| send.seats.contains(&0)) {
+        got.extend_from_slice(send.bytes);
+    }
+    assert_eq!(numbers(&got), [1, 2]);
+}
+
+#[test]
+fn audiences_that_nobody_has_are_forgotten() {
+    let (mut shard, room, members) = seated(OutboxOptions::new(), RoomOptions::new(), 1);
+    let mut before = None;
+    for audience in 1..=2000 {
+        members[0].0.set_audience(audience).unwrap();
+        sent(&mut shard);
+        if audience == 1000 {
+            before = Some(Instant::now());
+        }
+    }
+    assert!(before.unwrap().elapsed() < Duration::from_secs(5));
+    room.publish_to_audience(2000, &frame(0, 1));
+    room.publish_to_audience(!2000, &frame(0, 2));
+    let all = sent(&mut shard);
+    assert_eq!((all.len(), numbers(&all[0].1)), (1, vec![1]));
+}
+
+#[test]
+fn a_seat_may_fail_before_its_first_round() {
+    let mut shard = Shard::new(OutboxOptions::new());
+    let first = open(&shard);
+    shard.fail(first.number());
+    sent(&mut shard);
+    assert_eq!(first.closed(), Some(CloseReason::ReaderDropped));
+    // Nor is it forgotten if the number is used again.
+    drop(first);
+    sent(&mut shard);
+    let again = open(&shard);
+    assert_eq!(again.number(), 0);
+    shard.fail(0);
+    sent(&mut shard);
+    assert!(again.closed().is_some());
+    assert_eq!(shard.failed().count(), 1);
+}
+
+#[test]
+fn a_seat_that_fails_in_a_round_is_sent_nothing() {
+    let (mut shard, _room, members) = seated(OutboxOptions::new(), RoomOptions::new(), 1);
+    assert_eq!(members[0].0.push(frame(0, 1)), Push::Queued);
+    assert!(shard.poll_round(&mut noop()).is_ready());
+    shard.fail(0);
+    assert_eq!(shard.sends().count(), 0);
+}
+
+#[test]
+fn the_last_frame_is_sent_although_its_seat_ends() {
+    let (mut shard, _room, mut members) = seated(OutboxOptions::new(), RoomOptions::new(), 1);
+    let (membership, seat) = members.pop().unwrap();
+    membership.leave_with(frame(0, 1));
+    seat.push(frame(9, 2));
+    drop(seat);
+    let all = sent(&mut shard);
+    assert_eq!((all.len(), numbers(&all[0].1)), (1, vec![2, 1]));
+    assert_eq!(open(&shard).number(), 0);
+}
+
+#[test]
+fn nothing_is_queued_for_a_shard_that_is_gone() {
+    let (shard, room, members) = seated(OutboxOptions::new(), RoomOptions::new(), 1);
+    let late = open(&shard);
+    drop(shard);
+    let (membership, seat) = &members[0];
+    assert_eq!(
+        (membership.push(frame(0, 1)), seat.push(frame(0, 1))),
+        (Push::Closed, Push::Closed)
+    );
+    assert!(membership.set_audience(1).is_err());
+    assert_eq!((seat.closed(), late.closed()), (Some(CloseReason::ReaderDropped), late.closed()));
+    assert!(late.closed().is_some() && room.seat("b", &late, None).is_err());
+}
+
+/// A waker that drops the shard, as an executor may drop a task when it wakes it at its end.
+struct Owner(std::sync::Mutex<Option<Shard>>);
+
+impl Wake for Owner {
+    fn wake(self: Arc<Self>) {
+        let shard = self.0.lock().unwrap().take();
+        drop(shard);
+    }
+}
+
+#[test]
+fn a_waker_may_drop_the_shard() {
+    let owner = Arc::new(Owner(std::sync::Mutex::new(None)));
+    let (mut shard, room) = (Shard::new(OutboxOptions::new()), Room::new());
+    let seats = [open(&shard), open(&shard)];
+    let _first = room.seat("a", &seats[0], None).unwrap();
+    let waker = Waker::from(Arc::clone(&owner));
+    while shard.poll_round(&mut Context::from_waker(&waker)).is_ready() {}
+    *owner.0.lock().unwrap() = Some(shard);
+    let (done, joined) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let joined = room.seat("b", &seats[1], None);
+        done.send(joined.is_ok()).unwrap();
+    });
+    joined.recv_timeout(Duration::from_secs(20)).expect("no deadlock");
 }

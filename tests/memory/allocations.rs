@@ -399,6 +399,29 @@ fn a_shard_delivers_without_an_allocation() {
     assert_eq!(counting::live(), before);
 }
 
+#[test]
+fn a_shard_that_is_dropped_first_leaves_nothing_behind() {
+    let run = || {
+        let (mut shard, room) = (Shard::new(OutboxOptions::new()), Room::new());
+        let seats: Vec<_> = (0..10).map(|_| shard.handle().open(Form::WebSocket)).collect();
+        let join = |seat| room.seat("ann", seat, None).unwrap();
+        let members: Vec<_> = seats.iter().map(join).collect();
+        shard_round(&mut shard);
+        drop(shard);
+        room.publish(&Frame::acknowledge("/c", "r"));
+        (room, members, seats)
+    };
+    drop(run());
+    let before = counting::live();
+    for _ in 0..10 {
+        let (room, members, seats) = run();
+        drop(members);
+        room.publish(&Frame::acknowledge("/c", "r"));
+        drop((room, seats));
+    }
+    assert_eq!(counting::live(), before);
+}
+
 /// An idle member by its outbox takes 650 bytes.
 #[test]
 fn an_idle_member_of_a_shard_is_small() {

@@ -44,8 +44,11 @@ impl SeatMembership {
     /// Sends a frame to this connection alone, between those that the room was sent before and after.
     ///
     /// Costs as much as a publish. [`Push::DroppedNewest`] if the room's log is full, or the frame larger
-    /// than it may be; [`Push::Closed`] if the room is closed.
+    /// than it may be; [`Push::Closed`] if the room is closed or the seat has failed.
     pub fn push(&self, frame: Frame) -> Push {
+        if self.seat.closed().is_some() {
+            return Push::Closed;
+        }
         let seat = self.seat.id().seat;
         let to = To::Member { cursor: self.cursor.number, seat, member: self.key.member() };
         match self.log.publish(frame.into(), to) {
@@ -59,7 +62,7 @@ impl SeatMembership {
     /// with one of these bits. By default all.
     ///
     /// # Errors
-    /// [`Closed`] if the room is closed.
+    /// [`Closed`] if the room is closed, or the shard was dropped.
     pub fn set_audience(&self, audience: u32) -> Result<(), Closed> {
         self.command(Action::Audience(audience))
     }

@@ -85,10 +85,15 @@ pub struct Shard {
     apart: Vec<Apart>,
     /// Their bytes.
     bytes: Vec<u8>,
-    failed: Vec<u32>,
+    failed: Vec<(u32, CloseReason)>,
+    /// The seats whose last handle was dropped, before this round and since it began: a room may still send
+    /// them their last frames.
+    closed_before: Vec<u32>,
+    closed: Vec<u32>,
     /// The number of frames that rooms dropped before they were read, for each member.
     lost: u64,
     // Emptied in each round; their memory is kept.
+    users: Vec<u64>,
     spare_frames: Vec<Frames>,
     ready: Vec<Ready>,
     commands: Vec<(SeatId, SeatCommand)>,
@@ -97,6 +102,10 @@ pub struct Shard {
 
 /// The most rooms for whose next round memory is kept.
 const SPARE_FRAMES: usize = 16;
+
+/// The most bytes and events for which memory is kept between rounds.
+const SPARE_BYTES: usize = 1 << 20;
+const SPARE_EVENTS: usize = 1 << 14;
 
 /// One seat.
 struct Slot {
@@ -145,7 +154,7 @@ enum List {
     /// None during a round.
     Nowhere,
     /// All members of a group are sent the same bytes.
-    Group(u16),
+    Group(u32),
     Others,
 }
 
@@ -157,6 +166,8 @@ struct SeatedRoom {
     end: u32,
     /// Positions are compared by their distance from this one.
     base: u32,
+    /// Frames were dropped before the position at this distance.
+    lost_before: Option<u32>,
     /// Whose positions were not shown to the last read.
     commands: Vec<(u32, Command)>,
     is_active: bool,
@@ -209,6 +220,9 @@ impl Shard {
             apart: Vec::new(),
             bytes: Vec::new(),
             failed: Vec::new(),
+            closed_before: Vec::new(),
+            closed: Vec::new(),
+            users: Vec::new(),
             lost: 0,
             spare_frames: Vec::new(),
             ready: Vec::new(),
@@ -236,9 +250,10 @@ impl Shard {
             std::mem::swap(&mut inbox.ready, ready);
             !inbox.commands.is_empty()
         });
-        if ready.is_empty() && !has_commands {
+        if ready.is_empty() && !has_commands && self.closed.is_empty() {
             return Poll::Pending;
         }
+        std::mem::swap(&mut self.closed_before, &mut self.closed);
         self.is_open = true;
         self.read_rooms();
         // After the rooms: a seat was opened before it became a member.
@@ -261,6 +276,9 @@ impl Shard {
             })
         });
         let apart = self.apart.iter().filter_map(|apart| {
+            if !matches!(self.seats[apart.seat as usize].status, Status::Current) {
+                return None;
+            }
             let bytes = &self.bytes[apart.bytes.clone()];
             let seats = std::slice::from_ref(&apart.seat);
             (!bytes.is_empty()).then_some(Send { seats, bytes })
@@ -269,15 +287,16 @@ impl Shard {
     }
 
     /// The connection took only the first `sent` bytes of this round's: it is behind from now on. To be
-    /// called at most once for a connection in a round.
+    /// called at most once for a connection in a round, and before the round's end.
     ///
     /// # Panics
-    /// The seat is not open.
+    /// The seat is not open, or no round is.
     pub fn fell_short(&mut self, seat: usize, sent: usize) {
         let number = seat as u32;
         let slot = &self.seats[seat];
         assert!(!matches!(slot.status, Status::Free), "seat {seat} is not open");
-        if !self.is_open || !matches!(slot.status, Status::Current) {
+        assert!(self.is_open, "the round has ended: what the socket did not take is lost");
+        if !matches!(slot.status, Status::Current) {
             return;
         }
         let (outbox, reader) = Outbox::new(self.shared.options);
@@ -330,7 +349,10 @@ impl Shard {
         }
         if behind.outbox.closed().is_none() {
             slot.status = Status::Current;
-            self.place(seat as u32);
+            // One that is set apart has its place at the end of the round.
+            if slot.apart == NONE {
+                self.place(seat as u32);
+            }
             return true;
         }
         self.check_outbox(seat as u32);
@@ -352,21 +374,24 @@ impl Shard {
 
     /// Ends a connection that cannot be written to any more: nothing is sent to it from now on. Its seat is
     /// used again after its last handle was dropped.
-    ///
-    /// # Panics
-    /// The seat was never sent anything.
     pub fn fail(&mut self, seat: usize) {
-        self.fail_for(seat as u32, CloseReason::ReaderDropped);
+        match self.seats.get(seat) {
+            Some(Slot { status: Status::Current | Status::Behind(_), .. }) => {
+                self.fail_for(seat as u32, CloseReason::ReaderDropped);
+            }
+            // The shard learns in the next round that it was opened.
+            Some(Slot { status: Status::Free, .. }) | None => {
+                let id = SeatId { seat: seat as u32, generation: 0 };
+                self.shared.command(id, SeatCommand::Fail);
+            }
+            Some(_) => {}
+        }
     }
 
     /// The connections that have failed since the last call, with the reason: their outbox was closed by its
-    /// policy, or too many frames waited for them.
+    /// policy, too many frames waited for them, or [`fail`](Self::fail) was called.
     pub fn failed(&mut self) -> impl Iterator<Item = (usize, CloseReason)> + '_ {
-        let seats = &self.seats;
-        self.failed.drain(..).filter_map(|number| {
-            let reason = seats[number as usize].state.as_ref()?.reason.get()?;
-            Some((number as usize, reason))
-        })
+        self.failed.drain(..).map(|(number, reason)| (number as usize, reason))
     }
 
     /// Ends a round: connections are where the next round looks for them, and frames are dropped.
@@ -379,9 +404,15 @@ impl Shard {
             self.seats[seat as usize].apart = NONE;
             self.place(seat);
         }
+        for number in std::mem::take(&mut self.closed_before) {
+            self.free(number);
+        }
         self.apart.clear();
+        self.apart.shrink_to(SPARE_EVENTS);
         self.bytes.clear();
+        self.bytes.shrink_to(SPARE_BYTES);
         self.events.clear();
+        self.events.shrink_to(SPARE_EVENTS);
         let mut active = std::mem::take(&mut self.active);
         for number in active.drain(..) {
             let room = &mut self.rooms[number as usize];
@@ -422,6 +453,12 @@ impl Shard {
         let room = &mut self.rooms[number as usize];
         let mut seats = std::mem::take(&mut room.others);
         seats.extend(room.groups.drain(..).flat_map(|group| group.seats));
+        if seats.len() < room.memberships as usize {
+            // Those of seats that have failed are in no list.
+            let is_member = |slot: &Slot| slot.memberships.iter().any(|it| it.room == number);
+            let found = self.seats.iter().enumerate().filter(|(_, slot)| is_member(slot));
+            seats.extend(found.map(|(at, _)| at as u32));
+        }
         room.memberships = 0;
         for seat in seats {
             self.seats[seat as usize].memberships.retain(|seated| seated.room != number);
@@ -452,7 +489,7 @@ impl Shard {
             let seated = &mut slot.memberships[at];
             let room = &mut self.rooms[seated.room as usize];
             (seated.list, seated.place) = if is_grouped {
-                room.add_to_group(number, slot.form, seated.audience, seated.user)
+                room.add_to_group(number, slot.form, seated.audience, seated.user, !self.is_open)
             } else {
                 room.others.push(number);
                 (List::Others, room.others.len() as u32 - 1)
@@ -469,7 +506,7 @@ impl Shard {
         let seats = match list {
             List::Nowhere => return,
             List::Group(group) => {
-                let group = &mut room.groups[usize::from(group)];
+                let group = &mut room.groups[group as usize];
                 group.users.swap_remove(place);
                 &mut group.seats
             }
@@ -499,7 +536,11 @@ impl Shard {
     /// Ends a seat whose last handle was dropped.
     fn free(&mut self, number: u32) {
         let slot = &mut self.seats[number as usize];
-        slot.status = Status::Free;
+        let had_failed =
+            matches!(std::mem::replace(&mut slot.status, Status::Free), Status::Failed);
+        if had_failed && let Some(at) = self.failed.iter().position(|failed| failed.0 == number) {
+            self.failed.swap_remove(at);
+        }
         self.place(number);
         let slot = &mut self.seats[number as usize];
         slot.state = None;
@@ -520,22 +561,34 @@ impl Shard {
         if let Some(state) = &slot.state {
             state.reason.set(reason);
         }
-        self.failed.push(number);
+        self.failed.push((number, reason));
         self.place(number);
     }
 }
 
 impl SeatedRoom {
-    fn add_to_group(&mut self, seat: u32, form: Form, audience: u32, user: u64) -> (List, u32) {
+    /// `reuse`: a group without members may become another, as no round is open.
+    fn add_to_group(
+        &mut self,
+        seat: u32,
+        form: Form,
+        audience: u32,
+        user: u64,
+        reuse: bool,
+    ) -> (List, u32) {
         let same = |group: &Group| group.audience == audience && group.form == form;
-        let at = self.groups.iter().position(same).unwrap_or_else(|| {
+        let unused = |group: &Group| reuse && group.seats.is_empty();
+        let found = self.groups.iter().position(same);
+        let found = found.or_else(|| self.groups.iter().position(unused));
+        let at = found.unwrap_or_else(|| {
             self.groups.push(Group { audience, form, seats: Vec::new(), users: Vec::new() });
             self.groups.len() - 1
         });
         let group = &mut self.groups[at];
+        (group.audience, group.form) = (audience, form);
         group.seats.push(seat);
         group.users.push(user);
-        (List::Group(at as u16), group.seats.len() as u32 - 1)
+        (List::Group(at as u32), group.seats.len() as u32 - 1)
     }
 }
 
@@ -558,6 +611,7 @@ impl Default for SeatedRoom {
             source: None,
             end: 0,
             base: 0,
+            lost_before: None,
             commands: Vec::new(),
             is_active: false,
             memberships: 0,
@@ -570,6 +624,9 @@ impl Default for SeatedRoom {
 
 impl Drop for Shard {
     fn drop(&mut self) {
+        for state in self.seats.iter().filter_map(|slot| slot.state.as_ref()) {
+            state.reason.set(CloseReason::ReaderDropped);
+        }
         let listed = self.shared.close();
         let known = self.rooms.iter().filter_map(|room| room.source.as_ref());
         for Ready { log, cursor } in known.chain(&listed) {

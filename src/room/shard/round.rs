@@ -9,7 +9,7 @@ use super::{Apart, List, Seated, SeatedRoom, Shard, Status, push};
 use crate::frame::{Form, WireFrame};
 use crate::log::To;
 use crate::outbox::{CloseReason, Policy};
-use crate::ring::word::{MAX_FRAMES, before, distance};
+use crate::ring::word::{before, distance};
 use crate::sync::atomic::Ordering;
 
 /// The frames of a room in one round.
@@ -128,6 +128,9 @@ impl Frames {
     }
 }
 
+/// Positions from the end of a read on are at least this far from its base, those before it less.
+const HORIZON: u32 = 1 << 29;
+
 /// The most frames, forms and bytes of a form for which a [`Frames`] keeps memory.
 const KEPT_FRAMES: usize = 1 << 10;
 const KEPT_FORMS: usize = 4;
@@ -216,28 +219,37 @@ impl Shard {
         let first_event = events.len();
         let read = log.read(cursor, |at, entry| {
             let Some(frame) = &entry.frame else { return };
-            match entry.to {
-                To::Members { audience, except, has_key, key } => {
+            match &entry.to {
+                &To::Members { audience, except, has_key, key } => {
                     if except != 0 {
                         frames.except.push((frames.frames.len() as u32, except));
                     }
                     let (frame, key) = (frame.clone(), has_key.then_some(key));
                     frames.frames.push(MemberFrame { at, frame, audience, key });
                 }
-                To::Member { cursor: of, seat, member } if of == cursor.number => {
+                To::Member { cursor: of, seat, member } if *of == cursor.number => {
+                    let (seat, member) = (*seat, *member);
                     let kind = Kind::Direct(frames.direct.len());
                     frames.direct.push(frame.clone());
                     events.push(Event { seat, room: Some(number), member, at, kind });
                 }
-                To::Member { .. } => {}
+                To::Several { cursor: of, members } if *of == cursor.number => {
+                    let index = frames.direct.len();
+                    frames.direct.push(frame.clone());
+                    events.extend(members.iter().map(|&(seat, member)| {
+                        let kind = Kind::Direct(index);
+                        Event { seat, room: Some(number), member, at, kind }
+                    }));
+                }
+                To::Member { .. } | To::Several { .. } => {}
             }
         });
         // Now, because a publisher may need the space.
         log.release(&mut self.freed);
         self.freed.clear();
-        let lost = if is_new { 0 } else { read.lost_since(room.end) };
         room.end = read.end;
-        room.base = before(read.end, MAX_FRAMES);
+        room.base = before(read.end, HORIZON);
+        room.lost_before = (read.lost > 0).then(|| distance(room.base, read.first));
         room.is_active = true;
         self.active.push(number);
         for event in &mut events[first_event..] {
@@ -247,7 +259,7 @@ impl Shard {
         room.commands.retain_mut(|(at, command)| {
             let at = distance(room.base, *at);
             // The position may not have been shown to this read.
-            if at >= MAX_FRAMES {
+            if at >= HORIZON {
                 return true;
             }
             let kind = match &mut command.action {
@@ -264,8 +276,8 @@ impl Shard {
             events.push(Event { seat, room: Some(number), member, at, kind });
             false
         });
-        if lost > 0 {
-            self.lagged(number, lost);
+        if read.lost > 0 {
+            self.lagged(number, read.lost);
         }
     }
 
@@ -299,7 +311,7 @@ impl Shard {
                 SeatCommand::Push(frame) => {
                     let slot = &self.seats[at];
                     if let Some(state) = &slot.state {
-                        state.taken();
+                        state.taken(&frame);
                     }
                     if slot.form != Form::Sse || frame.is_message() {
                         // They keep their order.
@@ -308,8 +320,12 @@ impl Shard {
                         self.events.push(Event { seat, room: None, member: 0, at, kind });
                     }
                 }
-                SeatCommand::Overflow => self.fail_for(id.seat, CloseReason::TooManyFrames),
-                SeatCommand::Close => self.free(id.seat),
+                SeatCommand::Overflow(reason) => self.fail_for(id.seat, reason),
+                SeatCommand::Fail if at < self.seats.len() => {
+                    self.fail_for(id.seat, CloseReason::ReaderDropped);
+                }
+                SeatCommand::Fail => {}
+                SeatCommand::Close => self.closed.push(id.seat),
             }
         }
         self.commands = commands;
@@ -323,17 +339,27 @@ impl Shard {
             let is_of = |generation| generation == slot.generation;
             let is_stale =
                 matches!(event.kind, Kind::Join { generation, .. } if !is_of(generation));
-            if is_stale || !self.touch(self.events[at].seat) {
-                // Sorted to the front, for no seat.
+            let is_gap = match (&event.kind, event.room) {
+                (Kind::Join { .. }, Some(room)) => {
+                    let lost_before = self.rooms[room as usize].lost_before;
+                    lost_before.is_some_and(|first| event.at < first)
+                }
+                _ => false,
+            };
+            let seat = event.seat;
+            if is_stale || !self.touch(seat) {
+                // Sorted to the end, for no seat.
                 self.events[at].seat = NONE;
+            } else if is_gap {
+                self.lost += 1;
+                if matches!(self.shared.options.policy, Policy::Disconnect { .. }) {
+                    self.fail_for(seat, CloseReason::TooManyFrames);
+                }
             }
         }
         for at in 0..self.active.len() {
             let number = self.active[at] as usize;
-            for except in 0..self.rooms[number].frames.except.len() {
-                let user = self.rooms[number].frames.except[except].1;
-                self.touch_user(number, user);
-            }
+            self.touch_excepted(number);
             if self.rooms[number].frames.len() > 0 {
                 // Each is taken out of the list by this.
                 while let Some(&seat) = self.rooms[number].others.last() {
@@ -343,15 +369,30 @@ impl Shard {
         }
     }
 
-    fn touch_user(&mut self, room: usize, user: u64) {
-        for group in 0..self.rooms[room].groups.len() {
-            loop {
-                let group = &self.rooms[room].groups[group];
-                let Some(place) = group.users.iter().position(|it| *it == user) else { break };
-                let seat = group.seats[place];
-                self.touch(seat);
+    /// Sets apart the seats of the users that a frame of the room is not for.
+    fn touch_excepted(&mut self, number: usize) {
+        let mut users = std::mem::take(&mut self.users);
+        users.extend(self.rooms[number].frames.except.iter().map(|(_, user)| *user));
+        users.sort_unstable();
+        users.dedup();
+        if !users.is_empty() {
+            for group in 0..self.rooms[number].groups.len() {
+                // From the end: a seat that is set apart is replaced by the last.
+                for place in (0..self.rooms[number].groups[group].seats.len()).rev() {
+                    let group = &self.rooms[number].groups[group];
+                    let is_it = match &users[..] {
+                        [user] => *user == group.users[place],
+                        users => users.binary_search(&group.users[place]).is_ok(),
+                    };
+                    if is_it {
+                        let seat = group.seats[place];
+                        self.touch(seat);
+                    }
+                }
             }
         }
+        users.clear();
+        self.users = users;
     }
 
     /// Sets a seat apart; `false` if nothing is sent to it.
@@ -438,6 +479,9 @@ impl Shard {
         let slot = &self.seats[seat as usize];
         let (apart, form) = (slot.apart as usize, slot.form);
         self.apart[apart].events = run.clone();
+        if matches!(slot.status, Status::Failed | Status::Free) {
+            return;
+        }
         if let Status::Behind(behind) = &slot.status {
             self.walk(&self.events[run], |piece| {
                 piece.for_each(|frame, key| {

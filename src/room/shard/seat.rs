@@ -5,7 +5,7 @@ use std::{fmt, mem};
 use crate::frame::{Control, Form, Frame, WireFrame};
 use crate::log::{Cursor, Log, Notify};
 use crate::outbox::{CloseReason, OnceReason, OutboxOptions, Push};
-use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Arc, AtomicWaker, Mutex};
 
 /// The log of a room.
@@ -36,8 +36,15 @@ impl Link {
 impl Notify for Link {
     type Command = Command;
 
+    fn is_closed(&self) -> bool {
+        self.shard.is_closed()
+    }
+
     fn notify(&self, log: &RoomLog, cursor: &Arc<Cursor<Self>>) {
-        self.shard.ready(Ready { log: log.clone(), cursor: Arc::clone(cursor) });
+        if !self.shard.ready(Ready { log: log.clone(), cursor: Arc::clone(cursor) }) {
+            // The shard did not find this room when it was dropped.
+            log.abandon(cursor);
+        }
     }
 }
 
@@ -80,8 +87,10 @@ pub(in crate::room) struct SeatId {
 pub(super) enum SeatCommand {
     Open(Form, Arc<SeatState>),
     Push(WireFrame),
-    /// More frames waited than allowed.
-    Overflow,
+    /// More waited than allowed.
+    Overflow(CloseReason),
+    /// The writer cannot write to it.
+    Fail,
     Close,
 }
 
@@ -109,11 +118,17 @@ impl Shared {
         Self { inbox: Mutex::default(), waker: AtomicWaker::new(), options }
     }
 
-    fn ready(&self, ready: Ready) {
-        self.with_inbox(|inbox| inbox.ready.push(ready));
+    /// `false` if the shard is gone.
+    fn ready(&self, ready: Ready) -> bool {
+        self.with_inbox(|inbox| {
+            if !inbox.is_closed {
+                inbox.ready.push(ready);
+            }
+            !inbox.is_closed
+        })
     }
 
-    fn command(&self, seat: SeatId, command: SeatCommand) {
+    pub(super) fn command(&self, seat: SeatId, command: SeatCommand) {
         self.with_inbox(|inbox| inbox.commands.push((seat, command)));
     }
 
@@ -122,12 +137,16 @@ impl Shared {
         let mut inbox = self.inbox.lock();
         let was_empty = inbox.ready.is_empty() && inbox.commands.is_empty();
         let changed = change(&mut inbox);
-        let dropped = inbox.is_closed.then(|| mem::take(&mut inbox.commands));
+        let dropped = if inbox.is_closed { mem::take(&mut inbox.commands) } else { Vec::new() };
         drop(inbox);
         if was_empty {
             self.waker.wake();
         }
-        drop(dropped);
+        for (_, command) in dropped {
+            if let SeatCommand::Open(_, state) = command {
+                state.reason.set(CloseReason::ReaderDropped);
+            }
+        }
         changed
     }
 
@@ -137,7 +156,11 @@ impl Shared {
             inbox.is_closed = true;
             (mem::take(&mut inbox.ready), mem::take(&mut inbox.commands))
         });
-        drop(commands);
+        for (_, command) in commands {
+            if let SeatCommand::Open(_, state) = command {
+                state.reason.set(CloseReason::ReaderDropped);
+            }
+        }
         ready
     }
 
@@ -158,8 +181,9 @@ pub struct ShardHandle {
 }
 
 impl ShardHandle {
-    /// Opens a seat for a connection that is sent its frames in `form`. Its number is below the number of
-    /// seats that were ever open at once; it is used again after the seat's end.
+    /// Opens a seat for a connection that is sent its frames in `form`. Its number is the lowest that was
+    /// never used, or that of a seat whose end the shard has seen in a round: so a writer that finds a
+    /// connection by this number keeps a handle of the seat for as long as the connection.
     pub fn open(&self, form: Form) -> Seat {
         let shared = &self.shared;
         shared.with_inbox(|inbox| {
@@ -172,6 +196,7 @@ impl ShardHandle {
                 id,
                 handles: AtomicU32::new(1),
                 waiting: AtomicU32::new(0),
+                waiting_bytes: AtomicUsize::new(0),
                 has_overflowed: AtomicBool::new(false),
                 reason: OnceReason::default(),
             });
@@ -194,14 +219,17 @@ pub(super) struct SeatState {
     handles: AtomicU32,
     /// The number of pushed frames that the shard has not taken yet.
     waiting: AtomicU32,
+    /// Their bytes.
+    waiting_bytes: AtomicUsize,
     has_overflowed: AtomicBool,
     pub(super) reason: OnceReason,
 }
 
 impl SeatState {
     /// The shard has taken a pushed frame.
-    pub(super) fn taken(&self) {
+    pub(super) fn taken(&self, frame: &WireFrame) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.waiting_bytes.fetch_sub(frame.wire().len(), Ordering::Relaxed);
     }
 }
 
@@ -221,7 +249,7 @@ impl Seat {
 
     /// Sends a frame to this connection alone, in order with other such frames, but before or after what
     /// rooms send it meanwhile. [`Push::Closed`] if the seat has failed, perhaps because more such frames
-    /// wait for the shard than its outboxes may hold.
+    /// or bytes wait for the shard than its outboxes may hold.
     pub fn push(&self, frame: Frame) -> Push {
         self.push_wire(frame.into())
     }
@@ -237,11 +265,20 @@ impl Seat {
         if state.reason.get().is_some() {
             return Push::Closed;
         }
-        let most = state.shard.options.max_frames;
-        if state.waiting.fetch_add(1, Ordering::Relaxed) as usize >= most {
-            state.waiting.fetch_sub(1, Ordering::Relaxed);
+        let OutboxOptions { max_frames, max_bytes, .. } = state.shard.options;
+        let frames = state.waiting.fetch_add(1, Ordering::Relaxed) as usize;
+        let bytes = state.waiting_bytes.fetch_add(frame.wire().len(), Ordering::Relaxed);
+        let overflow = if frames >= max_frames.max(1) {
+            Some(CloseReason::TooManyFrames)
+        } else if bytes + frame.wire().len() > max_bytes {
+            Some(CloseReason::TooManyBytes)
+        } else {
+            None
+        };
+        if let Some(reason) = overflow {
+            state.taken(&frame);
             if !state.has_overflowed.swap(true, Ordering::Relaxed) {
-                state.shard.command(state.id, SeatCommand::Overflow);
+                state.shard.command(state.id, SeatCommand::Overflow(reason));
             }
             return Push::Closed;
         }
