@@ -1,7 +1,8 @@
 //! Every interleaving of two or three threads, by loom.
 //!
 //! `RUSTFLAGS="--cfg pondwire_loom" cargo test --release --lib log::models`; the segments of the ring have 1,
-//! 2 and 4 slots here. `tests/loom/weakened.sh` shows that each model fails with the bug that it watches for.
+//! 2 and 4 slots here. `tests/loom/weakened.sh` in the repository shows that each model fails with the bug
+//! that it watches for.
 
 use loom::thread;
 
