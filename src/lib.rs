@@ -87,6 +87,8 @@
 //! that publishers walk), `outbox` (a lock-free queue) and `scan::arch` (vector instructions).
 
 mod encode;
+mod log;
+mod ring;
 mod sync;
 
 pub mod cache;

@@ -30,7 +30,8 @@ use bytes::Bytes;
 pub use control::Control;
 pub use references::FrameRefs;
 use shared::Shared;
-pub(crate) use wire_frame::{Form, WireFrame};
+pub use wire_frame::Form;
+pub(crate) use wire_frame::WireFrame;
 
 #[cfg(feature = "deflate")]
 use crate::deflate::DeflateOptions;

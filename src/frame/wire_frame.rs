@@ -9,15 +9,20 @@ use crate::deflate::DeflateOptions;
 use crate::websocket::Opcode;
 
 /// A message or a control frame as wire bytes. It is one word, as each of them is.
+#[derive(Clone)]
 pub(crate) struct WireFrame {
     pub(super) shared: Shared,
 }
 
-/// The form in which a message is written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Form {
-    Wire,
+/// The form in which a connection is sent messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Form {
+    /// WebSocket text frames: [`Frame::wire`].
+    WebSocket,
+    /// Server-sent events: [`Frame::sse`].
     Sse,
+    /// WebSocket frames, compressed where that pays: [`Frame::deflated`].
     #[cfg(feature = "deflate")]
     Deflated,
 }
@@ -39,7 +44,7 @@ impl WireFrame {
     #[inline]
     pub(crate) fn bytes(&self, form: Form) -> &[u8] {
         match form {
-            Form::Wire => self.wire(),
+            Form::WebSocket => self.wire(),
             _ if !self.is_message() => self.wire(),
             Form::Sse => self.shared.variants().sse(self.shared.document().as_bytes()),
             #[cfg(feature = "deflate")]

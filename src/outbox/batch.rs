@@ -47,7 +47,7 @@ impl<'a> Batch<'a> {
     pub(super) fn new(frames: &'a mut Vec<WireFrame>, lagged: u64) -> Self {
         let remaining = frames.iter().map(|frame| frame.wire().len()).sum();
         let frames = Taken(frames);
-        Self { frames, form: Form::Wire, written: 0, offset: 0, remaining, lagged }
+        Self { frames, form: Form::WebSocket, written: 0, offset: 0, remaining, lagged }
     }
 
     /// The batch as server-sent events: the messages' [`Frame::sse`](crate::Frame::sse). Control
@@ -145,9 +145,14 @@ impl<'a> Batch<'a> {
     /// The messages and control frames themselves, written or not, in their order. Takes no
     /// references and allocates nothing; dropping the iterator drops the frames that it has not given.
     pub fn into_frames(self) -> impl Iterator<Item = OutboxFrame> + use<'a> {
+        self.into_wire_frames().map(OutboxFrame::from)
+    }
+
+    /// [`into_frames`](Self::into_frames), without telling messages from control frames.
+    pub(crate) fn into_wire_frames(self) -> impl Iterator<Item = WireFrame> + use<'a> {
         let frames = self.frames;
         frames.0.reverse();
-        std::iter::from_fn(move || frames.0.pop().map(OutboxFrame::from))
+        std::iter::from_fn(move || frames.0.pop())
     }
 }
 

@@ -6,8 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::ring::Bounds;
 use super::stats::Counter;
+use crate::ring::Bounds;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 

@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use super::ring::Ring;
 use crate::frame::{Control, Frame, WireFrame};
+use crate::ring::Ring;
 use crate::sync::Mutex;
 
 pub(super) struct ControlQueue {

@@ -47,9 +47,9 @@
 //! - A batch is no longer in the outbox: a writer that is stuck in a write holds up to 64 frames
 //!   beyond the limits, and these are neither dropped nor replaced.
 //!
-//! `src/outbox/ring/` explains how the ring works and why no frame is lost; the proofs are
+//! `src/ring/` explains how the ring works and why no frame is lost; the proofs are
 //! `src/outbox/models.rs` and, in the repository, `tests/delivery/outbox*.rs` and
-//! `tests/loom/weakened_outbox.sh`.
+//! `tests/loom/weakened.sh`.
 
 mod batch;
 mod conflated;
@@ -60,7 +60,7 @@ mod options;
 mod push;
 mod reader;
 mod reason;
-mod ring;
+
 mod state;
 mod stats;
 
@@ -71,6 +71,7 @@ pub use options::{OutboxOptions, Policy};
 pub use push::Push;
 pub use reader::{Aborted, OutboxReader};
 pub use reason::CloseReason;
+pub(crate) use reason::OnceReason;
 pub use stats::OutboxStats;
 
 use crate::sync::Arc;

@@ -1,7 +1,7 @@
 //! Every interleaving of two or three threads, by loom.
 //!
 //! `RUSTFLAGS="--cfg pondwire_loom" cargo test --release --lib outbox::models`; the segments of
-//! the ring have 1, 2 and 4 slots here. `tests/loom/weakened_outbox.sh` in the repository shows that each model fails
+//! the ring have 1, 2 and 4 slots here. `tests/loom/weakened.sh` in the repository shows that each model fails
 //! with the bug that it watches for.
 
 #![allow(unsafe_code)]
@@ -9,10 +9,10 @@
 use loom::future::block_on;
 use loom::thread;
 
-use super::ring::{Bounds, PopResult, PushError, Ring};
 use super::{CloseReason, Outbox, OutboxOptions, OutboxReader, Policy, Push};
 use crate::frame::{Control, Frame};
 use crate::payload::Payload;
+use crate::ring::{Bounds, PopResult, PushError, Ring};
 use crate::sync::{Arc, yield_now};
 
 fn model(run: impl Fn() + Sync + Send + 'static) {

@@ -6,9 +6,9 @@ use super::Outbox;
 use super::conflated::{Conflated, Conflation};
 use super::control_queue::ControlError;
 use super::reason::CloseReason;
-use super::ring::{PopResult, PushError};
 use super::state::{Kind, State};
 use crate::frame::{Control, Frame, FrameRefs, WireFrame};
+use crate::ring::{PopResult, PushError};
 
 /// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,11 @@ impl Outbox {
     #[inline]
     pub fn push_keyed(&self, key: u64, frame: Frame) -> Push {
         self.state.offer(Some(key), frame.into()).0
+    }
+
+    /// [`push`](Self::push), or [`push_keyed`](Self::push_keyed) with a key, of a message or control frame.
+    pub(crate) fn push_wire(&self, key: Option<u64>, frame: WireFrame) -> Push {
+        self.state.offer(key, frame).0
     }
 
     /// [`push`](Self::push) of one of many references, for a loop over connections: the frame's
@@ -126,7 +131,7 @@ impl State {
             Kind::Conflate(conflated) => self.conflate(conflated, key, item, len),
             Kind::Disconnect(Some(ages)) => {
                 let now = ages.now();
-                if self.ring.oldest(|position| ages.is_too_old(position, now)) == Some(true) {
+                if self.ring.oldest(|position, _| ages.is_too_old(position, now)) == Some(true) {
                     self.abort(CloseReason::TooOld);
                     return (Push::Closed, Some(item));
                 }

@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 
 #[cfg(feature = "stream")]
 use super::OutboxFrame;
-use super::ring::word::{after, distance};
-use super::ring::{PopResult, Sleep};
 use super::state::{Kind, State};
 use super::{Batch, CloseReason, OutboxStats};
 use crate::frame::WireFrame;
+use crate::ring::word::{after, distance};
+use crate::ring::{PopResult, Sleep};
 use crate::sync::{Arc, spin_loop};
 
 /// The most frames of a batch. Linux takes up to 1,024 slices in a write; tokio gives it 64.

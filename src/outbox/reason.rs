@@ -68,18 +68,18 @@ impl fmt::Display for CloseReason {
 
 /// A reason that is set once.
 #[derive(Default)]
-pub(super) struct OnceReason(AtomicU8);
+pub(crate) struct OnceReason(AtomicU8);
 
 impl OnceReason {
     /// Sets the reason unless one is set already.
-    pub(super) fn set(&self, reason: CloseReason) {
+    pub(crate) fn set(&self, reason: CloseReason) {
         let number = CloseReason::ALL.iter().position(|each| *each == reason);
         let number = number.map_or(0, |at| at as u8 + 1);
         // Relaxed: a thread that reads it has seen the ring closed, which comes after this.
         let _ = self.0.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> Option<CloseReason> {
+    pub(crate) fn get(&self) -> Option<CloseReason> {
         let number = usize::from(self.0.load(Ordering::Relaxed));
         number.checked_sub(1).map(|at| CloseReason::ALL[at])
     }

@@ -10,9 +10,9 @@ use super::Policy;
 use super::conflated::Conflated;
 use super::control_queue::ControlQueue;
 use super::reason::{CloseReason, OnceReason};
-use super::ring::{Bounds, Ring};
 use super::stats::{Counter, Counters};
 use crate::frame::WireFrame;
+use crate::ring::{Bounds, Ring};
 use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// Aligned to a cache line; pushes and batches touch two of them, side by side.

@@ -5,9 +5,12 @@ use std::sync::Arc as StdArc;
 use ahash::RandomState;
 use smallvec::SmallVec;
 
+use super::shard::Link;
 use crate::fanout::Closed;
+use crate::log::Cursor;
 use crate::outbox::Outbox;
-use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, Mutex};
 
 /// A user's id, shared by the table and the members.
 pub(super) type UserId = StdArc<str>;
@@ -15,8 +18,15 @@ pub(super) type UserId = StdArc<str>;
 /// The connections of a user, usually one.
 type Connections = SmallVec<[Connection; 1]>;
 
-/// The outboxes that a frame will be pushed into.
-pub(super) type Outboxes = SmallVec<[Outbox; 8]>;
+/// The connections that a frame will be sent to, and the numbers of their memberships.
+pub(super) type Receivers = SmallVec<[(Receiver, u32); 8]>;
+
+/// The way to a connection.
+#[derive(Clone)]
+pub(super) enum Receiver {
+    Outbox(Outbox),
+    Seat { cursor: Arc<Cursor<Link>>, seat: u32 },
+}
 
 /// The key of a member in the index.
 pub(super) struct IndexKey {
@@ -25,9 +35,18 @@ pub(super) struct IndexKey {
     number: u64,
 }
 
+impl IndexKey {
+    /// The number of the membership, as shards know it.
+    pub(super) const fn member(&self) -> u32 {
+        self.number as u32
+    }
+}
+
 /// The connections of each user.
 pub(super) struct Index {
     hasher: RandomState,
+    /// The number of connections; changed under the lock.
+    len: AtomicUsize,
     table: Mutex<Table>,
 }
 
@@ -43,14 +62,18 @@ struct Connection {
     number: u64,
     /// The number of the look-up that found it last.
     found_by: u64,
-    outbox: Outbox,
+    receiver: Receiver,
 }
 
 impl Index {
     pub(super) fn new() -> Self {
         let hasher = RandomState::new();
         let users = std::collections::HashMap::with_hasher(hasher.clone());
-        Self { hasher, table: Mutex::new(Table { users, closed: false, count: 0 }) }
+        Self {
+            hasher,
+            len: AtomicUsize::new(0),
+            table: Mutex::new(Table { users, closed: false, count: 0 }),
+        }
     }
 
     #[inline]
@@ -58,7 +81,7 @@ impl Index {
         self.hasher.hash_one(user_id)
     }
 
-    pub(super) fn insert(&self, user_id: &str, outbox: Outbox) -> Result<IndexKey, Closed> {
+    pub(super) fn insert(&self, user_id: &str, receiver: Receiver) -> Result<IndexKey, Closed> {
         let user_hash = self.hash(user_id);
         let mut table = self.table.lock();
         if table.closed {
@@ -66,12 +89,13 @@ impl Index {
         }
         table.count += 1;
         let number = table.count;
-        let connection = Connection { number, found_by: 0, outbox };
+        let connection = Connection { number, found_by: 0, receiver };
         let user_id = match table.users.get_key_value(user_id) {
             Some((known, _)) => StdArc::clone(known),
             None => UserId::from(user_id),
         };
         table.users.entry(StdArc::clone(&user_id)).or_default().push(connection);
+        self.len.fetch_add(1, Ordering::Relaxed);
         Ok(IndexKey { user_id, user_hash, number })
     }
 
@@ -83,19 +107,21 @@ impl Index {
             return;
         };
         let removed = connections.remove(at);
-        if connections.is_empty() {
+        let is_empty = connections.is_empty();
+        if is_empty {
             table.users.remove(&key.user_id);
         }
+        self.len.fetch_sub(1, Ordering::Relaxed);
         // Unlocked first: an outbox that ends wakes its reader, which runs the caller's code.
         drop(table);
         drop(removed);
     }
 
-    /// The outboxes of these users' connections, each once.
-    pub(super) fn outboxes_of(&self, user_ids: &[&str]) -> Outboxes {
-        let mut outboxes = Outboxes::new();
+    /// The ways to these users' connections, each once.
+    pub(super) fn receivers_of(&self, user_ids: &[&str]) -> Receivers {
+        let mut receivers = Receivers::new();
         if user_ids.is_empty() {
-            return outboxes;
+            return receivers;
         }
         let mut table = self.table.lock();
         table.count += 1;
@@ -104,11 +130,15 @@ impl Index {
             for connection in table.users.get_mut(*user_id).into_iter().flatten() {
                 if connection.found_by != look_up {
                     connection.found_by = look_up;
-                    outboxes.push(connection.outbox.clone());
+                    receivers.push((connection.receiver.clone(), connection.number as u32));
                 }
             }
         }
-        outboxes
+        receivers
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
     }
 
     pub(super) fn contains(&self, user_id: &str) -> bool {
@@ -120,6 +150,7 @@ impl Index {
         let mut table = self.table.lock();
         table.closed = true;
         let users = std::mem::take(&mut table.users);
+        self.len.store(0, Ordering::Relaxed);
         drop(table);
         drop(users);
     }

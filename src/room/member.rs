@@ -1,12 +1,12 @@
 //! One connection in a room.
 
 use std::fmt;
+use std::sync::Arc as StdArc;
 
 use super::index::{Index, IndexKey, UserId};
 use crate::fanout::{InsideObserver, Observer, Subscription};
 use crate::frame::Frame;
 use crate::outbox::Outbox;
-use crate::sync::Arc;
 
 /// A connection that is a member of a room.
 pub struct Member {
@@ -64,12 +64,16 @@ impl fmt::Debug for Member {
 #[must_use = "dropping it leaves the room"]
 pub struct Membership {
     subscription: Subscription,
-    index: Arc<Index>,
+    index: StdArc<Index>,
     key: IndexKey,
 }
 
 impl Membership {
-    pub(super) const fn new(subscription: Subscription, index: Arc<Index>, key: IndexKey) -> Self {
+    pub(super) const fn new(
+        subscription: Subscription,
+        index: StdArc<Index>,
+        key: IndexKey,
+    ) -> Self {
         Self { subscription, index, key }
     }
 

@@ -12,4 +12,5 @@ mod outbox_model;
 mod outbox_stress;
 mod room;
 mod roster;
+mod shard;
 mod subjects;

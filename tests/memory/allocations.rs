@@ -1,13 +1,16 @@
 //! The allocations of each step, counted: none to receive, one to send.
 
 use std::hint::black_box;
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use pondwire::cache::LastValue;
 use pondwire::distributed::{Envelope, Message};
 use pondwire::fanout::{BehaviorSubject, Subject};
+use pondwire::frame::Form;
 use pondwire::message::Client;
 use pondwire::protocol::Pattern;
+use pondwire::room::Shard;
 use pondwire::scan::Tier;
 use pondwire::{
     ChannelEvent, ClientMessage, Frame, Limits, Outbox, OutboxOptions, Payload, Policy,
@@ -361,6 +364,90 @@ fn a_room_delivers_without_an_allocation_and_frees_all_memory() {
         assert_eq!(cycle(&mut members), 0);
     }
     assert_eq!(counting::live(), before);
+}
+
+fn shard_round(shard: &mut Shard) -> usize {
+    let mut sent = 0;
+    while shard.poll_round(&mut Context::from_waker(Waker::noop())).is_ready() {
+        sent += shard.sends().map(|send| send.seats.len() * send.bytes.len()).sum::<usize>();
+        shard.end_round();
+    }
+    sent
+}
+
+#[test]
+fn a_shard_delivers_without_an_allocation() {
+    let (mut shard, room) = (Shard::new(OutboxOptions::new()), Room::new());
+    let seats: Vec<_> = (0..1000).map(|_| shard.handle().open(Form::WebSocket)).collect();
+    let join = |(id, seat)| room.seat(["ann", "bob", "eve"][id % 3], seat, None).unwrap();
+    let members: Vec<_> = seats.iter().enumerate().map(join).collect();
+    let frame = Frame::acknowledge("/c", "r");
+    let cycle = |shard: &mut Shard| {
+        allocations(|| {
+            room.publish(&frame);
+            room.publish_except(&frame, "ann");
+            members[0].push(frame.clone());
+            seats[7].push(frame.clone());
+            assert_eq!(shard_round(shard), (1000 + 666 + 2) * frame.wire().len());
+        })
+    };
+    shard_round(&mut shard);
+    // The first rounds grow the memory that later ones use again.
+    (0..3).for_each(|_| drop(cycle(&mut shard)));
+    let before = counting::live();
+    assert_eq!((0..100).map(|_| cycle(&mut shard)).sum::<usize>(), 0);
+    assert_eq!(counting::live(), before);
+}
+
+#[test]
+fn a_shard_that_is_dropped_first_leaves_nothing_behind() {
+    let run = || {
+        let (mut shard, room) = (Shard::new(OutboxOptions::new()), Room::new());
+        let seats: Vec<_> = (0..10).map(|_| shard.handle().open(Form::WebSocket)).collect();
+        let join = |seat| room.seat("ann", seat, None).unwrap();
+        let members: Vec<_> = seats.iter().map(join).collect();
+        shard_round(&mut shard);
+        drop(shard);
+        room.publish(&Frame::acknowledge("/c", "r"));
+        (room, members, seats)
+    };
+    drop(run());
+    let before = counting::live();
+    for _ in 0..10 {
+        let (room, members, seats) = run();
+        drop(members);
+        room.publish(&Frame::acknowledge("/c", "r"));
+        drop((room, seats));
+    }
+    assert_eq!(counting::live(), before);
+}
+
+/// An idle member by its outbox takes 650 bytes.
+#[test]
+fn an_idle_member_of_a_shard_is_small() {
+    const MEMBERS: usize = 1 << 14;
+    let (mut shard, room) = (Shard::new(OutboxOptions::new()), Room::new());
+    let handle = shard.handle();
+    let mut members = Vec::with_capacity(MEMBERS);
+    let before = counting::live();
+    for id in 0..MEMBERS {
+        let seat = handle.open(Form::WebSocket);
+        let member = room.seat(&format!("user-{id}"), &seat, None).unwrap();
+        members.push((member, seat));
+        if id % 64 == 0 {
+            shard_round(&mut shard);
+        }
+    }
+    shard_round(&mut shard);
+    let handles = size_of_val(&members[0]);
+    let each = (counting::live() - before) as usize / MEMBERS;
+    println!("{each} bytes for an idle member, and {handles} of handles");
+    assert!(each + handles <= 400, "{each}");
+    // All of it is free again, but for tables, whose memory is used again.
+    members.clear();
+    shard_round(&mut shard);
+    drop((shard, room, handle));
+    assert!(counting::live() - before < 1024, "{}", counting::live() - before);
 }
 
 /// Every form of every frame is made after it was inserted: the allocated memory stays within the bound

@@ -4,7 +4,7 @@
 //! cargo run --release -- [--rounds N] [--section NAME] [--workload NAME] [--markdown-out FILE]
 //! ```
 //!
-//! `--section` takes `codec`, `fanout`, `outbox`, `cache`, `deflate`, `distributed` or `redis`, and
+//! `--section` takes `codec`, `fanout`, `outbox`, `shard`, `cache`, `deflate`, `distributed` or `redis`, and
 //! `--workload` the name of one row. All contenders of a row take turns in every round, so that a machine that
 //! speeds up or slows down does so for all; a time is the median of the rounds. sonic-rs picks its instruction
 //! set when it is compiled, the others when they start: build with `RUSTFLAGS=-Ctarget-cpu=native` too before
@@ -26,6 +26,7 @@ mod peers;
 mod redis_bus;
 mod report;
 mod roster;
+mod shard;
 mod text;
 mod workloads;
 
@@ -35,7 +36,7 @@ use std::{env, fs};
 use bench::Plan;
 use report::Section;
 
-const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox|cache|deflate|distributed|redis] [--workload NAME] [--markdown-out FILE]";
+const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox|shard|cache|deflate|distributed|redis] [--workload NAME] [--markdown-out FILE]";
 
 type Measure = fn(&Plan) -> Section;
 
@@ -50,6 +51,7 @@ const CODEC: &[Measure] = &[
 const FANOUT: &[Measure] =
     &[fanout::publish, fanout::churn, fanout::publishing, fanout::subscribing];
 const OUTBOX: &[Measure] = &[outbox::section];
+const SHARD: &[Measure] = &[shard::section];
 const CACHE: &[Measure] = &[cache::hits, cache::threads, roster::frames, roster::joins];
 const DEFLATE: &[Measure] =
     &[deflate::compress, deflate::recipients, deflate::inflate, deflate::bombs];
@@ -67,7 +69,7 @@ impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Option<Self> {
         let mut options = Self {
             plan: Plan { rounds: 51, only: None },
-            sections: [CODEC, FANOUT, OUTBOX, CACHE, DEFLATE, DISTRIBUTED].concat(),
+            sections: [CODEC, FANOUT, OUTBOX, SHARD, CACHE, DEFLATE, DISTRIBUTED].concat(),
             markdown_out: None,
         };
         while let Some(flag) = args.next() {
@@ -77,6 +79,7 @@ impl Options {
                 "--section" if value == "codec" => options.sections = CODEC.to_vec(),
                 "--section" if value == "fanout" => options.sections = FANOUT.to_vec(),
                 "--section" if value == "outbox" => options.sections = OUTBOX.to_vec(),
+                "--section" if value == "shard" => options.sections = SHARD.to_vec(),
                 "--section" if value == "cache" => options.sections = CACHE.to_vec(),
                 "--section" if value == "deflate" => options.sections = DEFLATE.to_vec(),
                 "--section" if value == "distributed" => options.sections = DISTRIBUTED.to_vec(),

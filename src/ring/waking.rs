@@ -33,10 +33,15 @@ impl<T> Ring<T> {
     /// Goes to sleep if the ring is empty and open. To be called by the consumer only.
     pub(crate) fn sleep(&self, waker: &Waker) -> Sleep {
         register(&self.waker, waker);
+        self.sleep_at(|| self.head_position())
+    }
+
+    /// Marks that a consumer sleeps, if the ring is open and has no item at `position` or later.
+    #[inline]
+    pub(crate) fn sleep_at(&self, position: impl Fn() -> u32) -> Sleep {
         let mut tail = Word(self.tail.load(Ordering::Acquire));
         loop {
-            let head = Word(self.head.load(Ordering::Acquire));
-            if tail.is_closed() || tail.position() != head.position() {
+            if tail.is_closed() || tail.position() != position() {
                 return Sleep::Awake;
             }
             // Always an RMW, even if the bit is set already: only an RMW is sure to read the latest
@@ -88,11 +93,16 @@ impl<T> Ring<T> {
     /// Closes the ring to pushes: a push that succeeded before is in the ring, none succeeds after.
     /// `true` for the first call.
     pub(crate) fn close(&self) -> bool {
-        let before = Word(self.tail.fetch_or(CLOSED, Ordering::AcqRel));
+        let before = self.mark_closed();
         if before.is_sleeping() {
             self.waker.wake();
         }
         !before.is_closed()
+    }
+
+    /// [`close`](Self::close) without waking; returns the tail before.
+    pub(crate) fn mark_closed(&self) -> Word {
+        Word(self.tail.fetch_or(CLOSED, Ordering::AcqRel))
     }
 
     /// Drops the items of a closed ring and returns their number. If `all`, waits for the producers

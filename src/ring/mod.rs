@@ -40,13 +40,13 @@ use std::ptr;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use crate::sync::{AtomicWaker, spin_loop};
 use slot::Slot;
-use word::{Word, after};
+use word::{Word, after, distance};
 
-pub(super) use waking::Sleep;
-pub(super) use word::Bounds;
+pub(crate) use waking::Sleep;
+pub(crate) use word::Bounds;
 
 /// The slots of segment 0, which need no allocation. Fewer in models, where laps must come soon.
-pub(super) const INLINE: u32 = if cfg!(pondwire_loom) { 1 } else { 4 };
+pub(crate) const INLINE: u32 = if cfg!(pondwire_loom) { 1 } else { 4 };
 
 /// The factor by which each segment is larger than the one before, as a power of two.
 const STEP_BITS: u32 = if cfg!(pondwire_loom) { 1 } else { 3 };
@@ -59,7 +59,7 @@ const SPINS: u32 = if cfg!(pondwire_loom) { 1 } else { 64 };
 
 /// The reason why a push was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PushError {
+pub(crate) enum PushError {
     Closed,
     /// There are as many frames as allowed.
     Frames,
@@ -71,7 +71,7 @@ pub(super) enum PushError {
 
 /// The outcome of a pop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PopResult {
+pub(crate) enum PopResult {
     /// `count` items from position `first` on, of `bytes` in total.
     Some {
         first: u32,
@@ -85,7 +85,7 @@ pub(super) enum PopResult {
 
 /// In this order: the fields that pushes and pops access are adjacent.
 #[repr(C)]
-pub(super) struct Ring<T> {
+pub(crate) struct Ring<T> {
     tail: AtomicU64,
     head: AtomicU64,
     bounds: Bounds,
@@ -109,7 +109,7 @@ const LOOKS: usize = 8;
 
 impl<T> Ring<T> {
     /// With `shared_head` any thread may pop; otherwise only the consumer, at a lower cost.
-    pub(super) fn new(bounds: Bounds, shared_head: bool) -> Self {
+    pub(crate) fn new(bounds: Bounds, shared_head: bool) -> Self {
         Self {
             tail: AtomicU64::new(0),
             head: AtomicU64::new(0),
@@ -122,12 +122,12 @@ impl<T> Ring<T> {
         }
     }
 
-    pub(super) const fn bounds(&self) -> Bounds {
+    pub(crate) const fn bounds(&self) -> Bounds {
         self.bounds
     }
 
     /// The frames and bytes that wait now, never more than allowed.
-    pub(super) fn queued(&self) -> (u32, u32) {
+    pub(crate) fn queued(&self) -> (u32, u32) {
         // The head first: it never passes a tail that is read later. If it is unchanged after that,
         // both are of one moment; else the difference may be larger than it ever was.
         let mut head = self.head.load(Ordering::Acquire);
@@ -197,7 +197,7 @@ impl<T> Ring<T> {
     ///
     /// `Ok(true)`: this push found the consumer asleep, and must [`wake`](Self::wake_found) it.
     #[inline]
-    pub(super) fn try_push(
+    pub(crate) fn try_push(
         &self,
         item: T,
         len: u32,
@@ -305,7 +305,7 @@ impl<T> Ring<T> {
     /// The caller may pop: the ring was made with a shared head, or the caller is its one consumer
     /// and no other pop is running.
     #[inline(always)]
-    pub(super) unsafe fn take(&self, frames: u32, bytes: u32, into: &mut Vec<T>) -> PopResult {
+    pub(crate) unsafe fn take(&self, frames: u32, bytes: u32, into: &mut Vec<T>) -> PopResult {
         // SAFETY: passed on.
         let claimed = unsafe { self.claim(frames, bytes) };
         if let PopResult::Some { first, count, .. } = claimed {
@@ -323,7 +323,7 @@ impl<T> Ring<T> {
     /// # Safety
     /// As for [`take`](Self::take).
     #[inline(never)]
-    pub(super) unsafe fn take_one(&self) -> Result<T, PopResult> {
+    pub(crate) unsafe fn take_one(&self) -> Result<T, PopResult> {
         // SAFETY: passed on.
         match unsafe { self.claim(1, 0) } {
             // SAFETY: claimed just now, and taken once.
@@ -332,22 +332,85 @@ impl<T> Ring<T> {
         }
     }
 
+    /// Moves the items of all positions before `end` to the end of `into`, as far as they are filled.
+    ///
+    /// # Safety
+    /// As for [`take`](Self::take).
+    pub(crate) unsafe fn take_before(&self, end: u32, into: &mut Vec<T>) {
+        // A head beyond `end` is nearly the whole range of positions before it.
+        let before_end = |first| match distance(first, end) {
+            count if count <= word::MAX_FRAMES => count,
+            _ => 0,
+        };
+        // SAFETY: passed on.
+        while let PopResult::Some { first, count, .. } =
+            unsafe { self.claim_some(before_end, u32::MAX) }
+        {
+            // SAFETY: claimed just now, and each is taken once.
+            into.extend((0..count).map(|ahead| unsafe { self.take_at(after(first, ahead)) }));
+        }
+    }
+
+    /// Calls `read` with the item of `position`; `None` if its producer has not filled it yet. Other threads
+    /// may read it at the same time.
+    ///
+    /// # Safety
+    /// No pop claims `position` before this returns.
+    #[inline]
+    pub(crate) unsafe fn read<R>(&self, position: u32, read: impl FnOnce(&T) -> R) -> Option<R>
+    where
+        T: Sync,
+    {
+        let hint = Word(self.tail.load(Ordering::Relaxed)).segment();
+        let slot = self.slot_of(position, hint)?;
+        // SAFETY: it holds the position's item, which the caller promises is not taken.
+        Some(unsafe { slot.read(read) })
+    }
+
+    /// The position of the oldest item, or of the next if there is none.
+    pub(crate) fn head_position(&self) -> u32 {
+        Word(self.head.load(Ordering::Acquire)).position()
+    }
+
+    /// The position of the next item.
+    pub(crate) fn tail_position(&self) -> u32 {
+        // Acquire: this thread sees the segments that producers used.
+        Word(self.tail.load(Ordering::Acquire)).position()
+    }
+
+    /// [`tail_position`](Self::tail_position) in the order of all pushes: what the caller wrote before
+    /// is seen by each thread that sees a later push.
+    pub(crate) fn tail_position_in_order(&self) -> u32 {
+        // An RMW, so that it is in the release sequences that later pushes read from.
+        Word(self.tail.fetch_or(0, Ordering::AcqRel)).position()
+    }
+
     /// Claims items for the caller, which must [`take_at`](Self::take_at) each of them.
     ///
     /// # Safety
     /// As for [`take`](Self::take).
     #[inline(always)]
     unsafe fn claim(&self, max_frames: u32, max_bytes: u32) -> PopResult {
+        // SAFETY: passed on.
+        unsafe { self.claim_some(|_| max_frames, max_bytes) }
+    }
+
+    /// [`claim`](Self::claim) of at most as many items as `max_frames` says of the first position.
+    ///
+    /// # Safety
+    /// As for [`take`](Self::take).
+    #[inline(always)]
+    unsafe fn claim_some(&self, max_frames: impl Fn(u32) -> u32, max_bytes: u32) -> PopResult {
         loop {
             let head = Word(self.head.load(Ordering::Acquire));
             // Acquire: this thread sees the segments that producers used.
             let tail = Word(self.tail.load(Ordering::Acquire));
             let (first, waiting) = (head.position(), tail.frames_since(head));
-            if waiting == 0 {
+            let most = max_frames(first).min(waiting);
+            if most == 0 {
                 return PopResult::Empty;
             }
             let (mut count, mut bytes) = (0, 0);
-            let most = max_frames.min(waiting);
             while count < most {
                 let Some(slot) = self.slot_of(after(first, count), tail.segment()) else { break };
                 let sum = slot.len().saturating_add(bytes);
@@ -391,13 +454,13 @@ impl<T> Ring<T> {
         unsafe { slot.take() }
     }
 
-    /// The result of `read` for the position of the oldest item; `None` if there is none yet, or a
+    /// The result of `read` for the position and length of the oldest item; `None` if there is none yet, or a
     /// pop took it meanwhile.
-    pub(super) fn oldest<R>(&self, read: impl FnOnce(u32) -> R) -> Option<R> {
+    pub(crate) fn oldest<R>(&self, read: impl FnOnce(u32, u32) -> R) -> Option<R> {
         let head = Word(self.head.load(Ordering::Acquire));
         let tail = Word(self.tail.load(Ordering::Acquire));
-        self.slot_of(head.position(), tail.segment())?;
-        let found = read(head.position());
+        let len = self.slot_of(head.position(), tail.segment())?.len();
+        let found = read(head.position(), len);
         (self.head.load(Ordering::Acquire) == head.0).then_some(found)
     }
 }

@@ -24,18 +24,18 @@ pub(crate) const MAX_BYTES: u32 = BYTES;
 pub(crate) const MAX_FRAMES: u32 = 1 << 17;
 
 /// Set in the tail when the ring is closed to pushes.
-pub(super) const CLOSED: u64 = 1 << 63;
+pub(crate) const CLOSED: u64 = 1 << 63;
 
 /// Set in the tail by a consumer that is about to wait.
-pub(super) const SLEEPING: u64 = 1 << 62;
+pub(crate) const SLEEPING: u64 = 1 << 62;
 
 /// The value of an end of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word(pub(super) u64);
+pub(crate) struct Word(pub(super) u64);
 
 impl Word {
     #[inline]
-    pub(super) const fn position(self) -> u32 {
+    pub(crate) const fn position(self) -> u32 {
         (self.0 >> BYTES_BITS) as u32 & POSITION
     }
 
@@ -46,23 +46,23 @@ impl Word {
 
     /// The segment that the next item goes to.
     #[inline]
-    pub(super) const fn segment(self) -> usize {
+    pub(crate) const fn segment(self) -> usize {
         (self.0 >> SEGMENT_AT) as usize & 7
     }
 
     #[inline]
-    pub(super) const fn is_closed(self) -> bool {
+    pub(crate) const fn is_closed(self) -> bool {
         self.0 & CLOSED != 0
     }
 
     #[inline]
-    pub(super) const fn is_sleeping(self) -> bool {
+    pub(crate) const fn is_sleeping(self) -> bool {
         self.0 & SLEEPING != 0
     }
 
     /// This end after `frames` more of `bytes` in total; neither closed nor sleeping.
     #[inline]
-    pub(super) const fn advanced(self, frames: u32, bytes: u32, segment: usize) -> Self {
+    pub(crate) const fn advanced(self, frames: u32, bytes: u32, segment: usize) -> Self {
         let position = after(self.position(), frames) as u64;
         let bytes = (self.bytes().wrapping_add(bytes) & BYTES) as u64;
         Self((segment as u64) << SEGMENT_AT | position << BYTES_BITS | bytes)
@@ -70,19 +70,19 @@ impl Word {
 
     /// A tail that waits for the next push, which will go to segment 0.
     #[inline]
-    pub(super) const fn asleep(self) -> Self {
+    pub(crate) const fn asleep(self) -> Self {
         Self((self.0 & ((1 << SEGMENT_AT) - 1)) | SLEEPING)
     }
 
     /// The number of frames between `head` and this tail.
     #[inline]
-    pub(super) const fn frames_since(self, head: Self) -> u32 {
+    pub(crate) const fn frames_since(self, head: Self) -> u32 {
         distance(head.position(), self.position())
     }
 
     /// The number of bytes between `head` and this tail.
     #[inline]
-    pub(super) const fn bytes_since(self, head: Self) -> u32 {
+    pub(crate) const fn bytes_since(self, head: Self) -> u32 {
         self.bytes().wrapping_sub(head.bytes()) & BYTES
     }
 }
@@ -93,6 +93,12 @@ pub(crate) const fn after(position: u32, count: u32) -> u32 {
     position.wrapping_add(count) & POSITION
 }
 
+/// The position `count` before `position`.
+#[inline]
+pub(crate) const fn before(position: u32, count: u32) -> u32 {
+    position.wrapping_sub(count) & POSITION
+}
+
 /// The distance from one position to a later one.
 #[inline]
 pub(crate) const fn distance(from: u32, to: u32) -> u32 {
@@ -101,16 +107,16 @@ pub(crate) const fn distance(from: u32, to: u32) -> u32 {
 
 /// The bounds of a ring.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::outbox) struct Bounds {
-    pub(super) frames: u32,
-    pub(super) bytes: u32,
+pub(crate) struct Bounds {
+    pub(crate) frames: u32,
+    pub(crate) bytes: u32,
     /// The slots that the largest segment needs.
-    pub(super) slots: u32,
+    pub(crate) slots: u32,
 }
 
 impl Bounds {
     /// At least one frame, at most [`MAX_FRAMES`] and [`MAX_BYTES`].
-    pub(in crate::outbox) fn new(frames: usize, bytes: usize) -> Self {
+    pub(crate) fn new(frames: usize, bytes: usize) -> Self {
         let frames = u32::try_from(frames).unwrap_or(MAX_FRAMES);
         let bytes = u32::try_from(bytes).unwrap_or(MAX_BYTES);
         let frames = frames.clamp(1, MAX_FRAMES);
@@ -118,11 +124,11 @@ impl Bounds {
         Self { frames, bytes: bytes.min(MAX_BYTES), slots }
     }
 
-    pub(in crate::outbox) const fn frames(self) -> u32 {
+    pub(crate) const fn frames(self) -> u32 {
         self.frames
     }
 
-    pub(in crate::outbox) const fn bytes(self) -> u32 {
+    pub(crate) const fn bytes(self) -> u32 {
         self.bytes
     }
 }

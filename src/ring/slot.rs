@@ -17,7 +17,7 @@ const fn full(position: u32) -> u32 {
 }
 
 /// Sixteen bytes if the item is a frame: four slots fill a cache line.
-pub(super) struct Slot<T> {
+pub(crate) struct Slot<T> {
     tag: AtomicU32,
     /// Valid while the tag is full; atomic because poppers read it before they own the item.
     len: AtomicU32,
@@ -26,7 +26,7 @@ pub(super) struct Slot<T> {
 }
 
 impl<T> Slot<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             tag: AtomicU32::new(FREE),
             len: AtomicU32::new(0),
@@ -36,19 +36,19 @@ impl<T> Slot<T> {
 
     /// Acquire: the thread that emptied it no longer uses the item.
     #[inline]
-    pub(super) fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         self.tag.load(Ordering::Acquire) == FREE
     }
 
     /// Acquire: the thread that filled it has finished writing the item.
     #[inline]
-    pub(super) fn holds(&self, position: u32) -> bool {
+    pub(crate) fn holds(&self, position: u32) -> bool {
         self.tag.load(Ordering::Acquire) == full(position)
     }
 
     /// The length of the item, if the slot still holds the one that [`holds`](Self::holds) saw.
     #[inline]
-    pub(super) fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.len.load(Ordering::Relaxed)
     }
 
@@ -58,7 +58,7 @@ impl<T> Slot<T> {
     /// The caller has claimed `position`, which belongs to this slot, and saw the slot free
     /// before (invariants 1 and 3).
     #[inline]
-    pub(super) unsafe fn fill(&self, position: u32, item: T, len: u32) {
+    pub(crate) unsafe fn fill(&self, position: u32, item: T, len: u32) {
         self.item.with_mut(|cell| {
             // SAFETY: the claim makes this the only access until the tag below is stored.
             unsafe { cell.write(MaybeUninit::new(item)) }
@@ -68,12 +68,25 @@ impl<T> Slot<T> {
         self.tag.store(full(position), Ordering::Release);
     }
 
+    /// Calls `read` with the item.
+    ///
+    /// # Safety
+    /// The slot was seen full, and nobody takes the item before this returns.
+    #[inline]
+    pub(crate) unsafe fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
+        self.item.with(|cell| {
+            // SAFETY: it is initialised (invariant 4), and by the contract it stays so; other threads
+            // only read it meanwhile.
+            read(unsafe { (*cell).assume_init_ref() })
+        })
+    }
+
     /// Takes the item out and lets the slot be used again.
     ///
     /// # Safety
     /// The caller has claimed the position for which it saw the slot full (invariants 2 and 4).
     #[inline]
-    pub(super) unsafe fn take(&self) -> T {
+    pub(crate) unsafe fn take(&self) -> T {
         let item = self.item.with_mut(|cell| {
             // SAFETY: it is initialised (invariant 4), and the claim makes this the only access
             // until the tag below is stored.
@@ -86,7 +99,7 @@ impl<T> Slot<T> {
     }
 
     /// Drops the item if there is one.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if self.tag.load(Ordering::Relaxed) != FREE {
             // SAFETY: full, so initialised (invariant 4), and `&mut` is the only access.
             drop(unsafe { self.take() });

@@ -1,0 +1,275 @@
+//! Every interleaving of two or three threads, by loom.
+//!
+//! `RUSTFLAGS="--cfg pondwire_loom" cargo test --release --lib log::models`; the segments of the ring have 1,
+//! 2 and 4 slots here. `tests/loom/weakened.sh` in the repository shows that each model fails with the bug
+//! that it watches for.
+
+use loom::thread;
+
+use super::{Cursor, Log, Notify, Refused, To};
+use crate::frame::Frame;
+use crate::payload::Payload;
+use crate::ring::Bounds;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+
+fn model(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    // Set `LOOM_MAX_PREEMPTIONS` for more; every bug of the script shows with two.
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.check(run);
+}
+
+/// Counts the notifications of one shard; commands are numbers.
+struct Bell(usize, AtomicUsize);
+
+impl Notify for Bell {
+    type Command = u32;
+
+    fn is_closed(&self) -> bool {
+        false
+    }
+
+    fn notify(&self, _: &Log<Self>, _: &Arc<Cursor<Self>>) {
+        self.1.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Bell {
+    fn rung(&self) -> usize {
+        self.1.load(Ordering::Acquire)
+    }
+}
+
+type BellLog = Log<Bell>;
+
+fn log(frames: usize) -> BellLog {
+    Log::new(Bounds::new(frames, 1 << 20))
+}
+
+fn cursor(log: &BellLog, shard: usize) -> Arc<Cursor<Bell>> {
+    let cursor = log.cursor_of(|bell| bell.0 == shard, || Bell(shard, AtomicUsize::new(0)));
+    Arc::clone(cursor)
+}
+
+/// A cursor that is attached and has read its own attaching.
+fn attached(log: &BellLog, shard: usize) -> Arc<Cursor<Bell>> {
+    let cursor = cursor(log, shard);
+    log.command(&cursor, 0).unwrap();
+    let read = log.read(&cursor, |_, _| ());
+    cursor.take_commands(&mut Vec::new());
+    log.release(&mut Vec::new());
+    cursor.unlist();
+    cursor.notify.1.store(0, Ordering::Release);
+    assert!(log.sleep(read.end));
+    cursor
+}
+
+fn publish(log: &BellLog, event: &str) -> Result<(), Refused> {
+    log.publish(Frame::broadcast("", event, "", Payload::EMPTY).into(), To::everybody())
+}
+
+/// The events that the cursor has not read yet, and the end.
+fn read(log: &BellLog, cursor: &Cursor<Bell>, into: &mut Vec<char>) -> u32 {
+    let read = log.read(cursor, |_, entry| {
+        if let Some(frame) = &entry.frame {
+            let text = frame.text().unwrap();
+            into.extend(text.split("event\":\"").nth(1).unwrap().chars().next());
+        }
+    });
+    log.release(&mut Vec::new());
+    read.end
+}
+
+#[test]
+fn a_shard_that_sleeps_is_notified() {
+    model(|| {
+        let log = log(4);
+        let cursor = attached(&log, 0);
+        let publisher = {
+            let log = log.clone();
+            thread::spawn(move || publish(&log, "a").unwrap())
+        };
+        let mut seen = Vec::new();
+        cursor.unlist();
+        let rung = cursor.notify.rung();
+        let end = read(&log, &cursor, &mut seen);
+        let sleeps = log.sleep(end);
+        publisher.join().unwrap();
+        // It read the frame, or knows that there is more, or was told after it unlisted.
+        let was_told = cursor.notify.rung() > rung || cursor.is_listed.load(Ordering::Acquire);
+        assert!(!seen.is_empty() || !sleeps || was_told);
+    });
+}
+
+#[test]
+fn both_shards_are_notified() {
+    model(|| {
+        let log = log(4);
+        let cursors = [attached(&log, 0), attached(&log, 1)];
+        let shards = cursors.clone().map(|cursor| {
+            let log = log.clone();
+            thread::spawn(move || {
+                let mut seen = Vec::new();
+                cursor.unlist();
+                let end = read(&log, &cursor, &mut seen);
+                (seen, log.sleep(end))
+            })
+        });
+        publish(&log, "a").unwrap();
+        for (shard, cursor) in shards.into_iter().zip(&cursors) {
+            let (seen, sleeps) = shard.join().unwrap();
+            let was_told = cursor.notify.rung() > 0;
+            assert!(!seen.is_empty() || !sleeps || was_told);
+        }
+    });
+}
+
+#[test]
+fn two_publishers_are_read_in_their_order() {
+    model(|| {
+        let log = log(4);
+        let cursor = attached(&log, 0);
+        let publisher = {
+            let log = log.clone();
+            thread::spawn(move || {
+                publish(&log, "a").unwrap();
+                publish(&log, "b").unwrap();
+            })
+        };
+        publish(&log, "c").unwrap();
+        let mut seen = Vec::new();
+        read(&log, &cursor, &mut seen);
+        publisher.join().unwrap();
+        read(&log, &cursor, &mut seen);
+        let place = |event| seen.iter().position(|seen| *seen == event).unwrap();
+        assert!(seen.len() == 3 && place('a') < place('b') && place('c') < 3);
+    });
+}
+
+#[test]
+fn a_full_log_drops_what_a_shard_has_not_read() {
+    model(|| {
+        let log = log(1);
+        let cursor = attached(&log, 0);
+        let publisher = {
+            let log = log.clone();
+            thread::spawn(move || ["a", "b"].map(|event| publish(&log, event)))
+        };
+        let mut seen = Vec::new();
+        let mut lost = 0;
+        for round in 0..2 {
+            if round == 1 {
+                let published = publisher.join().unwrap();
+                let refused = published.iter().filter(|published| published.is_err()).count();
+                lost += refused as u32;
+                let read = log.read(&cursor, |_, entry| seen.extend(entry.frame.clone()));
+                lost += read.lost;
+                break;
+            }
+            // Not released by the shard, but dropped by the publisher.
+            let read = log.read(&cursor, |_, entry| seen.extend(entry.frame.clone()));
+            lost += read.lost;
+        }
+        assert_eq!(seen.len() as u32 + lost, 2);
+    });
+}
+
+#[test]
+fn a_shard_that_attaches_reads_what_follows() {
+    model(|| {
+        let log = log(2);
+        let first = attached(&log, 0);
+        let (second, other) = (cursor(&log, 1), Arc::clone(&first));
+        let reader = {
+            let log = log.clone();
+            thread::spawn(move || {
+                let mut seen = Vec::new();
+                read(&log, &other, &mut seen);
+            })
+        };
+        let joiner = {
+            let (log, second) = (log.clone(), Arc::clone(&second));
+            thread::spawn(move || {
+                log.command(&second, 7).unwrap();
+                let is_told = second.is_listed.load(Ordering::Acquire);
+                assert!(is_told || second.notify.rung() > 0, "although it never slept");
+                let mut seen = Vec::new();
+                read(&log, &second, &mut seen);
+                let mut commands = Vec::new();
+                second.take_commands(&mut commands);
+                assert_eq!(commands.len(), 1);
+                seen
+            })
+        };
+        publish(&log, "a").unwrap();
+        reader.join().unwrap();
+        let mut seen = joiner.join().unwrap();
+        publish(&log, "b").unwrap();
+        read(&log, &second, &mut seen);
+        assert!(seen == ['b'] || seen == ['a', 'b'], "{seen:?}");
+    });
+}
+
+#[test]
+fn a_command_is_there_when_its_position_is_read() {
+    model(|| {
+        let log = log(4);
+        let cursor = attached(&log, 0);
+        let joiner = {
+            let (log, cursor) = (log.clone(), Arc::clone(&cursor));
+            thread::spawn(move || log.command(&cursor, 1).unwrap())
+        };
+        publish(&log, "a").unwrap();
+        let mut has_read_it = false;
+        log.read(&cursor, |_, entry| has_read_it |= entry.frame.is_none());
+        let mut commands = Vec::new();
+        cursor.take_commands(&mut commands);
+        assert!(!has_read_it || commands.len() == 1);
+        joiner.join().unwrap();
+    });
+}
+
+#[test]
+fn a_room_is_not_detached_while_someone_joins() {
+    model(|| {
+        let log = log(4);
+        let cursor = attached(&log, 0);
+        let joiner = {
+            let (log, cursor) = (log.clone(), Arc::clone(&cursor));
+            thread::spawn(move || log.command(&cursor, 1).unwrap())
+        };
+        let was_detached = log.detach(&cursor, &mut Vec::new());
+        joiner.join().unwrap();
+        assert!(cursor.is_attached() && cursor.has_commands());
+        assert!(cursor.notify.rung() > 0 || cursor.is_listed.load(Ordering::Acquire));
+        // The member receives what follows.
+        publish(&log, "a").unwrap();
+        let mut seen = Vec::new();
+        read(&log, &cursor, &mut seen);
+        assert_eq!(seen, ['a'], "detached: {was_detached}");
+    });
+}
+
+#[test]
+fn the_end_is_noticed() {
+    model(|| {
+        let log = log(4);
+        let cursor = attached(&log, 0);
+        let closer = {
+            let log = log.clone();
+            thread::spawn(move || log.close())
+        };
+        cursor.unlist();
+        let mut seen = Vec::new();
+        let published = publish(&log, "a");
+        let end = read(&log, &cursor, &mut seen);
+        cursor.unlist();
+        let rung = cursor.notify.rung();
+        let sleeps = log.sleep(end);
+        closer.join().unwrap();
+        assert!(!sleeps || cursor.notify.rung() > rung);
+        assert_eq!(seen.len(), usize::from(published.is_ok()));
+        assert_eq!(publish(&log, "b"), Err(Refused::Closed));
+    });
+}

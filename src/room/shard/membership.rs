@@ -1,0 +1,108 @@
+//! One seat in a room.
+
+use std::fmt;
+use std::sync::Arc as StdArc;
+
+use super::seat::{Action, Command, Link, RoomLog, Seat};
+use crate::fanout::Closed;
+use crate::frame::Frame;
+use crate::log::{Cursor, Refused, To};
+use crate::outbox::Push;
+use crate::room::index::{Index, IndexKey};
+use crate::sync::Arc;
+
+/// Keeps a seat in a room; dropping it leaves the room.
+///
+/// The connection receives exactly what takes its place in the room's order between the join and the leave.
+#[must_use = "dropping it leaves the room"]
+pub struct SeatMembership {
+    seat: Seat,
+    log: RoomLog,
+    cursor: Arc<Cursor<Link>>,
+    index: StdArc<Index>,
+    key: IndexKey,
+    has_left: bool,
+}
+
+impl SeatMembership {
+    pub(in crate::room) fn new(
+        seat: Seat,
+        log: RoomLog,
+        cursor: Arc<Cursor<Link>>,
+        index: StdArc<Index>,
+        key: IndexKey,
+    ) -> Self {
+        Self { seat, log, cursor, index, key, has_left: false }
+    }
+
+    /// The id of the user whose connection it is.
+    #[must_use]
+    pub fn user_id(&self) -> &str {
+        &self.key.user_id
+    }
+
+    /// Sends a frame to this connection alone, between those that the room was sent before and after.
+    ///
+    /// Costs as much as a publish. [`Push::DroppedNewest`] if the room's log is full, or the frame larger
+    /// than it may be; [`Push::Closed`] if the room is closed or the seat has failed.
+    pub fn push(&self, frame: Frame) -> Push {
+        if self.seat.closed().is_some() {
+            return Push::Closed;
+        }
+        let seat = self.seat.id().seat;
+        let to = To::Member { cursor: self.cursor.number, seat, member: self.key.member() };
+        match self.log.publish(frame.into(), to) {
+            Ok(()) => Push::Queued,
+            Err(Refused::Closed) => Push::Closed,
+            Err(Refused::Busy | Refused::TooLarge) => Push::DroppedNewest,
+        }
+    }
+
+    /// Changes which frames the connection receives from now on: those that are published to an audience
+    /// with one of these bits. By default all.
+    ///
+    /// # Errors
+    /// [`Closed`] if the room is closed, or the shard was dropped.
+    pub fn set_audience(&self, audience: u32) -> Result<(), Closed> {
+        self.command(Action::Audience(audience))
+    }
+
+    /// Leaves after one more frame, the last that the room sends to the connection.
+    pub fn leave_with(mut self, last: Frame) {
+        self.leave(Some(last));
+    }
+
+    pub(in crate::room) fn join(
+        &self,
+        user: u64,
+        audience: u32,
+        first: Option<Frame>,
+    ) -> Result<(), Closed> {
+        self.command(Action::Join { user, audience, first: first.map(Into::into) })
+    }
+
+    fn command(&self, action: Action) -> Result<(), Closed> {
+        let command = Command { seat: self.seat.id(), member: self.key.member(), action };
+        self.log.command(&self.cursor, command)
+    }
+
+    fn leave(&mut self, last: Option<Frame>) {
+        if !std::mem::replace(&mut self.has_left, true) {
+            self.index.remove(&self.key);
+            // A room that is closed has ended the membership.
+            let _ = self.command(Action::Leave { last: last.map(Into::into) });
+        }
+    }
+}
+
+impl Drop for SeatMembership {
+    fn drop(&mut self) {
+        self.leave(None);
+    }
+}
+
+impl fmt::Debug for SeatMembership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeatMembership").field("user_id", &self.user_id()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,648 @@
+//! The connections of one writer, which receive from rooms by log.
+
+mod membership;
+mod round;
+mod seat;
+#[cfg(all(test, not(pondwire_loom)))]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::Range;
+use std::task::{Context, Poll};
+
+use smallvec::SmallVec;
+
+pub use membership::SeatMembership;
+use seat::{Command, SeatId, Shared};
+pub(super) use seat::{Link, RoomLog};
+pub use seat::{Seat, ShardHandle};
+
+use crate::frame::{Form, WireFrame};
+use crate::log::Entry;
+use crate::outbox::{CloseReason, Outbox, OutboxOptions, OutboxReader};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, register};
+use round::{Event, Frames};
+use seat::{NONE, Ready, SeatCommand, SeatState};
+
+/// The connections of one writer.
+///
+/// Members that sit in a shard ([`Room::seat`](super::Room::seat)) share one cursor into the room's log, so
+/// a publish costs the same whatever their number. The writer gives them what is new in *rounds*: in each,
+/// every connection is sent one run of bytes, and most connections of a room the very same.
+///
+/// It does no input or output itself:
+///
+/// ```
+/// use std::task::{Context, Waker};
+/// use pondwire::frame::Form;
+/// use pondwire::room::Shard;
+/// use pondwire::{Frame, OutboxOptions, Payload, Room};
+///
+/// let mut shard = Shard::new(OutboxOptions::default());
+/// let room = Room::new();
+/// let seat = shard.handle().open(Form::WebSocket);
+/// let membership = room.seat("ann", &seat, None)?;
+/// let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);
+/// room.publish(&frame);
+///
+/// let mut cx = Context::from_waker(Waker::noop());
+/// assert!(shard.poll_round(&mut cx).is_ready());
+/// for send in shard.sends() {
+///     assert_eq!((send.seats, send.bytes), (&[seat.number() as u32][..], frame.wire()));
+/// }
+/// // A socket took only two bytes: the shard keeps the rest for this connection.
+/// shard.fell_short(seat.number(), 2);
+/// shard.end_round();
+/// // Later the socket has space again.
+/// let mut sent = Vec::new();
+/// shard.write_behind(seat.number(), |bytes| {
+///     sent.extend_from_slice(bytes);
+///     bytes.len()
+/// });
+/// assert_eq!(sent, &frame.wire()[2..]);
+/// # Ok::<(), pondwire::fanout::Closed>(())
+/// ```
+///
+/// A connection that took all of its bytes keeps nothing in memory but its seat. One that did not is
+/// *behind*: it gets an outbox of its own, with the bounds and the policy of the shard's options, into
+/// which each round pushes what the connection's rooms publish, until it has caught up.
+///
+/// Frames of one room keep their order, also with joins, leaves and frames to users by name. Between rooms
+/// there is no order.
+pub struct Shard {
+    shared: Arc<Shared>,
+    seats: Vec<Slot>,
+    rooms: Vec<SeatedRoom>,
+    free_rooms: Vec<u32>,
+    /// Whether a round has begun and not ended.
+    is_open: bool,
+    /// The rooms with something new in this round.
+    active: Vec<u32>,
+    events: Vec<Event>,
+    /// The connections that are sent bytes of their own in this round.
+    apart: Vec<Apart>,
+    /// Their bytes.
+    bytes: Vec<u8>,
+    failed: Vec<(u32, CloseReason)>,
+    /// The seats whose last handle was dropped, before this round and since it began: a room may still send
+    /// them their last frames.
+    closed_before: Vec<u32>,
+    closed: Vec<u32>,
+    /// The number of frames that rooms dropped before they were read, for each member.
+    lost: u64,
+    // Emptied in each round; their memory is kept.
+    users: Vec<u64>,
+    spare_frames: Vec<Frames>,
+    ready: Vec<Ready>,
+    commands: Vec<(SeatId, SeatCommand)>,
+    freed: Vec<Entry>,
+}
+
+/// The most rooms for whose next round memory is kept.
+const SPARE_FRAMES: usize = 16;
+
+/// The most bytes and events for which memory is kept between rounds.
+const SPARE_BYTES: usize = 1 << 20;
+const SPARE_EVENTS: usize = 1 << 14;
+
+/// One seat.
+struct Slot {
+    generation: u32,
+    form: Form,
+    status: Status,
+    /// Its place in `apart`, or [`NONE`].
+    apart: u32,
+    state: Option<Arc<SeatState>>,
+    memberships: SmallVec<[Seated; 1]>,
+}
+
+enum Status {
+    Free,
+    /// The socket has taken everything.
+    Current,
+    Behind(Box<Behind>),
+    /// Nothing more is sent.
+    Failed,
+}
+
+/// What a connection has not taken yet.
+struct Behind {
+    outbox: Outbox,
+    reader: OutboxReader,
+    /// Frames that come before those of the outbox.
+    unsent: VecDeque<WireFrame>,
+    /// The number of bytes that were sent of the first of them.
+    offset: usize,
+}
+
+/// A membership of a seat.
+struct Seated {
+    room: u32,
+    member: u32,
+    user: u64,
+    audience: u32,
+    list: List,
+    /// The place in that list.
+    place: u32,
+}
+
+/// The list of a room that a membership is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    /// None during a round.
+    Nowhere,
+    /// All members of a group are sent the same bytes.
+    Group(u32),
+    Others,
+}
+
+/// A room with members in this shard.
+struct SeatedRoom {
+    /// `None`: the number is free.
+    source: Option<Ready>,
+    /// The position after the last entry that was read.
+    end: u32,
+    /// Positions are compared by their distance from this one.
+    base: u32,
+    /// Frames were dropped before the position at this distance.
+    lost_before: Option<u32>,
+    /// Whose positions were not shown to the last read.
+    commands: Vec<(u32, Command)>,
+    is_active: bool,
+    memberships: u32,
+    groups: SmallVec<[Group; 1]>,
+    /// The seats that are behind or have other memberships.
+    others: Vec<u32>,
+    /// Empty between rounds.
+    frames: Frames,
+}
+
+/// Members that take the same bytes.
+struct Group {
+    audience: u32,
+    form: Form,
+    seats: Vec<u32>,
+    /// The user of each.
+    users: Vec<u64>,
+}
+
+/// A connection that is sent bytes of its own.
+struct Apart {
+    seat: u32,
+    bytes: Range<usize>,
+    events: Range<usize>,
+}
+
+/// The bytes that some connections are sent in a round.
+#[derive(Clone, Copy, Debug)]
+pub struct Send<'a> {
+    /// The numbers of the connections' seats.
+    pub seats: &'a [u32],
+    /// Whole frames, at least one.
+    pub bytes: &'a [u8],
+}
+
+impl Shard {
+    /// A shard without connections. A connection that falls behind gets an outbox with these options; they
+    /// also bound the frames that wait for one connection alone.
+    #[must_use]
+    pub fn new(options: OutboxOptions) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(options)),
+            seats: Vec::new(),
+            rooms: Vec::new(),
+            free_rooms: Vec::new(),
+            is_open: false,
+            active: Vec::new(),
+            events: Vec::new(),
+            apart: Vec::new(),
+            bytes: Vec::new(),
+            failed: Vec::new(),
+            closed_before: Vec::new(),
+            closed: Vec::new(),
+            users: Vec::new(),
+            lost: 0,
+            spare_frames: Vec::new(),
+            ready: Vec::new(),
+            commands: Vec::new(),
+            freed: Vec::new(),
+        }
+    }
+
+    /// Opens seats, from any thread.
+    #[must_use]
+    pub fn handle(&self) -> ShardHandle {
+        ShardHandle { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Begins a round if there is something to do; else the waker is woken once there is. A round before
+    /// that was not [ended](Self::end_round) is ended now.
+    ///
+    /// Costs, besides the bytes, a few nanoseconds for each entry of the rooms that have something new, and
+    /// for each connection that is sent something of its own.
+    pub fn poll_round(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.end_round();
+        register(&self.shared.waker, cx.waker());
+        let ready = &mut self.ready;
+        let has_commands = self.shared.take(|inbox| {
+            std::mem::swap(&mut inbox.ready, ready);
+            !inbox.commands.is_empty()
+        });
+        if ready.is_empty() && !has_commands && self.closed.is_empty() {
+            return Poll::Pending;
+        }
+        std::mem::swap(&mut self.closed_before, &mut self.closed);
+        self.is_open = true;
+        self.read_rooms();
+        // After the rooms: a seat was opened before it became a member.
+        let commands = &mut self.commands;
+        self.shared.take(|inbox| std::mem::swap(&mut inbox.commands, commands));
+        self.run_seat_commands();
+        self.set_apart();
+        self.compose();
+        Poll::Ready(())
+    }
+
+    /// What is to be sent in this round: each connection appears at most once.
+    pub fn sends(&self) -> impl Iterator<Item = Send<'_>> {
+        let groups = self.active.iter().flat_map(|&room| {
+            let room = &self.rooms[room as usize];
+            room.groups.iter().filter_map(|group| {
+                let bytes = room.frames.bytes_for(group.audience, group.form)?;
+                (!bytes.is_empty() && !group.seats.is_empty())
+                    .then_some(Send { seats: &group.seats, bytes })
+            })
+        });
+        let apart = self.apart.iter().filter_map(|apart| {
+            if !matches!(self.seats[apart.seat as usize].status, Status::Current) {
+                return None;
+            }
+            let bytes = &self.bytes[apart.bytes.clone()];
+            let seats = std::slice::from_ref(&apart.seat);
+            (!bytes.is_empty()).then_some(Send { seats, bytes })
+        });
+        groups.chain(apart)
+    }
+
+    /// The connection took only the first `sent` bytes of this round's: it is behind from now on. To be
+    /// called at most once for a connection in a round, and before the round's end.
+    ///
+    /// # Panics
+    /// The seat is not open, or no round is.
+    pub fn fell_short(&mut self, seat: usize, sent: usize) {
+        let number = seat as u32;
+        let slot = &self.seats[seat];
+        assert!(!matches!(slot.status, Status::Free), "seat {seat} is not open");
+        assert!(self.is_open, "the round has ended: what the socket did not take is lost");
+        if !matches!(slot.status, Status::Current) {
+            return;
+        }
+        let (outbox, reader) = Outbox::new(self.shared.options);
+        let mut behind = Behind { outbox, reader, unsent: VecDeque::new(), offset: 0 };
+        let (form, mut left) = (slot.form, sent);
+        let mut keep = |frame: &WireFrame, key: Option<u64>| {
+            let len = frame.bytes(form).len();
+            if left >= len {
+                left -= len;
+            } else if left > 0 {
+                behind.offset = std::mem::take(&mut left);
+                behind.unsent.push_back(frame.clone());
+            } else {
+                push(&behind.outbox, frame, key);
+            }
+        };
+        if slot.apart != NONE {
+            let run = self.apart[slot.apart as usize].events.clone();
+            self.walk(&self.events[run], |piece| piece.for_each(&mut keep));
+        } else if let Some(seated) = slot.memberships.first() {
+            let room = &self.rooms[seated.room as usize];
+            room.frames.for_each(0..room.frames.len(), seated.audience, keep);
+        }
+        self.seats[seat].status = Status::Behind(Box::new(behind));
+        self.place(number);
+        self.check_outbox(number);
+    }
+
+    /// Writes what a connection that is behind has not taken: `write` is given bytes and returns how many
+    /// of them the socket took; it is called until it takes less than all or nothing is left. `true` if
+    /// nothing is left.
+    pub fn write_behind(&mut self, seat: usize, mut write: impl FnMut(&[u8]) -> usize) -> bool {
+        let Some(slot) = self.seats.get_mut(seat) else { return true };
+        let Status::Behind(behind) = &mut slot.status else {
+            return !matches!(slot.status, Status::Failed);
+        };
+        loop {
+            while let Some(frame) = behind.unsent.front() {
+                let rest = &frame.bytes(slot.form)[behind.offset..];
+                let sent = write(rest).min(rest.len());
+                if sent < rest.len() {
+                    behind.offset += sent;
+                    return false;
+                }
+                behind.offset = 0;
+                behind.unsent.pop_front();
+            }
+            let Some(batch) = behind.reader.try_batch() else { break };
+            behind.unsent.extend(batch.into_wire_frames());
+        }
+        if behind.outbox.closed().is_none() {
+            slot.status = Status::Current;
+            // One that is set apart has its place at the end of the round.
+            if slot.apart == NONE {
+                self.place(seat as u32);
+            }
+            return true;
+        }
+        self.check_outbox(seat as u32);
+        false
+    }
+
+    /// The number of frames that members here did not receive because their rooms' logs were full before
+    /// this shard read them, counted for each member.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Whether the connection has not taken everything.
+    #[must_use]
+    pub fn is_behind(&self, seat: usize) -> bool {
+        matches!(self.seats.get(seat), Some(Slot { status: Status::Behind(_), .. }))
+    }
+
+    /// Ends a connection that cannot be written to any more: nothing is sent to it from now on. Its seat is
+    /// used again after its last handle was dropped.
+    pub fn fail(&mut self, seat: usize) {
+        match self.seats.get(seat) {
+            Some(Slot { status: Status::Current | Status::Behind(_), .. }) => {
+                self.fail_for(seat as u32, CloseReason::ReaderDropped);
+            }
+            // The shard learns in the next round that it was opened.
+            Some(Slot { status: Status::Free, .. }) | None => {
+                let id = SeatId { seat: seat as u32, generation: 0 };
+                self.shared.command(id, SeatCommand::Fail);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The connections that have failed since the last call, with the reason: their outbox was closed by its
+    /// policy, too many frames waited for them, or [`fail`](Self::fail) was called.
+    pub fn failed(&mut self) -> impl Iterator<Item = (usize, CloseReason)> + '_ {
+        self.failed.drain(..).map(|(number, reason)| (number as usize, reason))
+    }
+
+    /// Ends a round: connections are where the next round looks for them, and frames are dropped.
+    pub fn end_round(&mut self) {
+        if !std::mem::take(&mut self.is_open) {
+            return;
+        }
+        for at in 0..self.apart.len() {
+            let seat = self.apart[at].seat;
+            self.seats[seat as usize].apart = NONE;
+            self.place(seat);
+        }
+        for number in std::mem::take(&mut self.closed_before) {
+            self.free(number);
+        }
+        self.apart.clear();
+        self.apart.shrink_to(SPARE_EVENTS);
+        self.bytes.clear();
+        self.bytes.shrink_to(SPARE_BYTES);
+        self.events.clear();
+        self.events.shrink_to(SPARE_EVENTS);
+        let mut active = std::mem::take(&mut self.active);
+        for number in active.drain(..) {
+            let room = &mut self.rooms[number as usize];
+            room.is_active = false;
+            let mut frames = std::mem::take(&mut room.frames);
+            if self.spare_frames.len() < SPARE_FRAMES {
+                frames.clear();
+                self.spare_frames.push(frames);
+            }
+            let Some(source) = &room.source else { continue };
+            let is_over = source.log.is_closed() && source.log.has_end(room.end);
+            if is_over {
+                self.end_memberships(number);
+            }
+            self.settle(number);
+        }
+        // Its memory is used again.
+        self.active = active;
+    }
+
+    /// Detaches a room without members; otherwise lets it wake the shard by the next entry, or lists it again if there is one.
+    fn settle(&mut self, number: u32) {
+        let room = &mut self.rooms[number as usize];
+        let Some(Ready { log, cursor }) = &room.source else { return };
+        let is_unused = room.memberships == 0 && room.commands.is_empty();
+        if is_unused && log.detach(cursor, &mut self.freed) {
+            cursor.notify.room.store(NONE, Ordering::Relaxed);
+            *room = SeatedRoom::default();
+            self.free_rooms.push(number);
+        } else if !log.sleep(room.end) {
+            log.list(cursor);
+        }
+        self.freed.clear();
+    }
+
+    /// Ends all memberships of a room that is closed.
+    fn end_memberships(&mut self, number: u32) {
+        let room = &mut self.rooms[number as usize];
+        let mut seats = std::mem::take(&mut room.others);
+        seats.extend(room.groups.drain(..).flat_map(|group| group.seats));
+        if seats.len() < room.memberships as usize {
+            // Those of seats that have failed are in no list.
+            let is_member = |slot: &Slot| slot.memberships.iter().any(|it| it.room == number);
+            let found = self.seats.iter().enumerate().filter(|(_, slot)| is_member(slot));
+            seats.extend(found.map(|(at, _)| at as u32));
+        }
+        room.memberships = 0;
+        for seat in seats {
+            self.seats[seat as usize].memberships.retain(|seated| seated.room != number);
+            self.place(seat);
+        }
+    }
+
+    /// Puts each membership of a seat into the list that it belongs to.
+    fn place(&mut self, number: u32) {
+        let slot = &self.seats[number as usize];
+        let is_grouped = matches!(slot.status, Status::Current) && slot.memberships.len() == 1;
+        let is_sent = !matches!(slot.status, Status::Free | Status::Failed);
+        for at in 0..slot.memberships.len() {
+            let seated = &self.seats[number as usize].memberships[at];
+            let is_placed = match seated.list {
+                List::Nowhere => !is_sent,
+                List::Group(_) => is_grouped,
+                List::Others => is_sent && !is_grouped,
+            };
+            if is_placed {
+                continue;
+            }
+            self.unplace(number, at);
+            if !is_sent {
+                continue;
+            }
+            let slot = &mut self.seats[number as usize];
+            let seated = &mut slot.memberships[at];
+            let room = &mut self.rooms[seated.room as usize];
+            (seated.list, seated.place) = if is_grouped {
+                room.add_to_group(number, slot.form, seated.audience, seated.user, !self.is_open)
+            } else {
+                room.others.push(number);
+                (List::Others, room.others.len() as u32 - 1)
+            };
+        }
+    }
+
+    /// Takes a membership out of its list.
+    fn unplace(&mut self, number: u32, at: usize) {
+        let seated = &mut self.seats[number as usize].memberships[at];
+        let (room_number, place) = (seated.room, seated.place as usize);
+        let list = std::mem::replace(&mut seated.list, List::Nowhere);
+        let room = &mut self.rooms[room_number as usize];
+        let seats = match list {
+            List::Nowhere => return,
+            List::Group(group) => {
+                let group = &mut room.groups[group as usize];
+                group.users.swap_remove(place);
+                &mut group.seats
+            }
+            List::Others => &mut room.others,
+        };
+        let last = seats.len() as u32 - 1;
+        seats.swap_remove(place);
+        if let Some(&moved) = seats.get(place) {
+            let moved = self.seats[moved as usize].memberships.iter_mut();
+            // A seat may be in `others` more than once: the one that was last.
+            let moved = moved
+                .into_iter()
+                .find(|it| it.room == room_number && it.list == list && it.place == last)
+                .expect("a seat in a list has a membership that says so");
+            moved.place = place as u32;
+        }
+    }
+
+    /// Fails the seat if its outbox was closed.
+    fn check_outbox(&mut self, number: u32) {
+        let Status::Behind(behind) = &self.seats[number as usize].status else { return };
+        if let Some(reason) = behind.outbox.closed() {
+            self.fail_for(number, reason);
+        }
+    }
+
+    /// Ends a seat whose last handle was dropped.
+    fn free(&mut self, number: u32) {
+        let slot = &mut self.seats[number as usize];
+        let had_failed =
+            matches!(std::mem::replace(&mut slot.status, Status::Free), Status::Failed);
+        if had_failed && let Some(at) = self.failed.iter().position(|failed| failed.0 == number) {
+            self.failed.swap_remove(at);
+        }
+        self.place(number);
+        let slot = &mut self.seats[number as usize];
+        slot.state = None;
+        slot.generation = slot.generation.wrapping_add(1);
+        for seated in slot.memberships.drain(..) {
+            self.rooms[seated.room as usize].memberships -= 1;
+        }
+        let id = SeatId { seat: number, generation: slot.generation };
+        self.shared.take(|inbox| inbox.free.push(id));
+    }
+
+    fn fail_for(&mut self, number: u32, reason: CloseReason) {
+        let slot = &mut self.seats[number as usize];
+        if matches!(slot.status, Status::Free | Status::Failed) {
+            return;
+        }
+        slot.status = Status::Failed;
+        if let Some(state) = &slot.state {
+            state.reason.set(reason);
+        }
+        self.failed.push((number, reason));
+        self.place(number);
+    }
+}
+
+impl SeatedRoom {
+    /// `reuse`: a group without members may become another, as no round is open.
+    fn add_to_group(
+        &mut self,
+        seat: u32,
+        form: Form,
+        audience: u32,
+        user: u64,
+        reuse: bool,
+    ) -> (List, u32) {
+        let same = |group: &Group| group.audience == audience && group.form == form;
+        let unused = |group: &Group| reuse && group.seats.is_empty();
+        let found = self.groups.iter().position(same);
+        let found = found.or_else(|| self.groups.iter().position(unused));
+        let at = found.unwrap_or_else(|| {
+            self.groups.push(Group { audience, form, seats: Vec::new(), users: Vec::new() });
+            self.groups.len() - 1
+        });
+        let group = &mut self.groups[at];
+        (group.audience, group.form) = (audience, form);
+        group.seats.push(seat);
+        group.users.push(user);
+        (List::Group(at as u32), group.seats.len() as u32 - 1)
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            generation: 0,
+            form: Form::WebSocket,
+            status: Status::Free,
+            apart: NONE,
+            state: None,
+            memberships: SmallVec::new(),
+        }
+    }
+}
+
+impl Default for SeatedRoom {
+    fn default() -> Self {
+        Self {
+            source: None,
+            end: 0,
+            base: 0,
+            lost_before: None,
+            commands: Vec::new(),
+            is_active: false,
+            memberships: 0,
+            groups: SmallVec::new(),
+            others: Vec::new(),
+            frames: Frames::default(),
+        }
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        for state in self.seats.iter().filter_map(|slot| slot.state.as_ref()) {
+            state.reason.set(CloseReason::ReaderDropped);
+        }
+        let listed = self.shared.close();
+        let known = self.rooms.iter().filter_map(|room| room.source.as_ref());
+        for Ready { log, cursor } in known.chain(&listed) {
+            log.abandon(cursor);
+        }
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("seats", &self.seats.len()).finish_non_exhaustive()
+    }
+}
+
+/// Pushes a frame to a connection that is behind; [`Shard::check_outbox`] looks whether that closed the
+/// outbox.
+fn push(outbox: &Outbox, frame: &WireFrame, key: Option<u64>) {
+    outbox.push_wire(key, frame.clone());
+}

@@ -1,0 +1,590 @@
+//! One round: reading the logs, and composing what each connection is sent.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::seat::{Action, NONE, Ready, SeatCommand};
+use super::{Apart, List, Seated, SeatedRoom, Shard, Status, push};
+use crate::frame::{Form, WireFrame};
+use crate::log::To;
+use crate::outbox::{CloseReason, Policy};
+use crate::ring::word::{before, distance};
+use crate::sync::atomic::Ordering;
+
+/// The frames of a room in one round.
+#[derive(Default)]
+pub(super) struct Frames {
+    /// For members, by position.
+    frames: Vec<MemberFrame>,
+    /// For one member each.
+    direct: Vec<WireFrame>,
+    /// The indices of those that are not for one of the users.
+    except: Vec<(u32, u64)>,
+    /// Their bytes, once for each audience and form.
+    bytes: SmallVec<[FormBytes; 1]>,
+}
+
+struct MemberFrame {
+    at: u32,
+    frame: WireFrame,
+    audience: u32,
+    key: Option<u64>,
+}
+
+struct FormBytes {
+    audience: u32,
+    form: Form,
+    bytes: Vec<u8>,
+    /// Where each frame begins, and where the last one ends.
+    offsets: Vec<usize>,
+}
+
+impl Frames {
+    /// Drops the frames; their memory is kept for another round, up to a bound.
+    pub(super) fn clear(&mut self) {
+        self.frames.clear();
+        self.frames.shrink_to(KEPT_FRAMES);
+        self.direct.clear();
+        self.direct.shrink_to(KEPT_FRAMES);
+        self.except.clear();
+        self.except.shrink_to(KEPT_FRAMES);
+        self.bytes.truncate(KEPT_FORMS);
+        for bytes in &mut self.bytes {
+            bytes.offsets.clear();
+            bytes.offsets.shrink_to(KEPT_FRAMES);
+            bytes.bytes.clear();
+            bytes.bytes.shrink_to(KEPT_BYTES);
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// The number of frames before the position at this distance from `base`.
+    fn before(&self, base: u32, at: u32) -> usize {
+        self.frames.partition_point(|frame| distance(base, frame.at) < at)
+    }
+
+    /// The parts of a range that are for this user.
+    fn for_each_part(&self, range: Range<usize>, user: u64, mut each: impl FnMut(Range<usize>)) {
+        let mut from = range.start;
+        let first = self.except.partition_point(|(index, _)| (*index as usize) < from);
+        for (index, except) in &self.except[first..] {
+            let index = *index as usize;
+            if index >= range.end {
+                break;
+            }
+            if *except == user {
+                each(from..index);
+                from = index + 1;
+            }
+        }
+        each(from..range.end);
+    }
+
+    /// The bytes for an audience in a form, if [`make`](Self::make) has made them.
+    pub(super) fn bytes_for(&self, audience: u32, form: Form) -> Option<&[u8]> {
+        Some(&self.made(audience, form)?.bytes)
+    }
+
+    fn made(&self, audience: u32, form: Form) -> Option<&FormBytes> {
+        let is_it = |it: &&FormBytes| it.audience == audience && it.form == form;
+        self.bytes.iter().find(is_it).filter(|it| !it.offsets.is_empty())
+    }
+
+    fn make(&mut self, audience: u32, form: Form) {
+        if self.made(audience, form).is_some() {
+            return;
+        }
+        let unused = self.bytes.iter().position(|it| it.offsets.is_empty());
+        let at = unused.unwrap_or_else(|| {
+            let (bytes, offsets) = (Vec::new(), Vec::new());
+            self.bytes.push(FormBytes { audience, form, bytes, offsets });
+            self.bytes.len() - 1
+        });
+        let made = &mut self.bytes[at];
+        (made.audience, made.form) = (audience, form);
+        for frame in &self.frames {
+            made.offsets.push(made.bytes.len());
+            if frame.audience & audience != 0 {
+                made.bytes.extend_from_slice(frame.frame.bytes(form));
+            }
+        }
+        made.offsets.push(made.bytes.len());
+    }
+
+    /// The frames of a range that are for the audience.
+    pub(super) fn for_each(
+        &self,
+        range: Range<usize>,
+        audience: u32,
+        mut each: impl FnMut(&WireFrame, Option<u64>),
+    ) {
+        for frame in self.frames[range].iter().filter(|frame| frame.audience & audience != 0) {
+            each(&frame.frame, frame.key);
+        }
+    }
+}
+
+/// Positions from the end of a read on are at least this far from its base, those before it less.
+const HORIZON: u32 = 1 << 29;
+
+/// The most frames, forms and bytes of a form for which a [`Frames`] keeps memory.
+const KEPT_FRAMES: usize = 1 << 10;
+const KEPT_FORMS: usize = 4;
+const KEPT_BYTES: usize = 256 << 10;
+
+/// Something that concerns one seat in a round.
+pub(super) struct Event {
+    seat: u32,
+    /// `None`: it concerns no room.
+    room: Option<u32>,
+    /// The number of the membership.
+    member: u32,
+    /// The distance of its position from the base of the room's round.
+    at: u32,
+    kind: Kind,
+}
+
+enum Kind {
+    /// A frame for the seat, of no room.
+    Push(WireFrame),
+    /// The membership as it was when the round began.
+    Start {
+        user: u64,
+        audience: u32,
+    },
+    Join {
+        generation: u32,
+        user: u64,
+        audience: u32,
+        first: Option<WireFrame>,
+    },
+    Leave {
+        last: Option<WireFrame>,
+    },
+    Audience(u32),
+    /// The index of a frame for this member alone.
+    Direct(usize),
+}
+
+/// A part of what one seat is sent.
+pub(super) enum Piece<'a> {
+    Frame(&'a WireFrame),
+    Frames { frames: &'a Frames, range: Range<usize>, audience: u32 },
+}
+
+impl Piece<'_> {
+    pub(super) fn for_each(&self, mut each: impl FnMut(&WireFrame, Option<u64>)) {
+        match self {
+            Piece::Frame(frame) => each(frame, None),
+            Piece::Frames { frames, range, audience } => {
+                frames.for_each(range.clone(), *audience, each);
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Reads what is new in the rooms that were listed.
+    pub(super) fn read_rooms(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for source in ready.drain(..) {
+            source.cursor.unlist();
+            if source.cursor.is_attached() {
+                self.read_room(source);
+            }
+        }
+        self.ready = ready;
+    }
+
+    fn read_room(&mut self, source: Ready) {
+        // Relaxed: only this shard uses it.
+        let mut number = source.cursor.notify.room.load(Ordering::Relaxed);
+        let is_new = number == NONE;
+        if is_new {
+            number = self.free_rooms.pop().unwrap_or_else(|| {
+                self.rooms.push(SeatedRoom::default());
+                self.rooms.len() as u32 - 1
+            });
+            source.cursor.notify.room.store(number, Ordering::Relaxed);
+            self.rooms[number as usize].source = Some(source);
+        }
+        let room = &mut self.rooms[number as usize];
+        let Some(Ready { log, cursor }) = &room.source else { return };
+        room.frames = self.spare_frames.pop().unwrap_or_default();
+        let (frames, events) = (&mut room.frames, &mut self.events);
+        let first_event = events.len();
+        let read = log.read(cursor, |at, entry| {
+            let Some(frame) = &entry.frame else { return };
+            match &entry.to {
+                &To::Members { audience, except, has_key, key } => {
+                    if except != 0 {
+                        frames.except.push((frames.frames.len() as u32, except));
+                    }
+                    let (frame, key) = (frame.clone(), has_key.then_some(key));
+                    frames.frames.push(MemberFrame { at, frame, audience, key });
+                }
+                To::Member { cursor: of, seat, member } if *of == cursor.number => {
+                    let (seat, member) = (*seat, *member);
+                    let kind = Kind::Direct(frames.direct.len());
+                    frames.direct.push(frame.clone());
+                    events.push(Event { seat, room: Some(number), member, at, kind });
+                }
+                To::Several { cursor: of, members } if *of == cursor.number => {
+                    let index = frames.direct.len();
+                    frames.direct.push(frame.clone());
+                    events.extend(members.iter().map(|&(seat, member)| {
+                        let kind = Kind::Direct(index);
+                        Event { seat, room: Some(number), member, at, kind }
+                    }));
+                }
+                To::Member { .. } | To::Several { .. } => {}
+            }
+        });
+        // Now, because a publisher may need the space.
+        log.release(&mut self.freed);
+        self.freed.clear();
+        room.end = read.end;
+        room.base = before(read.end, HORIZON);
+        room.lost_before = (read.lost > 0).then(|| distance(room.base, read.first));
+        room.is_active = true;
+        self.active.push(number);
+        for event in &mut events[first_event..] {
+            event.at = distance(room.base, event.at);
+        }
+        cursor.take_commands(&mut room.commands);
+        room.commands.retain_mut(|(at, command)| {
+            let at = distance(room.base, *at);
+            // The position may not have been shown to this read.
+            if at >= HORIZON {
+                return true;
+            }
+            let kind = match &mut command.action {
+                Action::Join { user, audience, first } => Kind::Join {
+                    generation: command.seat.generation,
+                    user: *user,
+                    audience: *audience,
+                    first: first.take(),
+                },
+                Action::Leave { last } => Kind::Leave { last: last.take() },
+                Action::Audience(audience) => Kind::Audience(*audience),
+            };
+            let (seat, member) = (command.seat.seat, command.member);
+            events.push(Event { seat, room: Some(number), member, at, kind });
+            false
+        });
+        if read.lost > 0 {
+            self.lagged(number, read.lost);
+        }
+    }
+
+    /// The room dropped entries before this shard read them.
+    #[cold]
+    fn lagged(&mut self, number: u32, lost: u32) {
+        let room = &self.rooms[number as usize];
+        self.lost += u64::from(lost) * u64::from(room.memberships);
+        if matches!(self.shared.options.policy, Policy::Disconnect { .. }) {
+            let groups = room.groups.iter().flat_map(|group| &group.seats);
+            for seat in groups.chain(&room.others).copied().collect::<Vec<_>>() {
+                self.fail_for(seat, CloseReason::TooManyFrames);
+            }
+        }
+    }
+
+    /// Opens and closes seats, and takes the frames for single connections.
+    pub(super) fn run_seat_commands(&mut self) {
+        let mut commands = std::mem::take(&mut self.commands);
+        for (id, command) in commands.drain(..) {
+            let at = id.seat as usize;
+            match command {
+                SeatCommand::Open(form, state) => {
+                    if self.seats.len() <= at {
+                        self.seats.resize_with(at + 1, Default::default);
+                    }
+                    let slot = &mut self.seats[at];
+                    (slot.generation, slot.form) = (id.generation, form);
+                    (slot.status, slot.state) = (Status::Current, Some(state));
+                }
+                SeatCommand::Push(frame) => {
+                    let slot = &self.seats[at];
+                    if let Some(state) = &slot.state {
+                        state.taken(&frame);
+                    }
+                    if slot.form != Form::Sse || frame.is_message() {
+                        // They keep their order.
+                        let at = self.events.len() as u32;
+                        let (seat, kind) = (id.seat, Kind::Push(frame));
+                        self.events.push(Event { seat, room: None, member: 0, at, kind });
+                    }
+                }
+                SeatCommand::Overflow(reason) => self.fail_for(id.seat, reason),
+                SeatCommand::Fail if at < self.seats.len() => {
+                    self.fail_for(id.seat, CloseReason::ReaderDropped);
+                }
+                SeatCommand::Fail => {}
+                SeatCommand::Close => self.closed.push(id.seat),
+            }
+        }
+        self.commands = commands;
+    }
+
+    /// Decides which seats are sent bytes of their own.
+    pub(super) fn set_apart(&mut self) {
+        for at in 0..self.events.len() {
+            let event = &self.events[at];
+            let slot = &self.seats[event.seat as usize];
+            let is_of = |generation| generation == slot.generation;
+            let is_stale =
+                matches!(event.kind, Kind::Join { generation, .. } if !is_of(generation));
+            let is_gap = match (&event.kind, event.room) {
+                (Kind::Join { .. }, Some(room)) => {
+                    let lost_before = self.rooms[room as usize].lost_before;
+                    lost_before.is_some_and(|first| event.at < first)
+                }
+                _ => false,
+            };
+            let seat = event.seat;
+            if is_stale || !self.touch(seat) {
+                // Sorted to the end, for no seat.
+                self.events[at].seat = NONE;
+            } else if is_gap {
+                self.lost += 1;
+                if matches!(self.shared.options.policy, Policy::Disconnect { .. }) {
+                    self.fail_for(seat, CloseReason::TooManyFrames);
+                }
+            }
+        }
+        for at in 0..self.active.len() {
+            let number = self.active[at] as usize;
+            self.touch_excepted(number);
+            if self.rooms[number].frames.len() > 0 {
+                // Each is taken out of the list by this.
+                while let Some(&seat) = self.rooms[number].others.last() {
+                    self.touch(seat);
+                }
+            }
+        }
+    }
+
+    /// Sets apart the seats of the users that a frame of the room is not for.
+    fn touch_excepted(&mut self, number: usize) {
+        let mut users = std::mem::take(&mut self.users);
+        users.extend(self.rooms[number].frames.except.iter().map(|(_, user)| *user));
+        users.sort_unstable();
+        users.dedup();
+        if !users.is_empty() {
+            for group in 0..self.rooms[number].groups.len() {
+                // From the end: a seat that is set apart is replaced by the last.
+                for place in (0..self.rooms[number].groups[group].seats.len()).rev() {
+                    let group = &self.rooms[number].groups[group];
+                    let is_it = match &users[..] {
+                        [user] => *user == group.users[place],
+                        users => users.binary_search(&group.users[place]).is_ok(),
+                    };
+                    if is_it {
+                        let seat = group.seats[place];
+                        self.touch(seat);
+                    }
+                }
+            }
+        }
+        users.clear();
+        self.users = users;
+    }
+
+    /// Sets a seat apart; `false` if nothing is sent to it.
+    fn touch(&mut self, number: u32) -> bool {
+        let slot = &mut self.seats[number as usize];
+        if !matches!(slot.status, Status::Current | Status::Behind(_)) {
+            return false;
+        }
+        if slot.apart != NONE {
+            return true;
+        }
+        slot.apart = self.apart.len() as u32;
+        self.apart.push(Apart { seat: number, bytes: 0..0, events: 0..0 });
+        for at in 0..self.seats[number as usize].memberships.len() {
+            let &Seated { room, member, user, audience, .. } =
+                &self.seats[number as usize].memberships[at];
+            if self.rooms[room as usize].is_active {
+                let kind = Kind::Start { user, audience };
+                self.events.push(Event { seat: number, room: Some(room), member, at: 0, kind });
+                self.unplace(number, at);
+            }
+        }
+        true
+    }
+
+    /// Makes the bytes of this round.
+    pub(super) fn compose(&mut self) {
+        self.events
+            .sort_unstable_by_key(|event| (event.seat, event.room, event.member, event.rank()));
+        let mut end = 0;
+        while let Some(first) = self.events.get(end) {
+            let (seat, start) = (first.seat, end);
+            end += self.events[start..].iter().take_while(|event| event.seat == seat).count();
+            if seat != NONE {
+                self.change_memberships(start..end);
+                self.compose_apart(seat, start..end);
+            }
+        }
+        for &number in &self.active {
+            let SeatedRoom { groups, frames, .. } = &mut self.rooms[number as usize];
+            for group in groups.iter().filter(|group| !group.seats.is_empty()) {
+                frames.make(group.audience, group.form);
+            }
+        }
+    }
+
+    /// Carries out the joins and leaves of a seat.
+    fn change_memberships(&mut self, run: Range<usize>) {
+        for at in run {
+            let &Event { seat, room: Some(number), member, .. } = &self.events[at] else {
+                continue;
+            };
+            let slot = &mut self.seats[seat as usize];
+            let is_it = |it: &Seated| it.room == number && it.member == member;
+            let found = slot.memberships.iter().position(is_it);
+            let room = &mut self.rooms[number as usize];
+            let audience = match (&self.events[at].kind, found) {
+                (&Kind::Start { audience, .. }, _) => audience,
+                (&Kind::Join { user, audience, .. }, None) => {
+                    let (list, place) = (List::Nowhere, NONE);
+                    let seated = Seated { room: number, member, user, audience, list, place };
+                    slot.memberships.push(seated);
+                    room.memberships += 1;
+                    audience
+                }
+                (&Kind::Audience(audience), Some(found)) => {
+                    slot.memberships[found].audience = audience;
+                    audience
+                }
+                (Kind::Leave { .. }, Some(found)) => {
+                    slot.memberships.remove(found);
+                    room.memberships -= 1;
+                    continue;
+                }
+                _ => continue,
+            };
+            if matches!(slot.status, Status::Current) {
+                room.frames.make(audience, slot.form);
+            }
+        }
+    }
+
+    fn compose_apart(&mut self, seat: u32, run: Range<usize>) {
+        let slot = &self.seats[seat as usize];
+        let (apart, form) = (slot.apart as usize, slot.form);
+        self.apart[apart].events = run.clone();
+        if matches!(slot.status, Status::Failed | Status::Free) {
+            return;
+        }
+        if let Status::Behind(behind) = &slot.status {
+            self.walk(&self.events[run], |piece| {
+                piece.for_each(|frame, key| {
+                    push(&behind.outbox, frame, key);
+                });
+            });
+            return self.check_outbox(seat);
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let start = bytes.len();
+        self.walk(&self.events[run], |piece| match piece {
+            Piece::Frame(frame) => bytes.extend_from_slice(frame.bytes(form)),
+            Piece::Frames { frames, range, audience } => {
+                let made = frames.made(audience, form).expect("made with the membership");
+                let (from, to) = (made.offsets[range.start], made.offsets[range.end]);
+                bytes.extend_from_slice(&made.bytes[from..to]);
+            }
+        });
+        self.apart[apart].bytes = start..bytes.len();
+        self.bytes = bytes;
+    }
+
+    /// Calls `emit` with everything that a seat is sent in this round, in order; `run` are its events.
+    pub(super) fn walk<'a>(&'a self, run: &'a [Event], mut emit: impl FnMut(Piece<'a>)) {
+        let is_one = |a: &Event, b: &Event| a.room == b.room && a.member == b.member;
+        for events in run.chunk_by(is_one) {
+            let Some(room) = events[0].room else {
+                for event in events {
+                    if let Kind::Push(frame) = &event.kind {
+                        emit(Piece::Frame(frame));
+                    }
+                }
+                continue;
+            };
+            let SeatedRoom { frames, base, .. } = &self.rooms[room as usize];
+            let mut member = None;
+            for event in events {
+                let here = frames.before(*base, event.at);
+                emit_before(frames, &mut member, here, &mut emit);
+                match &event.kind {
+                    Kind::Push(_) => {}
+                    &Kind::Start { user, audience } => {
+                        member = Some(Member { user, audience, from: 0 });
+                    }
+                    Kind::Join { user, audience, first, .. } => {
+                        if let Some(first) = first {
+                            emit(Piece::Frame(first));
+                        }
+                        member = Some(Member { user: *user, audience: *audience, from: here });
+                    }
+                    Kind::Audience(changed) => {
+                        if let Some(member) = &mut member {
+                            member.audience = *changed;
+                        }
+                    }
+                    Kind::Direct(index) => {
+                        if member.is_some() {
+                            emit(Piece::Frame(&frames.direct[*index]));
+                        }
+                    }
+                    Kind::Leave { last } => {
+                        if let (Some(_), Some(last)) = (member.take(), last) {
+                            emit(Piece::Frame(last));
+                        }
+                    }
+                }
+            }
+            emit_before(frames, &mut member, frames.len(), &mut emit);
+        }
+    }
+}
+
+/// A member while the walk goes through the frames.
+struct Member {
+    user: u64,
+    audience: u32,
+    /// The first frame that was not emitted.
+    from: usize,
+}
+
+/// Emits the frames before `end` to a member, if it is one.
+fn emit_before<'a>(
+    frames: &'a Frames,
+    member: &mut Option<Member>,
+    end: usize,
+    emit: &mut impl FnMut(Piece<'a>),
+) {
+    if let Some(Member { user, audience, from }) = member {
+        frames.for_each_part(*from..end, *user, |range| {
+            if !range.is_empty() {
+                emit(Piece::Frames { frames, range, audience: *audience });
+            }
+        });
+        *from = end;
+    }
+}
+
+impl Event {
+    /// Orders the events of one member, or the frames for one seat.
+    const fn rank(&self) -> u32 {
+        match self.kind {
+            Kind::Start { .. } => 0,
+            _ => self.at + 1,
+        }
+    }
+}
