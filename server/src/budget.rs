@@ -43,14 +43,15 @@ impl Budget {
         self.spent = self.spent.saturating_add(work).min(MOST_OWED * self.limit);
     }
 
-    pub(crate) const fn is_spent(&self) -> bool {
-        self.spent >= self.limit
+    /// The work since the last yield, and the debt before it.
+    pub(crate) const fn spent(&self) -> usize {
+        self.spent
     }
 
     /// Lets other tasks run if the budget is spent: one yield for each whole budget. Cancel-safe: the rest
     /// of the debt stays.
     pub(crate) async fn yield_if_spent(&mut self) {
-        while self.is_spent() {
+        while self.spent >= self.limit {
             yield_now().await;
             self.spent -= self.limit;
         }

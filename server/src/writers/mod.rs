@@ -59,11 +59,15 @@ const BATCHES: usize = 4;
 /// less than a vectored write of them. Larger batches are copied only for several connections.
 const COPIED: usize = 8 << 10;
 
-/// The work of a writer between two yields, in bytes: about 100 µs.
-const BUDGET: usize = 256 << 10;
+/// The work after which a turn ends, in bytes: a fraction of a millisecond.
+const TURN: usize = 512 << 10;
 
-/// The fixed work of a connection's turn: a system call, or a share of one.
-const CLAIM: usize = 1 << 10;
+/// The work of a writer for which it yields once. A turn is followed by several yields: a client that sends
+/// several messages has most of them published before the second turn, and its readers get them at once.
+const BUDGET: usize = 32 << 10;
+
+/// The fixed work of a connection's turn: a system call, or a share of one; some microseconds.
+const CLAIM: usize = 4 << 10;
 
 /// The work per byte for a client with permessage-deflate: it may have to be compressed.
 const DEFLATED: usize = 8;
@@ -283,8 +287,8 @@ async fn write(lists: Arc<ReadyLists>, index: usize, mut sends: Sends) {
     }
 }
 
-/// Writes the frames of the next connections, until they are [`CLAIMS`] or the budget is spent. No connection
-/// is listed twice.
+/// Writes the frames of the next connections, until they are [`CLAIMS`] or cost [`TURN`]. No connection is
+/// listed twice.
 fn write_some(
     ready: &mut slice::Iter<'_, Arc<Registration>>,
     coalesced: &mut Coalesced,
@@ -301,7 +305,7 @@ fn write_some(
         // and those after it would only delay them further.
         let was_large =
             claims.last_mut().is_some_and(|claim| claim.collect(coalesced, budget));
-        if was_large || budget.is_spent() {
+        if was_large || budget.spent() >= TURN {
             break;
         }
     }
