@@ -10,11 +10,12 @@ use pondwire::outbox::{Batch, OutboxFrame};
 /// larger frame, which is written to each connection without a copy.
 pub(super) const SHARED: usize = 256 << 10;
 
-/// The bytes of a turn, and the batch that was taken last.
+/// The bytes of a turn, and the batches that were taken last.
 #[derive(Default)]
 pub(super) struct Coalesced {
     bytes: Vec<u8>,
-    last: LastBatch,
+    /// The last batch in its plain form, and the last one deflated.
+    last: [LastBatch; 2],
 }
 
 /// A broadcast puts the same frames into many outboxes, so the next connection often has the same batch.
@@ -22,50 +23,59 @@ pub(super) struct Coalesced {
 struct LastBatch {
     /// The frames themselves: while they are held, no other frame can have the address of one of them.
     frames: Vec<OutboxFrame>,
-    deflated: bool,
     /// The range of the batch's bytes; `None` if only one connection had it so far and was sent the frames
     /// without a copy.
     range: Option<Range<usize>>,
 }
 
 impl Coalesced {
-    /// Begins a turn: of the turn before, only the bytes of the last batch are kept.
+    /// Begins a turn: of the turn before, only the bytes of the last batches are kept.
     pub(super) fn begin(&mut self) {
-        let Some(range) = &mut self.last.range else { return self.bytes.clear() };
-        let len = range.len();
-        if range.start > 0 {
-            self.bytes.copy_within(range.clone(), 0);
+        let [plain, deflated] = &mut self.last;
+        let (mut ranges, mut end) = ([&mut plain.range, &mut deflated.range], 0);
+        ranges.sort_by_key(|range| range.as_ref().map(|range| range.start));
+        for range in ranges.into_iter().flatten() {
+            let moved = end..end + range.len();
+            if range.start > end {
+                self.bytes.copy_within(range.clone(), end);
+            }
+            (*range, end) = (moved.clone(), moved.end);
         }
-        self.bytes.truncate(len);
-        *range = 0..len;
+        self.bytes.truncate(end);
     }
 
-    /// Drops all frames and bytes; the memory of at most about 1 MiB is kept.
+    /// Drops all frames and bytes. The bytes' memory is kept, at most about 2 MiB: what a turn may copy.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        self.last.frames.clear();
-        self.last.range = None;
+        for last in &mut self.last {
+            last.frames.clear();
+            last.range = None;
+        }
+    }
+
+    /// The number of bytes that were copied in this turn, and those of last batches of turns before.
+    #[cfg(test)]
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(super) fn get(&self, range: Range<usize>) -> &[u8] {
         &self.bytes[range]
     }
 
-    /// Returns `true` if the batch has exactly the frames of the last one, the very same and not only equal
-    /// ones, and goes out in the same form. The batch must be in its plain form.
+    /// Returns `true` if the batch has exactly the frames of the last one that goes out in the same form, the
+    /// very same and not only equal ones. The batch must be in its plain form.
     pub(super) fn is_last(&self, batch: &Batch<'_>, deflates: bool) -> bool {
-        let LastBatch { frames, deflated, .. } = &self.last;
+        let LastBatch { frames, .. } = &self.last[usize::from(deflates)];
         // All of these frames are alive, so the same address means the same frame.
         frames.len() == batch.frames()
-            && *deflated == deflates
             && batch.iter().zip(frames).all(|(wire, frame)| ptr::eq(wire, wire_of(frame)))
     }
 
     /// The bytes of a batch that [is the last](Self::is_last) again.
-    pub(super) fn reuse(&mut self, batch: Batch<'_>) -> Range<usize> {
-        let (bytes, last) = (&mut self.bytes, &mut self.last);
-        let build = || copy(bytes, &in_form(batch, last.deflated));
-        last.range.get_or_insert_with(build).clone()
+    pub(super) fn reuse(&mut self, batch: Batch<'_>, deflates: bool) -> Range<usize> {
+        let build = || copy(&mut self.bytes, &in_form(batch, deflates));
+        self.last[usize::from(deflates)].range.get_or_insert_with(build).clone()
     }
 
     /// Appends a batch, already in its form, to a connection's bytes, which may be shared with others.
@@ -87,11 +97,11 @@ impl Coalesced {
         }
     }
 
-    fn set_last(&mut self, batch: Batch<'_>, deflated: bool, range: Option<Range<usize>>) {
-        let LastBatch { frames, .. } = &mut self.last;
-        frames.clear();
-        frames.extend(batch.into_frames());
-        (self.last.deflated, self.last.range) = (deflated, range);
+    fn set_last(&mut self, batch: Batch<'_>, deflates: bool, range: Option<Range<usize>>) {
+        let last = &mut self.last[usize::from(deflates)];
+        last.frames.clear();
+        last.frames.extend(batch.into_frames());
+        last.range = range;
     }
 }
 

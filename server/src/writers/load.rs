@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 /// The least time over which the load is measured.
 pub(super) const WINDOW: Duration = Duration::from_millis(50);
 
-/// Above this share of its time a writer is busy.
-const BUSY: f64 = 0.85;
+/// Above this share of its time a writer is busy. It is not 1, because the writer yields, and while it had to
+/// wait for a CPU core it may not have needed one: a broadcast on a machine with other work can be measured
+/// with 0.5 to 0.95 for some windows.
+const BUSY: f64 = 0.9;
 
 /// A writer is released if the others would then be busy for less than this share of their time.
 const RELAXED: f64 = 0.6;
 
 /// The number of busy windows after which a further writer becomes active.
-const BUSY_WINDOWS: u32 = 6;
+const BUSY_WINDOWS: u32 = 20;
 
 /// The number of relaxed windows after which a writer is released.
 const RELAXED_WINDOWS: u32 = 40;
@@ -69,11 +71,7 @@ impl Meter {
 
     /// The number of active writers from `now` on, if a window is over; `busy` is the time that the writers,
     /// added up, have been busy since the start.
-    pub(super) fn next(
-        &mut self,
-        now: Instant,
-        busy: impl FnOnce() -> Duration,
-    ) -> Option<usize> {
+    pub(super) fn next(&mut self, now: Instant, busy: impl FnOnce() -> Duration) -> Option<usize> {
         let elapsed = now.saturating_duration_since(self.since);
         if elapsed < WINDOW {
             return None;
@@ -146,9 +144,9 @@ mod tests {
     #[test]
     fn a_second_writer_that_costs_more_in_total_is_kept_while_it_is_needed() {
         let mut load = Load::new(2);
-        assert_eq!(run(&mut load, 0.9, BUSY_WINDOWS), [1, 2]);
+        assert_eq!(run(&mut load, 0.95, BUSY_WINDOWS), [1, 2]);
         // The same work costs between nothing and a third more with two.
-        for total in [0.9, 1.0, 1.2] {
+        for total in [0.95, 1.0, 1.25] {
             assert_eq!(run(&mut load, total, 1000), [2]);
         }
     }

@@ -44,7 +44,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::budget::Budget;
+use crate::budget::{self, Budget};
 use coalesced::{Coalesced, in_form};
 use load::Meter;
 use sends::{Send, Sends, Sent};
@@ -62,9 +62,10 @@ const COPIED: usize = 8 << 10;
 /// The work after which a turn ends, in bytes: a fraction of a millisecond.
 const TURN: usize = 512 << 10;
 
-/// The work of a writer for which it yields once. A turn is followed by several yields: a client that sends
-/// several messages has most of them published before the second turn, and its readers get them at once.
-const BUDGET: usize = 32 << 10;
+/// The work of a writer for which it yields once, as the task of a connection does. A turn is followed by
+/// several yields: otherwise the task of a client that sends several messages, which yields after each that
+/// has many recipients, would hardly get on, and each recipient would be sent the messages one by one.
+const BUDGET: usize = budget::CONNECTION;
 
 /// The fixed work of a connection's turn: a system call, or a share of one; some microseconds.
 const CLAIM: usize = 4 << 10;
@@ -303,8 +304,7 @@ fn write_some(
         claims.push(claim);
         // A large batch of one connection ends the round: the connections before it have waited long enough,
         // and those after it would only delay them further.
-        let was_large =
-            claims.last_mut().is_some_and(|claim| claim.collect(coalesced, budget));
+        let was_large = claims.last_mut().is_some_and(|claim| claim.collect(coalesced, budget));
         if was_large || budget.spent() >= TURN {
             break;
         }
@@ -428,7 +428,7 @@ impl SendHalf {
             let size = batch.remaining();
             if bytes.len() == 0 && coalesced.is_last(&batch, self.deflates) {
                 budget.charge(size);
-                *bytes = coalesced.reuse(batch);
+                *bytes = coalesced.reuse(batch, self.deflates);
                 continue;
             }
             // The size before compression counts: compressing takes time, too.
@@ -440,16 +440,19 @@ impl SendHalf {
                 continue;
             }
             let mut large = coalesced.get(bytes.clone()).chain(batch);
-            match write_large(&self.stream, &mut large) {
-                Ok(()) => {}
+            let rest = match write_large(&self.stream, &mut large) {
+                Ok(()) => None,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(HandBack::Full(large.copy_to_bytes(large.remaining())));
+                    Some(large.copy_to_bytes(large.remaining()))
                 }
                 Err(_) => return Err(HandBack::Gone),
-            }
+            };
             let (_, batch) = large.into_inner();
             coalesced.remember(batch, self.deflates);
             *bytes = 0..0;
+            if let Some(rest) = rest {
+                return Err(HandBack::Full(rest));
+            }
         }
         Ok(true)
     }
