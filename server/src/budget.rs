@@ -43,11 +43,6 @@ impl Budget {
         self.spent = self.spent.saturating_add(work).min(MOST_OWED * self.limit);
     }
 
-    /// The work since the last yield, and the debt before it.
-    pub(crate) const fn spent(&self) -> usize {
-        self.spent
-    }
-
     /// Lets other tasks run if the budget is spent: one yield for each whole budget. Cancel-safe: the rest
     /// of the debt stays.
     pub(crate) async fn yield_if_spent(&mut self) {

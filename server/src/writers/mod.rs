@@ -22,6 +22,7 @@ mod load;
 mod sends;
 #[cfg(test)]
 mod tests;
+mod time_share;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -44,10 +45,10 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::budget::{self, Budget};
 use coalesced::{Coalesced, in_form};
 use load::Meter;
 use sends::{Send, Sends, Sent};
+use time_share::TimeShare;
 
 /// The most connections served by one call.
 const CLAIMS: usize = 64;
@@ -61,11 +62,6 @@ const COPIED: usize = 8 << 10;
 
 /// The work after which a turn ends, in bytes: a fraction of a millisecond.
 const TURN: usize = 512 << 10;
-
-/// The work of a writer for which it yields once, as the task of a connection does. A turn is followed by
-/// several yields: otherwise the task of a client that sends several messages, which yields after each that
-/// has many recipients, would hardly get on, and each recipient would be sent the messages one by one.
-const BUDGET: usize = budget::CONNECTION;
 
 /// The fixed work of a connection's turn: a system call, or a share of one; some microseconds.
 const CLAIM: usize = 4 << 10;
@@ -86,8 +82,9 @@ pub(crate) struct SendHalf {
 
 /// The reason why a writer hands a connection back.
 pub(crate) enum HandBack {
-    /// The socket is full. These bytes must be written first once it has space: a copy of the rest of at
-    /// most two batches (each at most 256 KiB or one frame), preceded by at most [`COPIED`] bytes.
+    /// The socket is full. These bytes must be written first once it has space: a copy of the rest of a
+    /// batch (at most 256 KiB or one frame), preceded by at most [`COPIED`] bytes, or by one other batch of
+    /// at most [`SHARED`](coalesced::SHARED) bytes.
     Full(Bytes),
     /// The outbox has ended.
     Over,
@@ -179,15 +176,17 @@ impl ReadyLists {
     }
 
     /// Adds the time of a turn to the writer's, and changes the number of active writers if necessary.
-    fn record(&self, list: &ReadyList, begun: Instant) {
+    fn record(&self, list: &ReadyList, begun: Instant) -> Duration {
         let now = Instant::now();
-        let spent = now.saturating_duration_since(begun).as_nanos() as u64;
-        list.busy.fetch_add(spent, Ordering::Relaxed);
-        let Some(mut meter) = self.meter.try_lock() else { return };
+        let turn = now.saturating_duration_since(begun);
+        list.busy.fetch_add(turn.as_nanos() as u64, Ordering::Relaxed);
         let busy = || self.lists.iter().map(|list| list.busy.load(Ordering::Relaxed)).sum();
-        if let Some(active) = meter.next(now, || Duration::from_nanos(busy())) {
+        if let Some(mut meter) = self.meter.try_lock()
+            && let Some(active) = meter.next(now, || Duration::from_nanos(busy()))
+        {
             self.active.store(active, Ordering::Relaxed);
         }
+        turn
     }
 }
 
@@ -258,13 +257,14 @@ impl Wake for Registration {
 async fn write(lists: Arc<ReadyLists>, index: usize, mut sends: Sends) {
     let list = &lists.lists[index];
     let (mut ready, mut coalesced) = (Vec::new(), Coalesced::default());
-    let mut budget = Budget::new(BUDGET);
+    let mut share = TimeShare::default();
     loop {
         poll_fn(|cx| {
             list.writer.register(cx.waker());
             mem::swap(&mut ready, &mut *list.ready.lock());
             if ready.is_empty() {
                 coalesced.clear();
+                share.clear();
                 Poll::Pending
             } else {
                 Poll::Ready(())
@@ -276,13 +276,13 @@ async fn write(lists: Arc<ReadyLists>, index: usize, mut sends: Sends) {
             let begun = Instant::now();
             // A panic ends only the connections whose turn it is.
             let done = catch_unwind(AssertUnwindSafe(|| {
-                write_some(&mut left, &mut coalesced, &mut sends, &mut budget);
+                write_some(&mut left, &mut coalesced, &mut sends);
             }));
             if done.is_err() {
                 coalesced.clear();
             }
-            lists.record(list, begun);
-            budget.yield_if_spent().await;
+            share.worked(lists.record(list, begun));
+            share.yield_if_due().await;
         }
         ready.clear();
     }
@@ -294,18 +294,18 @@ fn write_some(
     ready: &mut slice::Iter<'_, Arc<Registration>>,
     coalesced: &mut Coalesced,
     sends: &mut Sends,
-    budget: &mut Budget,
 ) {
     let mut claims = SmallVec::<[Claim<'_>; CLAIMS]>::new();
+    let mut work = 0;
     coalesced.begin();
     for registration in ready.take(CLAIMS) {
-        budget.charge(CLAIM);
+        work += CLAIM;
         let Some(claim) = registration.claim() else { continue };
         claims.push(claim);
         // A large batch of one connection ends the round: the connections before it have waited long enough,
         // and those after it would only delay them further.
-        let was_large = claims.last_mut().is_some_and(|claim| claim.collect(coalesced, budget));
-        if was_large || budget.spent() >= TURN {
+        let was_large = claims.last_mut().is_some_and(|claim| claim.collect(coalesced, &mut work));
+        if was_large || work >= TURN {
             break;
         }
     }
@@ -352,12 +352,12 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     /// Takes the queued frames; `true` if they were large, which takes time.
-    fn collect(&mut self, coalesced: &mut Coalesced, budget: &mut Budget) -> bool {
+    fn collect(&mut self, coalesced: &mut Coalesced, work: &mut usize) -> bool {
         let Slot { half: Some(half), hand_back } = &mut *self.slot else { return false };
         let mut was_large = false;
         let waker = Waker::from(Arc::clone(self.registration));
         let cx = &mut Context::from_waker(&waker);
-        match half.collect(cx, coalesced, &mut self.bytes, budget, &mut was_large) {
+        match half.collect(cx, coalesced, &mut self.bytes, work, &mut was_large) {
             Ok(waits) => self.waits = waits,
             Err(why) => {
                 if !matches!(why, HandBack::Over) {
@@ -416,7 +416,7 @@ impl SendHalf {
         cx: &mut Context<'_>,
         coalesced: &mut Coalesced,
         bytes: &mut Range<usize>,
-        budget: &mut Budget,
+        work: &mut usize,
         was_large: &mut bool,
     ) -> Result<bool, HandBack> {
         for _ in 0..BATCHES {
@@ -427,13 +427,13 @@ impl SendHalf {
             };
             let size = batch.remaining();
             if bytes.len() == 0 && coalesced.is_last(&batch, self.deflates) {
-                budget.charge(size);
+                *work += size;
                 *bytes = coalesced.reuse(batch, self.deflates);
                 continue;
             }
             // The size before compression counts: compressing takes time, too.
             *was_large |= size > COPIED;
-            budget.charge(size * if self.deflates { DEFLATED } else { 1 });
+            *work += size * if self.deflates { DEFLATED } else { 1 };
             let batch = in_form(batch, self.deflates);
             if bytes.len() + batch.remaining() <= COPIED {
                 coalesced.append(bytes, batch, self.deflates);

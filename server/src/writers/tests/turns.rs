@@ -15,12 +15,9 @@ use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 use super::{LOST, frame, pair};
-use crate::budget::Budget;
 use crate::writers::coalesced::{Coalesced, SHARED};
 use crate::writers::sends::Sends;
-use crate::writers::{
-    BUDGET, CLAIMS, COPIED, HandBack, SendHalf, WriterHandle, WriterPool, write_some,
-};
+use crate::writers::{CLAIMS, COPIED, HandBack, SendHalf, WriterHandle, WriterPool, write_some};
 
 /// A message of `len` bytes, a few dozen at least, in its plain form; `text` makes it differ from others.
 fn message(text: &str, len: usize) -> Frame {
@@ -86,11 +83,9 @@ impl Bench {
     fn turns(&mut self) -> Vec<usize> {
         let ready = mem::take(&mut *self.pool.lists.lists[0].ready.lock());
         let (mut left, mut copied) = (ready.iter(), Vec::new());
-        let mut budget = Budget::new(BUDGET);
         while left.len() > 0 {
-            write_some(&mut left, &mut self.coalesced, &mut self.sends, &mut budget);
+            write_some(&mut left, &mut self.coalesced, &mut self.sends);
             copied.push(self.coalesced.len());
-            budget = Budget::new(BUDGET);
         }
         copied
     }
