@@ -69,17 +69,17 @@ impl Meter {
         Self { load: Load::new(most), since: Instant::now(), busy: Duration::ZERO }
     }
 
-    /// The number of active writers from `now` on, if a window is over; `busy` is the time that the writers,
-    /// added up, have been busy since the start.
+    /// The number of active writers from `now` on, if a window is over and it changes; `busy` is the time that
+    /// the writers, added up, have been busy since the start.
     pub(super) fn next(&mut self, now: Instant, busy: impl FnOnce() -> Duration) -> Option<usize> {
         let elapsed = now.saturating_duration_since(self.since);
         if elapsed < WINDOW {
             return None;
         }
-        let busy = busy();
+        let (busy, before) = (busy(), self.load.active);
         let active = self.load.next(busy.saturating_sub(self.busy), elapsed);
         (self.since, self.busy) = (now, busy);
-        Some(active)
+        (active != before).then_some(active)
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(meter.next(start + WINDOW / 2, || unreachable!()), None);
         for _ in 1..BUSY_WINDOWS {
             (at, busy) = (at + WINDOW, busy + WINDOW);
-            assert_eq!(meter.next(at, || busy), Some(1));
+            assert_eq!(meter.next(at, || busy), None);
         }
         assert_eq!(meter.next(at + WINDOW, || busy + WINDOW), Some(2));
         assert_eq!(meter.next(at + 100 * WINDOW, || busy + WINDOW), Some(1));
