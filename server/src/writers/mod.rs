@@ -46,7 +46,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use coalesced::{Coalesced, in_form};
-use load::Meter;
+use load::{Meter, Total};
 use sends::{Send, Sends, Sent};
 use time_share::TimeShare;
 
@@ -106,13 +106,16 @@ struct ReadyLists {
     meter: Mutex<Meter>,
 }
 
-/// The connections whose outboxes have woken their writer.
+/// The connections whose outboxes have woken their writer. No two lists share a cache line.
 #[derive(Default)]
+#[repr(align(64))]
 struct ReadyList {
     ready: Mutex<Vec<Arc<Registration>>>,
     writer: AtomicWaker,
-    /// The time that the writer has been busy, in nanoseconds.
+    /// The time during which the writer had work, in nanoseconds.
     busy: AtomicU64,
+    /// How often the writer has found the list empty.
+    pauses: AtomicU64,
 }
 
 /// One connection, shared by its writer and its own task; also its outbox's waker. The fields are in this
@@ -175,18 +178,23 @@ impl ReadyLists {
         &self.lists[number % self.active.load(Ordering::Relaxed)]
     }
 
-    /// Adds the time of a turn to the writer's, and changes the number of active writers if necessary.
-    fn record(&self, list: &ReadyList, begun: Instant) -> Duration {
-        let now = Instant::now();
-        let turn = now.saturating_duration_since(begun);
-        list.busy.fetch_add(turn.as_nanos() as u64, Ordering::Relaxed);
-        let busy = || self.lists.iter().map(|list| list.busy.load(Ordering::Relaxed)).sum();
+    /// Counts the time from `since` to `now`, during which the writer of the list had work, and changes the
+    /// number of active writers if necessary.
+    fn record(&self, list: &ReadyList, since: Instant, now: Instant) {
+        let busy = now.saturating_duration_since(since).as_nanos() as u64;
+        list.busy.fetch_add(busy, Ordering::Relaxed);
+        let sum = |count: fn(&ReadyList) -> &AtomicU64| {
+            self.lists.iter().map(|list| count(list).load(Ordering::Relaxed)).sum()
+        };
+        let total = || Total {
+            busy: Duration::from_nanos(sum(|list| &list.busy)),
+            pauses: sum(|list| &list.pauses),
+        };
         if let Some(mut meter) = self.meter.try_lock()
-            && let Some(active) = meter.next(now, || Duration::from_nanos(busy()))
+            && let Some(active) = meter.next(now, total)
         {
             self.active.store(active, Ordering::Relaxed);
         }
-        turn
     }
 }
 
@@ -258,6 +266,8 @@ async fn write(lists: Arc<ReadyLists>, index: usize, mut sends: Sends) {
     let list = &lists.lists[index];
     let (mut ready, mut coalesced) = (Vec::new(), Coalesced::default());
     let mut share = TimeShare::default();
+    // The time until which its work has been counted; `None` while it had none.
+    let mut since = None;
     loop {
         poll_fn(|cx| {
             list.writer.register(cx.waker());
@@ -265,6 +275,8 @@ async fn write(lists: Arc<ReadyLists>, index: usize, mut sends: Sends) {
             if ready.is_empty() {
                 coalesced.clear();
                 share.clear();
+                list.pauses.fetch_add(1, Ordering::Relaxed);
+                since = None;
                 Poll::Pending
             } else {
                 Poll::Ready(())
@@ -281,7 +293,10 @@ async fn write(lists: Arc<ReadyLists>, index: usize, mut sends: Sends) {
             if done.is_err() {
                 coalesced.clear();
             }
-            share.worked(lists.record(list, begun));
+            let now = Instant::now();
+            lists.record(list, since.unwrap_or(begun), now);
+            since = Some(now);
+            share.worked(now.saturating_duration_since(begun));
             share.yield_if_due().await;
         }
         ready.clear();
