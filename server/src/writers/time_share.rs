@@ -59,16 +59,32 @@ impl TimeShare {
     pub(super) async fn yield_if_due(&mut self) {
         let Some(owed) = self.owed() else { return };
         let begun = Instant::now();
-        let (mut waited, mut idle) = (Duration::ZERO, 0);
+        let mut wait = Wait::default();
         for _ in 0..owed.as_nanos() / YIELD.as_nanos() {
             yield_now().await;
-            let before = mem::replace(&mut waited, begun.elapsed());
-            idle = if waited - before < IDLE { idle + 1 } else { 0 };
-            if waited >= owed || idle == IDLE_YIELDS {
+            if wait.is_over(owed, begun.elapsed()) {
                 break;
             }
         }
-        self.yielded(owed, waited);
+        self.yielded(owed, wait.time);
+    }
+}
+
+/// The yields in sequence.
+#[derive(Default)]
+struct Wait {
+    time: Duration,
+    /// The idle yields in sequence.
+    idle: u32,
+}
+
+impl Wait {
+    /// Returns `true` if a yield that ended at `time` was the last: the others had what was owed to them, or
+    /// have no work.
+    fn is_over(&mut self, owed: Duration, time: Duration) -> bool {
+        let took = time - mem::replace(&mut self.time, time);
+        self.idle = if took < IDLE { self.idle + 1 } else { 0 };
+        time >= owed || self.idle == IDLE_YIELDS
     }
 }
 
@@ -114,6 +130,22 @@ mod tests {
         assert_eq!(share.owed(), Some(micros(100)));
     }
 
+    #[test]
+    fn yields_end_when_the_others_had_their_time_or_have_no_work() {
+        let yields = |owed: u64, lengths: &[u64]| {
+            let (mut wait, mut time) = (Wait::default(), Duration::ZERO);
+            let ended = lengths.iter().position(|&length| {
+                time += micros(length);
+                wait.is_over(micros(owed), time)
+            });
+            ended.map(|place| place + 1)
+        };
+        assert_eq!(yields(200, &[50, 50, 50, 49, 1]), Some(5));
+        assert_eq!(yields(200, &[500]), Some(1));
+        assert_eq!(yields(200, &[1, 1, 1]), Some(3));
+        assert_eq!(yields(200, &[1, 1, 40, 1, 1, 40, 1, 1, 4]), None);
+    }
+
     /// Runs of another task of the same worker, each of which takes `each`, while the writer owes `owed`.
     fn runs(owed: Duration, each: Duration) -> (u32, TimeShare) {
         let runs = Arc::new(AtomicU32::new(0));
@@ -139,10 +171,6 @@ mod tests {
         let owed = Duration::from_millis(500);
         let (count, _) = runs(owed, 2 * IDLE);
         assert!(count > 10, "{count} runs");
-        // It has nothing to do.
-        let (count, share) = runs(owed, Duration::ZERO);
-        assert!((IDLE_YIELDS..1000).contains(&count), "{count} runs");
-        assert_eq!(share.credit, Duration::ZERO);
         let (count, share) = runs(micros(320), Duration::from_millis(5));
         assert!((1..=2).contains(&count), "{count} runs");
         assert_eq!(share.credit, MOST_CREDIT);
