@@ -441,7 +441,7 @@ impl SendHalf {
                 Poll::Ready(Some(batch)) => batch,
             };
             let size = batch.remaining();
-            if bytes.len() == 0 && coalesced.is_last(&batch, self.deflates) {
+            if Range::is_empty(bytes) && coalesced.is_last(&batch, self.deflates) {
                 *work += size;
                 *bytes = coalesced.reuse(batch, self.deflates);
                 continue;
