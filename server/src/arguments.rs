@@ -70,6 +70,7 @@ impl Options {
             "--idle-time" => times.idle = Some(seconds(&value)?).filter(|time| !time.is_zero()),
             "--closing-time" => times.closing = seconds(&value)?,
             "--origin" => self.origins.push(value),
+            "--congestion" => self.congestion_control = Some(value).filter(|name| name != "system"),
             "--token" => self.authorize = Some(by_token(value)?),
             _ => return self.node.get_or_insert_default().set(name, value),
         }
@@ -159,6 +160,7 @@ pub fn help() -> String {
         ("--closing-time", seconds(times.closing), "seconds to send queued frames when closing"),
         ("--origin", "all".to_owned(), "https://example.com whose pages may connect; repeatable"),
         ("--token", "none".to_owned(), "required of clients: ?token=, a cookie, or Bearer"),
+        ("--congestion", "system".to_owned(), "TCP's congestion control (Linux): cubic, bbr, reno"),
         ("--redis", "none".to_owned(), "redis://host:port of the cluster to join as a node"),
         ("--node-id", "random".to_owned(), "prefix of this node's id"),
         ("--namespace", "default".to_owned(), "nodes of one namespace form a cluster"),

@@ -22,6 +22,7 @@ use crate::http::{Request, Status};
 use crate::log;
 use crate::node::Node;
 use crate::options::Options;
+use crate::socket::{check_congestion_control, set_congestion_control};
 
 /// A server that either listens itself ([`serve`](Self::serve)) or is part of another HTTP server
 /// ([`admit`](Self::admit), [`accept`](Self::accept) and [`serve_web_socket`](Self::serve_web_socket), as
@@ -32,6 +33,7 @@ pub struct Server {
     node: Option<RunningNode>,
     /// How long connections may take to close at shutdown.
     closing: Duration,
+    congestion_control: Option<String>,
 }
 
 struct RunningNode {
@@ -45,11 +47,17 @@ impl Server {
     /// its own users meanwhile.
     ///
     /// # Errors
-    /// [`Options::node`] has an invalid URL, or is set without the feature `redis`.
+    /// [`Options::node`] has an invalid URL, or is set without the feature `redis`. The system refuses the
+    /// [`Options::congestion_control`]; the text names it and the reason.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(options: Options) -> Result<Self, String> {
+    pub fn new(mut options: Options) -> Result<Self, String> {
+        let congestion_control = options.congestion_control.take();
+        if let Some(name) = &congestion_control {
+            check_congestion_control(name)
+                .map_err(|error| format!("congestion control {name}: {error}"))?;
+        }
         let node = options.node.as_ref().map(Node::start).transpose()?;
         let make_link = node
             .clone()
@@ -66,6 +74,7 @@ impl Server {
         Ok(Self {
             connections: Arc::new(connections),
             closing: options.times.closing,
+            congestion_control,
             endpoint: Arc::new(Endpoint::new(options, channels, node)),
             node: running,
         })
@@ -75,6 +84,12 @@ impl Server {
     /// [`Times::closing`](crate::Times::closing) to send its queued frames. Finally [shuts
     /// down](Self::shutdown).
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        if let Some(name) = &self.congestion_control
+            && let Err(error) = set_congestion_control(&listener, name)
+        {
+            // The same name was possible a moment ago, and it only affects the speed.
+            log::line(format_args!("congestion control {name}: {error}"));
+        }
         // A little longer than any connection may take to close.
         let grace = self.closing + Duration::from_secs(1);
         let stopping = watch::Sender::new(false);

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::budget::{self, Budget};
@@ -15,6 +15,30 @@ const QUIET: Duration = Duration::from_millis(300);
 /// The most bytes that are read from a client whose connection is closing: more than the rest of any
 /// message that it may be sending.
 const DRAINED: usize = 16 << 20;
+
+/// Sets TCP's congestion control of a socket; if it listens, of the connections that it accepts from now on.
+///
+/// # Errors
+/// The kernel's error.
+#[cfg(target_os = "linux")]
+pub(crate) fn set_congestion_control(
+    socket: &impl std::os::fd::AsFd,
+    name: &str,
+) -> io::Result<()> {
+    socket2::SockRef::from(socket).set_tcp_congestion(name.as_bytes())
+}
+
+/// Not available: always fails with `Unsupported`.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn set_congestion_control<S>(_: &S, _: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Fails if [`set_congestion_control`] would.
+pub(crate) fn check_congestion_control(name: &str) -> io::Result<()> {
+    let socket = TcpSocket::new_v4().or_else(|_| TcpSocket::new_v6())?;
+    set_congestion_control(&socket, name)
+}
 
 /// Ends the stream and reads until the client ends it, too. Closing a socket with unread bytes resets the
 /// connection, and the client may lose the last bytes that it was sent.

@@ -113,6 +113,31 @@ impl<'a> Batch<'a> {
     }
 
     /// The bytes of each frame in the batch's form, written or not.
+    ///
+    /// They are the frames' own memory, which all recipients share. A writer of many connections can
+    /// therefore recognize the batch that it has just prepared for another one by the addresses, as
+    /// long as it keeps the frames: the memory of a dropped frame may become another's.
+    ///
+    /// ```
+    /// use std::ptr;
+    /// use pondwire::outbox::OutboxFrame;
+    /// use pondwire::{Frame, Outbox, OutboxOptions};
+    ///
+    /// let frame = Frame::acknowledge("/chat/42", "r-1");
+    /// let (first, mut reader) = Outbox::new(OutboxOptions::default());
+    /// first.push(frame.clone());
+    /// let kept: Vec<OutboxFrame> = reader.try_batch().unwrap().into_frames().collect();
+    ///
+    /// let (second, mut reader) = Outbox::new(OutboxOptions::default());
+    /// second.push(frame);
+    /// let batch = reader.try_batch().unwrap();
+    /// let is_same = batch.frames() == kept.len()
+    ///     && batch.iter().zip(&kept).all(|(wire, kept)| match kept {
+    ///         OutboxFrame::Message(kept) => ptr::eq(wire, kept.wire()),
+    ///         OutboxFrame::Control(kept) => ptr::eq(wire, kept.wire()),
+    ///     });
+    /// assert!(is_same);
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.frames.0.iter().map(|frame| frame.bytes(self.form))
     }

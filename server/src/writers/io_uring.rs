@@ -12,7 +12,7 @@ use io_uring::{IoUring, Probe};
 use tokio::net::tcp::OwnedWriteHalf;
 
 /// The most sends in one system call.
-const MOST: u32 = 32;
+const MOST: u32 = 64;
 
 /// A send neither waits for space nor raises a signal when the peer has disconnected.
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;

@@ -1,19 +1,28 @@
-//! The writers of all WebSockets: a few tasks, each of which writes for many connections.
+//! The writers of all WebSockets: one task that writes for all connections, and further ones when it is busy
+//! all of the time.
 //!
 //! A broadcast wakes the waker of every member's outbox. If each connection had a writing task of its own,
 //! each wake would schedule and poll a task for one short write. Here a wake adds an entry to a list, and a
-//! writer goes through the list, a few connections at a time: it takes the queued frames of each, then
-//! sends them all with one call. It writes only large batches immediately. A connection whose socket is
-//! full is handed back to its own task.
+//! writer goes through the list, some connections at a time: it takes the queued frames of each, then sends
+//! them all with one call. The bytes of connections that have the same frames are built once. Only a large
+//! batch that the connection before did not have is written immediately. A connection whose socket is full
+//! is handed back to its own task.
+//!
+//! A wake chooses the list by the connection's number and the number of active writers, so a connection
+//! moves to another writer when it is next woken. It is on at most one list, and a writer that finds it in
+//! another's hands lists it again, so its frames stay in order.
 
+mod coalesced;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
     path = "fallback.rs"
 )]
 mod io_uring;
+mod load;
 mod sends;
 #[cfg(test)]
 mod tests;
+mod time_share;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -22,9 +31,10 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 use bytes::{Buf, Bytes};
@@ -35,24 +45,26 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::budget::Budget;
+use coalesced::{Coalesced, in_form};
+use load::{Meter, Total};
 use sends::{Send, Sends, Sent};
+use time_share::TimeShare;
 
 /// The most connections served by one call.
-const CLAIMS: usize = 16;
+const CLAIMS: usize = 64;
 
 /// The most batches that one connection writes before others have their turn.
 const BATCHES: usize = 4;
 
 /// Frames of at most this many bytes in total are copied into one buffer before they are sent, which costs
-/// less than a vectored write of them.
+/// less than a vectored write of them. Larger batches are copied only for several connections.
 const COPIED: usize = 8 << 10;
 
-/// The work of a writer between two yields, in bytes: about 100 µs.
-const BUDGET: usize = 256 << 10;
+/// The work after which a turn ends, in bytes: a fraction of a millisecond.
+const TURN: usize = 512 << 10;
 
-/// The fixed work of a connection's turn: a system call, or a share of one.
-const CLAIM: usize = 1 << 10;
+/// The fixed work of a connection's turn: a system call, or a share of one; some microseconds.
+const CLAIM: usize = 4 << 10;
 
 /// The work per byte for a client with permessage-deflate: it may have to be compressed.
 const DEFLATED: usize = 8;
@@ -71,7 +83,8 @@ pub(crate) struct SendHalf {
 /// The reason why a writer hands a connection back.
 pub(crate) enum HandBack {
     /// The socket is full. These bytes must be written first once it has space: a copy of the rest of a
-    /// batch (at most 256 KiB or one frame), preceded by at most [`COPIED`] bytes.
+    /// batch (at most 256 KiB or one frame), preceded by at most [`COPIED`] bytes, or by one other batch of
+    /// at most [`SHARED`](coalesced::SHARED) bytes.
     Full(Bytes),
     /// The outbox has ended.
     Over,
@@ -81,16 +94,28 @@ pub(crate) enum HandBack {
 
 /// The writers; dropping the pool ends them.
 pub(crate) struct WriterPool {
-    lists: Vec<Arc<ReadyList>>,
+    lists: Arc<ReadyLists>,
     next: AtomicUsize,
     _tasks: JoinSet<()>,
 }
 
-/// The connections whose outboxes have woken their writer.
+/// The lists of all writers, of which the first few are active: the others get no connections.
+struct ReadyLists {
+    active: AtomicUsize,
+    lists: Box<[ReadyList]>,
+    meter: Mutex<Meter>,
+}
+
+/// The connections whose outboxes have woken their writer. No two lists share a cache line.
 #[derive(Default)]
+#[repr(align(64))]
 struct ReadyList {
     ready: Mutex<Vec<Arc<Registration>>>,
     writer: AtomicWaker,
+    /// The time during which the writer had work, in nanoseconds.
+    busy: AtomicU64,
+    /// How often the writer has found the list empty.
+    pauses: AtomicU64,
 }
 
 /// One connection, shared by its writer and its own task; also its outbox's waker. The fields are in this
@@ -98,7 +123,9 @@ struct ReadyList {
 #[repr(C)]
 struct Registration {
     is_listed: AtomicBool,
-    list: Arc<ReadyList>,
+    /// Chooses the list among those of the active writers.
+    number: usize,
+    lists: Arc<ReadyLists>,
     slot: Mutex<Slot>,
     /// Notified when the connection is handed back.
     handed_back: Notify,
@@ -115,28 +142,59 @@ struct Slot {
 pub(crate) struct WriterHandle(Arc<Registration>);
 
 impl WriterPool {
-    /// Starts one writer for each worker of the current runtime.
+    /// Starts one writer for each worker of the current runtime; the first is active.
     pub(crate) fn start(io_uring: bool) -> Self {
         let count = tokio::runtime::Handle::current().metrics().num_workers();
-        let lists: Vec<Arc<ReadyList>> = (0..count).map(|_| Arc::default()).collect();
+        let lists = Arc::new(ReadyLists {
+            active: AtomicUsize::new(1),
+            lists: (0..count).map(|_| ReadyList::default()).collect(),
+            meter: Mutex::new(Meter::new(count)),
+        });
         let mut tasks = JoinSet::new();
-        for list in &lists {
-            tasks.spawn(write(Arc::clone(list), Sends::new(io_uring)));
+        for index in 0..count {
+            tasks.spawn(write(Arc::clone(&lists), index, Sends::new(io_uring)));
         }
         Self { lists, next: AtomicUsize::new(0), _tasks: tasks }
     }
 
     /// Registers a connection: a writer writes the frames of its outbox from now on.
     pub(crate) fn register(&self, half: SendHalf) -> WriterHandle {
-        let list = &self.lists[self.next.fetch_add(1, Ordering::Relaxed) % self.lists.len()];
         let registration = Arc::new(Registration {
-            list: Arc::clone(list),
             is_listed: AtomicBool::new(false),
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            lists: Arc::clone(&self.lists),
             slot: Mutex::new(Slot { half: Some(half), hand_back: None }),
             handed_back: Notify::new(),
         });
         registration.wake_by_ref();
         WriterHandle(registration)
+    }
+}
+
+impl ReadyLists {
+    /// The list for a connection that is woken now.
+    fn list(&self, number: usize) -> &ReadyList {
+        // Relaxed: any of the lists is right, and all of them are served.
+        &self.lists[number % self.active.load(Ordering::Relaxed)]
+    }
+
+    /// Counts the time from `since` to `now`, during which the writer of the list had work, and changes the
+    /// number of active writers if necessary.
+    fn record(&self, list: &ReadyList, since: Instant, now: Instant) {
+        let busy = now.saturating_duration_since(since).as_nanos() as u64;
+        list.busy.fetch_add(busy, Ordering::Relaxed);
+        let sum = |count: fn(&ReadyList) -> &AtomicU64| {
+            self.lists.iter().map(|list| count(list).load(Ordering::Relaxed)).sum()
+        };
+        let total = || Total {
+            busy: Duration::from_nanos(sum(|list| &list.busy)),
+            pauses: sum(|list| &list.pauses),
+        };
+        if let Some(mut meter) = self.meter.try_lock()
+            && let Some(active) = meter.next(now, total)
+        {
+            self.active.store(active, Ordering::Relaxed);
+        }
     }
 }
 
@@ -192,55 +250,77 @@ impl Wake for Registration {
         if self.is_listed.swap(true, Ordering::AcqRel) {
             return;
         }
-        let mut ready = self.list.ready.lock();
+        let list = self.lists.list(self.number);
+        let mut ready = list.ready.lock();
         let is_first = ready.is_empty();
         ready.push(Arc::clone(self));
         drop(ready);
         if is_first {
-            self.list.writer.wake();
+            list.writer.wake();
         }
     }
 }
 
 /// Runs one writer.
-async fn write(list: Arc<ReadyList>, mut sends: Sends) {
-    let (mut ready, mut coalesced) = (Vec::new(), Vec::new());
-    let mut budget = Budget::new(BUDGET);
+async fn write(lists: Arc<ReadyLists>, index: usize, mut sends: Sends) {
+    let list = &lists.lists[index];
+    let (mut ready, mut coalesced) = (Vec::new(), Coalesced::default());
+    let mut share = TimeShare::default();
+    // The time until which its work has been counted; `None` while it had none.
+    let mut since = None;
     loop {
         poll_fn(|cx| {
             list.writer.register(cx.waker());
             mem::swap(&mut ready, &mut *list.ready.lock());
-            if ready.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+            if ready.is_empty() {
+                coalesced.clear();
+                share.clear();
+                list.pauses.fetch_add(1, Ordering::Relaxed);
+                since = None;
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
         })
         .await;
         let mut left = ready.iter();
         while left.len() > 0 {
+            let begun = Instant::now();
             // A panic ends only the connections whose turn it is.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                write_some(&mut left, &mut coalesced, &mut sends, &mut budget);
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                write_some(&mut left, &mut coalesced, &mut sends);
             }));
-            budget.yield_if_spent().await;
+            if done.is_err() {
+                coalesced.clear();
+            }
+            let now = Instant::now();
+            lists.record(list, since.unwrap_or(begun), now);
+            since = Some(now);
+            share.worked(now.saturating_duration_since(begun));
+            share.yield_if_due().await;
         }
         ready.clear();
     }
 }
 
-/// Writes the frames of the next few connections. No connection is listed twice.
+/// Writes the frames of the next connections, until they are [`CLAIMS`] or cost [`TURN`]. No connection is
+/// listed twice.
 fn write_some(
     ready: &mut slice::Iter<'_, Arc<Registration>>,
-    coalesced: &mut Vec<u8>,
+    coalesced: &mut Coalesced,
     sends: &mut Sends,
-    budget: &mut Budget,
 ) {
     let mut claims = SmallVec::<[Claim<'_>; CLAIMS]>::new();
-    coalesced.clear();
+    let mut work = 0;
+    coalesced.begin();
     for registration in ready.take(CLAIMS) {
-        budget.charge(CLAIM);
+        work += CLAIM;
         let Some(claim) = registration.claim() else { continue };
         claims.push(claim);
-        // A large batch ends the round: the connections before it have waited long enough, and those after
-        // it would only delay them further.
-        if claims.last_mut().is_some_and(|claim| claim.collect(coalesced, budget)) {
+        // A large batch of one connection ends the round: the connections before it have waited long enough,
+        // and those after it would only delay them further.
+        let was_large = claims.last_mut().is_some_and(|claim| claim.collect(coalesced, &mut work));
+        if was_large || work >= TURN {
             break;
         }
     }
@@ -263,7 +343,12 @@ impl Registration {
     fn claim(self: &Arc<Self>) -> Option<Claim<'_>> {
         // Before the queue is read, so that a frame queued later lists the connection again.
         self.is_listed.swap(false, Ordering::AcqRel);
-        let slot = self.slot.lock();
+        let Some(slot) = self.slot.try_lock() else {
+            // Its task takes it now, or another writer, from which it has just moved here, has not finished
+            // with it. Two writers that waited for each other's connections would wait forever.
+            self.wake_by_ref();
+            return None;
+        };
         let is_due = matches!(&*slot, Slot { half: Some(_), hand_back: None });
         is_due.then_some(Claim { registration: self, slot, bytes: 0..0, waits: false })
     }
@@ -274,7 +359,7 @@ impl Registration {
 struct Claim<'a> {
     registration: &'a Arc<Registration>,
     slot: MutexGuard<'a, Slot>,
-    /// The range of its bytes in `coalesced`.
+    /// The range of its bytes in `coalesced`, which other connections may share.
     bytes: Range<usize>,
     /// Whether more frames may be queued.
     waits: bool,
@@ -282,20 +367,20 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     /// Takes the queued frames; `true` if they were large, which takes time.
-    fn collect(&mut self, coalesced: &mut Vec<u8>, budget: &mut Budget) -> bool {
+    fn collect(&mut self, coalesced: &mut Coalesced, work: &mut usize) -> bool {
         let Slot { half: Some(half), hand_back } = &mut *self.slot else { return false };
-        let (start, mut was_large) = (coalesced.len(), false);
+        let mut was_large = false;
         let waker = Waker::from(Arc::clone(self.registration));
-        match half.collect(&mut Context::from_waker(&waker), coalesced, budget, &mut was_large) {
+        let cx = &mut Context::from_waker(&waker);
+        match half.collect(cx, coalesced, &mut self.bytes, work, &mut was_large) {
             Ok(waits) => self.waits = waits,
             Err(why) => {
                 if !matches!(why, HandBack::Over) {
-                    coalesced.truncate(start);
+                    self.bytes = 0..0;
                 }
                 *hand_back = Some(why);
             }
         }
-        self.bytes = start..coalesced.len();
         was_large
     }
 
@@ -304,17 +389,17 @@ impl Claim<'_> {
     }
 
     /// The bytes to send, if there are any.
-    fn bytes<'a>(&self, coalesced: &'a [u8]) -> Option<&'a [u8]> {
-        Some(&coalesced[self.bytes.clone()]).filter(|bytes| !bytes.is_empty())
+    fn bytes<'a>(&self, coalesced: &'a Coalesced) -> Option<&'a [u8]> {
+        Some(coalesced.get(self.bytes.clone())).filter(|bytes| !bytes.is_empty())
     }
 
     /// Handles the result of sending the bytes.
-    fn finish(&mut self, sent: Sent, coalesced: &[u8]) {
+    fn finish(&mut self, sent: Sent, coalesced: &Coalesced) {
         let sent = match sent {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             sent => sent,
         };
-        match sent.map(|sent| &coalesced[self.bytes.start + sent..self.bytes.end]) {
+        match sent.map(|sent| coalesced.get(self.bytes.start + sent..self.bytes.end)) {
             Ok([]) => {}
             // This replaces `Over`: the task will find again that the outbox has ended.
             Ok(rest) => self.slot.hand_back = Some(HandBack::Full(Bytes::copy_from_slice(rest))),
@@ -338,40 +423,51 @@ impl Drop for Claim<'_> {
 }
 
 impl SendHalf {
-    /// Takes the queued frames, at most [`BATCHES`] batches, and appends them to `coalesced`. If they are
-    /// large it writes them instead, after those that it had appended. `true` if more may be queued.
+    /// Takes the queued frames, at most [`BATCHES`] batches, as `bytes` in `coalesced`. If they are large and
+    /// the connection before did not have them, too, it writes them instead, after the `bytes` before them.
+    /// `true` if more may be queued.
     fn collect(
         &mut self,
         cx: &mut Context<'_>,
-        coalesced: &mut Vec<u8>,
-        budget: &mut Budget,
+        coalesced: &mut Coalesced,
+        bytes: &mut Range<usize>,
+        work: &mut usize,
         was_large: &mut bool,
     ) -> Result<bool, HandBack> {
-        let start = coalesced.len();
         for _ in 0..BATCHES {
             let batch = match self.queue.poll_batch(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(None) => return Err(HandBack::Over),
                 Poll::Ready(Some(batch)) => batch,
             };
-            // The size before compression counts: compressing takes time, too.
-            *was_large |= batch.remaining() > COPIED;
-            budget.charge(batch.remaining() * if self.deflates { DEFLATED } else { 1 });
-            let batch = if self.deflates { batch.into_deflated() } else { batch };
-            if coalesced.len() - start + batch.remaining() <= COPIED {
-                batch.iter().for_each(|frame| coalesced.extend_from_slice(frame));
+            let size = batch.remaining();
+            if Range::is_empty(bytes) && coalesced.is_last(&batch, self.deflates) {
+                *work += size;
+                *bytes = coalesced.reuse(batch, self.deflates);
                 continue;
             }
-            let mut large = coalesced[start..].chain(batch);
-            match write_large(&self.stream, &mut large) {
-                Ok(()) => {}
+            // The size before compression counts: compressing takes time, too.
+            *was_large |= size > COPIED;
+            *work += size * if self.deflates { DEFLATED } else { 1 };
+            let batch = in_form(batch, self.deflates);
+            if bytes.len() + batch.remaining() <= COPIED {
+                coalesced.append(bytes, batch, self.deflates);
+                continue;
+            }
+            let mut large = coalesced.get(bytes.clone()).chain(batch);
+            let rest = match write_large(&self.stream, &mut large) {
+                Ok(()) => None,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(HandBack::Full(large.copy_to_bytes(large.remaining())));
+                    Some(large.copy_to_bytes(large.remaining()))
                 }
                 Err(_) => return Err(HandBack::Gone),
+            };
+            let (_, batch) = large.into_inner();
+            coalesced.remember(batch, self.deflates);
+            *bytes = 0..0;
+            if let Some(rest) = rest {
+                return Err(HandBack::Full(rest));
             }
-            drop(large);
-            coalesced.truncate(start);
         }
         Ok(true)
     }

@@ -1,6 +1,6 @@
 //! Sends on many sockets: with one system call where io_uring is available, otherwise with one for each.
 
-use std::io;
+use std::{io, mem};
 
 use tokio::net::tcp::OwnedWriteHalf;
 
@@ -14,6 +14,8 @@ pub(super) type Send<'a> = (&'a OwnedWriteHalf, &'a [u8]);
 pub(super) type Sent = io::Result<usize>;
 
 pub(super) struct Sends {
+    /// Whether io_uring is allowed and was not tried yet: most servers need only the first writer's.
+    is_untried: bool,
     ring: Option<Ring>,
     sent: Vec<Option<Sent>>,
 }
@@ -21,7 +23,7 @@ pub(super) struct Sends {
 impl Sends {
     /// Sends through io_uring if that is `allowed` and available.
     pub(super) fn new(allowed: bool) -> Self {
-        Self { ring: if allowed { Ring::new() } else { None }, sent: Vec::new() }
+        Self { is_untried: allowed, ring: None, sent: Vec::new() }
     }
 
     /// Sends to each socket as much as it takes without waiting, and returns the numbers of bytes.
@@ -32,6 +34,9 @@ impl Sends {
         self.sent.clear();
         self.sent.resize_with(sends.len(), || None);
         // A single send gains nothing from io_uring.
+        if sends.len() > 1 && mem::take(&mut self.is_untried) {
+            self.ring = Ring::new();
+        }
         if let Some(ring) = self.ring.as_mut().filter(|_| sends.len() > 1)
             && let Err(error) = ring.send(sends, &mut self.sent)
         {

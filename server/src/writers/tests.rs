@@ -1,6 +1,7 @@
 //! The writers under load, for `PONDWIRE_STRESS_SECONDS` (default 1) with and without io_uring: sockets
 //! that are full most of the time, compressed connections, clients that leave, and connections that are
-//! taken from the writers over and over. Each client must get whole frames, all of them, in order.
+//! taken from the writers over and over, while the number of active writers changes. Each client must get
+//! whole frames, all of them, in order.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,13 +18,18 @@ use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::{HandBack, SendHalf, WriterPool};
+use super::{CLAIMS, HandBack, SendHalf, WriterPool};
 use pondwire_test_support::{Random, inflate};
 
+mod turns;
+
 /// More connections than one call of a writer serves.
-const CONNECTIONS: usize = 40;
+const CONNECTIONS: usize = CLAIMS + 16;
 
 const PUSHERS: usize = 2;
+
+/// One writer for each of them.
+const WORKERS: usize = 3;
 
 /// The source of the frames that a connection's own task writes.
 const OWN: usize = PUSHERS;
@@ -224,7 +230,7 @@ async fn pair(small: bool) -> (tokio::net::TcpStream, TcpStream) {
 }
 
 fn run(io_uring: bool) {
-    let runtime = Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
+    let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().unwrap();
     let seen = Arc::new(Seen::default());
     let mut random = Random::from_env("writers");
     runtime.block_on(async {
@@ -253,6 +259,15 @@ fn run(io_uring: bool) {
         }
         let end = Instant::now() + seconds();
         let outboxes = Arc::new(outboxes);
+        let moving = tokio::spawn({
+            let (writers, mut random) = (Arc::clone(&writers), Random::seeded(random.next()));
+            async move {
+                loop {
+                    writers.lists.active.store(1 + random.below(WORKERS), Ordering::Relaxed);
+                    sleep(Duration::from_micros(random.below(2000) as u64)).await;
+                }
+            }
+        });
         let pushers: Vec<_> = (0..PUSHERS)
             .map(|source| {
                 let (outboxes, seed) = (Arc::clone(&outboxes), Random::seeded(random.next()));
@@ -270,6 +285,13 @@ fn run(io_uring: bool) {
                 None => println!("io_uring is not available: sent one by one"),
             }
         }
+        moving.abort();
+        let busy = writers.lists.lists.iter().map(|list| list.busy.load(Ordering::Relaxed));
+        assert!(
+            busy.clone().all(|busy| busy > 0),
+            "all writers write: {:?}",
+            busy.collect::<Vec<_>>()
+        );
         drop(outboxes);
         for (n, (server, client)) in servers.into_iter().zip(clients).enumerate() {
             let own = server.await.unwrap();

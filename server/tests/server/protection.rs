@@ -533,7 +533,7 @@ fn options_are_read_and_shown() {
          --byte-rate 1000 --channels 4 --message-bytes 2000 --name-bytes 30 --slow conflate \
          --waiting-frames 16 --waiting-bytes 4096 --request-time 1.5 --keep-alive-time 2 \
          --ping-time 4 --pong-time 3 --idle-time 60 --closing-time 0.5 --origin https://a \
-         --origin https://b --token abc",
+         --origin https://b --token abc --congestion cubic",
     )
     .ok()
     .unwrap();
@@ -549,6 +549,8 @@ fn options_are_read_and_shown() {
     assert_eq!(options.origins, ["https://a", "https://b"]);
     assert!(options.authorize.is_some());
     assert!(options.io_uring && !options.echo);
+    assert_eq!(options.congestion_control.as_deref(), Some("cubic"));
+    assert_eq!(parse("--congestion system").ok().unwrap().congestion_control, None);
     let options = parse("--no-io-uring --echo").ok().unwrap();
     assert!(!options.io_uring && options.echo);
 
