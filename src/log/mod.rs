@@ -337,7 +337,7 @@ impl<N: Notify> Log<N> {
                 break;
             }
             position = after(position, 1);
-            if distance(first, position) % READ_AT_ONCE == 0 {
+            if distance(first, position).is_multiple_of(READ_AT_ONCE) {
                 cursor.advance(position);
             }
         }

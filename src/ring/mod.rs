@@ -342,10 +342,10 @@ impl<T> Ring<T> {
             count if count <= word::MAX_FRAMES => count,
             _ => 0,
         };
-        // SAFETY: passed on.
-        while let PopResult::Some { first, count, .. } =
-            unsafe { self.claim_some(before_end, u32::MAX) }
-        {
+        loop {
+            // SAFETY: passed on.
+            let claimed = unsafe { self.claim_some(before_end, u32::MAX) };
+            let PopResult::Some { first, count, .. } = claimed else { return };
             // SAFETY: claimed just now, and each is taken once.
             into.extend((0..count).map(|ahead| unsafe { self.take_at(after(first, ahead)) }));
         }

@@ -75,9 +75,10 @@ impl<T> Slot<T> {
     #[inline]
     pub(crate) unsafe fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
         self.item.with(|cell| {
-            // SAFETY: it is initialised (invariant 4), and by the contract it stays so; other threads
-            // only read it meanwhile.
-            read(unsafe { (*cell).assume_init_ref() })
+            // SAFETY: valid and aligned; other threads only read it meanwhile, by the contract.
+            let item = unsafe { &*cell };
+            // SAFETY: initialised (invariant 4), and by the contract it stays so.
+            read(unsafe { item.assume_init_ref() })
         })
     }
 

@@ -151,12 +151,11 @@ fn one_history(seed: u64) {
             }
             (3, Some(at)) => {
                 let client = &mut clients[at].1;
-                if let Some(membership) = client.memberships[room].take() {
-                    if random.below(2) == 0 {
-                        let last = next(room);
-                        client.expect(room, &last);
-                        membership.leave_with(last);
-                    }
+                let left = client.memberships[room].take();
+                if let Some(membership) = left.filter(|_| random.below(2) == 0) {
+                    let last = next(room);
+                    client.expect(room, &last);
+                    membership.leave_with(last);
                 }
             }
             (4 | 5, _) => {
@@ -257,7 +256,7 @@ fn one_history(seed: u64) {
     drop(clients);
     for shard in &mut shards {
         run_rounds(shard, &mut |len| len, &mut |_, _| ());
-        assert_eq!(shard.handle().open(Form::WebSocket).number() < 30, true);
+        assert!(shard.handle().open(Form::WebSocket).number() < 30);
     }
 }
 
@@ -457,7 +456,7 @@ fn the_end_of_rooms_shards_and_seats() {
     room.close();
     let mut sent = 0;
     run_rounds(&mut shard, &mut |len| len, &mut |_, bytes| {
-        sent += usize::from(bytes == last.wire())
+        sent += usize::from(bytes == last.wire());
     });
     assert_eq!((sent, room.len()), (3, 0));
     assert!(room.seat("x", &members[0].1, None).is_err());
@@ -473,7 +472,7 @@ fn the_end_of_rooms_shards_and_seats() {
     let number = members[1].1.number();
     shard.fail(number);
     assert_eq!(shard.failed().collect::<Vec<_>>(), [(number, CloseReason::ReaderDropped)]);
-    assert_eq!(members[1].1.push(own.clone()), Push::Closed);
+    assert_eq!(members[1].1.push(own), Push::Closed);
     drop(members.remove(1));
     run_rounds(&mut shard, &mut |len| len, &mut |_, _| panic!("nothing is sent"));
     let again = shard.handle().open(Form::WebSocket);
@@ -594,8 +593,8 @@ fn threads_publish_join_and_leave_while_shards_send() {
                 }
             });
         }
-        for at in 0..2 {
-            let (room, handle, is_over, joins) = (&room, &handles[at], &is_over, &joins);
+        for (at, handle) in handles.iter().enumerate() {
+            let (room, is_over, joins) = (&room, &is_over, &joins);
             scope.spawn(move || {
                 let mut random = Random::seeded(at as u64);
                 let mut members = Vec::new();
