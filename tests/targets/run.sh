@@ -34,7 +34,7 @@ echo "random tests run $PONDWIRE_MAX_CASES cases at most, stress tests for $POND
 . .ci/modules.sh
 modules allocations bounds cache deflate distributed distributed_vectors errors_vectors evictions frames \
     frames_vectors headers_vectors hostile local_frames navigation outbox outbox_model parse_vectors properties \
-    roster room rules simulation sse subjects websocket_reader
+    roster room rules shard simulation sse subjects websocket_reader
 
 lint() { # lint TARGET [OPTION…]: runs the Clippy of the target's compiler
     local target=$1
