@@ -538,19 +538,21 @@ fn threads_publish_join_and_leave_while_shards_send() {
     let options = RoomOptions::new().with_max_frames(100_000).with_max_bytes(400 << 20);
     let (room, is_over) = (Room::with_options(options), AtomicBool::new(false));
     let (delivered, joins) = (AtomicU64::new(0), AtomicU64::new(0));
+    // The threads that publish and join: the shards end after them.
+    let running = AtomicU64::new(PUBLISHERS as u64 + 2);
     let shards: Vec<Shard> =
         (0..2).map(|_| Shard::new(OutboxOptions::new().with_max_frames(100_000))).collect();
     let handles: Vec<_> = shards.iter().map(Shard::handle).collect();
     thread::scope(|scope| {
         for mut shard in shards {
-            let (is_over, delivered) = (&is_over, &delivered);
+            let (running, delivered) = (&running, &delivered);
             scope.spawn(move || {
                 let waker = Waker::from(Arc::new(Unpark(thread::current())));
                 // The last number that a seat saw of each publisher; `None` before its first. A seat that is
                 // used again begins with a frame that says so.
                 let mut seen: Vec<[Option<u64>; PUBLISHERS]> = Vec::new();
                 loop {
-                    let ended = is_over.load(Ordering::Acquire);
+                    let ended = running.load(Ordering::Acquire) == 0;
                     if shard.poll_round(&mut Context::from_waker(&waker)) == Poll::Pending {
                         if ended {
                             break;
@@ -580,7 +582,7 @@ fn threads_publish_join_and_leave_while_shards_send() {
             });
         }
         for publisher in 0..PUBLISHERS {
-            let (room, is_over) = (&room, &is_over);
+            let (room, is_over, running) = (&room, &is_over, &running);
             scope.spawn(move || {
                 let mut number = 0;
                 while !is_over.load(Ordering::Relaxed) {
@@ -592,10 +594,11 @@ fn threads_publish_join_and_leave_while_shards_send() {
                         thread::sleep(Duration::from_millis(5));
                     }
                 }
+                running.fetch_sub(1, Ordering::AcqRel);
             });
         }
         for (at, handle) in handles.iter().enumerate() {
-            let (room, is_over, joins) = (&room, &is_over, &joins);
+            let (room, is_over, joins, running) = (&room, &is_over, &joins, &running);
             scope.spawn(move || {
                 let mut random = Random::seeded(at as u64);
                 let mut members = Vec::new();
@@ -612,9 +615,11 @@ fn threads_publish_join_and_leave_while_shards_send() {
                         joins.fetch_add(1, Ordering::Relaxed);
                     }
                     if random.below(8) == 0 {
-                        thread::yield_now();
+                        thread::sleep(Duration::from_millis(1));
                     }
                 }
+                drop(members);
+                running.fetch_sub(1, Ordering::AcqRel);
             });
         }
         while Instant::now() < end {
