@@ -65,10 +65,9 @@ pub struct Options {
     /// set on the listener that [`Server::serve`](crate::Server::serve) is given, and its connections inherit
     /// it; a server embedded in another does the same with its own listener. By default it is the system's.
     ///
-    /// BBR sends at an even pace, for which the kernel sets a timer for each connection. Between clients and
-    /// servers of one machine or one data centre nothing is gained by that, and it costs CPU time: with
-    /// `cubic`, a broadcast over loopback took about a tenth less. To distant clients over lossy paths BBR is
-    /// often the faster one.
+    /// BBR sends at an even pace, for which the kernel sets a timer for each connection. Over loopback
+    /// nothing is gained by that, and it may cost CPU time: a broadcast took between nothing and a tenth less
+    /// with `cubic`. To distant clients over lossy paths BBR is often the faster one.
     ///
     /// [`Server::new`](crate::Server::new) fails if the kernel does not know the name or does not let this
     /// process use it (without `CAP_NET_ADMIN` only those in `net.ipv4.tcp_allowed_congestion_control`), and

@@ -18,10 +18,11 @@ const SLICE: Duration = Duration::from_micros(100);
 const YIELD: Duration = Duration::from_micros(32);
 
 /// A yield that takes less probably found no other task with work.
-const IDLE: Duration = Duration::from_micros(4);
+const IDLE: Duration = Duration::from_micros(20);
 
-/// After so many idle yields in sequence no other task has work: a task in debt yields some times without
-/// doing anything.
+/// After so many idle yields in sequence no other task has work, if one had some lately: a task in debt yields
+/// some times without doing anything. If none had, one idle yield is enough: it costs the time to wake another
+/// worker, which may take the writer over.
 const IDLE_YIELDS: u32 = 3;
 
 /// The longest time that the writer may work without a yield because the others have had more before.
@@ -33,6 +34,8 @@ pub(super) struct TimeShare {
     worked: Duration,
     /// The time that the others had in excess of the writer's.
     credit: Duration,
+    /// Whether the others had work when the writer last yielded.
+    had_work: bool,
 }
 
 impl TimeShare {
@@ -42,7 +45,7 @@ impl TimeShare {
 
     /// Nothing is owed by a writer that had to wait for work.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        (self.worked, self.credit) = (Duration::ZERO, Duration::ZERO);
     }
 
     /// The time that the others should have now, at least a [`SLICE`].
@@ -52,39 +55,52 @@ impl TimeShare {
 
     /// The writer has yielded for what was owed, and that took so long.
     fn yielded(&mut self, owed: Duration, time: Duration) {
-        *self = Self { worked: Duration::ZERO, credit: time.saturating_sub(owed).min(MOST_CREDIT) };
+        (self.worked, self.credit) = (Duration::ZERO, time.saturating_sub(owed).min(MOST_CREDIT));
     }
 
     /// Lets the other tasks run for as long as the writer has worked, if they have work for so long.
     pub(super) async fn yield_if_due(&mut self) {
         let Some(owed) = self.owed() else { return };
         let begun = Instant::now();
-        let mut wait = Wait::default();
+        let mut wait = Wait::new(self.had_work);
         for _ in 0..owed.as_nanos() / YIELD.as_nanos() {
             yield_now().await;
             if wait.is_over(owed, begun.elapsed()) {
                 break;
             }
         }
+        self.had_work = wait.saw_work;
         self.yielded(owed, wait.time);
     }
 }
 
 /// The yields in sequence.
-#[derive(Default)]
 struct Wait {
     time: Duration,
     /// The idle yields in sequence.
     idle: u32,
+    /// The number of these that ends the wait.
+    most_idle: u32,
+    saw_work: bool,
 }
 
 impl Wait {
+    /// `had_work`: whether the others had work before.
+    const fn new(had_work: bool) -> Self {
+        let most_idle = if had_work { IDLE_YIELDS } else { 1 };
+        Self { time: Duration::ZERO, idle: 0, most_idle, saw_work: false }
+    }
+
     /// Returns `true` if a yield that ended at `time` was the last: the others had what was owed to them, or
     /// have no work.
     fn is_over(&mut self, owed: Duration, time: Duration) -> bool {
         let took = time - mem::replace(&mut self.time, time);
-        self.idle = if took < IDLE { self.idle + 1 } else { 0 };
-        time >= owed || self.idle == IDLE_YIELDS
+        if took < IDLE {
+            self.idle += 1;
+        } else {
+            (self.idle, self.saw_work, self.most_idle) = (0, true, IDLE_YIELDS);
+        }
+        time >= owed || self.idle >= self.most_idle
     }
 }
 
@@ -132,18 +148,22 @@ mod tests {
 
     #[test]
     fn yields_end_when_the_others_had_their_time_or_have_no_work() {
-        let yields = |owed: u64, lengths: &[u64]| {
-            let (mut wait, mut time) = (Wait::default(), Duration::ZERO);
+        let yields = |had_work: bool, owed: u64, lengths: &[u64]| {
+            let (mut wait, mut time) = (Wait::new(had_work), Duration::ZERO);
             let ended = lengths.iter().position(|&length| {
                 time += micros(length);
                 wait.is_over(micros(owed), time)
             });
-            ended.map(|place| place + 1)
+            (ended.map(|place| place + 1), wait.saw_work)
         };
-        assert_eq!(yields(200, &[50, 50, 50, 49, 1]), Some(5));
-        assert_eq!(yields(200, &[500]), Some(1));
-        assert_eq!(yields(200, &[1, 1, 1]), Some(3));
-        assert_eq!(yields(200, &[1, 1, 40, 1, 1, 40, 1, 1, 4]), None);
+        for had_work in [false, true] {
+            assert_eq!(yields(had_work, 200, &[50, 50, 50, 49, 1]), (Some(5), true));
+            assert_eq!(yields(had_work, 200, &[500]), (Some(1), true));
+            assert_eq!(yields(had_work, 200, &[40, 1, 1, 1]), (Some(4), true));
+        }
+        assert_eq!(yields(true, 200, &[1, 1, 1]), (Some(3), false));
+        assert_eq!(yields(true, 200, &[1, 1, 40, 1, 1, 40, 1, 1, 20]), (None, true));
+        assert_eq!(yields(false, 200, &[1]), (Some(1), false), "they had none before, either");
     }
 
     /// Runs of another task of the same worker, each of which takes `each`, while the writer owes `owed`.
