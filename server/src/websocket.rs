@@ -25,7 +25,7 @@ use crate::options::Times;
 use crate::rate_limit::Decision;
 use crate::session::{ReceiveError, Session, Sessions};
 use crate::socket::{discard, linger};
-use crate::writers::{HandBack, SendHalf, WriterHandle, WriterPool};
+use crate::writers::{HandBack, SendHalf, WriterHandle, WriterPool, in_form};
 
 thread_local! {
     /// One inflater for all connections of the thread: no message depends on an earlier one.
@@ -204,7 +204,7 @@ impl Incoming {
             return Some(end);
         }
         let batch = send_half.queue.try_batch()?;
-        let mut batch = if send_half.deflates { batch.into_deflated() } else { batch };
+        let mut batch = in_form(batch, send_half.deflates);
         send(stream, &mut batch, liveness, ending, closing).await
     }
 
@@ -300,7 +300,7 @@ impl Incoming {
             Some(HandBack::Over) | None => {}
         }
         while let Some(batch) = send_half.queue.try_batch() {
-            let mut batch = if send_half.deflates { batch.into_deflated() } else { batch };
+            let mut batch = in_form(batch, send_half.deflates);
             send_half.stream.write_all_buf(&mut batch).await?;
         }
         let close = Control::close(code, "").expect("a code that may be sent");

@@ -106,7 +106,7 @@ impl Coalesced {
 }
 
 /// The batch as it is sent to a connection with or without permessage-deflate.
-pub(super) fn in_form(batch: Batch<'_>, deflates: bool) -> Batch<'_> {
+pub(crate) fn in_form(batch: Batch<'_>, deflates: bool) -> Batch<'_> {
     if deflates { batch.into_deflated() } else { batch }
 }
 

@@ -45,7 +45,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use coalesced::{Coalesced, in_form};
+use coalesced::Coalesced;
+pub(crate) use coalesced::in_form;
 use load::{Meter, Total};
 use sends::{Send, Sends, Sent};
 use time_share::TimeShare;
