@@ -57,6 +57,14 @@ mod modelled {
         place.register_by_ref(waker);
     }
 
+    /// Runs a model with at most so many preemptions, or with `LOOM_MAX_PREEMPTIONS`.
+    #[cfg(test)]
+    pub(crate) fn model_within(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+        builder.check(run);
+    }
+
     /// loom's lock with `parking_lot`'s signatures; a model that panics has failed anyway.
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

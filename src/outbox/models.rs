@@ -13,13 +13,11 @@ use super::{CloseReason, Outbox, OutboxOptions, OutboxReader, Policy, Push};
 use crate::frame::{Control, Frame};
 use crate::payload::Payload;
 use crate::ring::{Bounds, PopResult, PushError, Ring};
-use crate::sync::{Arc, yield_now};
+use crate::sync::{Arc, model_within, yield_now};
 
 fn model(run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    // Set `LOOM_MAX_PREEMPTIONS` for more; every bug of the script shows with two.
-    builder.preemption_bound = builder.preemption_bound.or(Some(2));
-    builder.check(run);
+    // Every bug of the script shows with two.
+    model_within(2, run);
 }
 
 fn ring(frames: usize) -> Arc<Ring<u32>> {

@@ -18,17 +18,12 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 
 use super::{Observer, Subject, Subscription};
+use crate::sync::model_within;
 
 /// Runs a model with `LOOM_MAX_PREEMPTIONS` preemptions, by default 3: the case that `settle`
 /// handles takes three.
 fn model(run: impl Fn() + Send + Sync + 'static) {
     model_within(3, run);
-}
-
-fn model_within(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
-    builder.check(run);
 }
 
 /// The calls and drops so far. Not modelled, so that it orders nothing.
