@@ -1,7 +1,7 @@
 //! The frames of one room for the connections that shards write to, each frame once.
 //!
 //! A publish appends one entry to a [`Ring`], however many members there are. Each *shard* (the
-//! connections of one writer, see [`shard`]) has a [`Cursor`] into it: it reads the entries from there on
+//! connections of one writer, [`Shard`](crate::room::Shard)) has a [`Cursor`] into it: it reads the entries from there on
 //! and sends them to its members of the room. Joins, leaves and frames for one member take positions in the
 //! same sequence, so that they keep their order with broadcasts without a lock.
 //!
@@ -15,6 +15,8 @@
 //! 2. While [`READING`] is set in a cursor's state only the shard changes it. Publishers move an idle cursor
 //!    on by a compare-and-swap when the ring is full: then the shard lags, and finds out by the position.
 //! 3. The commands of a position are in the cursor's list before the position's entry is shown.
+//!
+//! The proofs are `models.rs` and, in the repository, `tests/loom/weakened.sh` and `tests/delivery/shard.rs`.
 
 #![allow(unsafe_code)]
 
@@ -25,7 +27,7 @@ mod models;
 use std::sync::{Arc as StdArc, OnceLock};
 
 use crate::fanout::Closed;
-use crate::frame::WireFrame;
+use crate::frame::{Frame, WireFrame};
 use crate::ring::word::{after, before, distance};
 use crate::ring::{Bounds, PushError, Ring, Sleep};
 use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -39,6 +41,9 @@ pub(crate) struct Entry {
     pub(crate) frame: Option<WireFrame>,
     pub(crate) to: To,
 }
+
+/// The audience of a frame for all, and of a member that has not chosen another.
+pub(crate) const EVERYBODY: u32 = u32::MAX;
 
 /// The members that a frame goes to.
 #[derive(Debug)]
@@ -59,9 +64,9 @@ pub(crate) enum To {
 }
 
 impl To {
-    /// All members.
-    pub(crate) const fn everybody() -> Self {
-        Self::Members { audience: u32::MAX, except: 0, has_key: false, key: 0 }
+    /// All members with one of these bits.
+    pub(crate) const fn audience(audience: u32) -> Self {
+        Self::Members { audience, except: 0, has_key: false, key: 0 }
     }
 }
 
@@ -120,7 +125,7 @@ impl<N: Notify> Log<N> {
 
     /// Whether a shard has members here.
     #[inline]
-    pub(crate) fn is_attached(&self) -> bool {
+    fn is_attached(&self) -> bool {
         // Acquire: with the attaching shard's increment, its members are seen.
         self.0.attached.load(Ordering::Acquire) > 0
     }
@@ -129,11 +134,12 @@ impl<N: Notify> Log<N> {
     ///
     /// Costs one compare-and-swap, and a wake of every shard that sleeps.
     #[inline]
-    pub(crate) fn publish(&self, frame: WireFrame, to: To) -> Result<(), Refused> {
+    pub(crate) fn publish(&self, frame: &Frame, to: To) -> Result<(), Refused> {
         if !self.is_attached() {
             return if self.is_closed() { Err(Refused::Closed) } else { Ok(()) };
         }
-        if self.append(Entry { frame: Some(frame), to }, |_| ())? {
+        let frame = Some(frame.clone().into());
+        if self.append(Entry { frame, to }, |_| ())? {
             self.wake();
         }
         Ok(())
@@ -159,7 +165,7 @@ impl<N: Notify> Log<N> {
         }
         let found_asleep = loop {
             let record = |at| cursor.push_command(at, command.take().expect("shown once"));
-            match self.append(Entry { frame: None, to: To::everybody() }, record) {
+            match self.append(Entry { frame: None, to: To::audience(EVERYBODY) }, record) {
                 Ok(found_asleep) => break found_asleep,
                 Err(Refused::Closed) => return Err(Closed),
                 Err(Refused::Busy | Refused::TooLarge) => yield_now(),
@@ -176,18 +182,12 @@ impl<N: Notify> Log<N> {
 
     /// Appends an entry; `true` if a shard sleeps, which the caller wakes.
     #[inline]
-    fn append(&self, mut entry: Entry, record: impl FnOnce(u32)) -> Result<bool, Refused> {
-        let mut record = Some(record);
+    fn append(&self, mut entry: Entry, mut record: impl FnMut(u32)) -> Result<bool, Refused> {
         let len = entry.frame.as_ref().map_or(0, |frame| frame.wire().len());
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         let mut tries = 0;
         loop {
-            let record = |position| {
-                if let Some(record) = record.take() {
-                    record(position);
-                }
-            };
-            match self.0.ring.try_push(entry, len, record) {
+            match self.0.ring.try_push(entry, len, &mut record) {
                 Ok(found_asleep) => return Ok(found_asleep),
                 Err((_, PushError::Closed)) => return Err(Refused::Closed),
                 Err((_, PushError::Bytes)) if len > self.0.ring.bounds().bytes() => {
@@ -217,9 +217,7 @@ impl<N: Notify> Log<N> {
             return false;
         }
         let mut dropped = Vec::new();
-        let end = self.end();
-        // SAFETY: the head is shared (`new`); invariant 1.
-        unsafe { self.0.ring.take_before(end, &mut dropped) };
+        self.release(&mut dropped);
         !dropped.is_empty()
     }
 
@@ -296,13 +294,11 @@ impl<N: Notify> Log<N> {
     pub(crate) fn detach(&self, cursor: &Cursor<N>, freed: &mut Vec<Entry>) -> bool {
         // A join that holds the lock lists the room again.
         let Some(_members) = self.0.members.try_lock() else { return false };
-        if cursor.has_commands() {
-            return false;
+        let is_unused = !cursor.has_commands();
+        if is_unused {
+            self.detach_now(cursor, freed);
         }
-        cursor.detach();
-        self.0.attached.fetch_sub(1, Ordering::AcqRel);
-        self.release(freed);
-        true
+        is_unused
     }
 
     /// Detaches the cursor of a shard that was dropped.
@@ -311,11 +307,16 @@ impl<N: Notify> Log<N> {
         let members = self.0.members.lock();
         if cursor.is_attached() {
             cursor.take_commands(&mut commands);
-            cursor.detach();
-            self.0.attached.fetch_sub(1, Ordering::AcqRel);
-            self.release(&mut freed);
+            self.detach_now(cursor, &mut freed);
         }
         drop(members);
+    }
+
+    /// Detaches an attached cursor. The caller holds `members`.
+    fn detach_now(&self, cursor: &Cursor<N>, freed: &mut Vec<Entry>) {
+        cursor.detach();
+        self.0.attached.fetch_sub(1, Ordering::AcqRel);
+        self.release(freed);
     }
 
     /// Whether nothing was appended at this position.

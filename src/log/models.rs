@@ -6,18 +6,16 @@
 
 use loom::thread;
 
-use super::{Cursor, Log, Notify, Refused, To};
+use super::{Cursor, EVERYBODY, Log, Notify, Refused, To};
 use crate::frame::Frame;
 use crate::payload::Payload;
 use crate::ring::Bounds;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, model_within};
 
 fn model(run: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    // Set `LOOM_MAX_PREEMPTIONS` for more; every bug of the script shows with two.
-    builder.preemption_bound = builder.preemption_bound.or(Some(2));
-    builder.check(run);
+    // Every bug of the script shows with two.
+    model_within(2, run);
 }
 
 /// Counts the notifications of one shard; commands are numbers.
@@ -41,6 +39,20 @@ impl Bell {
     }
 }
 
+impl Cursor<Bell> {
+    /// Whether its shard was notified more than `rung` times, or is about to be.
+    fn is_told_since(&self, rung: usize) -> bool {
+        self.notify.rung() > rung || self.is_listed.load(Ordering::Acquire)
+    }
+
+    /// The commands that are there.
+    fn commands(&self) -> Vec<(u32, u32)> {
+        let mut commands = Vec::new();
+        self.take_commands(&mut commands);
+        commands
+    }
+}
+
 type BellLog = Log<Bell>;
 
 fn log(frames: usize) -> BellLog {
@@ -57,7 +69,7 @@ fn attached(log: &BellLog, shard: usize) -> Arc<Cursor<Bell>> {
     let cursor = cursor(log, shard);
     log.command(&cursor, 0).unwrap();
     let read = log.read(&cursor, |_, _| ());
-    cursor.take_commands(&mut Vec::new());
+    cursor.commands();
     log.release(&mut Vec::new());
     cursor.unlist();
     cursor.notify.1.store(0, Ordering::Release);
@@ -66,7 +78,7 @@ fn attached(log: &BellLog, shard: usize) -> Arc<Cursor<Bell>> {
 }
 
 fn publish(log: &BellLog, event: &str) -> Result<(), Refused> {
-    log.publish(Frame::broadcast("", event, "", Payload::EMPTY).into(), To::everybody())
+    log.publish(&Frame::broadcast("", event, "", Payload::EMPTY), To::audience(EVERYBODY))
 }
 
 /// The events that the cursor has not read yet, and the end.
@@ -97,8 +109,7 @@ fn a_shard_that_sleeps_is_notified() {
         let sleeps = log.sleep(end);
         publisher.join().unwrap();
         // It read the frame, or knows that there is more, or was told after it unlisted.
-        let was_told = cursor.notify.rung() > rung || cursor.is_listed.load(Ordering::Acquire);
-        assert!(!seen.is_empty() || !sleeps || was_told);
+        assert!(!seen.is_empty() || !sleeps || cursor.is_told_since(rung));
     });
 }
 
@@ -157,21 +168,12 @@ fn a_full_log_drops_what_a_shard_has_not_read() {
             thread::spawn(move || ["a", "b"].map(|event| publish(&log, event)))
         };
         let mut seen = Vec::new();
-        let mut lost = 0;
-        for round in 0..2 {
-            if round == 1 {
-                let published = publisher.join().unwrap();
-                let refused = published.iter().filter(|published| published.is_err()).count();
-                lost += refused as u32;
-                let read = log.read(&cursor, |_, entry| seen.extend(entry.frame.clone()));
-                lost += read.lost;
-                break;
-            }
-            // Not released by the shard, but dropped by the publisher.
-            let read = log.read(&cursor, |_, entry| seen.extend(entry.frame.clone()));
-            lost += read.lost;
-        }
-        assert_eq!(seen.len() as u32 + lost, 2);
+        // Not released by the shard, but dropped by the publisher.
+        let mut lost = log.read(&cursor, |_, entry| seen.extend(entry.frame.clone())).lost;
+        let published = publisher.join().unwrap();
+        lost += log.read(&cursor, |_, entry| seen.extend(entry.frame.clone())).lost;
+        let refused = published.iter().filter(|published| published.is_err()).count();
+        assert_eq!(seen.len() + lost as usize + refused, 2);
     });
 }
 
@@ -192,13 +194,10 @@ fn a_shard_that_attaches_reads_what_follows() {
             let (log, second) = (log.clone(), Arc::clone(&second));
             thread::spawn(move || {
                 log.command(&second, 7).unwrap();
-                let is_told = second.is_listed.load(Ordering::Acquire);
-                assert!(is_told || second.notify.rung() > 0, "although it never slept");
+                assert!(second.is_told_since(0), "although it never slept");
                 let mut seen = Vec::new();
                 read(&log, &second, &mut seen);
-                let mut commands = Vec::new();
-                second.take_commands(&mut commands);
-                assert_eq!(commands.len(), 1);
+                assert_eq!(second.commands().len(), 1);
                 seen
             })
         };
@@ -223,9 +222,7 @@ fn a_command_is_there_when_its_position_is_read() {
         publish(&log, "a").unwrap();
         let mut has_read_it = false;
         log.read(&cursor, |_, entry| has_read_it |= entry.frame.is_none());
-        let mut commands = Vec::new();
-        cursor.take_commands(&mut commands);
-        assert!(!has_read_it || commands.len() == 1);
+        assert!(!has_read_it || cursor.commands().len() == 1);
         joiner.join().unwrap();
     });
 }
@@ -242,7 +239,7 @@ fn a_room_is_not_detached_while_someone_joins() {
         let was_detached = log.detach(&cursor, &mut Vec::new());
         joiner.join().unwrap();
         assert!(cursor.is_attached() && cursor.has_commands());
-        assert!(cursor.notify.rung() > 0 || cursor.is_listed.load(Ordering::Acquire));
+        assert!(cursor.is_told_since(0));
         // The member receives what follows.
         publish(&log, "a").unwrap();
         let mut seen = Vec::new();

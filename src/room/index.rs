@@ -107,8 +107,7 @@ impl Index {
             return;
         };
         let removed = connections.remove(at);
-        let is_empty = connections.is_empty();
-        if is_empty {
+        if connections.is_empty() {
             table.users.remove(&key.user_id);
         }
         self.len.fetch_sub(1, Ordering::Relaxed);

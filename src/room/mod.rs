@@ -26,7 +26,7 @@ pub use shard::{Seat, SeatMembership, Send, Shard, ShardHandle};
 
 use crate::fanout::{Closed, Subject};
 use crate::frame::{Frame, FrameRefs};
-use crate::log::{Refused, To};
+use crate::log::{EVERYBODY, Refused, To};
 use crate::outbox::{Outbox, Push};
 use crate::protocol::Recipients;
 use crate::ring::Bounds;
@@ -119,9 +119,6 @@ impl Default for RoomOptions {
     }
 }
 
-/// The frames that a member receives unless it says otherwise: all.
-const EVERYBODY: u32 = u32::MAX;
-
 impl Room {
     /// A room without members. Three allocations.
     #[must_use]
@@ -184,13 +181,16 @@ impl Room {
             return Err(Closed);
         }
         let cursor = log.cursor_of(|link| link.is_of(shard), || Link::new(Arc::clone(shard)));
-        let (seat_number, link) = (seat.id().seat, Arc::clone(cursor));
-        let receiver = Receiver::Seat { cursor: link, seat: seat_number };
+        let receiver = Receiver::Seat { cursor: Arc::clone(cursor), seat: seat.id().seat };
         let key = self.index.insert(user_id, receiver)?;
         let user = user_key(key.user_hash);
-        let index = StdArc::clone(&self.index);
-        let (log_handle, cursor_handle) = (log.clone(), Arc::clone(cursor));
-        let membership = SeatMembership::new(seat.clone(), log_handle, cursor_handle, index, key);
+        let membership = SeatMembership::new(
+            seat.clone(),
+            log.clone(),
+            Arc::clone(cursor),
+            StdArc::clone(&self.index),
+            key,
+        );
         membership.join(user, EVERYBODY, first)?;
         Ok(membership)
     }
@@ -202,15 +202,14 @@ impl Room {
     /// meanwhile.
     #[inline]
     pub fn publish(&self, frame: &Frame) -> Delivery {
-        self.append(frame, To::everybody());
-        self.push_where(frame, |_| true, |member, references| member.outbox().push_from(references))
+        self.publish_to_audience(EVERYBODY, frame)
     }
 
     /// [`publish`](Self::publish) to those members at seats whose
     /// [audience](SeatMembership::set_audience) has one of these bits, and to all others.
     #[inline]
     pub fn publish_to_audience(&self, audience: u32, frame: &Frame) -> Delivery {
-        self.append(frame, To::Members { audience, except: 0, has_key: false, key: 0 });
+        self.append(frame, To::audience(audience));
         self.push_where(frame, |_| true, |member, references| member.outbox().push_from(references))
     }
 
@@ -293,8 +292,8 @@ impl Room {
         }
     }
 
-    /// Calls `visit` with every member that has an outbox, exactly as [`publish`](Self::publish) would reach it: for
-    /// frames that differ from one member to another.
+    /// Calls `visit` with every member that has an outbox, exactly as [`publish`](Self::publish)
+    /// would reach it: for frames that differ from one member to another.
     ///
     /// ```
     /// # use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
@@ -317,10 +316,7 @@ impl Room {
     #[inline]
     fn append(&self, frame: &Frame, to: To) {
         let Some(log) = self.log.log.get() else { return };
-        if !log.is_attached() {
-            return;
-        }
-        match log.publish(frame.clone().into(), to) {
+        match log.publish(frame, to) {
             Ok(()) | Err(Refused::Closed) => {}
             Err(Refused::Busy | Refused::TooLarge) => {
                 self.log.refused.fetch_add(1, Ordering::Relaxed);

@@ -45,13 +45,14 @@ impl SeatMembership {
     ///
     /// Costs as much as a publish. [`Push::DroppedNewest`] if the room's log is full, or the frame larger
     /// than it may be; [`Push::Closed`] if the room is closed or the seat has failed.
+    #[allow(clippy::needless_pass_by_value, reason = "as `Seat::push` and `Outbox::push`")]
     pub fn push(&self, frame: Frame) -> Push {
         if self.seat.closed().is_some() {
             return Push::Closed;
         }
         let seat = self.seat.id().seat;
         let to = To::Member { cursor: self.cursor.number, seat, member: self.key.member() };
-        match self.log.publish(frame.into(), to) {
+        match self.log.publish(&frame, to) {
             Ok(()) => Push::Queued,
             Err(Refused::Closed) => Push::Closed,
             Err(Refused::Busy | Refused::TooLarge) => Push::DroppedNewest,

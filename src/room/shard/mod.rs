@@ -3,8 +3,6 @@
 mod membership;
 mod round;
 mod seat;
-#[cfg(all(test, not(pondwire_loom)))]
-mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -164,8 +162,6 @@ struct SeatedRoom {
     source: Option<Ready>,
     /// The position after the last entry that was read.
     end: u32,
-    /// Positions are compared by their distance from this one.
-    base: u32,
     /// Frames were dropped before the position at this distance.
     lost_before: Option<u32>,
     /// Whose positions were not shown to the last read.
@@ -433,7 +429,8 @@ impl Shard {
         self.active = active;
     }
 
-    /// Detaches a room without members; otherwise lets it wake the shard by the next entry, or lists it again if there is one.
+    /// Detaches a room without members. Otherwise its next entry wakes the shard; if that is there already,
+    /// the room is listed again.
     fn settle(&mut self, number: u32) {
         let room = &mut self.rooms[number as usize];
         let Some(Ready { log, cursor }) = &room.source else { return };
@@ -515,10 +512,10 @@ impl Shard {
         let last = seats.len() as u32 - 1;
         seats.swap_remove(place);
         if let Some(&moved) = seats.get(place) {
-            let moved = self.seats[moved as usize].memberships.iter_mut();
             // A seat may be in `others` more than once: the one that was last.
-            let moved = moved
-                .into_iter()
+            let moved = self.seats[moved as usize]
+                .memberships
+                .iter_mut()
                 .find(|it| it.room == room_number && it.list == list && it.place == last)
                 .expect("a seat in a list has a membership that says so");
             moved.place = place as u32;
@@ -610,7 +607,6 @@ impl Default for SeatedRoom {
         Self {
             source: None,
             end: 0,
-            base: 0,
             lost_before: None,
             commands: Vec::new(),
             is_active: false,

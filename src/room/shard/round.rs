@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::seat::{Action, NONE, Ready, SeatCommand};
+use super::seat::{Action, Command, NONE, Ready, SeatCommand};
 use super::{Apart, List, Seated, SeatedRoom, Shard, Status, push};
 use crate::frame::{Form, WireFrame};
 use crate::log::To;
@@ -152,20 +152,9 @@ enum Kind {
     /// A frame for the seat, of no room.
     Push(WireFrame),
     /// The membership as it was when the round began.
-    Start {
-        user: u64,
-        audience: u32,
-    },
-    Join {
-        generation: u32,
-        user: u64,
-        audience: u32,
-        first: Option<WireFrame>,
-    },
-    Leave {
-        last: Option<WireFrame>,
-    },
-    Audience(u32),
+    Start { user: u64, audience: u32 },
+    /// What was commanded, for the seat's occupant of this generation.
+    Command(u32, Action),
     /// The index of a frame for this member alone.
     Direct(usize),
 }
@@ -184,6 +173,13 @@ impl Piece<'_> {
                 frames.for_each(range.clone(), *audience, each);
             }
         }
+    }
+}
+
+impl SeatedRoom {
+    /// Positions are compared by their distance from this one.
+    fn base(&self) -> u32 {
+        before(self.end, HORIZON)
     }
 }
 
@@ -248,34 +244,20 @@ impl Shard {
         log.release(&mut self.freed);
         self.freed.clear();
         room.end = read.end;
-        room.base = before(read.end, HORIZON);
-        room.lost_before = (read.lost > 0).then(|| distance(room.base, read.first));
+        let base = room.base();
+        room.lost_before = (read.lost > 0).then(|| distance(base, read.first));
         room.is_active = true;
         self.active.push(number);
         for event in &mut events[first_event..] {
-            event.at = distance(room.base, event.at);
+            event.at = distance(base, event.at);
         }
         cursor.take_commands(&mut room.commands);
-        room.commands.retain_mut(|(at, command)| {
-            let at = distance(room.base, *at);
-            // The position may not have been shown to this read.
-            if at >= HORIZON {
-                return true;
-            }
-            let kind = match &mut command.action {
-                Action::Join { user, audience, first } => Kind::Join {
-                    generation: command.seat.generation,
-                    user: *user,
-                    audience: *audience,
-                    first: first.take(),
-                },
-                Action::Leave { last } => Kind::Leave { last: last.take() },
-                Action::Audience(audience) => Kind::Audience(*audience),
-            };
-            let (seat, member) = (command.seat.seat, command.member);
-            events.push(Event { seat, room: Some(number), member, at, kind });
-            false
-        });
+        // Positions from the end on were not shown to this read.
+        let shown = room.commands.extract_if(.., |(at, _)| distance(base, *at) < HORIZON);
+        events.extend(shown.map(|(at, Command { seat, member, action })| {
+            let kind = Kind::Command(seat.generation, action);
+            Event { seat: seat.seat, room: Some(number), member, at: distance(base, at), kind }
+        }));
         if read.lost > 0 {
             self.lagged(number, read.lost);
         }
@@ -286,12 +268,17 @@ impl Shard {
     fn lagged(&mut self, number: u32, lost: u32) {
         let room = &self.rooms[number as usize];
         self.lost += u64::from(lost) * u64::from(room.memberships);
-        if matches!(self.shared.options.policy, Policy::Disconnect { .. }) {
+        if self.disconnects() {
             let groups = room.groups.iter().flat_map(|group| &group.seats);
             for seat in groups.chain(&room.others).copied().collect::<Vec<_>>() {
                 self.fail_for(seat, CloseReason::TooManyFrames);
             }
         }
+    }
+
+    /// Whether a connection that loses a frame fails.
+    fn disconnects(&self) -> bool {
+        matches!(self.shared.options.policy, Policy::Disconnect { .. })
     }
 
     /// Opens and closes seats, and takes the frames for single connections.
@@ -334,25 +321,19 @@ impl Shard {
     /// Decides which seats are sent bytes of their own.
     pub(super) fn set_apart(&mut self) {
         for at in 0..self.events.len() {
-            let event = &self.events[at];
-            let slot = &self.seats[event.seat as usize];
-            let is_of = |generation| generation == slot.generation;
-            let is_stale =
-                matches!(event.kind, Kind::Join { generation, .. } if !is_of(generation));
-            let is_gap = match (&event.kind, event.room) {
-                (Kind::Join { .. }, Some(room)) => {
-                    let lost_before = self.rooms[room as usize].lost_before;
-                    lost_before.is_some_and(|first| event.at < first)
-                }
-                _ => false,
-            };
-            let seat = event.seat;
+            let &Event { seat, room, at: position, ref kind, .. } = &self.events[at];
+            let (mut is_stale, mut is_gap) = (false, false);
+            if let (&Kind::Command(generation, Action::Join { .. }), Some(room)) = (kind, room) {
+                let lost_before = self.rooms[room as usize].lost_before;
+                is_stale = generation != self.seats[seat as usize].generation;
+                is_gap = lost_before.is_some_and(|first| position < first);
+            }
             if is_stale || !self.touch(seat) {
                 // Sorted to the end, for no seat.
                 self.events[at].seat = NONE;
             } else if is_gap {
                 self.lost += 1;
-                if matches!(self.shared.options.policy, Policy::Disconnect { .. }) {
+                if self.disconnects() {
                     self.fail_for(seat, CloseReason::TooManyFrames);
                 }
             }
@@ -451,18 +432,18 @@ impl Shard {
             let room = &mut self.rooms[number as usize];
             let audience = match (&self.events[at].kind, found) {
                 (&Kind::Start { audience, .. }, _) => audience,
-                (&Kind::Join { user, audience, .. }, None) => {
+                (&Kind::Command(_, Action::Join { user, audience, .. }), None) => {
                     let (list, place) = (List::Nowhere, NONE);
                     let seated = Seated { room: number, member, user, audience, list, place };
                     slot.memberships.push(seated);
                     room.memberships += 1;
                     audience
                 }
-                (&Kind::Audience(audience), Some(found)) => {
+                (&Kind::Command(_, Action::Audience(audience)), Some(found)) => {
                     slot.memberships[found].audience = audience;
                     audience
                 }
-                (Kind::Leave { .. }, Some(found)) => {
+                (Kind::Command(_, Action::Leave { .. }), Some(found)) => {
                     slot.memberships.remove(found);
                     room.memberships -= 1;
                     continue;
@@ -516,23 +497,24 @@ impl Shard {
                 }
                 continue;
             };
-            let SeatedRoom { frames, base, .. } = &self.rooms[room as usize];
+            let room = &self.rooms[room as usize];
+            let (frames, base) = (&room.frames, room.base());
             let mut member = None;
             for event in events {
-                let here = frames.before(*base, event.at);
+                let here = frames.before(base, event.at);
                 emit_before(frames, &mut member, here, &mut emit);
                 match &event.kind {
                     Kind::Push(_) => {}
                     &Kind::Start { user, audience } => {
                         member = Some(Member { user, audience, from: 0 });
                     }
-                    Kind::Join { user, audience, first, .. } => {
+                    Kind::Command(_, Action::Join { user, audience, first }) => {
                         if let Some(first) = first {
                             emit(Piece::Frame(first));
                         }
                         member = Some(Member { user: *user, audience: *audience, from: here });
                     }
-                    Kind::Audience(changed) => {
+                    Kind::Command(_, Action::Audience(changed)) => {
                         if let Some(member) = &mut member {
                             member.audience = *changed;
                         }
@@ -542,7 +524,7 @@ impl Shard {
                             emit(Piece::Frame(&frames.direct[*index]));
                         }
                     }
-                    Kind::Leave { last } => {
+                    Kind::Command(_, Action::Leave { last }) => {
                         if let (Some(_), Some(last)) = (member.take(), last) {
                             emit(Piece::Frame(last));
                         }

@@ -25,9 +25,7 @@ impl Link {
     pub(in crate::room) fn new(shard: Arc<Shared>) -> Self {
         Self { shard, room: AtomicU32::new(NONE) }
     }
-}
 
-impl Link {
     pub(in crate::room) fn is_of(&self, shard: &Arc<Shared>) -> bool {
         Arc::ptr_eq(&self.shard, shard)
     }
@@ -142,11 +140,7 @@ impl Shared {
         if was_empty {
             self.waker.wake();
         }
-        for (_, command) in dropped {
-            if let SeatCommand::Open(_, state) = command {
-                state.reason.set(CloseReason::ReaderDropped);
-            }
-        }
+        refuse(dropped);
         changed
     }
 
@@ -156,11 +150,7 @@ impl Shared {
             inbox.is_closed = true;
             (mem::take(&mut inbox.ready), mem::take(&mut inbox.commands))
         });
-        for (_, command) in commands {
-            if let SeatCommand::Open(_, state) = command {
-                state.reason.set(CloseReason::ReaderDropped);
-            }
-        }
+        refuse(commands);
         ready
     }
 
@@ -171,6 +161,15 @@ impl Shared {
     /// Calls `take` with the inbox; wakes nobody.
     pub(super) fn take<R>(&self, take: impl FnOnce(&mut Inbox) -> R) -> R {
         take(&mut self.inbox.lock())
+    }
+}
+
+/// Drops the commands to a shard that is gone, and closes the seats that they open.
+fn refuse(commands: Vec<(SeatId, SeatCommand)>) {
+    for (_, command) in commands {
+        if let SeatCommand::Open(_, state) = command {
+            state.reason.set(CloseReason::ReaderDropped);
+        }
     }
 }
 
