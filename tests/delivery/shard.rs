@@ -540,12 +540,22 @@ fn threads_publish_join_and_leave_while_shards_send() {
     let (delivered, joins) = (AtomicU64::new(0), AtomicU64::new(0));
     // The threads that publish and join: the shards end after them.
     let running = AtomicU64::new(PUBLISHERS as u64 + 2);
+    // What was appended to the log, and how much of it each shard has surely read: nobody goes on while a shard
+    // is behind by half of the log's bound, or frames would be lost on a slow machine.
+    let appended = AtomicU64::new(0);
+    let read = [AtomicU64::new(0), AtomicU64::new(0)];
+    let append = |count| {
+        let total = appended.fetch_add(count, Ordering::AcqRel) + count;
+        while read.iter().any(|read| total > read.load(Ordering::Acquire) + 50_000) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
     let shards: Vec<Shard> =
         (0..2).map(|_| Shard::new(OutboxOptions::new().with_max_frames(100_000))).collect();
     let handles: Vec<_> = shards.iter().map(Shard::handle).collect();
     thread::scope(|scope| {
-        for mut shard in shards {
-            let (running, delivered) = (&running, &delivered);
+        for (mut shard, read) in shards.into_iter().zip(&read) {
+            let (running, delivered, appended) = (&running, &delivered, &appended);
             scope.spawn(move || {
                 let waker = Waker::from(Arc::new(Unpark(thread::current())));
                 // The last number that a seat saw of each publisher; `None` before its first. A seat that is
@@ -553,7 +563,10 @@ fn threads_publish_join_and_leave_while_shards_send() {
                 let mut seen: Vec<[Option<u64>; PUBLISHERS]> = Vec::new();
                 loop {
                     let ended = running.load(Ordering::Acquire) == 0;
-                    if shard.poll_round(&mut Context::from_waker(&waker)) == Poll::Pending {
+                    let before = appended.load(Ordering::Acquire);
+                    let polled = shard.poll_round(&mut Context::from_waker(&waker));
+                    read.store(before, Ordering::Release);
+                    if polled == Poll::Pending {
                         if ended {
                             break;
                         }
@@ -582,16 +595,16 @@ fn threads_publish_join_and_leave_while_shards_send() {
             });
         }
         for publisher in 0..PUBLISHERS {
-            let (room, is_over, running) = (&room, &is_over, &running);
+            let (room, is_over, running, append) = (&room, &is_over, &running, &append);
             scope.spawn(move || {
                 let mut number = 0;
                 while !is_over.load(Ordering::Relaxed) {
                     number += 1;
                     let mark = format!("{publisher}:{number};");
                     room.publish(&Frame::broadcast("/room/0", &mark, "r", Payload::EMPTY));
-                    // Far below what the shards can read: none lags, even when emulated.
+                    append(1);
                     if number % 64 == 0 {
-                        thread::sleep(Duration::from_millis(5));
+                        thread::yield_now();
                     }
                 }
                 running.fetch_sub(1, Ordering::AcqRel);
@@ -599,6 +612,7 @@ fn threads_publish_join_and_leave_while_shards_send() {
         }
         for (at, handle) in handles.iter().enumerate() {
             let (room, is_over, joins, running) = (&room, &is_over, &joins, &running);
+            let append = &append;
             scope.spawn(move || {
                 let mut random = Random::seeded(at as u64);
                 let mut members = Vec::new();
@@ -614,8 +628,9 @@ fn threads_publish_join_and_leave_while_shards_send() {
                         members.push((room.seat(&user, &seat, Some(first)).unwrap(), seat));
                         joins.fetch_add(1, Ordering::Relaxed);
                     }
+                    append(1);
                     if random.below(8) == 0 {
-                        thread::sleep(Duration::from_millis(1));
+                        thread::yield_now();
                     }
                 }
                 drop(members);
