@@ -17,8 +17,11 @@ pub(crate) const MESSAGE: usize = 1 << 10;
 /// The work of inflating one byte, not counting its scan.
 pub(crate) const INFLATED: usize = 2;
 
-/// The work of pushing a frame into one member's outbox.
-pub(crate) const PUSH: usize = 64;
+/// The work of compressing one byte.
+pub(crate) const DEFLATED: usize = 8;
+
+/// The work of sending a frame to one member.
+pub(crate) const PUSH: usize = 2;
 
 /// The work of a connection between two yields: about 30 to 50 µs.
 pub(crate) const CONNECTION: usize = 32 << 10;
@@ -43,10 +46,14 @@ impl Budget {
         self.spent = self.spent.saturating_add(work).min(MOST_OWED * self.limit);
     }
 
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.spent >= self.limit
+    }
+
     /// Lets other tasks run if the budget is spent: one yield for each whole budget. Cancel-safe: the rest
     /// of the debt stays.
     pub(crate) async fn yield_if_spent(&mut self) {
-        while self.spent >= self.limit {
+        while self.is_spent() {
             yield_now().await;
             self.spent -= self.limit;
         }

@@ -1,20 +1,25 @@
 //! One channel: its members, their presence, and the frames that go to all of them.
 //!
-//! A broadcast goes to all members without a lock. Joins, leaves and changes of presence take a lock, so
+//! A broadcast is appended to the room's log without a lock. Joins, leaves and changes of presence take a lock, so
 //! that all members see them in the same order. If the server is a node of a cluster, the channel's
 //! [`Link`] holds the presence of all nodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
 use pondwire::cache::{LastValue, RosterChange};
+use pondwire::outbox::Push;
 use pondwire::protocol::Recipients;
+use pondwire::room::{Seat, SeatMembership};
 use pondwire::{Frame, Membership, Outbox, Payload, PresenceRoster, Room, ServerAction, uuid};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use crate::budget;
 
@@ -23,6 +28,15 @@ const MOST_LISTED: usize = 1000;
 
 /// An answer to `users` ends with the user whose assigns and presence bring it to this many bytes.
 const MOST_LISTED_BYTES: usize = 1 << 20;
+
+/// The audience of presence frames: the members whose presence is tracked.
+const TRACKED: u32 = 1;
+
+/// A client may send to the channel only while at most so many frames wait for the writers, and so many
+/// bytes, counted for each member: so the room's log never overflows, and other channels wait only a few
+/// milliseconds for this one's bytes.
+const MOST_UNREAD: usize = 512;
+const MOST_UNREAD_BYTES: usize = 16 << 20;
 
 /// The id of a user. Each connection is a user of its own here.
 pub(crate) type UserId = Arc<str>;
@@ -62,8 +76,10 @@ pub(crate) trait Link: Send + Sync {
 pub(crate) struct Channel {
     name: String,
     members: Room,
-    /// The members whose presence is tracked. Only these receive presence frames.
-    tracked: Room,
+    /// The number of members whose presence is tracked.
+    tracked: AtomicUsize,
+    /// The number of members whose frames are compressed.
+    deflating: AtomicUsize,
     /// The last broadcast, for late joiners.
     last: LastValue,
     /// Hashes event names to the keys by which an outbox conflates.
@@ -85,9 +101,8 @@ struct State {
 
 struct MemberEntry {
     token: MemberToken,
-    outbox: Outbox,
-    membership: Membership,
-    tracked: Option<Membership>,
+    is_tracked: bool,
+    deflates: bool,
     /// The data that the server keeps about the user: a JSON object.
     assigns: Box<str>,
 }
@@ -114,17 +129,25 @@ impl Users {
     }
 }
 
-/// Shows a session whether its membership still exists; others may end it.
+/// A user's membership, for the user's session; others may end it.
 #[derive(Clone)]
 pub(crate) struct MemberToken {
-    is_member: Arc<AtomicBool>,
+    membership: Arc<SeatMembership>,
+    seat: Seat,
 }
 
 impl MemberToken {
     /// Returns `true` while the user is a member.
     pub(crate) fn is_member(&self) -> bool {
-        // Relaxed: a concurrent eviction may come before or after this.
-        self.is_member.load(Ordering::Relaxed)
+        !self.membership.has_left()
+    }
+
+    /// Sends an answer to this member alone, after what the channel was sent before; nothing once the
+    /// membership has ended.
+    pub(crate) fn answer(&self, frame: Frame) {
+        if self.membership.push(frame.clone()) == Push::DroppedNewest {
+            self.seat.push(frame);
+        }
     }
 }
 
@@ -132,11 +155,11 @@ impl Channel {
     pub(crate) fn new(name: &str, link: Option<Box<dyn Link>>) -> Self {
         let roster = PresenceRoster::new(name);
         let state = State { is_closed: false, members: HashMap::default(), roster };
-        let (members, tracked) = (Room::new(), Room::new());
         Self {
             name: name.to_owned(),
-            members,
-            tracked,
+            members: Room::new(),
+            tracked: AtomicUsize::new(0),
+            deflating: AtomicUsize::new(0),
             last: LastValue::new(),
             events: RandomState::new(),
             presence_len: AtomicUsize::new(0),
@@ -161,40 +184,47 @@ impl Channel {
     }
 
     /// Makes the user a member and acknowledges the join, even if the user was a member already; `None` if
-    /// the channel is closed. The acknowledgement is the channel's first frame in the outbox, because a
-    /// client drops the channel's frames before it.
+    /// the channel is closed. The acknowledgement is the channel's first frame, because a client drops the
+    /// channel's frames before it. A seat that has failed becomes no member, but its session may go on.
     pub(crate) fn join(
         self: &Arc<Self>,
         user: &UserId,
-        outbox: &Outbox,
+        seat: &Seat,
+        deflates: bool,
         request_id: &str,
         assigns: Payload<'_>,
-    ) -> Option<MemberToken> {
+    ) -> Option<Joined> {
         let mut state = self.state.lock();
         if state.is_closed {
             return None;
         }
-        answer(outbox, Frame::acknowledge(&self.name, request_id));
+        let acknowledgement = Frame::acknowledge(&self.name, request_id);
         if let Some(entry) = state.members.get(user) {
-            return Some(entry.token.clone());
+            entry.token.answer(acknowledgement);
+            return Some(Joined::Member(entry.token.clone()));
         }
-        let token = MemberToken { is_member: Arc::new(AtomicBool::new(true)) };
+        let joined = self.members.seat_audience(!TRACKED, user, seat, Some(acknowledgement));
+        let Ok(membership) = joined else {
+            return Some(Joined::Failed);
+        };
+        let token = MemberToken { membership: Arc::new(membership), seat: seat.clone() };
         let entry = MemberEntry {
             token: token.clone(),
-            outbox: outbox.clone(),
-            membership: join(&self.members, user, outbox),
-            tracked: None,
+            is_tracked: false,
+            deflates,
             assigns: assigns.as_str().into(),
         };
         state.members.insert(Arc::clone(user), entry);
+        // Relaxed: only an estimate of work.
+        self.deflating.fetch_add(deflates.into(), Ordering::Relaxed);
         if let Some(link) = &self.link {
             link.join(self, user, assigns);
         }
-        Some(token)
+        Some(Joined::Member(token))
     }
 
     /// Sends an event to its recipients, here and then on other nodes, without a lock and without waiting.
-    /// Returns the number of outboxes that it looked up.
+    /// Returns the work, in the units of [`budget`].
     pub(crate) fn send(
         &self,
         sender: &UserId,
@@ -208,9 +238,48 @@ impl Channel {
         if let Some(link) = &self.link {
             link.send(sender, event, payload, &request_id, recipients);
         }
-        match recipients {
+        let recipients = match recipients {
             Recipients::Users(ids) => ids.len(),
             _ => self.members.len(),
+        };
+        self.work_of(frame.json().len(), recipients)
+    }
+
+    /// The work of sending a frame to so many members.
+    fn work_of(&self, len: usize, members: usize) -> usize {
+        let deflated = if self.deflates() { len * budget::DEFLATED } else { 0 };
+        len + deflated + members * budget::PUSH
+    }
+
+    /// Whether frames are compressed for some member.
+    fn deflates(&self) -> bool {
+        self.deflating.load(Ordering::Relaxed) > 0
+    }
+
+    /// Compresses a frame now if some member needs it: not in a writer's round, for which all connections of
+    /// the writer wait.
+    fn prepare(&self, frame: &Frame) {
+        if self.deflates() {
+            let _ = frame.deflated();
+        }
+    }
+
+    /// Whether more than allowed waits for the writers.
+    pub(crate) fn is_ahead(&self) -> bool {
+        let (frames, bytes) = self.members.unread();
+        frames > MOST_UNREAD || bytes.saturating_mul(self.members.len()) > MOST_UNREAD_BYTES
+    }
+
+    /// Waits until the writers have read enough. Cancel-safe.
+    pub(crate) async fn caught_up(&self) {
+        let mut yields = 0;
+        while self.is_ahead() {
+            if yields < 4 {
+                yields += 1;
+                yield_now().await;
+            } else {
+                sleep(Duration::from_millis(1)).await;
+            }
         }
     }
 
@@ -223,6 +292,7 @@ impl Channel {
         frame: &Frame,
         recipients: &Recipients<'_>,
     ) {
+        self.prepare(frame);
         if let Recipients::AllUsers = recipients {
             // Stored before it is sent; `catch_up` depends on this order.
             self.last.set(frame.clone());
@@ -234,22 +304,23 @@ impl Channel {
 
     /// Adds a listener that is not a member: it has no presence, and cannot be evicted.
     pub(crate) fn watch(&self, name: &str, outbox: &Outbox) -> Membership {
-        join(&self.members, name, outbox)
+        let joined = self.members.join_audience(!TRACKED, name, outbox.clone());
+        joined.expect("the room of a channel is never closed")
     }
 
     /// Sends a new member the channel's last broadcast, if there was one.
     ///
     /// The newest broadcast is the last one that the member gets, although publishers are not locked out: a
-    /// broadcast stored before the second `get` is sent here, and one stored after it is published to an
-    /// outbox that already holds this one. A concurrent broadcast may arrive twice.
-    pub(crate) fn catch_up(&self, outbox: &Outbox) {
+    /// broadcast stored before the second `get` is sent here, and one stored after it is published to a log
+    /// that already holds this one. A concurrent broadcast may arrive twice.
+    pub(crate) fn catch_up(&self, member: &MemberToken) {
         let mut seen = None;
         loop {
             let last = self.last.get();
             match &last {
-                Some(frame) if last != seen => outbox.push(frame.clone()),
+                Some(frame) if last != seen => member.answer(frame.clone()),
                 _ => return,
-            };
+            }
             seen = last;
         }
     }
@@ -265,12 +336,14 @@ impl Channel {
     pub(crate) fn publish_presence(&self, presence: &Frame) {
         // Relaxed: only an estimate of work.
         self.presence_len.store(presence.json().len(), Ordering::Relaxed);
-        self.tracked.publish(presence);
+        self.prepare(presence);
+        self.members.publish_to_audience(TRACKED, presence);
     }
 
     /// The work of publishing a change of presence, in the units of [`budget`].
     pub(crate) fn presence_work(&self) -> usize {
-        self.presence_len.load(Ordering::Relaxed) + self.tracked.len() * budget::PUSH
+        let tracked = self.tracked.load(Ordering::Relaxed);
+        self.work_of(self.presence_len.load(Ordering::Relaxed), tracked)
     }
 
     /// Locks the channel for changes by this user; `None` if the user is not a member, or no longer one.
@@ -282,26 +355,16 @@ impl Channel {
     /// Ends the membership of a user on behalf of another node; with a reason, the user is sent `EVICTED`.
     #[cfg(feature = "redis")]
     pub(crate) fn remove(&self, user: &str, reason: Option<&str>) {
-        let outbox = self.state.lock().remove(self, user);
-        if let (Some(outbox), Some(reason)) = (outbox, reason) {
-            answer(&outbox, Frame::evicted(&self.name, &uuid(), reason));
-        }
+        let last = reason.map(|reason| Frame::evicted(&self.name, &uuid(), reason));
+        self.state.lock().remove(self, user, last);
     }
 }
 
-/// Sends an answer to one client: after its queued frames, so that answers keep the order of their
-/// requests; ahead of them if its outbox may drop frames.
-pub(crate) fn answer(outbox: &Outbox, frame: Frame) {
-    // A full outbox closes, which ends the connection.
-    if outbox.may_drop() {
-        outbox.reply(frame)
-    } else {
-        outbox.push(frame)
-    };
-}
-
-fn join(room: &Room, user: &str, outbox: &Outbox) -> Membership {
-    room.join(user, outbox.clone()).expect("the rooms of a channel are never closed")
+/// The outcome of a join.
+pub(crate) enum Joined {
+    Member(MemberToken),
+    /// The connection has failed.
+    Failed,
 }
 
 /// A member acting in its channel. Holds the channel's lock.
@@ -319,7 +382,7 @@ impl Member<'_> {
     }
 
     pub(crate) fn is_present(&self) -> bool {
-        self.state.members.get(self.user).is_some_and(|entry| entry.tracked.is_some())
+        self.state.members.get(self.user).is_some_and(|entry| entry.is_tracked)
     }
 
     /// Sets the member's presence, and publishes it as a join or, if the member was tracked already, as an
@@ -327,7 +390,7 @@ impl Member<'_> {
     pub(crate) fn track(&mut self, presence: Payload<'_>) {
         let State { members, roster, .. } = &mut *self.state;
         let entry = members.get_mut(self.user).expect("a member has an entry");
-        entry.tracked.get_or_insert_with(|| join(&self.channel.tracked, self.user, &entry.outbox));
+        entry.set_tracked(self.channel, true);
         if let Some(link) = &self.channel.link {
             return link.set_presence(self.user, presence);
         }
@@ -341,7 +404,7 @@ impl Member<'_> {
     /// Ends the member's presence, and publishes the leave to the members still tracked.
     pub(crate) fn untrack(&mut self) {
         if let Some(entry) = self.state.members.get_mut(self.user) {
-            entry.tracked = None;
+            entry.set_tracked(self.channel, false);
         }
         match &self.channel.link {
             Some(link) => link.remove_presence(self.user),
@@ -378,37 +441,51 @@ impl Member<'_> {
             .expect("a struct of texts is an object")
     }
 
-    /// Ends the membership. No frame of the channel goes to the user after this.
-    pub(crate) fn leave(mut self) {
-        self.state.remove(self.channel, self.user);
+    /// Ends the membership with a last frame, after which none of the channel goes to the user.
+    pub(crate) fn leave(mut self, last: Option<Frame>) {
+        self.state.remove(self.channel, self.user, last);
     }
 
     /// Ends the membership of a user, who gets `EVICTED` as the channel's last frame, or asks the user's
     /// node to do so; `false` if no node has such a member.
     pub(crate) fn evict(&mut self, user: &str, reason: &str) -> bool {
-        match self.state.remove(self.channel, user) {
-            Some(outbox) => {
-                answer(&outbox, Frame::evicted(&self.channel.name, &uuid(), reason));
-                true
-            }
-            None => self.channel.link.as_ref().is_some_and(|link| link.evict(user, reason)),
+        let last = Frame::evicted(&self.channel.name, &uuid(), reason);
+        self.state.remove(self.channel, user, Some(last))
+            || self.channel.link.as_ref().is_some_and(|link| link.evict(user, reason))
+    }
+}
+
+impl MemberEntry {
+    fn set_tracked(&mut self, channel: &Channel, is_tracked: bool) {
+        if self.is_tracked == is_tracked {
+            return;
         }
+        self.is_tracked = is_tracked;
+        let audience = if is_tracked { u32::MAX } else { !TRACKED };
+        // A connection that has failed is sent nothing in any case.
+        let _ = self.token.membership.set_audience(audience);
+        // Relaxed: only an estimate of work.
+        match is_tracked {
+            true => channel.tracked.fetch_add(1, Ordering::Relaxed),
+            false => channel.tracked.fetch_sub(1, Ordering::Relaxed),
+        };
     }
 }
 
 impl State {
-    /// Ends a membership. After this returns, no frame of the channel enters the outbox.
-    fn remove(&mut self, channel: &Channel, user: &str) -> Option<Outbox> {
-        let MemberEntry { token, outbox, membership, tracked, .. } = self.members.remove(user)?;
-        token.is_member.store(false, Ordering::Relaxed);
-        // Presence is published under this lock or the link's, so no publication is in progress after this.
-        drop(tracked);
+    /// Ends a membership with a last frame, after which none of the channel goes to the user; `false` if
+    /// there was none.
+    fn remove(&mut self, channel: &Channel, user: &str, last: Option<Frame>) -> bool {
+        let Some(mut entry) = self.members.remove(user) else { return false };
+        // Before the presence of this user ends, which the others are told.
+        entry.set_tracked(channel, false);
         match &channel.link {
             Some(link) => link.leave(user),
             None => channel.publish_change(self.roster.leave(user)),
         }
+        channel.deflating.fetch_sub(entry.deflates.into(), Ordering::Relaxed);
         // Last, because the channel must not appear empty before the other nodes are notified of the leave.
-        membership.leave_and_wait().expect("this is not called while members are visited");
-        Some(outbox)
+        entry.token.membership.leave(last);
+        true
     }
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use ahash::HashMap;
 use parking_lot::Mutex;
-use pondwire::{Outbox, Payload};
+use pondwire::Payload;
+use pondwire::room::Seat;
 
-use crate::channel::{Channel, Link, MemberToken, UserId};
+use crate::channel::{Channel, Joined, Link, UserId};
 
 /// Makes the link of a channel from the channel's name.
 pub(crate) type MakeLink = Box<dyn Fn(&str) -> Box<dyn Link> + Send + Sync>;
@@ -32,15 +33,16 @@ impl Channels {
         &self,
         channel: &str,
         user: &UserId,
-        outbox: &Outbox,
+        seat: &Seat,
+        deflates: bool,
         request_id: &str,
         assigns: Payload<'_>,
-    ) -> (Arc<Channel>, MemberToken) {
+    ) -> (Arc<Channel>, Joined) {
         loop {
             let found = self.find_or_open(channel);
             // If it has been closed since, a new one is opened.
-            if let Some(token) = found.join(user, outbox, request_id, assigns) {
-                return (found, token);
+            if let Some(joined) = found.join(user, seat, deflates, request_id, assigns) {
+                return (found, joined);
             }
         }
     }

@@ -13,7 +13,6 @@ use tokio::time::timeout;
 
 use crate::authorize::AccessPolicy;
 use crate::channels::Channels;
-use crate::echo::Echo;
 use crate::event_stream::EventStreams;
 use crate::http::{Http, NOT_FOUND, Request, Status, UPGRADE_REQUIRED};
 use crate::metrics::{Gauges, Metrics};
@@ -48,6 +47,7 @@ enum Next {
 pub(crate) struct Endpoint {
     web_sockets: WebSockets,
     event_streams: EventStreams,
+    writers: Arc<WriterPool>,
     access: AccessPolicy,
     metrics: Arc<Metrics>,
     channels: Arc<Channels>,
@@ -73,10 +73,13 @@ impl Endpoint {
             &options,
         ));
         let (limits, times) = (options.limits, options.times);
-        let writers = WriterPool::start(options.io_uring);
+        let writers = Arc::new(WriterPool::start(options.io_uring, options.waiting));
+        let web_sockets =
+            WebSockets::new(Arc::clone(&sessions), Arc::clone(&writers), limits, times);
         Self {
-            web_sockets: WebSockets::new(Arc::clone(&sessions), writers, limits, times),
-            event_streams: EventStreams::new(sessions, times),
+            web_sockets,
+            event_streams: EventStreams::new(sessions, Arc::clone(&writers), times),
+            writers,
             access: AccessPolicy::new(options.origins, options.authorize),
             metrics,
             channels,
@@ -110,8 +113,11 @@ impl Endpoint {
         match next {
             Next::WebSocket { deflates, echoes } => {
                 let Http { stream, received, .. } = http;
-                let echo = echoes.then(Echo::default);
-                self.web_sockets.run(stream, received, deflates, echo, stopped).await;
+                if echoes {
+                    self.web_sockets.run_echo(stream, received, deflates, stopped).await;
+                } else {
+                    self.web_sockets.run(stream, received, deflates, stopped).await;
+                }
             }
             Next::EventStream => self.event_streams.run(http.stream, stopped).await,
             Next::Refuse(status) => self.refuse(http, status).await,
@@ -160,16 +166,17 @@ impl Endpoint {
         deflates: bool,
         stopped: impl Future<Output = ()>,
     ) {
-        self.web_sockets.run(stream, received, deflates, None, stopped).await;
+        self.web_sockets.run(stream, received, deflates, stopped).await;
     }
 
     /// All counters in Prometheus' text format.
     pub(crate) fn metrics(&self) -> String {
-        let mut page = self.metrics.page(&Gauges {
+        let gauges = Gauges {
             event_streams: self.event_streams.len(),
             channels: self.channels.len(),
             simulated_viewers: self.simulations.members(),
-        });
+        };
+        let mut page = self.metrics.page(&gauges, self.writers.stats());
         if let Some(node) = &self.node {
             node.measure(&mut page);
         }
@@ -216,7 +223,7 @@ impl Endpoint {
                 };
                 let id = request.headers().get_str("x-connection-id").unwrap_or_default();
                 let status = match request.method {
-                    "POST" => self.event_streams.receive(id, &body, &mut http.budget),
+                    "POST" => self.event_streams.receive(id, &body, &mut http.budget).await,
                     _ if self.event_streams.close(id) => "204 No Content",
                     _ => NOT_FOUND,
                 };

@@ -3,6 +3,7 @@
 use std::mem;
 
 use bytes::Bytes;
+use pondwire::frame::Control;
 use pondwire::websocket::{Head, MessageKind, Opcode, ReadError};
 
 /// Whole frames that must be written before anything else is read.
@@ -26,6 +27,10 @@ impl Echo {
         frames.extend_from_slice(Head::new(opcode, message.len()).as_bytes());
         frames.extend_from_slice(message);
         Ok(())
+    }
+
+    pub(crate) fn add_control(&mut self, control: &Control) {
+        self.frames.extend_from_slice(control.wire());
     }
 
     pub(crate) fn take(&mut self) -> Option<Bytes> {

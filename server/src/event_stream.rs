@@ -4,28 +4,28 @@
 //! A stream's id is sent only to the client that opened it. Without a CORS header, pages of other origins
 //! cannot read it.
 
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ahash::HashMap;
 use parking_lot::Mutex;
-use pondwire::OutboxReader;
-use tokio::io::{AsyncWrite, AsyncWriteExt, copy, sink};
+use pondwire::frame::Form;
+use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::budget::Budget;
 use crate::http::{NOT_FOUND, Status};
 use crate::options::Times;
-use crate::session::{ReceiveError, Session, Sessions};
+use crate::session::{ReceiveError, Session, Sessions, Wait};
 use crate::socket::linger;
+use crate::writers::WriterPool;
 
 /// The event streams that are open, by connection id.
 pub(crate) struct EventStreams {
     table: Mutex<HashMap<Arc<str>, Arc<Open>>>,
     sessions: Arc<Sessions>,
+    writers: Arc<WriterPool>,
     times: Times,
 }
 
@@ -37,8 +37,8 @@ struct Open {
 }
 
 impl EventStreams {
-    pub(crate) fn new(sessions: Arc<Sessions>, times: Times) -> Self {
-        Self { table: Mutex::default(), sessions, times }
+    pub(crate) fn new(sessions: Arc<Sessions>, writers: Arc<WriterPool>, times: Times) -> Self {
+        Self { table: Mutex::default(), sessions, writers, times }
     }
 
     fn open(&self, session: Session) -> Arc<Open> {
@@ -50,28 +50,19 @@ impl EventStreams {
 
     /// Carries out a message of this stream's client and returns the status for its request. Messages of
     /// one stream are carried out one at a time. Errors other than an invalid message end the stream. The
-    /// work is charged to `budget`, the budget of the request's connection.
-    pub(crate) fn receive(&self, id: &str, message: &[u8], budget: &mut Budget) -> Status {
+    /// work is charged to `budget`, the budget of the request's connection. Returns late if the client is
+    /// ahead of the writers.
+    pub(crate) async fn receive(&self, id: &str, message: &[u8], budget: &mut Budget) -> Status {
         let Some(open) = self.table.lock().get(id).map(Arc::clone) else { return NOT_FOUND };
-        let failure = {
-            let mut session = open.session.lock();
-            let Some(session) = &mut *session else { return NOT_FOUND };
-            let received = session.receive(message);
-            budget.charge(message.len() + session.take_work());
-            match received {
-                Ok(()) => return "204 No Content",
-                Err(ReceiveError::Malformed(error)) => {
-                    session.refuse_malformed(&error);
-                    return "204 No Content";
-                }
-                Err(failure) => failure,
-            }
-        };
-        self.close(id);
-        match failure {
-            ReceiveError::TooMany => "429 Too Many Requests",
-            _ => "500 Internal Server Error",
+        let (status, wait) = open.receive(message, budget);
+        match status {
+            "204 No Content" | NOT_FOUND => {}
+            _ => drop(self.close(id)),
         }
+        if let Some(wait) = wait {
+            wait.over().await;
+        }
+        status
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -89,62 +80,80 @@ impl EventStreams {
     }
 
     /// Serves an event stream to its end.
-    pub(crate) async fn run(&self, mut stream: TcpStream, stopped: impl Future<Output = ()>) {
-        let (session, mut queue) = self.sessions.open();
-        session.greet();
-        let _counted = session.counted();
+    pub(crate) async fn run(&self, stream: TcpStream, stopped: impl Future<Output = ()>) {
+        let opened = self.writers.open(Form::Sse);
+        let session = self.sessions.open(opened.seat.clone(), false);
+        let counted = session.counted();
         let (id, liveness) = (Arc::clone(session.connection_id()), Arc::clone(session.liveness()));
         let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
              cache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
              x-connection-id: {id}\r\nconnection: close\r\n\r\n"
         );
+        let (mut reader, mut writer) = stream.into_split();
+        if !matches!(
+            timeout(self.times.closing, writer.write_all(head.as_bytes())).await,
+            Ok(Ok(()))
+        ) {
+            return;
+        }
+        let seat = session.seat().clone();
+        let writer = opened.register(writer, Arc::clone(&liveness));
+        session.greet();
         let open = self.open(session);
-        let aborted = queue.aborted();
-        let (mut reader, mut writer) = stream.split();
-        let sends = async {
-            writer.write_all(head.as_bytes()).await?;
-            send(&mut writer, &mut queue, self.times.keep_alive).await
-        };
-        let late = async {
-            tokio::select! {
-                () = open.closed.notified() => {}
-                // The queued frames are still sent.
-                () = stopped => drop(self.close(&id)),
-                () = liveness.idle_timeout(self.times.idle) => drop(self.close(&id)),
-            }
-            sleep(self.times.closing).await;
-        };
+        let stuck = liveness.stuck_timeout(&self.times, seat, || writer.is_behind());
         let mut nowhere = sink();
-        let is_over = tokio::select! {
-            // The stream was closed, and everything was sent.
-            sent = sends => sent.is_ok(),
+        let is_gone = tokio::select! {
+            () = open.closed.notified() => false,
+            () = stopped => false,
+            () = liveness.idle_timeout(self.times.idle) => false,
             // The client has disconnected; whatever it sends here is ignored.
-            _ = copy(&mut reader, &mut nowhere) => false,
-            // The stream was closed, and the client does not read the queued frames.
-            () = late => false,
-            _ = aborted => false,
+            _ = copy(&mut reader, &mut nowhere) => true,
+            reason = writer.failed() => {
+                if reason.is_too_slow() {
+                    counted.too_slow();
+                }
+                true
+            }
+            // The client does not read.
+            () = stuck => true,
         };
         self.close(&id);
-        if is_over && !queue.closed().is_some_and(|reason| reason.is_too_slow()) {
-            // The connection has ended, whether or not this succeeds.
-            let _ = timeout(self.times.closing, linger(stream)).await;
+        if is_gone {
+            return;
         }
+        let closing = async {
+            let Some((mut stream, mut unsent)) = writer.end().await else { return };
+            while let Some(bytes) = unsent.peek() {
+                match stream.write(bytes).await {
+                    Ok(written @ 1..) => unsent.advance(written),
+                    _ => return,
+                }
+            }
+            let stream = reader.reunite(stream).expect("two halves of one stream");
+            // The connection has ended, whether or not this succeeds.
+            let _ = linger(stream).await;
+        };
+        let _ = timeout(self.times.closing, closing).await;
     }
 }
 
-/// Writes whole events, many at a time, from memory that the streams of all members share, until the outbox
-/// ends. Writes a comment after each `keep_alive` without an event.
-async fn send(
-    writer: &mut (impl AsyncWrite + Unpin),
-    queue: &mut OutboxReader,
-    keep_alive: Duration,
-) -> io::Result<()> {
-    loop {
-        match timeout(keep_alive, queue.next_batch()).await {
-            Ok(Some(batch)) => writer.write_all_buf(&mut batch.into_sse()).await?,
-            Ok(None) => return Ok(()),
-            Err(_) => writer.write_all(b": keepalive\n\n").await?,
-        }
+impl Open {
+    /// Carries out a message; returns the status, and what the client must wait for.
+    fn receive(&self, message: &[u8], budget: &mut Budget) -> (Status, Option<Wait>) {
+        let mut session = self.session.lock();
+        let Some(session) = &mut *session else { return (NOT_FOUND, None) };
+        let received = session.receive(message);
+        budget.charge(message.len() + session.take_work());
+        let status = match received {
+            Ok(()) => "204 No Content",
+            Err(ReceiveError::Malformed(error)) => {
+                session.refuse_malformed(&error);
+                "204 No Content"
+            }
+            Err(ReceiveError::TooMany) => "429 Too Many Requests",
+            Err(ReceiveError::Panicked) => "500 Internal Server Error",
+        };
+        (status, session.take_wait())
     }
 }

@@ -4,8 +4,8 @@ use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pondwire::Outbox;
 use pondwire::frame::Control;
+use pondwire::room::Seat;
 use tokio::time::sleep;
 
 use crate::options::Times;
@@ -30,15 +30,44 @@ impl Liveness {
     }
 
     /// Pings a client, and returns once a ping is followed by no traffic within `times.pong`.
-    pub(crate) async fn ping_timeout(&self, times: &Times, outbox: Outbox) {
+    pub(crate) async fn ping_timeout(&self, times: &Times, seat: Seat) {
         loop {
             sleep(times.ping.saturating_sub(times.pong)).await;
             self.traffic.store(false, Ordering::Relaxed);
-            outbox.control(Control::ping(b"").expect("an empty payload is short enough"));
+            seat.control(Control::ping(b"").expect("an empty payload is short enough"));
             sleep(times.pong).await;
             if !self.traffic.load(Ordering::Relaxed) {
                 return;
             }
+        }
+    }
+
+    /// Sends an event stream a comment after each `times.keep_alive`, and returns once its client has read
+    /// nothing for `times.ping`, at most twice that, while `is_behind`.
+    pub(crate) async fn stuck_timeout(
+        &self,
+        times: &Times,
+        seat: Seat,
+        is_behind: impl Fn() -> bool,
+    ) {
+        let comments = async {
+            loop {
+                sleep(times.keep_alive).await;
+                seat.control(Control::ping(b"").expect("an empty payload is short enough"));
+            }
+        };
+        let stuck = async {
+            loop {
+                self.traffic.store(false, Ordering::Relaxed);
+                sleep(times.ping).await;
+                if is_behind() && !self.traffic.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = comments => {}
+            () = stuck => {}
         }
     }
 

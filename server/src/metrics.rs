@@ -1,16 +1,15 @@
 //! Counters of all connections, in Prometheus' text format.
 //!
-//! Each outbox counts its deliveries and drops in its own memory. These counts are added up when the
-//! metrics are requested, so that no delivery touches a shared counter.
+//! Each writer counts deliveries and drops in its own memory. These counts are added up when the metrics are
+//! requested, so that no delivery touches a shared counter.
 
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use pondwire::ValidationError;
 use pondwire::error::ErrorKind;
-use pondwire::outbox::OutboxStats;
-use pondwire::{Membership, Outbox, Room, ValidationError};
+use pondwire::room::{Dropped, ShardStats};
 
 const KINDS: [ErrorKind; 5] =
     [ErrorKind::Utf8, ErrorKind::Json, ErrorKind::Schema, ErrorKind::Limit, ErrorKind::Unicode];
@@ -18,11 +17,9 @@ const KINDS: [ErrorKind; 5] =
 /// The counters of all connections.
 #[derive(Default)]
 pub(crate) struct Metrics {
-    /// The open connections.
-    connections: Room,
-    /// The counts of the connections that have ended. Locked while a connection moves here from the room,
-    /// so that it is counted once.
-    ended: Mutex<Totals>,
+    connections: AtomicU64,
+    ended: AtomicU64,
+    slow_consumers: AtomicU64,
     messages: AtomicU64,
     message_bytes: AtomicU64,
     malformed: [AtomicU64; KINDS.len()],
@@ -38,63 +35,12 @@ pub(crate) struct Gauges {
 /// Counts a connection from its creation to its drop.
 pub(crate) struct Counted {
     metrics: Arc<Metrics>,
-    outbox: Outbox,
-    /// `None` only during the drop.
-    membership: Option<Membership>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Totals {
-    connections: u64,
-    slow_consumers: u64,
-    delivered: u64,
-    delivered_bytes: u64,
-    control_delivered: u64,
-    dropped_oldest: u64,
-    dropped_newest: u64,
-    conflated: u64,
-    discarded: u64,
-    queued_frames: u64,
-    queued_bytes: u64,
-}
-
-impl Totals {
-    fn add(&mut self, outbox: &Outbox) {
-        let OutboxStats {
-            queued_frames,
-            queued_bytes,
-            delivered,
-            delivered_bytes,
-            control_delivered,
-            dropped_oldest,
-            dropped_newest,
-            conflated,
-            discarded,
-            ..
-        } = outbox.stats();
-        self.connections += 1;
-        self.slow_consumers += u64::from(outbox.closed().is_some_and(|why| why.is_too_slow()));
-        self.queued_frames += queued_frames as u64;
-        self.queued_bytes += queued_bytes as u64;
-        self.delivered += delivered;
-        self.delivered_bytes += delivered_bytes;
-        self.control_delivered += control_delivered;
-        self.dropped_oldest += dropped_oldest;
-        self.dropped_newest += dropped_newest;
-        self.conflated += conflated;
-        self.discarded += discarded;
-    }
 }
 
 impl Metrics {
-    /// Counts the connection of this user, whose outbox this is.
-    pub(crate) fn count(self: &Arc<Self>, id: &str, outbox: &Outbox) -> Counted {
-        let membership = self.connections.join(id, outbox.clone());
-        Counted {
-            metrics: Arc::clone(self),
-            outbox: outbox.clone(),
-            membership: Some(membership.expect("the room is never closed")),
-        }
+    pub(crate) fn count(self: &Arc<Self>) -> Counted {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Counted { metrics: Arc::clone(self) }
     }
 
     pub(crate) fn received(&self, message: &[u8]) {
@@ -109,17 +55,25 @@ impl Metrics {
         }
     }
 
-    /// The metrics of connections. Visits every connection once.
-    pub(crate) fn page(&self, gauges: &Gauges) -> Page {
-        let (ended, totals) = {
-            let ended = self.ended.lock();
-            let mut totals = *ended;
-            self.connections.for_each(|connection| totals.add(connection.outbox()));
-            (*ended, totals)
-        };
+    /// The metrics of connections; `shards` are the counters of the writers.
+    pub(crate) fn page(&self, gauges: &Gauges, shards: impl Iterator<Item = ShardStats>) -> Page {
+        let (mut sent, mut bytes, mut queued, mut queued_bytes) = (0, 0, 0, 0);
+        let mut dropped = Dropped::default();
+        for shard in shards {
+            (sent, bytes) = (sent + shard.sent_frames, bytes + shard.sent_bytes);
+            (queued, queued_bytes) =
+                (queued + shard.queued_frames as u64, queued_bytes + shard.queued_bytes as u64);
+            dropped.oldest += shard.dropped.oldest;
+            dropped.newest += shard.dropped.newest;
+            dropped.conflated += shard.dropped.conflated;
+            dropped.discarded += shard.dropped.discarded;
+            dropped.lost += shard.dropped.lost;
+        }
+        let ended = self.ended.load(Ordering::Relaxed);
+        let connections = self.connections.load(Ordering::Relaxed);
         let mut page = Page(String::with_capacity(4096));
-        page.gauge("connections", "open connections", totals.connections - ended.connections);
-        page.counter("connections_total", "connections since the start", totals.connections);
+        page.gauge("connections", "open connections", connections.saturating_sub(ended));
+        page.counter("connections_total", "connections since the start", connections);
         let event_streams = gauges.event_streams as u64;
         page.gauge("event_streams", "event streams among the open connections", event_streams);
         page.gauge("channels", "channels with members", gauges.channels as u64);
@@ -138,53 +92,54 @@ impl Metrics {
             let count = count.load(Ordering::Relaxed);
             page.labelled("malformed_messages_total", "kind", kind.as_str(), count);
         }
+        // Those of a queue that was dropped, or is not empty, were counted as sent.
+        let undelivered = dropped.oldest + dropped.newest + dropped.conflated + dropped.discarded;
         page.counter(
             "frames_delivered_total",
-            "frames taken from outboxes to be written",
-            totals.delivered,
+            "messages and control frames written to sockets, or about to be",
+            sent.saturating_sub(undelivered + queued),
         );
         page.counter(
-            "frame_bytes_delivered_total",
-            "bytes of these frames, uncompressed",
-            totals.delivered_bytes,
-        );
-        page.counter(
-            "control_frames_delivered_total",
-            "pongs and answers in the control queue",
-            totals.control_delivered,
+            "frame_bytes_sent_total",
+            "bytes of these frames and of those that were dropped or are queued",
+            bytes,
         );
         page.head(
             "frames_dropped_total",
             "counter",
-            "frames dropped because a client read too slowly",
+            "frames dropped because a client read too slowly, or a writer fell behind",
         );
         for (reason, count) in [
-            ("oldest", totals.dropped_oldest),
-            ("newest", totals.dropped_newest),
-            ("replaced", totals.conflated),
-            ("disconnected", totals.discarded),
+            ("oldest", dropped.oldest),
+            ("newest", dropped.newest),
+            ("replaced", dropped.conflated),
+            ("disconnected", dropped.discarded),
+            ("overrun", dropped.lost),
         ] {
             page.labelled("frames_dropped_total", "reason", reason, count);
         }
         // Connections that have ended have no frames queued.
-        page.gauge("frames_queued", "frames queued now", totals.queued_frames);
-        page.gauge("frame_bytes_queued", "bytes of the queued frames", totals.queued_bytes);
+        page.gauge("frames_queued", "frames queued for slow clients now", queued);
+        page.gauge("frame_bytes_queued", "bytes of the queued frames", queued_bytes);
         page.counter(
             "slow_consumers_total",
             "connections ended because the client read too slowly",
-            totals.slow_consumers,
+            self.slow_consumers.load(Ordering::Relaxed),
         );
         page
     }
 }
 
+impl Counted {
+    /// Counts the connection as ended because its client read too slowly.
+    pub(crate) fn too_slow(&self) {
+        self.metrics.slow_consumers.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut ended = self.metrics.ended.lock();
-        drop(self.membership.take());
-        ended.add(&self.outbox);
-        // Frames still queued in an outbox without a reader will not be delivered.
-        (ended.queued_frames, ended.queued_bytes) = (0, 0);
+        self.metrics.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 

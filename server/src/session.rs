@@ -3,17 +3,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ahash::HashMap;
 use pondwire::protocol::Recipients;
-use pondwire::{
-    ClientAction, ClientMessage, Frame, Limits, Outbox, OutboxOptions, OutboxReader, Payload,
-    ValidationError, uuid,
-};
+use pondwire::room::Seat;
+use pondwire::{ClientAction, ClientMessage, Frame, Limits, Payload, ValidationError, uuid};
+use tokio::time::sleep;
 
 use crate::budget;
-use crate::channel::{Channel, Member, MemberToken, UserId, answer};
+use crate::channel::{Channel, Joined, Member, MemberToken, UserId};
 use crate::channels::Channels;
 use crate::keepalive::Liveness;
 use crate::metrics::{Counted, Metrics};
@@ -36,8 +35,10 @@ struct SessionLimits {
     message: Limits,
     name_bytes: usize,
     presence_bytes: usize,
-    waiting: OutboxOptions,
 }
+
+/// The most answers that may wait for the writer when a client's next message is received.
+const MOST_ANSWERS: usize = 64;
 
 /// Opens sessions, and holds the parts of the server that they share.
 pub(crate) struct Sessions {
@@ -61,27 +62,27 @@ impl Sessions {
             message: options.limits,
             name_bytes: options.name_bytes,
             presence_bytes: options.presence_bytes,
-            waiting: options.waiting,
         };
         Self { channels, metrics, simulations, limits }
     }
 
-    /// Opens a session for a new user; returns it with the reader of its outbox.
-    pub(crate) fn open(self: &Arc<Self>) -> (Session, OutboxReader) {
-        let SessionLimits { message_rate, byte_rate, waiting, .. } = self.limits;
-        let (outbox, queue) = Outbox::new(waiting);
-        let session = Session {
+    /// Opens a session for a new user, whose connection has this seat; `deflates` if its frames are
+    /// compressed.
+    pub(crate) fn open(self: &Arc<Self>, seat: Seat, deflates: bool) -> Session {
+        let SessionLimits { message_rate, byte_rate, .. } = self.limits;
+        Session {
             id: UserId::from(&*uuid()),
             connection_id: Arc::from(&*uuid()),
-            outbox,
+            seat,
+            deflates,
             shared: Arc::clone(self),
             joined: HashMap::default(),
             simulation: None,
             rate_limiter: RateLimiter::new(message_rate, byte_rate, Instant::now()),
             work: 0,
+            sent_to: None,
             liveness: Arc::default(),
-        };
-        (session, queue)
+        }
     }
 }
 
@@ -95,12 +96,12 @@ pub(crate) enum ReceiveError {
     Panicked,
 }
 
-/// A connected client. Dropping it leaves all its channels and closes its outbox, whose reader can still
-/// take the queued frames.
+/// A connected client. Dropping it leaves all its channels; what they were sent before still reaches it.
 pub(crate) struct Session {
     id: UserId,
     connection_id: Arc<str>,
-    outbox: Outbox,
+    seat: Seat,
+    deflates: bool,
     shared: Arc<Sessions>,
     /// The channels that the user joined, by name. Each token shows whether the user has been evicted
     /// since.
@@ -109,18 +110,20 @@ pub(crate) struct Session {
     rate_limiter: RateLimiter,
     /// The work that the client's messages have caused since the last [`take_work`](Self::take_work).
     work: usize,
+    /// The channel that the last message was sent to, if that is ahead of the writers.
+    sent_to: Option<Arc<Channel>>,
     liveness: Arc<Liveness>,
 }
 
 impl Session {
     /// Sends `CONNECT`: some clients send nothing before it.
     pub(crate) fn greet(&self) {
-        self.outbox.reply(Frame::connect(&uuid(), &self.id, &self.connection_id));
+        self.seat.push(Frame::connect(&uuid(), &self.id, &self.connection_id));
     }
 
     /// Counts the connection in the metrics until the returned value is dropped.
     pub(crate) fn counted(&self) -> Counted {
-        self.shared.metrics.count(&self.id, &self.outbox)
+        self.shared.metrics.count()
     }
 
     /// The secret that authenticates this client's requests: 122 random bits, sent to this client only.
@@ -128,16 +131,27 @@ impl Session {
         &self.connection_id
     }
 
-    pub(crate) fn outbox(&self) -> &Outbox {
-        &self.outbox
+    pub(crate) const fn seat(&self) -> &Seat {
+        &self.seat
     }
 
     pub(crate) fn liveness(&self) -> &Arc<Liveness> {
         &self.liveness
     }
 
+    /// Sends a frame that belongs to no channel, or to one that the user is not a member of.
     fn reply(&self, frame: Frame) {
-        answer(&self.outbox, frame);
+        self.seat.push(frame);
+    }
+
+    /// Whether the client is ahead of the writers, with what it sent to a channel or is answered.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.sent_to.is_some() || self.seat.unread().0 > MOST_ANSWERS
+    }
+
+    /// What the session waits for before it receives another message, if it [must](Self::must_wait).
+    pub(crate) fn take_wait(&mut self) -> Option<Wait> {
+        self.must_wait().then(|| Wait { channel: self.sent_to.take(), seat: self.seat.clone() })
     }
 
     /// Carries out a received message. A message over the rate limit is answered with 429 instead.
@@ -212,7 +226,15 @@ impl Session {
     }
 
     fn refuse(&self, message: &ClientMessage<'_>, text: &str) {
-        self.reply(Frame::refuse(message.request_id(), 400, text));
+        self.answer(message, Frame::refuse(message.request_id(), 400, text));
+    }
+
+    /// Answers a message: after what its channel was sent before, if the user is a member.
+    fn answer(&self, message: &ClientMessage<'_>, frame: Frame) {
+        match self.joined.get(message.channel_name()) {
+            Some((_, token)) if token.is_member() => token.answer(frame),
+            _ => self.reply(frame),
+        }
     }
 
     fn join(&mut self, message: &ClientMessage<'_>) {
@@ -237,30 +259,40 @@ impl Session {
             return decline(400, "assigns: Expected a smaller object");
         };
         let channels = &self.shared.channels;
-        let joined = channels.join(channel, &self.id, &self.outbox, request_id, assigns);
+        let (found, joined) =
+            channels.join(channel, &self.id, &self.seat, self.deflates, request_id, assigns);
+        let Joined::Member(token) = joined else {
+            return channels.close_if_empty(&found);
+        };
         if is_set(message, "last") {
-            joined.0.catch_up(&self.outbox);
+            found.catch_up(&token);
         }
-        self.joined.insert(channel.to_owned(), joined);
+        self.sent_to = Some(Arc::clone(&found)).filter(|found| found.is_ahead());
+        self.joined.insert(channel.to_owned(), (found, token));
     }
 
     /// Leaves a channel. The leave is always acknowledged: the client has already closed the channel.
     fn leave(&mut self, message: &ClientMessage<'_>) {
         let (channel, request_id) = (message.channel_name(), message.request_id());
+        let mut last = Some(Frame::exit_acknowledge(channel, request_id));
         if let Some((channel, _)) = self.joined.remove(channel) {
-            self.leave_channel(&channel);
+            last = self.leave_channel(&channel, last);
         }
-        self.reply(Frame::exit_acknowledge(channel, request_id));
+        if let Some(last) = last {
+            self.reply(last);
+        }
     }
 
-    fn leave_channel(&mut self, channel: &Arc<Channel>) {
-        if let Some(member) = channel.member(&self.id) {
-            if member.is_present() {
-                self.work += channel.presence_work();
-            }
-            member.leave();
-            self.shared.channels.close_if_empty(channel);
+    /// Leaves a channel, which sends a last frame; returns that frame if the user was not a member.
+    fn leave_channel(&mut self, channel: &Arc<Channel>, last: Option<Frame>) -> Option<Frame> {
+        let Some(member) = channel.member(&self.id) else { return last };
+        if member.is_present() {
+            self.work += channel.presence_work();
         }
+        member.leave(last);
+        self.shared.channels.close_if_empty(channel);
+        self.sent_to = Some(Arc::clone(channel)).filter(|channel| channel.is_ahead());
+        None
     }
 
     fn event(&mut self, message: &ClientMessage<'_>) {
@@ -271,13 +303,13 @@ impl Session {
         match message.event() {
             _ if !token.is_member() => self.not_joined(message),
             "echo" => {
-                self.reply(Frame::reply(name, "echo", request_id, message.payload()));
+                token.answer(Frame::reply(name, "echo", request_id, message.payload()));
             }
             "track" | "update" | "untrack" | "assign" | "users" | "evict" => {
-                let channel = Arc::clone(channel);
+                let (channel, token) = (Arc::clone(channel), token.clone());
                 let id = Arc::clone(&self.id);
                 match channel.member(&id) {
-                    Some(member) => self.change(&channel, member, message),
+                    Some(member) => self.change(&channel, &token, member, message),
                     None => self.not_joined(message),
                 }
             }
@@ -292,9 +324,11 @@ impl Session {
                     let text = format!("payload.ids: Expected at most {MAX_RECIPIENTS} ids");
                     return self.refuse(message, &text);
                 };
-                let pushes = channel.send(&self.id, event, message.payload(), &recipients);
-                self.work += message.payload().as_str().len() + pushes * budget::PUSH;
+                self.work += channel.send(&self.id, event, message.payload(), &recipients);
             }
+        }
+        if let Some((channel, _)) = self.joined.get(name) {
+            self.sent_to = Some(Arc::clone(channel)).filter(|channel| channel.is_ahead());
         }
     }
 
@@ -308,14 +342,12 @@ impl Session {
         let viewers = message.payload().get("viewers").and_then(|viewers| viewers.as_u64());
         let viewers = viewers.map_or(0, |viewers| viewers.min(MOST as u64) as usize);
         let slow = is_set(message, "slow");
-        let reader = self.outbox.clone();
         self.charge(viewers * budget::MESSAGE);
         // The old crowd leaves even if the new one is refused.
         self.simulation = None;
-        let started =
-            Simulation::start(&self.shared.simulations, channel, token, viewers, slow, reader);
+        let started = Simulation::start(&self.shared.simulations, channel, token, viewers, slow);
         if started.is_none() {
-            self.reply(Frame::refuse(message.request_id(), 429, "Too many viewers"));
+            self.answer(message, Frame::refuse(message.request_id(), 429, "Too many viewers"));
         }
         self.simulation = started;
     }
@@ -329,6 +361,7 @@ impl Session {
     fn change(
         &mut self,
         channel: &Arc<Channel>,
+        token: &MemberToken,
         mut member: Member<'_>,
         message: &ClientMessage<'_>,
     ) {
@@ -338,7 +371,7 @@ impl Session {
                 let users = member.users(message.request_id());
                 drop(member);
                 self.charge(users.json().len());
-                return self.reply(users);
+                return token.answer(users);
             }
             "track" | "update" | "assign" if !is_small(&message.payload()) => {
                 return self.refuse(message, "payload: Expected a smaller object");
@@ -380,7 +413,7 @@ impl Session {
             self.shared.channels.close_if_empty(channel);
         } else {
             let (channel, request_id) = (message.channel_name(), message.request_id());
-            self.reply(Frame::not_found(channel, request_id, "No such user"));
+            self.answer(message, Frame::not_found(channel, request_id, "No such user"));
         }
     }
 }
@@ -388,9 +421,26 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         for (channel, _) in std::mem::take(&mut self.joined).into_values() {
-            self.leave_channel(&channel);
+            self.leave_channel(&channel, None);
         }
-        self.outbox.close();
+    }
+}
+
+/// What a client is ahead of; see [`Session::take_wait`].
+pub(crate) struct Wait {
+    channel: Option<Arc<Channel>>,
+    seat: Seat,
+}
+
+impl Wait {
+    /// Waits until the writers have read enough. Cancel-safe.
+    pub(crate) async fn over(&self) {
+        if let Some(channel) = &self.channel {
+            channel.caught_up().await;
+        }
+        while self.seat.unread().0 > MOST_ANSWERS && self.seat.closed().is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 

@@ -92,8 +92,8 @@ struct SlowReader {
 }
 
 impl Simulation {
-    /// Adds `viewers` viewers to the channel, and the slow readers if `slow`, and sends reports to `reader`
-    /// while the user is a member. `None` if all channels together would have more than [`MOST_OF_ALL`]
+    /// Adds `viewers` viewers to the channel, and the slow readers if `slow`, and sends reports to the member
+    /// with this token while it is one. `None` if all channels together would have more than [`MOST_OF_ALL`]
     /// simulated members.
     pub(crate) fn start(
         simulations: &Arc<Simulations>,
@@ -101,7 +101,6 @@ impl Simulation {
         token: MemberToken,
         viewers: usize,
         slow: bool,
-        reader: Outbox,
     ) -> Option<Self> {
         let mut crowd =
             Crowd::new(simulations, channel, viewers + if slow { POLICIES.len() } else { 0 })?;
@@ -128,12 +127,10 @@ impl Simulation {
         tasks.spawn(async move {
             let joined = Instant::now();
             let mut ticks = interval(REPORTED);
-            while token.is_member() && reader.closed().is_none() {
+            while token.is_member() {
                 ticks.tick().await;
-                // The user may have left meanwhile, and no frame of the channel may follow a leave.
-                if token.is_member() {
-                    reader.push(crowd.report(joined));
-                }
+                // Nothing is sent if the user has left meanwhile.
+                token.answer(crowd.report(joined));
             }
         });
         Some(Self { _tasks: tasks })

@@ -1,17 +1,18 @@
-//! One WebSocket: received messages go to its session, the frames of its outbox are sent, and the
-//! connection ends with the close code for its reason.
+//! One WebSocket: received messages go to its session, a writer sends its frames, and the connection ends
+//! with the close code for its reason.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use pondwire::Limits;
 use pondwire::deflate::Inflater;
-use pondwire::frame::Control;
+use pondwire::frame::{Control, Form};
+use pondwire::outbox::CloseReason;
+use pondwire::room::Unsent;
 use pondwire::websocket::{Event, MaxPayload, MessageKind, MessageReader, ReadError, close_code};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -25,7 +26,7 @@ use crate::options::Times;
 use crate::rate_limit::Decision;
 use crate::session::{ReceiveError, Session, Sessions};
 use crate::socket::{discard, linger};
-use crate::writers::{HandBack, SendHalf, WriterHandle, WriterPool, in_form};
+use crate::writers::{WriterHandle, WriterPool, hold_wakes};
 
 thread_local! {
     /// One inflater for all connections of the thread: no message depends on an earlier one.
@@ -48,14 +49,18 @@ enum End {
     Idle,
     /// The server stops.
     Stopping,
-    /// A frame is partly written and cannot be completed.
-    Stuck,
+}
+
+impl End {
+    const fn of(reason: CloseReason) -> Self {
+        if reason.is_too_slow() { Self::TooSlow } else { Self::Gone }
+    }
 }
 
 /// Serves WebSockets, and holds the parts of the server that they share.
 pub(crate) struct WebSockets {
     sessions: Arc<Sessions>,
-    writers: WriterPool,
+    writers: Arc<WriterPool>,
     limits: Limits,
     times: Times,
 }
@@ -63,7 +68,7 @@ pub(crate) struct WebSockets {
 impl WebSockets {
     pub(crate) const fn new(
         sessions: Arc<Sessions>,
-        writers: WriterPool,
+        writers: Arc<WriterPool>,
         limits: Limits,
         times: Times,
     ) -> Self {
@@ -71,46 +76,91 @@ impl WebSockets {
     }
 
     /// Serves a connection from its completed handshake to its end. `received` holds the bytes that arrived
-    /// after the handshake; `deflates` is `true` if permessage-deflate was negotiated. With an `echo`,
-    /// messages go there instead of to the session.
+    /// after the handshake; `deflates` is `true` if permessage-deflate was negotiated.
     pub(crate) async fn run(
         &self,
         stream: TcpStream,
         received: BytesMut,
         deflates: bool,
-        echo: Option<Echo>,
         stopped: impl Future<Output = ()>,
     ) {
-        // A message over the codec's limit is refused by its announced length, before it is buffered.
-        let plain = self.limits.max_bytes;
-        let compressed = deflates.then_some(Inflater::max_payload(plain));
-        let reader = MessageReader::new(received, MaxPayload { plain, compressed });
-        let (mut session, queue) = self.sessions.open();
-        if echo.is_none() {
-            session.greet();
-        }
-        let _counted = session.counted();
-        let aborted = queue.aborted();
+        let form = if deflates { Form::Deflated } else { Form::WebSocket };
+        let opened = self.writers.open(form);
+        let mut session = self.sessions.open(opened.seat.clone(), deflates);
+        let counted = session.counted();
         let liveness = Arc::clone(session.liveness());
-        let ping_timeout = liveness.ping_timeout(&self.times, session.outbox().clone());
+        let (stream, writer) = stream.into_split();
+        let writer = opened.register(writer, Arc::clone(&liveness));
+        session.greet();
+        let ping_timeout = liveness.ping_timeout(&self.times, session.seat().clone());
         let mut ending = pin!(async {
             tokio::select! {
-                _ = aborted => End::TooSlow,
                 () = stopped => End::Stopping,
                 () = ping_timeout => End::Silent,
                 () = liveness.idle_timeout(self.times.idle) => End::Idle,
             }
         });
-        let (stream, writer) = stream.into_split();
-        let writer = self.writers.register(SendHalf { stream: writer, queue, deflates });
-        let (limits, closing) = (self.limits, self.times.closing);
-        let budget = Budget::new(budget::CONNECTION);
-        let mut incoming = Incoming { stream, reader, echo, limits, closing, budget };
+        let mut incoming = self.incoming(stream, received, deflates);
         let end = incoming.relay(&mut session, &writer, &liveness, &mut ending).await;
         drop(session);
-        let Some((send_half, hand_back)) = writer.take() else { return };
-        // The connection has ended, whether or not this succeeds.
-        let _ = timeout(closing, incoming.close(send_half, hand_back, end)).await;
+        if matches!(end, End::TooSlow) {
+            counted.too_slow();
+        }
+        let closing = async {
+            if let Some((stream, unsent)) = writer.end().await {
+                // The connection has ended, whether or not this succeeds.
+                let _ = incoming.close(stream, unsent, end).await;
+            }
+        };
+        let _ = timeout(self.times.closing, closing).await;
+    }
+
+    /// Serves a connection whose messages are sent back.
+    pub(crate) async fn run_echo(
+        &self,
+        stream: TcpStream,
+        received: BytesMut,
+        deflates: bool,
+        stopped: impl Future<Output = ()>,
+    ) {
+        let (stream, mut writer) = stream.into_split();
+        let mut incoming = self.incoming(stream, received, deflates);
+        let liveness = Liveness::default();
+        let end = {
+            let echoed = async {
+                let mut echo = Echo::default();
+                loop {
+                    let end = match incoming.receive(&liveness).await {
+                        Ok(Some(event)) => incoming.handle(event, &mut echo),
+                        Ok(None) => Some(End::Gone),
+                        Err(fault) => Some(End::Refused(fault.close_code())),
+                    };
+                    if let Some(frames) = echo.take()
+                        && writer.write_all(&frames).await.is_err()
+                    {
+                        return End::Gone;
+                    }
+                    if let Some(end) = end {
+                        return end;
+                    }
+                }
+            };
+            tokio::select! {
+                end = echoed => end,
+                // A frame may be written in part, so no close frame may follow.
+                () = stopped => End::Gone,
+                () = liveness.idle_timeout(self.times.idle) => End::Gone,
+            }
+        };
+        let _ = timeout(self.times.closing, incoming.close(writer, Unsent::default(), end)).await;
+    }
+
+    fn incoming(&self, stream: OwnedReadHalf, received: BytesMut, deflates: bool) -> Incoming {
+        // A message over the codec's limit is refused by its announced length, before it is buffered.
+        let plain = self.limits.max_bytes;
+        let compressed = deflates.then_some(Inflater::max_payload(plain));
+        let reader = MessageReader::new(received, MaxPayload { plain, compressed });
+        Incoming { stream, reader, limits: self.limits, budget: Budget::new(budget::CONNECTION) }
     }
 }
 
@@ -118,17 +168,74 @@ impl WebSockets {
 struct Incoming {
     stream: OwnedReadHalf,
     reader: MessageReader,
-    echo: Option<Echo>,
     limits: Limits,
-    /// The timeout for closing.
-    closing: Duration,
     budget: Budget,
+}
+
+/// What takes a connection's messages: its session, or an echo.
+trait Receiver {
+    /// Takes a message; returns the reason why the connection ends after it, if it does.
+    fn receive(&mut self, message: &[u8], kind: MessageKind) -> Option<End>;
+
+    /// Takes a frame that carries no message, of so many bytes: `false` if there were too many.
+    fn allows(&mut self, bytes: usize) -> bool;
+
+    fn pong(&mut self, pong: Control);
+
+    /// Is told that a message was too large.
+    fn refuse(&mut self, limits: &Limits);
+
+    /// The work since the last call.
+    fn take_work(&mut self) -> usize;
+}
+
+impl Receiver for Session {
+    fn receive(&mut self, message: &[u8], kind: MessageKind) -> Option<End> {
+        deliver_to(self, message, kind)
+    }
+
+    fn allows(&mut self, bytes: usize) -> bool {
+        self.try_acquire(bytes) != Decision::Exhausted
+    }
+
+    fn pong(&mut self, pong: Control) {
+        self.seat().control(pong);
+    }
+
+    fn refuse(&mut self, limits: &Limits) {
+        self.refuse_malformed(&limits.too_large());
+    }
+
+    fn take_work(&mut self) -> usize {
+        self.take_work()
+    }
+}
+
+impl Receiver for Echo {
+    fn receive(&mut self, message: &[u8], kind: MessageKind) -> Option<End> {
+        self.add(message, kind).err().map(|fault| End::Refused(fault.close_code()))
+    }
+
+    fn allows(&mut self, _: usize) -> bool {
+        true
+    }
+
+    fn pong(&mut self, pong: Control) {
+        self.add_control(&pong);
+    }
+
+    fn refuse(&mut self, _: &Limits) {}
+
+    fn take_work(&mut self) -> usize {
+        0
+    }
 }
 
 impl Incoming {
     /// Receives until the connection ends, or `ending` completes.
     ///
-    /// While the client does not read its own frames, the server does not read from it.
+    /// The server does not read from a client that does not read what it is sent, or is ahead of the
+    /// writers.
     async fn relay(
         &mut self,
         session: &mut Session,
@@ -137,75 +244,65 @@ impl Incoming {
         ending: &mut (impl Future<Output = End> + Unpin),
     ) -> End {
         loop {
-            let mut handed_back = None;
-            let is_ping = tokio::select! {
-                taken = writer.handed_back() => {
-                    handed_back = Some(taken);
-                    false
+            if writer.is_behind() {
+                tokio::select! {
+                    caught_up = writer.caught_up() => match caught_up {
+                        Ok(()) => {}
+                        Err(reason) => return End::of(reason),
+                    },
+                    end = &mut *ending => return end,
                 }
-                received = self.receive(liveness) => match received {
-                    Ok(Some(event)) => {
-                        if let Some(end) = self.handle(event, session) {
-                            return end;
-                        }
-                        event == Event::Ping
-                    }
-                    Ok(None) => return End::Gone,
-                    Err(fault) => {
-                        if fault == ReadError::TooLarge {
-                            session.refuse_malformed(&self.limits.too_large());
-                        }
-                        return End::Refused(fault.close_code());
-                    }
-                },
+            }
+            let wait = session.take_wait();
+            let receive = async {
+                if let Some(wait) = wait {
+                    wait.over().await;
+                }
+                self.receive(liveness).await
+            };
+            let received = tokio::select! {
+                received = receive => received,
+                reason = writer.failed() => return End::of(reason),
                 end = &mut *ending => return end,
             };
-            let echoed = self.echo.as_mut().and_then(Echo::take);
-            let taken = match handed_back {
-                Some((send_half, why)) => Some((send_half, Some(why))),
-                // The outbox keeps only the latest pong, and each ping must be answered.
-                None if is_ping || echoed.is_some() => writer.take(),
-                None => None,
+            let handled = match received {
+                Ok(Some(event)) => self.handle_received(event, session, writer),
+                Ok(None) => return End::Gone,
+                Err(fault) => Err(fault),
             };
-            if let Some((mut send_half, why)) = taken {
-                if let Some(end) = self.write(&mut send_half, why, echoed, liveness, ending).await {
-                    writer.park(send_half);
-                    return end;
+            match handled {
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
+                Err(fault) => {
+                    if fault == ReadError::TooLarge {
+                        session.refuse_malformed(&self.limits.too_large());
+                    }
+                    return End::Refused(fault.close_code());
                 }
-                writer.resume(send_half);
             }
         }
     }
 
-    /// Writes the bytes that a writer could not, then the echo, then the frames queued now.
-    async fn write(
-        &self,
-        send_half: &mut SendHalf,
-        why: Option<HandBack>,
-        echoed: Option<impl Buf>,
-        liveness: &Liveness,
-        ending: &mut (impl Future<Output = End> + Unpin),
-    ) -> Option<End> {
-        let rest = match why {
-            None => None,
-            Some(HandBack::Full(rest)) => Some(rest),
-            Some(HandBack::Over) => return Some(End::TooSlow),
-            Some(HandBack::Gone) => return Some(End::Gone),
-        };
-        let (stream, closing) = (&mut send_half.stream, self.closing);
-        if let Some(mut rest) = rest
-            && let Some(end) = send(stream, &mut rest, liveness, ending, closing).await
-        {
-            return Some(end);
+    /// Handles an event and those that were received with it, while the budget and the writers allow.
+    fn handle_received(
+        &mut self,
+        event: Event,
+        session: &mut Session,
+        writer: &WriterHandle,
+    ) -> Result<Option<End>, ReadError> {
+        let _held = hold_wakes();
+        let mut next = Some(event);
+        while let Some(event) = next {
+            if let Some(end) = self.handle(event, session) {
+                return Ok(Some(end));
+            }
+            if self.budget.is_spent() || session.must_wait() || writer.is_behind() {
+                break;
+            }
+            next = self.reader.next_event()?;
+            self.budget.charge(budget::FRAME);
         }
-        if let Some(mut echoed) = echoed
-            && let Some(end) = send(stream, &mut echoed, liveness, ending, closing).await
-        {
-            return Some(end);
-        }
-        let batch = send_half.queue.try_batch()?;
-        let mut batch = in_form(batch, send_half.deflates);
-        send(stream, &mut batch, liveness, ending, closing).await
+        Ok(None)
     }
 
     /// The next event, once the connection's budget allows; `None` at the end of the stream. Cancel-safe:
@@ -231,61 +328,52 @@ impl Incoming {
         }
     }
 
-    fn handle(&mut self, event: Event, session: &mut Session) -> Option<End> {
-        let Self { reader, echo, limits, budget, .. } = self;
+    fn handle(&mut self, event: Event, receiver: &mut impl Receiver) -> Option<End> {
+        let Self { reader, limits, budget, .. } = self;
         let payload = reader.payload();
-        let mut deliver = |message: &[u8], kind, session: &mut Session| match echo {
-            Some(echo) => {
-                echo.add(message, kind).err().map(|fault| End::Refused(fault.close_code()))
-            }
-            None => deliver_to(session, message, kind),
-        };
         let end = match event {
             Event::Message(kind) if kind.is_compressed => INFLATER.with_borrow_mut(|inflater| {
                 match inflater.inflate(payload, limits.max_bytes) {
                     Ok(message) => {
                         budget.charge(message.len() * (1 + budget::INFLATED));
-                        deliver(message, kind, session)
+                        receiver.receive(message, kind)
                     }
                     Err(error) => {
                         if error.is_too_large() {
                             budget.charge(limits.max_bytes * budget::INFLATED);
-                            session.refuse_malformed(&limits.too_large());
+                            receiver.refuse(limits);
                         }
                         Some(End::Refused(error.close_code()))
                     }
                 }
             }),
-            Event::Message(kind) => deliver(payload, kind, session),
+            Event::Message(kind) => receiver.receive(payload, kind),
             // The bytes of a fragment are charged with its message. An empty fragment is charged as a
             // message, or it would be free.
             Event::Fragment if !payload.is_empty() => None,
-            Event::Ping | Event::Pong | Event::Fragment
-                if session.try_acquire(payload.len()) == Decision::Exhausted =>
-            {
+            Event::Ping | Event::Pong | Event::Fragment if !receiver.allows(payload.len()) => {
                 Some(End::Refused(close_code::POLICY_VIOLATION))
             }
             Event::Ping => {
-                let pong = Control::pong(payload).expect("a ping has the same limit");
-                session.outbox().control(pong);
+                receiver.pong(Control::pong(payload).expect("a ping has the same limit"));
                 None
             }
             Event::Pong | Event::Fragment => None,
             Event::Close(code) => Some(End::Closed(code.unwrap_or(close_code::NORMAL))),
         };
-        budget.charge(session.take_work());
+        budget.charge(receiver.take_work());
         end
     }
 
-    /// Sends the remaining frames, and closes the connection.
+    /// Sends what was not sent, and closes the connection.
     async fn close(
         mut self,
-        mut send_half: SendHalf,
-        why: Option<HandBack>,
+        mut stream: OwnedWriteHalf,
+        mut unsent: Unsent,
         end: End,
     ) -> io::Result<()> {
         let code = match end {
-            End::Gone | End::Stuck => return Ok(()),
+            End::Gone => return Ok(()),
             End::Closed(code) | End::Refused(code) => code,
             End::TooSlow => close_code::TRY_AGAIN_LATER,
             // No code fits better, and other servers use this one.
@@ -293,18 +381,15 @@ impl Incoming {
             End::Idle => close_code::NORMAL,
             End::Stopping => close_code::GOING_AWAY,
         };
-        match why {
-            Some(HandBack::Full(rest)) => send_half.stream.write_all(&rest).await?,
-            // The last write may have ended within a frame.
-            Some(HandBack::Gone) => return Ok(()),
-            Some(HandBack::Over) | None => {}
-        }
-        while let Some(batch) = send_half.queue.try_batch() {
-            let mut batch = in_form(batch, send_half.deflates);
-            send_half.stream.write_all_buf(&mut batch).await?;
+        while let Some(bytes) = unsent.peek() {
+            let written = stream.write(bytes).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            unsent.advance(written);
         }
         let close = Control::close(code, "").expect("a code that may be sent");
-        send_half.stream.write_all(close.wire()).await?;
+        stream.write_all(close.wire()).await?;
         if !matches!(end, End::Closed(_) | End::Refused(_)) {
             let liveness = Liveness::default();
             while !matches!(
@@ -312,55 +397,12 @@ impl Incoming {
                 Ok(None | Some(Event::Close(_))) | Err(_)
             ) {}
         }
-        let stream = self.stream.reunite(send_half.stream).expect("two halves of one stream");
+        let stream = self.stream.reunite(stream).expect("two halves of one stream");
         match end {
             End::Refused(_) => discard(stream).await,
             _ => linger(stream).await,
         }
     }
-}
-
-/// Writes whole frames, or the rest of partly written ones. If `ending` completes meanwhile, they are still
-/// written first: the close frame must not come within another frame.
-async fn send(
-    stream: &mut OwnedWriteHalf,
-    frames: &mut impl Buf,
-    liveness: &Liveness,
-    ending: &mut (impl Future<Output = End> + Unpin),
-    closing: Duration,
-) -> Option<End> {
-    tokio::select! {
-        written = write(stream, frames, liveness) => written.is_err().then_some(End::Gone),
-        end = ending => {
-            let written = timeout(closing, stream.write_all_buf(frames)).await;
-            Some(if matches!(written, Ok(Ok(()))) { end } else { End::Stuck })
-        }
-    }
-}
-
-/// Writes all of the frames. Space in a socket that was full counts as traffic: it shows that the client
-/// reads, while the server reads nothing from it.
-async fn write(
-    stream: &mut OwnedWriteHalf,
-    frames: &mut impl Buf,
-    liveness: &Liveness,
-) -> io::Result<()> {
-    while frames.has_remaining() {
-        let mut was_full = false;
-        let mut write = pin!(stream.write_buf(frames));
-        let written = poll_fn(|context| {
-            let written = write.as_mut().poll(context);
-            was_full |= written.is_pending();
-            written
-        });
-        if written.await? == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        if was_full {
-            liveness.saw_traffic();
-        }
-    }
-    Ok(())
 }
 
 /// Hands a message to the session. An invalid message is answered; text that is not UTF-8 ends the

@@ -45,7 +45,9 @@ impl WireFrame {
     pub(crate) fn bytes(&self, form: Form) -> &[u8] {
         match form {
             Form::WebSocket => self.wire(),
-            _ if !self.is_message() => self.wire(),
+            Form::Sse if !self.is_message() => self.comment(),
+            #[cfg(feature = "deflate")]
+            Form::Deflated if !self.is_message() => self.wire(),
             Form::Sse => self.shared.variants().sse(self.shared.document().as_bytes()),
             #[cfg(feature = "deflate")]
             Form::Deflated => {
@@ -54,6 +56,12 @@ impl WireFrame {
                 deflated.unwrap_or_else(|| self.wire())
             }
         }
+    }
+
+    /// A control frame for an event stream: a ping as a comment, which clients ignore and proxies take for
+    /// traffic; nothing for others.
+    fn comment(&self) -> &'static [u8] {
+        if self.wire()[0] & 0x0F == Opcode::Ping.bits() { b": keepalive\n\n" } else { b"" }
     }
 
     /// [`bytes`](Self::bytes) as [`Bytes`] that share the memory: one small allocation, no copy.

@@ -244,6 +244,11 @@ impl<N: Notify> Log<N> {
         }
     }
 
+    /// The number of positions that are kept for a cursor, and the bytes of their frames.
+    pub(crate) fn unread(&self) -> (u32, u32) {
+        self.0.ring.queued()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.0.ring.is_closed()
     }

@@ -13,11 +13,12 @@ pub struct Member {
     outbox: Outbox,
     user_hash: u64,
     user_id: UserId,
+    audience: u32,
 }
 
 impl Member {
-    pub(super) fn new(key: &IndexKey, outbox: Outbox) -> Self {
-        Self { outbox, user_hash: key.user_hash, user_id: key.user_id.clone() }
+    pub(super) fn new(key: &IndexKey, outbox: Outbox, audience: u32) -> Self {
+        Self { outbox, user_hash: key.user_hash, user_id: key.user_id.clone(), audience }
     }
 
     /// The id of the user whose connection it is.
@@ -30,6 +31,12 @@ impl Member {
     #[must_use]
     pub const fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// Whether a frame to these audiences goes to it.
+    #[inline]
+    pub(super) const fn is_in(&self, audience: u32) -> bool {
+        self.audience & audience != 0
     }
 
     /// Whether it is a connection of the user with this id and hash.

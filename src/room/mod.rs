@@ -22,7 +22,7 @@ use std::sync::{Arc as StdArc, OnceLock};
 use smallvec::SmallVec;
 
 pub use member::{Member, Membership};
-pub use shard::{Seat, SeatMembership, Send, Shard, ShardHandle};
+pub use shard::{Dropped, Seat, SeatMembership, Send, Shard, ShardHandle, ShardStats, Unsent};
 
 use crate::fanout::{Closed, Subject};
 use crate::frame::{Frame, FrameRefs};
@@ -150,8 +150,22 @@ impl Room {
     /// # Errors
     /// [`Closed`] after [`close`](Self::close).
     pub fn join(&self, user_id: &str, outbox: Outbox) -> Result<Membership, Closed> {
+        self.join_audience(EVERYBODY, user_id, outbox)
+    }
+
+    /// [`join`](Self::join) as one of those that frames to an audience go to only if it has one of these
+    /// bits; see [`publish_to_audience`](Self::publish_to_audience).
+    ///
+    /// # Errors
+    /// As those of `join`.
+    pub fn join_audience(
+        &self,
+        audience: u32,
+        user_id: &str,
+        outbox: Outbox,
+    ) -> Result<Membership, Closed> {
         let key = self.index.insert(user_id, Receiver::Outbox(outbox.clone()))?;
-        let member = Member::new(&key, outbox);
+        let member = Member::new(&key, outbox, audience);
         match self.members.subscribe_observer(member) {
             Ok(subscription) => Ok(Membership::new(subscription, StdArc::clone(&self.index), key)),
             Err(closed) => {
@@ -175,6 +189,21 @@ impl Room {
         seat: &Seat,
         first: Option<Frame>,
     ) -> Result<SeatMembership, Closed> {
+        self.seat_audience(EVERYBODY, user_id, seat, first)
+    }
+
+    /// [`seat`](Self::seat) as one of those that frames to an audience go to only if it has one of these
+    /// bits; [`SeatMembership::set_audience`] changes them.
+    ///
+    /// # Errors
+    /// As those of `seat`.
+    pub fn seat_audience(
+        &self,
+        audience: u32,
+        user_id: &str,
+        seat: &Seat,
+        first: Option<Frame>,
+    ) -> Result<SeatMembership, Closed> {
         let log = self.log.get()?;
         let shard = seat.shard();
         if shard.is_closed() || seat.closed().is_some() {
@@ -191,7 +220,7 @@ impl Room {
             StdArc::clone(&self.index),
             key,
         );
-        membership.join(user, EVERYBODY, first)?;
+        membership.join(user, audience, first)?;
         Ok(membership)
     }
 
@@ -205,12 +234,30 @@ impl Room {
         self.publish_to_audience(EVERYBODY, frame)
     }
 
-    /// [`publish`](Self::publish) to those members at seats whose
-    /// [audience](SeatMembership::set_audience) has one of these bits, and to all others.
+    /// [`publish`](Self::publish) to those members whose audience has one of these bits. A member that did
+    /// not [choose](Self::join_audience) has all of them, and so has a frame that is published to all.
+    ///
+    /// ```
+    /// use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
+    ///
+    /// const TRACKED: u32 = 1 << 1;
+    /// let room = Room::new();
+    /// let (outbox, reader) = Outbox::new(OutboxOptions::default());
+    /// let ann = room.join_audience(!TRACKED, "ann", outbox)?;
+    /// let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);
+    /// assert_eq!(room.publish_to_audience(TRACKED, &frame).queued, 0);
+    /// assert_eq!(room.publish(&frame).queued, 1);
+    /// # drop((ann, reader));
+    /// # Ok::<(), pondwire::fanout::Closed>(())
+    /// ```
     #[inline]
     pub fn publish_to_audience(&self, audience: u32, frame: &Frame) -> Delivery {
         self.append(frame, To::audience(audience));
-        self.push_where(frame, |_| true, |member, references| member.outbox().push_from(references))
+        self.push_where(
+            frame,
+            |member| member.is_in(audience),
+            |member, references| member.outbox().push_from(references),
+        )
     }
 
     /// [`publish`](Self::publish), replacing the queued frame with the same key in outboxes whose
@@ -322,6 +369,14 @@ impl Room {
                 self.log.refused.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// The number of frames that some shard has not read yet, and their bytes. A server that lets a client
+    /// publish only while both are small cannot be outrun by its clients.
+    #[must_use]
+    pub fn unread(&self) -> (usize, usize) {
+        let unread = self.log.log.get().map_or((0, 0), RoomLog::unread);
+        (unread.0 as usize, unread.1 as usize)
     }
 
     /// The number of frames that did not reach the members at seats, because the room's log was full and

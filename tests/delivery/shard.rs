@@ -504,19 +504,21 @@ fn a_client_that_is_sent_too_much_by_itself_fails_alone() {
 }
 
 #[test]
-fn event_streams_get_no_control_frames() {
+fn event_streams_get_a_comment_for_a_ping_and_no_other_control_frames() {
     let mut shard = Shard::new(OutboxOptions::new());
     let seats = [Form::Sse, Form::WebSocket].map(|form| shard.handle().open(form));
     let (message, ping) = (frame(9, 1), || Control::ping(b"").unwrap());
     for seat in &seats {
         seat.control(ping());
+        seat.control(Control::pong(b"").unwrap());
         seat.push(message.clone());
     }
+    let pong = Control::pong(b"").unwrap();
     let mut received = vec![Vec::new(); 2];
     let mut record = |seat: usize, bytes: &[u8]| received[seat].extend_from_slice(bytes);
     run_rounds(&mut shard, &mut |len| len, &mut record);
-    assert_eq!(received[0], message.sse());
-    assert_eq!(received[1], [ping().wire(), message.wire()].concat());
+    assert_eq!(received[0], [b": keepalive\n\n", message.sse()].concat());
+    assert_eq!(received[1], [ping().wire(), pong.wire(), message.wire()].concat());
 }
 
 /// Wakes a thread.

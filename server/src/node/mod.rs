@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use pondwire::ServerMessage;
 use pondwire::distributed::{self, Cluster, ClusterOptions, Effect, Topics};
 use pondwire_redis::{BusEvent, QueueBounds, RedisBus, RedisOptions, RedisReceiver};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 use crate::channel::Channel;
 use crate::channels::Channels;
@@ -29,6 +29,9 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// The most messages processed before other tasks run and the timers are checked again.
 const EVENTS_PER_WAKE: usize = 64;
+
+/// How long the messages of other nodes wait for the writers of a channel at a time.
+const MOST_WAIT: Duration = Duration::from_millis(20);
 
 /// A node: the state of its own users, and what it knows of the other nodes' users.
 pub(crate) struct Node {
@@ -87,12 +90,16 @@ impl Node {
                 () = sleep_until(due.into()) => self.tick(channels),
                 event = receiver.next() => {
                     let Some(event) = event else { return };
-                    self.on_event(event, channels);
+                    let mut ahead = self.on_event(event, channels);
                     for _ in 1..EVENTS_PER_WAKE {
                         let Some(event) = receiver.try_next() else { break };
-                        self.on_event(event, channels);
+                        ahead = self.on_event(event, channels).or(ahead);
                     }
                     tokio::task::yield_now().await;
+                    // Not for long: the other channels' messages come behind these.
+                    if let Some(channel) = ahead {
+                        let _ = timeout(MOST_WAIT, channel.caught_up()).await;
+                    }
                 }
             }
         }
@@ -103,7 +110,8 @@ impl Node {
         apply(deferred, channels);
     }
 
-    fn on_event(&self, event: BusEvent, channels: &Channels) {
+    /// Returns a channel that is ahead of its writers now.
+    fn on_event(&self, event: BusEvent, channels: &Channels) -> Option<Arc<Channel>> {
         let deferred = self.change(|state, now| match event {
             // The cluster counts invalid messages.
             BusEvent::Message(message) => {
@@ -115,7 +123,10 @@ impl Node {
             }
             _ => {}
         });
+        let ahead = deferred.iter().map(|(channel, _)| channel).find(|channel| channel.is_ahead());
+        let ahead = ahead.map(Arc::clone);
         apply(deferred, channels);
+        ahead
     }
 
     /// Changes the state and carries out the effects before any other change, except those that it returns.

@@ -1,18 +1,18 @@
-//! The writers of all WebSockets: one task that writes for all connections, and further ones when it is busy
+//! The writers of all connections: one task that writes for all of them, and further ones when it is busy
 //! all of the time.
 //!
-//! A broadcast wakes the waker of every member's outbox. If each connection had a writing task of its own,
-//! each wake would schedule and poll a task for one short write. Here a wake adds an entry to a list, and a
-//! writer goes through the list, some connections at a time: it takes the queued frames of each, then sends
-//! them all with one call. The bytes of connections that have the same frames are built once. Only a large
-//! batch that the connection before did not have is written immediately. A connection whose socket is full
-//! is handed back to its own task.
+//! The connections are distributed over as many [shards](Shard) as there can be writers. A publish wakes
+//! each sleeping shard of the room once, whatever the number of members; a wake adds the shard to the list
+//! of a writer. The writer runs the shard's round: it sends what is new to many connections with one call,
+//! 64 at a time, and most of them are sent the very same bytes. A connection whose socket is full is behind:
+//! the shard keeps what it must get, and the socket wakes the shard once it has space.
 //!
-//! A wake chooses the list by the connection's number and the number of active writers, so a connection
-//! moves to another writer when it is next woken. It is on at most one list, and a writer that finds it in
-//! another's hands lists it again, so its frames stay in order.
+//! A wake chooses the list by the shard's number and the number of active writers, so a shard moves to
+//! another writer when it is next woken. A writer that finds it in another's hands lists it again.
+//!
+//! A connection's own task reads from the client. It learns here that its client does not read, or that the
+//! connection has failed, and at the end takes the socket back with what was not sent.
 
-mod coalesced;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
     path = "fallback.rs"
@@ -24,94 +24,69 @@ mod sends;
 mod tests;
 mod time_share;
 
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::marker::PhantomData;
 use std::mem;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::slice;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
-use bytes::{Buf, Bytes};
-use parking_lot::{Mutex, MutexGuard};
-use pondwire::OutboxReader;
+use parking_lot::Mutex;
+use pondwire::OutboxOptions;
+use pondwire::frame::Form;
+use pondwire::outbox::CloseReason;
+use pondwire::room::{Seat, Send as RoundSend, Shard, ShardHandle, ShardStats, Unsent};
 use smallvec::SmallVec;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use coalesced::Coalesced;
-pub(crate) use coalesced::in_form;
+use crate::keepalive::Liveness;
 use load::{Meter, Total};
-use sends::{Send, Sends, Sent};
+use sends::{Send, Sends};
 use time_share::TimeShare;
 
 /// The most connections served by one call.
 const CLAIMS: usize = 64;
 
-/// The most batches that one connection writes before others have their turn.
-const BATCHES: usize = 4;
-
-/// Frames of at most this many bytes in total are copied into one buffer before they are sent, which costs
-/// less than a vectored write of them. Larger batches are copied only for several connections.
-const COPIED: usize = 8 << 10;
-
 /// The work after which a turn ends, in bytes: a fraction of a millisecond.
 const TURN: usize = 512 << 10;
+
+/// The most bytes that a connection is sent before others have their turn: of more, the rest follows as if
+/// the socket had been full.
+const MOST_SENT: usize = 128 << 10;
 
 /// The fixed work of a connection's turn: a system call, or a share of one; some microseconds.
 const CLAIM: usize = 4 << 10;
 
-/// The work per byte for a client with permessage-deflate: it may have to be compressed.
-const DEFLATED: usize = 8;
-
-/// The most frames of one vectored write.
-const FRAMES: usize = 64;
-
-/// The sending half of a connection: the socket, and the reader of the outbox that is written to it.
-pub(crate) struct SendHalf {
-    pub(crate) stream: OwnedWriteHalf,
-    pub(crate) queue: OutboxReader,
-    /// Whether permessage-deflate was negotiated.
-    pub(crate) deflates: bool,
-}
-
-/// The reason why a writer hands a connection back.
-pub(crate) enum HandBack {
-    /// The socket is full. These bytes must be written first once it has space: a copy of the rest of a
-    /// batch (at most 256 KiB or one frame), preceded by at most [`COPIED`] bytes, or by one other batch of
-    /// at most [`SHARED`](coalesced::SHARED) bytes.
-    Full(Bytes),
-    /// The outbox has ended.
-    Over,
-    /// The client has disconnected.
-    Gone,
-}
+/// The least time between two copies of a shard's counters while it has work.
+const COUNTED: Duration = Duration::from_millis(100);
 
 /// The writers; dropping the pool ends them.
 pub(crate) struct WriterPool {
-    lists: Arc<ReadyLists>,
+    shards: Box<[Arc<WriterShard>]>,
     next: AtomicUsize,
     _tasks: JoinSet<()>,
 }
 
-/// The lists of all writers, of which the first few are active: the others get no connections.
+/// The lists of all writers, of which the first few are active: the others get no shards.
 struct ReadyLists {
     active: AtomicUsize,
     lists: Box<[ReadyList]>,
     meter: Mutex<Meter>,
 }
 
-/// The connections whose outboxes have woken their writer. No two lists share a cache line.
+/// The shards that have something to do. No two lists share a cache line.
 #[derive(Default)]
 #[repr(align(64))]
 struct ReadyList {
-    ready: Mutex<Vec<Arc<Registration>>>,
+    ready: Mutex<Vec<Arc<WriterShard>>>,
     writer: AtomicWaker,
     /// The time during which the writer had work, in nanoseconds.
     busy: AtomicU64,
@@ -119,61 +94,219 @@ struct ReadyList {
     pauses: AtomicU64,
 }
 
-/// One connection, shared by its writer and its own task; also its outbox's waker. The fields are in this
-/// order so that a wake touches one cache line.
-#[repr(C)]
-struct Registration {
-    is_listed: AtomicBool,
+/// One shard with its connections, shared by the writers and the connections' tasks; also the shard's
+/// waker.
+struct WriterShard {
     /// Chooses the list among those of the active writers.
     number: usize,
+    is_listed: AtomicBool,
     lists: Arc<ReadyLists>,
-    slot: Mutex<Slot>,
-    /// Notified when the connection is handed back.
-    handed_back: Notify,
+    handle: ShardHandle,
+    requests: Mutex<Vec<Request>>,
+    /// `None` while a writer has them in hand.
+    connections: Mutex<Option<Box<Connections>>>,
+    /// Set if writing for them has panicked: they have failed, and nobody is served here any more.
+    is_broken: AtomicBool,
+    #[cfg(test)]
+    panics: AtomicBool,
+    /// A recent copy of the shard's counters.
+    stats: Mutex<ShardStats>,
 }
 
-struct Slot {
-    /// `None` while the connection's task holds it.
-    half: Option<SendHalf>,
-    /// While this is `Some`, the writer leaves the connection to its task.
-    hand_back: Option<HandBack>,
+/// The connections of a shard.
+struct Connections {
+    shard: Shard,
+    /// By the numbers of their seats.
+    open: Vec<Option<Connection>>,
+    /// Emptied in each round; their memory is kept.
+    requests: Vec<Request>,
+    short: Vec<(usize, usize)>,
+    ending: Vec<Arc<Link>>,
+    /// When the counters were copied.
+    counted: Instant,
+    /// How long the last round took.
+    round: Duration,
 }
 
-/// A connection registered with a writer, held by the connection's task.
-pub(crate) struct WriterHandle(Arc<Registration>);
+struct Connection {
+    stream: OwnedWriteHalf,
+    link: Arc<Link>,
+}
+
+/// What a connection's task or socket asks of the writer.
+enum Request {
+    /// Write to this connection from now on.
+    Open(OwnedWriteHalf, Arc<Link>),
+    /// The socket has space again.
+    Writable(Arc<Link>),
+    /// Stop writing to it.
+    End(Arc<Link>),
+}
+
+/// What a connection's task, its socket and the writer share.
+struct Link {
+    shard: Arc<WriterShard>,
+    seat: usize,
+    liveness: Arc<Liveness>,
+    is_behind: AtomicBool,
+    state: Mutex<LinkState>,
+    /// Notified when one of the above has changed.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct LinkState {
+    failed: Option<CloseReason>,
+    has_handle: bool,
+    is_ending: bool,
+    /// The socket and what was not sent, for the task to take.
+    ended: Option<(OwnedWriteHalf, Unsent)>,
+}
+
+/// A connection that a writer writes to, held by the connection's task. Dropping it ends that.
+pub(crate) struct WriterHandle {
+    link: Arc<Link>,
+    /// The shard uses the seat's number for no other connection meanwhile.
+    _seat: Seat,
+}
 
 impl WriterPool {
-    /// Starts one writer for each worker of the current runtime; the first is active.
-    pub(crate) fn start(io_uring: bool) -> Self {
+    /// Starts one writer for each worker of the current runtime; the first is active. A connection that
+    /// falls behind gets an outbox with these options.
+    pub(crate) fn start(io_uring: bool, options: OutboxOptions) -> Self {
         let count = tokio::runtime::Handle::current().metrics().num_workers();
         let lists = Arc::new(ReadyLists {
             active: AtomicUsize::new(1),
             lists: (0..count).map(|_| ReadyList::default()).collect(),
             meter: Mutex::new(Meter::new(count)),
         });
+        let shards = (0..count).map(|number| WriterShard::new(number, &lists, options)).collect();
         let mut tasks = JoinSet::new();
         for index in 0..count {
             tasks.spawn(write(Arc::clone(&lists), index, Sends::new(io_uring)));
         }
-        Self { lists, next: AtomicUsize::new(0), _tasks: tasks }
+        Self { shards, next: AtomicUsize::new(0), _tasks: tasks }
     }
 
-    /// Registers a connection: a writer writes the frames of its outbox from now on.
-    pub(crate) fn register(&self, half: SendHalf) -> WriterHandle {
-        let registration = Arc::new(Registration {
-            is_listed: AtomicBool::new(false),
-            number: self.next.fetch_add(1, Ordering::Relaxed),
-            lists: Arc::clone(&self.lists),
-            slot: Mutex::new(Slot { half: Some(half), hand_back: None }),
-            handed_back: Notify::new(),
+    /// Opens a seat for a connection, in one of the shards in turn.
+    pub(crate) fn open(&self, form: Form) -> OpenSeat {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let mut in_turn = self.shards.iter().cycle().skip(next).take(self.shards.len());
+        let whole = in_turn.find(|shard| !shard.is_broken.load(Ordering::Acquire));
+        let shard = Arc::clone(whole.unwrap_or(&self.shards[next]));
+        OpenSeat { seat: shard.handle.open(form), shard }
+    }
+
+    /// The counters of all shards, of a moment ago.
+    pub(crate) fn stats(&self) -> impl Iterator<Item = ShardStats> {
+        self.shards.iter().map(|shard| *shard.stats.lock())
+    }
+}
+
+/// A seat whose socket is not registered yet: frames that are sent to it wait.
+pub(crate) struct OpenSeat {
+    pub(crate) seat: Seat,
+    shard: Arc<WriterShard>,
+}
+
+impl OpenSeat {
+    /// Lets a writer write to the connection from now on.
+    pub(crate) fn register(self, stream: OwnedWriteHalf, liveness: Arc<Liveness>) -> WriterHandle {
+        let link = Arc::new(Link {
+            shard: self.shard,
+            seat: self.seat.number(),
+            liveness,
+            is_behind: AtomicBool::new(false),
+            state: Mutex::new(LinkState { has_handle: true, ..LinkState::default() }),
+            changed: Notify::new(),
         });
-        registration.wake_by_ref();
-        WriterHandle(registration)
+        link.shard.request(Request::Open(stream, Arc::clone(&link)));
+        if link.shard.is_broken.load(Ordering::Acquire) {
+            link.fail(CloseReason::ReaderDropped);
+        }
+        WriterHandle { link, _seat: self.seat }
+    }
+}
+
+impl WriterHandle {
+    /// Whether the client has not read everything that it was sent.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.link.is_behind.load(Ordering::Acquire)
+    }
+
+    /// Waits until the client is not behind. Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection has failed.
+    pub(crate) async fn caught_up(&self) -> Result<(), CloseReason> {
+        loop {
+            if let Some(reason) = self.link.failure() {
+                return Err(reason);
+            }
+            if !self.is_behind() {
+                return Ok(());
+            }
+            self.link.changed.notified().await;
+        }
+    }
+
+    /// Waits until the connection has failed. Cancel-safe.
+    pub(crate) async fn failed(&self) -> CloseReason {
+        loop {
+            if let Some(reason) = self.link.failure() {
+                return reason;
+            }
+            self.link.changed.notified().await;
+        }
+    }
+
+    /// Takes the socket from the writer, with what was not sent of the frames that rooms had sent before the
+    /// connection left them, and that were pushed to its seat. `None` if the writer is gone. To be called
+    /// once.
+    pub(crate) async fn end(&self) -> Option<(OwnedWriteHalf, Unsent)> {
+        self.request_end();
+        loop {
+            if let Some(ended) = self.link.state.lock().ended.take() {
+                return Some(ended);
+            }
+            if self.link.shard.is_broken.load(Ordering::Acquire) {
+                return None;
+            }
+            self.link.changed.notified().await;
+        }
+    }
+
+    fn request_end(&self) {
+        let was_ending = mem::replace(&mut self.link.state.lock().is_ending, true);
+        if !was_ending {
+            self.link.shard.request(Request::End(Arc::clone(&self.link)));
+        }
+    }
+}
+
+impl Drop for WriterHandle {
+    fn drop(&mut self) {
+        let mut state = self.link.state.lock();
+        state.has_handle = false;
+        let ended = state.ended.take();
+        drop(state);
+        drop(ended);
+        self.request_end();
+    }
+}
+
+impl Drop for WriterPool {
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            // They hold links, which hold the shard.
+            drop(shard.connections.lock().take());
+            shard.requests.lock().clear();
+        }
     }
 }
 
 impl ReadyLists {
-    /// The list for a connection that is woken now.
+    /// The list for a shard that is woken now.
     fn list(&self, number: usize) -> &ReadyList {
         // Relaxed: any of the lists is right, and all of them are served.
         &self.lists[number % self.active.load(Ordering::Relaxed)]
@@ -199,58 +332,33 @@ impl ReadyLists {
     }
 }
 
-impl WriterHandle {
-    /// Waits until the writer hands the connection back, and takes it. Cancel-safe.
-    pub(crate) async fn handed_back(&self) -> (SendHalf, HandBack) {
-        loop {
-            if let Some((half, Some(why))) = self.take_if(|slot| slot.hand_back.is_some()) {
-                return (half, why);
-            }
-            self.0.handed_back.notified().await;
-        }
+impl WriterShard {
+    fn new(number: usize, lists: &Arc<ReadyLists>, options: OutboxOptions) -> Arc<Self> {
+        let shard = Shard::new(options);
+        Arc::new(Self {
+            number,
+            is_listed: AtomicBool::new(false),
+            lists: Arc::clone(lists),
+            handle: shard.handle(),
+            requests: Mutex::default(),
+            connections: Mutex::new(Some(Box::new(Connections {
+                shard,
+                open: Vec::new(),
+                requests: Vec::new(),
+                short: Vec::new(),
+                ending: Vec::new(),
+                counted: Instant::now(),
+                round: Duration::ZERO,
+            }))),
+            is_broken: AtomicBool::new(false),
+            #[cfg(test)]
+            panics: AtomicBool::new(false),
+            stats: Mutex::default(),
+        })
     }
 
-    /// Takes the connection from the writer, with the reason if the writer had handed it back.
-    pub(crate) fn take(&self) -> Option<(SendHalf, Option<HandBack>)> {
-        self.take_if(|_| true)
-    }
-
-    fn take_if(&self, is_wanted: impl Fn(&Slot) -> bool) -> Option<(SendHalf, Option<HandBack>)> {
-        let mut slot = self.0.slot.lock();
-        let wanted = is_wanted(&slot);
-        let half = slot.half.take_if(|_| wanted)?;
-        Some((half, slot.hand_back.take()))
-    }
-
-    /// Returns the connection to the writer, which resumes writing.
-    pub(crate) fn resume(&self, half: SendHalf) {
-        self.0.slot.lock().half = Some(half);
-        self.0.wake_by_ref();
-    }
-
-    /// Puts the connection back without resuming; it can only be [taken](Self::take).
-    pub(crate) fn park(&self, half: SendHalf) {
-        *self.0.slot.lock() = Slot { half: Some(half), hand_back: Some(HandBack::Over) };
-    }
-}
-
-impl Drop for WriterHandle {
-    fn drop(&mut self) {
-        // Breaks a reference cycle: the outbox holds the registration as its waker, and the registration
-        // holds the outbox's reader.
-        drop(self.take());
-    }
-}
-
-impl Wake for Registration {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.is_listed.swap(true, Ordering::AcqRel) {
-            return;
-        }
+    /// Adds the shard to a writer's list.
+    fn list(self: &Arc<Self>) {
         let list = self.lists.list(self.number);
         let mut ready = list.ready.lock();
         let is_first = ready.is_empty();
@@ -260,230 +368,385 @@ impl Wake for Registration {
             list.writer.wake();
         }
     }
+
+    fn request(self: &Arc<Self>, request: Request) {
+        self.requests.lock().push(request);
+        self.wake_by_ref();
+    }
+}
+
+impl Wake for WriterShard {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.is_listed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        HELD.with_borrow_mut(|held| match held {
+            Some(held) => held.push(Arc::clone(self)),
+            None => self.list(),
+        });
+    }
+}
+
+thread_local! {
+    /// The shards that were woken since wakes are [held](hold_wakes); `None` while they are not.
+    static HELD: RefCell<Option<Vec<Arc<WriterShard>>>> = const { RefCell::new(None) };
+}
+
+/// Holds the wakes of writers by this thread until the returned value is dropped: what a client sent at once
+/// is written at once, although the writer may run on another thread.
+pub(crate) fn hold_wakes() -> HeldWakes {
+    HELD.set(Some(Vec::new()));
+    HeldWakes { _not_send: PhantomData }
+}
+
+/// Must be dropped by the same thread.
+pub(crate) struct HeldWakes {
+    _not_send: PhantomData<*const ()>,
+}
+
+impl Drop for HeldWakes {
+    fn drop(&mut self) {
+        for shard in HELD.take().into_iter().flatten() {
+            shard.list();
+        }
+    }
+}
+
+/// Wakes the shard when the socket has space.
+impl Wake for Link {
+    fn wake(self: Arc<Self>) {
+        let shard = Arc::clone(&self.shard);
+        shard.request(Request::Writable(self));
+    }
+}
+
+impl Link {
+    fn failure(&self) -> Option<CloseReason> {
+        self.state.lock().failed
+    }
+
+    fn fail(&self, reason: CloseReason) {
+        self.state.lock().failed.get_or_insert(reason);
+        self.changed.notify_one();
+    }
+
+    fn set_behind(&self, is_behind: bool) {
+        if self.is_behind.swap(is_behind, Ordering::AcqRel) != is_behind {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// The connections of a writer that is gone fail.
+impl Drop for Connections {
+    fn drop(&mut self) {
+        for connection in self.open.iter().flatten() {
+            connection.link.fail(CloseReason::ReaderDropped);
+        }
+    }
 }
 
 /// Runs one writer.
-async fn write(lists: Arc<ReadyLists>, index: usize, mut sends: Sends) {
+async fn write(lists: Arc<ReadyLists>, index: usize, sends: Sends) {
     let list = &lists.lists[index];
-    let (mut ready, mut coalesced) = (Vec::new(), Coalesced::default());
-    let mut share = TimeShare::default();
-    // The time until which its work has been counted; `None` while it had none.
-    let mut since = None;
+    let mut ready = Vec::new();
+    let mut writer =
+        Writer { lists: &lists, list, sends, share: TimeShare::default(), since: None };
     loop {
         poll_fn(|cx| {
             list.writer.register(cx.waker());
             mem::swap(&mut ready, &mut *list.ready.lock());
             if ready.is_empty() {
-                coalesced.clear();
-                share.clear();
+                writer.share.clear();
                 list.pauses.fetch_add(1, Ordering::Relaxed);
-                since = None;
+                writer.since = None;
                 Poll::Pending
             } else {
                 Poll::Ready(())
             }
         })
         .await;
-        let mut left = ready.iter();
-        while left.len() > 0 {
-            let begun = Instant::now();
-            // A panic ends only the connections whose turn it is.
-            let done = catch_unwind(AssertUnwindSafe(|| {
-                write_some(&mut left, &mut coalesced, &mut sends);
-            }));
-            if done.is_err() {
-                coalesced.clear();
-            }
-            let now = Instant::now();
-            lists.record(list, since.unwrap_or(begun), now);
-            since = Some(now);
-            share.worked(now.saturating_duration_since(begun));
-            share.yield_if_due().await;
-        }
-        ready.clear();
-    }
-}
-
-/// Writes the frames of the next connections, until they are [`CLAIMS`] or cost [`TURN`]. No connection is
-/// listed twice.
-fn write_some(
-    ready: &mut slice::Iter<'_, Arc<Registration>>,
-    coalesced: &mut Coalesced,
-    sends: &mut Sends,
-) {
-    let mut claims = SmallVec::<[Claim<'_>; CLAIMS]>::new();
-    let mut work = 0;
-    coalesced.begin();
-    for registration in ready.take(CLAIMS) {
-        work += CLAIM;
-        let Some(claim) = registration.claim() else { continue };
-        claims.push(claim);
-        // A large batch of one connection ends the round: the connections before it have waited long enough,
-        // and those after it would only delay them further.
-        let was_large = claims.last_mut().is_some_and(|claim| claim.collect(coalesced, &mut work));
-        if was_large || work >= TURN {
-            break;
-        }
-    }
-    let mut sent = {
-        let due =
-            claims.iter().filter_map(|claim| Some((claim.stream()?, claim.bytes(coalesced)?)));
-        sends.send(&due.collect::<SmallVec<[Send<'_>; CLAIMS]>>())
-    };
-    for claim in &mut claims {
-        if claim.bytes(coalesced).is_some()
-            && let Some(sent) = sent.next()
-        {
-            claim.finish(sent, coalesced);
+        for shard in ready.drain(..) {
+            writer.serve(&shard).await;
         }
     }
 }
 
-impl Registration {
-    /// Begins a connection's turn, unless its task holds it or it was handed back to its task.
-    fn claim(self: &Arc<Self>) -> Option<Claim<'_>> {
-        // Before the queue is read, so that a frame queued later lists the connection again.
-        self.is_listed.swap(false, Ordering::AcqRel);
-        let Some(slot) = self.slot.try_lock() else {
-            // Its task takes it now, or another writer, from which it has just moved here, has not finished
-            // with it. Two writers that waited for each other's connections would wait forever.
-            self.wake_by_ref();
-            return None;
+/// A writer's tools.
+struct Writer<'a> {
+    lists: &'a ReadyLists,
+    list: &'a ReadyList,
+    sends: Sends,
+    share: TimeShare,
+    /// The time until which its work has been counted; `None` while it had none.
+    since: Option<Instant>,
+}
+
+impl Writer<'_> {
+    /// Does what a shard has to do, in turns between which other tasks run.
+    async fn serve(&mut self, shard: &Arc<WriterShard>) {
+        // Before anything is looked at, so that what comes later lists the shard again.
+        shard.is_listed.swap(false, Ordering::AcqRel);
+        if shard.is_broken.load(Ordering::Acquire) {
+            return;
+        }
+        let Some(mut connections) = shard.connections.lock().take() else {
+            // Another writer, from which it has just moved here, has not finished with it.
+            tokio::task::yield_now().await;
+            return shard.wake_by_ref();
         };
-        let is_due = matches!(&*slot, Slot { half: Some(_), hand_back: None });
-        is_due.then_some(Claim { registration: self, slot, bytes: 0..0, waits: false })
+        let served = {
+            let mut run = pin!(self.run(shard, &mut connections));
+            poll_fn(|cx| {
+                // A panic ends only the connections of this shard.
+                let polled = catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(cx)));
+                polled.map_or_else(|panic| Poll::Ready(Err(panic)), |polled| polled.map(Ok))
+            })
+            .await
+        };
+        match served {
+            Ok(()) => *shard.connections.lock() = Some(connections),
+            Err(_) => shard.is_broken.store(true, Ordering::Release),
+        }
     }
-}
 
-/// One connection's turn to be written to. It holds the slot's lock, so that the connection's task can take
-/// the connection only after the turn, together with the reason for a hand-back and the unwritten bytes.
-struct Claim<'a> {
-    registration: &'a Arc<Registration>,
-    slot: MutexGuard<'a, Slot>,
-    /// The range of its bytes in `coalesced`, which other connections may share.
-    bytes: Range<usize>,
-    /// Whether more frames may be queued.
-    waits: bool,
-}
-
-impl Claim<'_> {
-    /// Takes the queued frames; `true` if they were large, which takes time.
-    fn collect(&mut self, coalesced: &mut Coalesced, work: &mut usize) -> bool {
-        let Slot { half: Some(half), hand_back } = &mut *self.slot else { return false };
-        let mut was_large = false;
-        let waker = Waker::from(Arc::clone(self.registration));
-        let cx = &mut Context::from_waker(&waker);
-        match half.collect(cx, coalesced, &mut self.bytes, work, &mut was_large) {
-            Ok(waits) => self.waits = waits,
-            Err(why) => {
-                if !matches!(why, HandBack::Over) {
-                    self.bytes = 0..0;
-                }
-                *hand_back = Some(why);
+    async fn run(&mut self, shard: &Arc<WriterShard>, connections: &mut Connections) {
+        self.gather(connections.round).await;
+        let mut begun = Instant::now();
+        let round_begun = begun;
+        // Before the round, which then includes what the rooms sent before a request to end.
+        connections.take_requests(shard);
+        #[cfg(test)]
+        assert!(!shard.panics.load(Ordering::Relaxed), "as the test wants");
+        let waker = Waker::from(Arc::clone(shard));
+        let is_ready = connections.shard.poll_round(&mut Context::from_waker(&waker)).is_ready();
+        let Connections { shard: rounds, open, short, .. } = connections;
+        if is_ready {
+            let mut due = Due { left: rounds.sends().collect(), send: 0, seat: 0 };
+            while due.send_some(open, &mut self.sends, short) {
+                self.end_turn(&mut begun).await;
+            }
+            connections.round = round_begun.elapsed();
+        }
+        for (seat, sent) in short.iter().filter(|(_, sent)| *sent != FAILED) {
+            rounds.fell_short(*seat, *sent);
+        }
+        rounds.end_round();
+        for (seat, sent) in mem::take(short) {
+            match sent {
+                FAILED => connections.shard.fail(seat),
+                _ => drop(connections.write_behind(seat)),
+            }
+            if self.owes_a_turn(begun) {
+                self.end_turn(&mut begun).await;
             }
         }
-        was_large
-    }
-
-    fn stream(&self) -> Option<&OwnedWriteHalf> {
-        Some(&self.slot.half.as_ref()?.stream)
-    }
-
-    /// The bytes to send, if there are any.
-    fn bytes<'a>(&self, coalesced: &'a Coalesced) -> Option<&'a [u8]> {
-        Some(coalesced.get(self.bytes.clone())).filter(|bytes| !bytes.is_empty())
-    }
-
-    /// Handles the result of sending the bytes.
-    fn finish(&mut self, sent: Sent, coalesced: &Coalesced) {
-        let sent = match sent {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            sent => sent,
-        };
-        match sent.map(|sent| coalesced.get(self.bytes.start + sent..self.bytes.end)) {
-            Ok([]) => {}
-            // This replaces `Over`: the task will find again that the outbox has ended.
-            Ok(rest) => self.slot.hand_back = Some(HandBack::Full(Bytes::copy_from_slice(rest))),
-            Err(_) => self.slot.hand_back = Some(HandBack::Gone),
+        connections.end_some();
+        let now = Instant::now();
+        if !is_ready || now - connections.counted >= COUNTED {
+            connections.counted = now;
+            *shard.stats.lock() = connections.shard.stats();
         }
+        if is_ready {
+            // The next look registers the waker.
+            shard.wake_by_ref();
+        }
+        self.end_turn(&mut begun).await;
+    }
+
+    /// Lets other tasks run for a fraction of the time that the last round took, because they may have more
+    /// to send in this one: a client sends several messages, or several clients answer the same one.
+    async fn gather(&self, last: Duration) {
+        let time = (last / GATHERED).min(MOST_GATHERED);
+        if time < LEAST_GATHERED {
+            return;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn owes_a_turn(&self, begun: Instant) -> bool {
+        begun.elapsed() >= TURN_TIME
+    }
+
+    /// Counts the time since `begun`, and lets other tasks run if it is their time.
+    async fn end_turn(&mut self, begun: &mut Instant) {
+        let now = Instant::now();
+        self.lists.record(self.list, self.since.unwrap_or(*begun), now);
+        self.since = Some(now);
+        self.share.worked(now.saturating_duration_since(*begun));
+        self.share.yield_if_due().await;
+        *begun = Instant::now();
     }
 }
 
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            // It is unknown how much was written to the socket.
-            self.slot.hand_back = Some(HandBack::Gone);
-        }
-        if self.slot.hand_back.is_some() {
-            self.registration.handed_back.notify_one();
-        } else if self.waits {
-            self.registration.wake_by_ref();
-        }
-    }
+/// The share of a round's time, one in so many, during which others may publish more before the next.
+const GATHERED: u32 = 32;
+
+/// The bounds of this time: less than the least is not worth a yield.
+const LEAST_GATHERED: Duration = Duration::from_micros(5);
+const MOST_GATHERED: Duration = Duration::from_micros(100);
+
+/// The time after which a turn that is not measured by its bytes ends.
+const TURN_TIME: Duration = Duration::from_micros(200);
+
+/// Stands for the number of bytes that a socket took that cannot be written to any more.
+const FAILED: usize = usize::MAX;
+
+/// What is still to be sent in a round.
+struct Due<'a> {
+    left: SmallVec<[RoundSend<'a>; 8]>,
+    /// The place of the next connection: in `left`, and among its seats.
+    send: usize,
+    seat: usize,
 }
 
-impl SendHalf {
-    /// Takes the queued frames, at most [`BATCHES`] batches, as `bytes` in `coalesced`. If they are large and
-    /// the connection before did not have them, too, it writes them instead, after the `bytes` before them.
-    /// `true` if more may be queued.
-    fn collect(
+impl<'a> Due<'a> {
+    fn next(&mut self) -> Option<(usize, &'a [u8])> {
+        loop {
+            let send = self.left.get(self.send)?;
+            if let Some(&seat) = send.seats.get(self.seat) {
+                self.seat += 1;
+                return Some((seat as usize, send.bytes));
+            }
+            (self.send, self.seat) = (self.send + 1, 0);
+        }
+    }
+
+    /// Sends to the next connections, until they are [`CLAIMS`] or cost [`TURN`]; appends those that took
+    /// less than all to `short`. `false` if there was none.
+    fn send_some(
         &mut self,
-        cx: &mut Context<'_>,
-        coalesced: &mut Coalesced,
-        bytes: &mut Range<usize>,
-        work: &mut usize,
-        was_large: &mut bool,
-    ) -> Result<bool, HandBack> {
-        for _ in 0..BATCHES {
-            let batch = match self.queue.poll_batch(cx) {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(None) => return Err(HandBack::Over),
-                Poll::Ready(Some(batch)) => batch,
-            };
-            let size = batch.remaining();
-            if Range::is_empty(bytes) && coalesced.is_last(&batch, self.deflates) {
-                *work += size;
-                *bytes = coalesced.reuse(batch, self.deflates);
-                continue;
-            }
-            // The size before compression counts: compressing takes time, too.
-            *was_large |= size > COPIED;
-            *work += size * if self.deflates { DEFLATED } else { 1 };
-            let batch = in_form(batch, self.deflates);
-            if bytes.len() + batch.remaining() <= COPIED {
-                coalesced.append(bytes, batch, self.deflates);
-                continue;
-            }
-            let mut large = coalesced.get(bytes.clone()).chain(batch);
-            let rest = match write_large(&self.stream, &mut large) {
-                Ok(()) => None,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    Some(large.copy_to_bytes(large.remaining()))
-                }
-                Err(_) => return Err(HandBack::Gone),
-            };
-            let (_, batch) = large.into_inner();
-            coalesced.remember(batch, self.deflates);
-            *bytes = 0..0;
-            if let Some(rest) = rest {
-                return Err(HandBack::Full(rest));
+        open: &[Option<Connection>],
+        sends: &mut Sends,
+        short: &mut Vec<(usize, usize)>,
+    ) -> bool {
+        let mut seats = SmallVec::<[(usize, usize); CLAIMS]>::new();
+        let mut batch = SmallVec::<[Send<'_>; CLAIMS]>::new();
+        let (mut work, mut found) = (0, false);
+        while seats.len() < CLAIMS && work < TURN {
+            let Some((seat, bytes)) = self.next() else { break };
+            found = true;
+            if let Some(Some(connection)) = open.get(seat) {
+                let first = &bytes[..bytes.len().min(MOST_SENT)];
+                work += CLAIM + first.len();
+                seats.push((seat, bytes.len()));
+                batch.push((&connection.stream, first));
+            } else {
+                // It is not registered yet.
+                short.push((seat, 0));
             }
         }
-        Ok(true)
+        for ((seat, len), sent) in seats.iter().zip(sends.send(&batch)) {
+            match sent {
+                Ok(sent) if sent == *len => {}
+                Ok(sent) => short.push((*seat, sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => short.push((*seat, 0)),
+                Err(_) => short.push((*seat, FAILED)),
+            }
+        }
+        found
     }
 }
 
-/// Writes all bytes, or fails with `WouldBlock` once the socket is full.
-fn write_large(stream: &OwnedWriteHalf, large: &mut impl Buf) -> io::Result<()> {
-    while large.has_remaining() {
-        let mut frames = [IoSlice::new(&[]); FRAMES];
-        let count = large.chunks_vectored(&mut frames);
-        let written = stream.try_write_vectored(&frames[..count])?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+impl Connections {
+    fn take_requests(&mut self, shard: &WriterShard) {
+        mem::swap(&mut self.requests, &mut *shard.requests.lock());
+        let mut requests = mem::take(&mut self.requests);
+        let mut written = 0;
+        for request in requests.drain(..) {
+            match request {
+                Request::Open(stream, link) => {
+                    let seat = link.seat;
+                    if self.open.len() <= seat {
+                        self.open.resize_with(seat + 1, || None);
+                    }
+                    self.open[seat] = Some(Connection { stream, link });
+                    written += self.write_behind(seat);
+                }
+                // The others have their turn first.
+                Request::Writable(link) if written >= TURN => link.wake(),
+                Request::Writable(link) => {
+                    if self.is_open(&link) {
+                        written += self.write_behind(link.seat);
+                    }
+                }
+                Request::End(link) => self.ending.push(link),
+            }
         }
-        large.advance(written);
+        self.requests = requests;
     }
-    Ok(())
+
+    fn is_open(&self, link: &Arc<Link>) -> bool {
+        let open = self.open.get(link.seat).and_then(|open| open.as_ref());
+        open.is_some_and(|open| Arc::ptr_eq(&open.link, link))
+    }
+
+    /// Writes what a connection that is behind has not taken, as far as its socket has space, and
+    /// [`MOST_SENT`] bytes at most; returns the number of bytes.
+    fn write_behind(&mut self, seat: usize) -> usize {
+        let Some(Some(Connection { stream, link })) = self.open.get(seat) else { return 0 };
+        if !self.shard.is_behind(seat) {
+            link.set_behind(false);
+            return 0;
+        }
+        let (mut written, mut error) = (0, None);
+        let is_done = self.shard.write_behind(seat, |bytes| {
+            let mut sent = 0;
+            while sent < bytes.len() && written < MOST_SENT {
+                let most = bytes.len().min(sent + MOST_SENT - written);
+                match stream.try_write(&bytes[sent..most]) {
+                    Ok(some) => (sent, written) = (sent + some, written + some),
+                    Err(why) => {
+                        error = Some(why.kind());
+                        break;
+                    }
+                }
+            }
+            sent
+        });
+        if written > 0 {
+            link.liveness.saw_traffic();
+        }
+        link.set_behind(!is_done);
+        let is_full = error == Some(io::ErrorKind::WouldBlock);
+        if error.is_some() && !is_full {
+            self.shard.fail(seat);
+        } else if !is_done && self.shard.is_behind(seat) {
+            let waker = Waker::from(Arc::clone(link));
+            let cx = &mut Context::from_waker(&waker);
+            if !is_full || stream.as_ref().poll_write_ready(cx).is_ready() {
+                waker.wake();
+            }
+        }
+        written
+    }
+
+    /// Tells the connections that have failed, and gives back those that end.
+    fn end_some(&mut self) {
+        for (seat, reason) in self.shard.failed() {
+            if let Some(Some(open)) = self.open.get(seat) {
+                open.link.fail(reason);
+            }
+        }
+        for link in mem::take(&mut self.ending) {
+            if self.is_open(&link) {
+                let unsent = self.shard.end(link.seat);
+                let stream = self.open[link.seat].take().map(|open| open.stream);
+                let mut state = link.state.lock();
+                // Or the waker in the socket and the socket in the link would keep each other.
+                if state.has_handle {
+                    state.ended = stream.map(|stream| (stream, unsent));
+                }
+                drop(state);
+                link.changed.notify_one();
+            }
+        }
+    }
 }

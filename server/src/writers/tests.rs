@@ -1,59 +1,60 @@
-//! The writers under load, for `PONDWIRE_STRESS_SECONDS` (default 1) with and without io_uring: sockets
-//! that are full most of the time, compressed connections, clients that leave, and connections that are
-//! taken from the writers over and over, while the number of active writers changes. Each client must get
-//! whole frames, all of them, in order.
+//! The writers over real sockets.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pondwire::outbox::Push;
-use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload, Policy};
+use pondwire::frame::Form;
+use pondwire::outbox::CloseReason;
+use pondwire::{Frame, OutboxOptions, Payload, Room};
+use pondwire_test_support::{Random, inflate};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
-use tokio::runtime::Builder;
-use tokio::task::yield_now;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
-use super::{CLAIMS, HandBack, SendHalf, WriterPool};
-use pondwire_test_support::{Random, inflate};
+use super::sends::Sends;
+use super::{
+    CLAIMS, Connection, Due, MOST_SENT, OpenSeat, RoundSend, WriterHandle, WriterPool, hold_wakes,
+};
 
-mod turns;
+/// More connections than one call of a writer serves, in each shard.
+const CONNECTIONS: usize = 3 * CLAIMS + 48;
 
-/// More connections than one call of a writer serves.
-const CONNECTIONS: usize = CLAIMS + 16;
-
-const PUSHERS: usize = 2;
+const PUBLISHERS: usize = 2;
 
 /// One writer for each of them.
 const WORKERS: usize = 3;
 
-/// The source of the frames that a connection's own task writes.
-const OWN: usize = PUSHERS;
+/// The source of the frames that are pushed to single connections.
+const PUSHED: usize = PUBLISHERS;
 
 /// A client that waits this long has missed a wake-up.
 const LOST: Duration = Duration::from_secs(20);
 
-/// Counts of events that the test must have caused.
+/// Enough for what a client misses in a test.
+const ROOMY: OutboxOptions =
+    OutboxOptions::new().with_max_frames(1 << 17).with_max_bytes(500 << 20);
+
+/// Counts of events that the stress test must have caused.
 #[derive(Default)]
 struct Seen {
-    full: AtomicU64,
-    taken: AtomicU64,
+    behind: AtomicU64,
     gone: AtomicU64,
 }
 
 impl Seen {
     /// Returns `true` if each of them happened.
     fn is_complete(&self) -> bool {
-        [&self.full, &self.taken, &self.gone].iter().all(|count| count.load(Ordering::Relaxed) > 0)
+        [&self.behind, &self.gone].iter().all(|count| count.load(Ordering::Relaxed) > 0)
     }
 }
 
 fn frame(source: usize, number: u64) -> Frame {
-    // Some frames are larger than the copy threshold.
+    // Some frames are larger than a socket's buffers.
     let padding = match number % 50 {
         0 => 20_000,
         number => number * 7,
@@ -62,80 +63,58 @@ fn frame(source: usize, number: u64) -> Frame {
     Frame::broadcast(&padding, &format!("{source}:{number}"), "r", Payload::EMPTY)
 }
 
-/// Registers the socket with the writers until the outbox ends; if `shared`, takes it back now and then.
-/// Returns the number of frames that it wrote itself; `None` if the client has left.
-async fn serve(
-    writers: &WriterPool,
-    stream: tokio::net::TcpStream,
-    queue: OutboxReader,
-    deflates: bool,
-    shared: bool,
-    mut random: Random,
-    seen: &Seen,
-) -> Option<u64> {
-    let (_reader, stream) = stream.into_split();
-    let writer = writers.register(SendHalf { stream, queue, deflates });
-    let mut own = 0;
-    loop {
-        let turns = random.below(100);
-        let (mut half, why) = tokio::select! {
-            (half, why) = writer.handed_back() => (half, Some(why)),
-            () = pause(turns), if shared => writer.take().expect("only this task takes it"),
-        };
-        match why {
-            None => {
-                seen.taken.fetch_add(1, Ordering::Relaxed);
-            }
-            Some(HandBack::Full(rest)) => {
-                seen.full.fetch_add(1, Ordering::Relaxed);
-                half.stream.write_all(&rest).await.ok()?;
-            }
-            Some(HandBack::Over) => return Some(own),
-            Some(HandBack::Gone) => {
-                return None;
+/// Serves a connection until `ends`, then sends it the rest. `false` if its client has left.
+async fn serve(writer: WriterHandle, ends: impl Future<Output = ()>, seen: &Seen) -> bool {
+    let end = async {
+        tokio::select! {
+            () = ends => true,
+            reason = writer.failed() => {
+                assert_eq!(reason, CloseReason::ReaderDropped);
+                false
             }
         }
-        if shared && random.below(4) == 0 {
-            half.stream.write_all(frame(OWN, own).wire()).await.ok()?;
-            own += 1;
-        }
-        writer.resume(half);
-    }
-}
-
-/// Yields `turns` times.
-async fn pause(turns: usize) {
-    for _ in 0..turns {
-        yield_now().await;
-    }
-}
-
-/// Pushes the same frames to all outboxes until `end`, each frame again and again until the outbox accepts
-/// it. Returns how many frames each accepted.
-fn push(
-    source: usize,
-    outboxes: &[Outbox],
-    end: Instant,
-    seen: &Seen,
-    mut random: Random,
-) -> Vec<u64> {
-    let mut next = vec![0; outboxes.len()];
-    // A slow machine has more time to cause all events.
-    while Instant::now() < end || !seen.is_complete() && Instant::now() < end + LOST {
-        for (outbox, next) in outboxes.iter().zip(&mut next) {
-            for _ in 0..random.below(12).saturating_sub(6) {
-                match outbox.push(frame(source, *next)) {
-                    Push::Queued => *next += 1,
-                    Push::DroppedNewest | Push::Closed => break,
-                    other => panic!("{other:?}"),
+    };
+    let looks = async {
+        loop {
+            if writer.is_behind() {
+                seen.behind.fetch_add(1, Ordering::Relaxed);
+                if writer.caught_up().await.is_err() {
+                    std::future::pending::<()>().await;
                 }
             }
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let has_ended = tokio::select! {
+        has_ended = end => has_ended,
+        () = looks => unreachable!("it does not end"),
+    };
+    let (mut stream, mut unsent) = writer.end().await.expect("the writers are there");
+    while has_ended && let Some(bytes) = unsent.peek() {
+        let Ok(written) = stream.write(bytes).await else { return false };
+        unsent.advance(written);
+    }
+    has_ended
+}
+
+/// Publishes numbered frames until `end`, as fast as the shards read them; returns how many.
+fn publish(source: usize, room: &Room, end: Instant, seen: &Seen, mut random: Random) -> u64 {
+    let mut number = 0;
+    // A slow machine has more time to cause all events.
+    while Instant::now() < end || !seen.is_complete() && Instant::now() < end + LOST {
+        for _ in 0..random.below(12) {
+            room.publish(&frame(source, number));
+            number += 1;
+        }
+        while room.unread().0 > 64 {
+            thread::sleep(Duration::from_micros(100));
         }
         if random.below(3) == 0 {
-            thread::sleep(Duration::from_micros(random.below(500) as u64));
+            thread::sleep(Duration::from_micros(random.below(5000) as u64));
         }
     }
-    next
+    assert_eq!(room.refused(), 0);
+    number
 }
 
 /// Reads in bursts. Returns the number of frames from each source; `None` if the client has left.
@@ -145,7 +124,7 @@ fn read(
     mut random: Random,
 ) -> Option<Vec<u64>> {
     stream.set_read_timeout(Some(LOST)).unwrap();
-    let mut next = vec![0; PUSHERS + 1];
+    let mut next = vec![0; PUBLISHERS + 1];
     let (mut received, mut all) = (Vec::new(), 0);
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -229,55 +208,80 @@ async fn pair(small: bool) -> (tokio::net::TcpStream, TcpStream) {
     (accepted.unwrap().0, client)
 }
 
-fn run(io_uring: bool) {
-    let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().unwrap();
+fn runtime(workers: usize) -> Runtime {
+    Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap()
+}
+
+fn activate(pool: &WriterPool, writers: usize) {
+    pool.shards[0].lists.active.store(writers, Ordering::Relaxed);
+}
+
+/// Time that the writer of this number had work, in nanoseconds.
+fn busy(pool: &WriterPool, writer: usize) -> u64 {
+    pool.shards[0].lists.lists[writer].busy.load(Ordering::Relaxed)
+}
+
+/// Under load, for `PONDWIRE_STRESS_SECONDS` (default 1): sockets that are full most of the time, compressed
+/// connections, clients that leave, frames to single members, while the number of active writers changes.
+/// Each client must get whole frames, all of them, in order.
+fn stress(io_uring: bool) {
+    let runtime = runtime(WORKERS);
     let seen = Arc::new(Seen::default());
     let mut random = Random::from_env("writers");
     runtime.block_on(async {
-        let writers = Arc::new(WriterPool::start(io_uring));
-        let mut outboxes = Vec::new();
-        let (mut clients, mut servers) = (Vec::new(), Vec::new());
+        let pool = Arc::new(WriterPool::start(io_uring, ROOMY));
+        let room = Room::new();
+        let ending = Arc::new(tokio::sync::Notify::new());
+        let (mut clients, mut servers, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for n in 0..CONNECTIONS {
-            // Under load, half of the connections are touched by the writer only, so that their own tasks
-            // cannot make up for a lost wake-up.
-            let (shared, deflates) = (n % 2 == 0, n % 5 == 0);
-            let (stream, client) = pair(shared).await;
-            let policy = Policy::DropNewest;
-            let options = OutboxOptions::new().with_policy(policy);
-            let (outbox, queue) = Outbox::new(options);
-            outboxes.push(outbox);
+            let (stream, client) = pair(n % 2 == 0).await;
             let leaves_after = (n % 8 > 5).then(|| random.below(1 << 20));
             let seed = Random::seeded(random.next());
             clients.push(thread::spawn(move || read(client, leaves_after, seed)));
-            let (writers, seen) = (Arc::clone(&writers), Arc::clone(&seen));
-            let seed = Random::seeded(random.next());
+            let opened = pool.open(if n % 5 == 0 { Form::Deflated } else { Form::WebSocket });
+            let member = room.seat(&n.to_string(), &opened.seat, None).unwrap();
+            let (reader, stream) = stream.into_split();
+            let writer = opened.register(stream, Arc::default());
+            let (seen, ending) = (Arc::clone(&seen), Arc::clone(&ending));
+            members.push(member);
             servers.push(tokio::spawn(async move {
-                let own = serve(&writers, stream, queue, deflates, shared, seed, &seen).await;
-                seen.gone.fetch_add(u64::from(own.is_none()), Ordering::Relaxed);
-                own
+                let _reader = reader;
+                let has_ended = serve(writer, ending.notified(), &seen).await;
+                seen.gone.fetch_add(u64::from(!has_ended), Ordering::Relaxed);
+                has_ended
             }));
         }
+        // So that each waits for the end when it comes.
+        sleep(Duration::from_millis(50)).await;
         let end = Instant::now() + seconds();
-        let outboxes = Arc::new(outboxes);
         let moving = tokio::spawn({
-            let (writers, mut random) = (Arc::clone(&writers), Random::seeded(random.next()));
+            let (pool, mut random) = (Arc::clone(&pool), Random::seeded(random.next()));
             async move {
                 loop {
-                    writers.lists.active.store(1 + random.below(WORKERS), Ordering::Relaxed);
+                    activate(&pool, 1 + random.below(WORKERS));
                     sleep(Duration::from_micros(random.below(2000) as u64)).await;
                 }
             }
         });
-        let pushers: Vec<_> = (0..PUSHERS)
+        let publishers: Vec<_> = (0..PUBLISHERS)
             .map(|source| {
-                let (outboxes, seed) = (Arc::clone(&outboxes), Random::seeded(random.next()));
-                let seen = Arc::clone(&seen);
-                tokio::task::spawn_blocking(move || push(source, &outboxes, end, &seen, seed))
+                let (room, seen) = (room.clone(), Arc::clone(&seen));
+                let seed = Random::seeded(random.next());
+                tokio::task::spawn_blocking(move || publish(source, &room, end, &seen, seed))
             })
             .collect();
-        let mut pushed = Vec::new();
-        for pusher in pushers {
-            pushed.push(pusher.await.unwrap());
+        let mut pushed = vec![0; CONNECTIONS];
+        while Instant::now() < end {
+            for (member, pushed) in members.iter().zip(&mut pushed) {
+                if random.below(3) == 0 && !member.push(frame(PUSHED, *pushed)).is_closed() {
+                    *pushed += 1;
+                }
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        let mut published = Vec::new();
+        for publisher in publishers {
+            published.push(publisher.await.unwrap());
         }
         if io_uring {
             match completions() {
@@ -285,86 +289,361 @@ fn run(io_uring: bool) {
                 None => println!("io_uring is not available: sent one by one"),
             }
         }
-        moving.abort();
-        let busy = writers.lists.lists.iter().map(|list| list.busy.load(Ordering::Relaxed));
+        let all = (0..WORKERS).map(|writer| busy(&pool, writer));
         assert!(
-            busy.clone().all(|busy| busy > 0),
+            all.clone().all(|busy| busy > 0),
             "all writers write: {:?}",
-            busy.collect::<Vec<_>>()
+            all.collect::<Vec<_>>()
         );
-        drop(outboxes);
+        drop(members);
+        ending.notify_waiters();
         for (n, (server, client)) in servers.into_iter().zip(clients).enumerate() {
-            let own = server.await.unwrap();
+            let has_ended = server.await.unwrap();
             let came = tokio::task::spawn_blocking(|| client.join().unwrap()).await.unwrap();
             if let Some(came) = came {
-                let own = own.expect("its client has not left");
-                assert_eq!(came, [pushed[0][n], pushed[1][n], own], "connection {n}");
+                assert!(has_ended, "its client has not left");
+                assert_eq!(came, [published[0], published[1], pushed[n]], "connection {n}");
             }
         }
+        moving.abort();
+        // The shards copy their counters once they are idle.
+        sleep(Duration::from_millis(50)).await;
+        for stats in pool.stats() {
+            assert_eq!((stats.behind, stats.queued_frames, stats.dropped.lost), (0, 0, 0));
+        }
     });
-    let (full, taken) = (seen.full.load(Ordering::Relaxed), seen.taken.load(Ordering::Relaxed));
-    let gone = seen.gone.load(Ordering::Relaxed);
-    println!("full {full}, taken {taken}, gone {gone}");
-    assert!(full > 0 && taken > 0 && gone > 0, "full {full}, taken {taken}, gone {gone}");
+    let (behind, gone) = (seen.behind.load(Ordering::Relaxed), seen.gone.load(Ordering::Relaxed));
+    println!("behind {behind}, gone {gone}");
+    assert!(seen.is_complete(), "behind {behind}, gone {gone}");
 }
 
 #[test]
 fn every_client_gets_whole_frames_in_order_through_io_uring_if_available() {
-    run(true);
+    stress(true);
 }
 
 #[test]
 fn every_client_gets_whole_frames_in_order_one_by_one() {
-    run(false);
+    stress(false);
 }
 
-/// Frames of an outbox that has ended are not lost while the socket is full, for two sockets at once.
-fn over_while_full(io_uring: bool) {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    // About the copy threshold: on a busy machine the client's side may take some bytes after a pause.
-    let last = Frame::broadcast(&"x".repeat(7000), "last", "r", Payload::EMPTY);
-    runtime.block_on(async {
-        let mut full = Vec::new();
-        for _ in 0..2 {
-            let (stream, client) = pair(true).await;
-            let mut stream = stream.into_std().unwrap();
-            // Until the socket takes nothing for a while: its data moves to the client's buffer while that
-            // has room.
-            let mut since = Instant::now();
-            while since.elapsed() < Duration::from_millis(200) {
-                match stream.write(&[0; 64]) {
-                    Ok(1..) => since = Instant::now(),
-                    _ => sleep(Duration::from_millis(1)).await,
+/// A member of a room with a client.
+struct Member {
+    writer: WriterHandle,
+    membership: pondwire::room::SeatMembership,
+    client: TcpStream,
+    _reader: tokio::net::tcp::OwnedReadHalf,
+}
+
+impl Member {
+    async fn join(pool: &WriterPool, room: &Room, small: bool) -> Self {
+        let (stream, client) = pair(small).await;
+        client.set_read_timeout(Some(LOST)).unwrap();
+        let opened: OpenSeat = pool.open(Form::WebSocket);
+        let membership = room.seat("user", &opened.seat, None).unwrap();
+        let (_reader, stream) = stream.into_split();
+        let writer = opened.register(stream, Arc::default());
+        Self { writer, membership, client, _reader }
+    }
+
+    /// Reads exactly these bytes.
+    fn expect(&mut self, bytes: &[u8]) {
+        let mut got = vec![0; bytes.len()];
+        self.client.read_exact(&mut got).expect("frames are missing");
+        assert!(got == bytes);
+    }
+}
+
+/// What a member's rooms sent before it left is sent before the end, also while the socket is full.
+#[test]
+fn nothing_is_lost_at_the_end_while_a_socket_is_full() {
+    for io_uring in [true, false] {
+        let runtime = runtime(1);
+        runtime.block_on(async {
+            let pool = WriterPool::start(io_uring, ROOMY);
+            let room = Room::new();
+            let mut members = Vec::new();
+            for _ in 0..3 {
+                members.push(Member::join(&pool, &room, true).await);
+            }
+            let mut all = Vec::new();
+            for number in 0..1500 {
+                let frame = frame(0, number);
+                room.publish(&frame);
+                all.extend_from_slice(frame.wire());
+                if number % 10 == 0 {
+                    sleep(Duration::from_millis(1)).await;
                 }
             }
-            full.push((stream, client));
-        }
-        // Both are listed before a writer runs: this task occupies the only worker until it waits.
-        let writers = tokio::spawn(async move {
-            let writers = WriterPool::start(io_uring);
-            let mut handles = Vec::new();
-            for (stream, client) in full {
-                let (_reader, stream) =
-                    tokio::net::TcpStream::from_std(stream).unwrap().into_split();
-                let (outbox, queue) = Outbox::new(OutboxOptions::default());
-                outbox.push(last.clone());
-                drop(outbox);
-                let handle = writers.register(SendHalf { stream, queue, deflates: false });
-                handles.push((handle, _reader, client));
-            }
-            for (handle, _reader, _client) in handles {
-                let (mut half, why) = handle.handed_back().await;
-                let HandBack::Full(rest) = why else { panic!("the socket is full") };
-                assert!(!rest.is_empty() && last.wire().ends_with(&rest));
-                assert!(half.queue.try_batch().is_none() && half.queue.closed().is_some());
+            for member in members {
+                let Member { writer, membership, mut client, .. } = member;
+                let last = frame(1, 0);
+                membership.leave_with(last.clone());
+                let (stream, mut unsent) = writer.end().await.unwrap();
+                let (mut stream, expected) = (stream, [&all[..], last.wire()].concat());
+                // For those that have not left.
+                room.publish(&frame(1, 1));
+                all.extend_from_slice(frame(1, 1).wire());
+                let reads = tokio::task::spawn_blocking(move || {
+                    let mut got = Vec::new();
+                    client.read_to_end(&mut got).unwrap();
+                    got
+                });
+                let mut rest = 0;
+                while let Some(bytes) = unsent.peek() {
+                    let written = stream.write(bytes).await.unwrap();
+                    unsent.advance(written);
+                    rest += written;
+                }
+                stream.shutdown().await.unwrap();
+                assert!(rest > 0, "the socket was full");
+                assert!(reads.await.unwrap() == expected);
             }
         });
-        writers.await.unwrap();
+    }
+}
+
+/// Its own task learns it, and the others do not notice.
+#[test]
+fn a_client_that_does_not_read_is_behind_then_too_slow() {
+    let runtime = runtime(2);
+    runtime.block_on(async {
+        let options = OutboxOptions::new().with_max_frames(200).with_max_bytes(1 << 20);
+        let pool = WriterPool::start(true, options);
+        let room = Room::new();
+        let slow = Member::join(&pool, &room, true).await;
+        let mut other = Member::join(&pool, &room, false).await;
+        let mut number = 0;
+        let mut caught_up = 0;
+        // It catches up when it reads.
+        for _ in 0..2 {
+            let mut sent = 0;
+            while !slow.writer.is_behind() {
+                let frame = frame(0, number);
+                room.publish(&frame);
+                (number, sent) = (number + 1, sent + frame.wire().len());
+                sleep(Duration::from_millis(1)).await;
+                other = tokio::task::spawn_blocking(move || {
+                    other.expect(frame.wire());
+                    other
+                })
+                .await
+                .unwrap();
+            }
+            let mut client = slow.client.try_clone().unwrap();
+            let all = tokio::task::spawn_blocking(move || {
+                let mut got = vec![0; sent];
+                client.read_exact(&mut got).unwrap();
+            });
+            slow.writer.caught_up().await.unwrap();
+            all.await.unwrap();
+            caught_up += 1;
+        }
+        assert_eq!(caught_up, 2);
+        while slow.writer.link.failure().is_none() {
+            let frame = frame(0, number);
+            room.publish(&frame);
+            number += 1;
+            sleep(Duration::from_micros(100)).await;
+            other = tokio::task::spawn_blocking(move || {
+                other.expect(frame.wire());
+                other
+            })
+            .await
+            .unwrap();
+        }
+        assert!(slow.writer.failed().await.is_too_slow());
+        assert!(slow.writer.caught_up().await.is_err());
+        assert!(slow.membership.push(frame(1, 0)).is_closed());
+        // At most the rest of a frame is still to be sent.
+        let (_stream, mut unsent) = slow.writer.end().await.unwrap();
+        let rest = unsent.peek().map_or(0, <[u8]>::len);
+        unsent.advance(rest);
+        assert!(unsent.peek().is_none());
     });
 }
 
 #[test]
-fn queued_frames_survive_the_end_while_a_socket_is_full() {
-    over_while_full(true);
-    over_while_full(false);
+fn a_turn_ends_after_so_many_connections_or_bytes() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pool = WriterPool::start(false, ROOMY);
+        let mut pairs = Vec::new();
+        for _ in 0..CLAIMS + 3 {
+            let (stream, client) = pair(false).await;
+            stream.writable().await.unwrap();
+            pairs.push((stream, client));
+        }
+        // From here on the writers do not run: this test occupies the only thread.
+        let (mut handles, mut clients) = (Vec::new(), Vec::new());
+        for (stream, client) in pairs {
+            let (reader, stream) = stream.into_split();
+            handles.push(pool.open(Form::WebSocket).register(stream, Arc::default()));
+            clients.push((client, reader));
+        }
+        let requests =
+            pool.shards.iter().flat_map(|shard| std::mem::take(&mut *shard.requests.lock()));
+        let open: Vec<Option<Connection>> = requests
+            .map(|request| match request {
+                super::Request::Open(stream, link) => Some(Connection { stream, link }),
+                _ => panic!("nothing else was requested"),
+            })
+            .collect();
+        let seats: Vec<u32> = (0..open.len() as u32 + 1).collect();
+        let turns = |bytes: &[u8]| {
+            let send = RoundSend { seats: &seats, bytes };
+            let mut due = Due { left: [send].into_iter().collect(), send: 0, seat: 0 };
+            let (mut places, mut short) = (Vec::new(), Vec::new());
+            while due.send_some(&open, &mut Sends::new(false), &mut short) {
+                places.push(due.seat);
+            }
+            // One has no socket yet.
+            let late = short.iter().position(|it| *it == (open.len(), 0));
+            short.swap_remove(late.expect("it is sent the bytes once it has a socket"));
+            (places, short.len())
+        };
+        assert_eq!(turns(b"abc"), (vec![CLAIMS, 0], 0));
+        let (places, short) = turns(&vec![b'x'; 2 * MOST_SENT]);
+        assert_eq!(places[..2], [4, 8], "{places:?}");
+        assert_eq!(short, CLAIMS + 3, "each is sent a part");
+        for (client, _) in &mut clients {
+            let mut got = [0; 4];
+            client.read_exact(&mut got).unwrap();
+            assert_eq!(&got, b"abcx");
+        }
+    });
+}
+
+#[test]
+fn shards_move_to_a_second_writer_and_back() {
+    let runtime = runtime(2);
+    runtime.block_on(async {
+        let pool = WriterPool::start(true, ROOMY);
+        let room = Room::new();
+        let mut members = Vec::new();
+        for _ in 0..20 {
+            members.push(Member::join(&pool, &room, false).await);
+        }
+        let mut seconds = Vec::new();
+        let mut number = 0;
+        for active in [1, 2, 1] {
+            activate(&pool, active);
+            for n in 0..20 {
+                let frame = frame(0, number);
+                number += 1;
+                room.publish(&frame);
+                if n % 3 == 0 {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                members = tokio::task::spawn_blocking(move || {
+                    members.iter_mut().for_each(|it| it.expect(frame.wire()));
+                    members
+                })
+                .await
+                .unwrap();
+            }
+            // The turn ends after the clients have read.
+            sleep(Duration::from_millis(50)).await;
+            seconds.push(busy(&pool, 1));
+        }
+        assert!(seconds[0] == 0 && seconds[1] > 0, "the second writer: {seconds:?}");
+        assert_eq!(seconds[1], seconds[2], "the second writer");
+    });
+}
+
+/// A room's frame is written only after a client's messages that came with it.
+#[test]
+fn held_wakes_list_a_shard_later() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pool = WriterPool::start(true, ROOMY);
+        let room = Room::new();
+        let mut member = Member::join(&pool, &room, false).await;
+        let listed = || pool.shards[0].lists.lists[0].ready.lock().len();
+        let frames = [frame(0, 1), frame(0, 2)];
+        // The writer takes the seat's opening, then sleeps.
+        sleep(Duration::from_millis(20)).await;
+        assert_eq!(listed(), 0);
+        let held = hold_wakes();
+        frames.iter().for_each(|frame| _ = room.publish(frame));
+        assert_eq!(listed(), 0);
+        drop(held);
+        assert_eq!(listed(), 1);
+        sleep(Duration::from_millis(20)).await;
+        frames.iter().for_each(|frame| member.expect(frame.wire()));
+    });
+}
+
+#[test]
+fn a_handle_that_is_dropped_closes_its_socket_and_leaves_nothing() {
+    let runtime = runtime(1);
+    runtime.block_on(async {
+        let pool = WriterPool::start(true, ROOMY);
+        let room = Room::new();
+        let Member { writer, membership, mut client, _reader } =
+            Member::join(&pool, &room, true).await;
+        // Also while the socket holds a waker.
+        while !writer.is_behind() {
+            room.publish(&frame(0, 1));
+            sleep(Duration::from_millis(1)).await;
+        }
+        let link = Arc::downgrade(&writer.link);
+        drop((writer, membership, _reader));
+        let read = tokio::task::spawn_blocking(move || {
+            let mut got = Vec::new();
+            client.read_to_end(&mut got)
+        });
+        let _ = read.await.unwrap();
+        assert!(link.upgrade().is_none(), "the socket and its waker keep each other");
+    });
+}
+
+/// Nobody else is disconnected, and new connections are served.
+#[test]
+fn a_panic_of_a_writer_ends_only_the_connections_of_its_shard() {
+    let runtime = runtime(2);
+    runtime.block_on(async {
+        let pool = WriterPool::start(true, ROOMY);
+        let room = Room::new();
+        let first = Member::join(&pool, &room, false).await;
+        let mut second = Member::join(&pool, &room, false).await;
+        pool.shards[0].panics.store(true, Ordering::Relaxed);
+        room.publish(&frame(0, 1));
+        assert_eq!(first.writer.failed().await, CloseReason::ReaderDropped);
+        assert!(first.writer.end().await.is_none());
+        let mut third = Member::join(&pool, &room, false).await;
+        room.publish(&frame(0, 2));
+        tokio::task::spawn_blocking(move || {
+            second.expect(frame(0, 1).wire());
+            second.expect(frame(0, 2).wire());
+            third.expect(frame(0, 2).wire());
+        })
+        .await
+        .unwrap();
+    });
+}
+
+/// A frame that is sent before the socket is registered, and an end without frames.
+#[test]
+fn frames_wait_for_a_socket_that_is_registered_late() {
+    let runtime = runtime(1);
+    runtime.block_on(async {
+        let pool = WriterPool::start(true, ROOMY);
+        let opened = pool.open(Form::WebSocket);
+        opened.seat.push(frame(0, 1));
+        sleep(Duration::from_millis(20)).await;
+        let (stream, mut client) = pair(false).await;
+        let (_reader, stream) = stream.into_split();
+        let writer = opened.register(stream, Arc::default());
+        let mut got = vec![0; frame(0, 1).wire().len()];
+        tokio::task::spawn_blocking(move || {
+            client.read_exact(&mut got).unwrap();
+            assert_eq!(got, frame(0, 1).wire());
+        })
+        .await
+        .unwrap();
+        assert!(!writer.is_behind());
+        let (_stream, mut unsent) = writer.end().await.unwrap();
+        assert!(unsent.peek().is_none());
+    });
 }

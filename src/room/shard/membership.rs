@@ -10,6 +10,7 @@ use crate::log::{Cursor, Refused, To};
 use crate::outbox::Push;
 use crate::room::index::{Index, IndexKey};
 use crate::sync::Arc;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Keeps a seat in a room; dropping it leaves the room.
 ///
@@ -21,7 +22,7 @@ pub struct SeatMembership {
     cursor: Arc<Cursor<Link>>,
     index: StdArc<Index>,
     key: IndexKey,
-    has_left: bool,
+    has_left: AtomicBool,
 }
 
 impl SeatMembership {
@@ -32,7 +33,7 @@ impl SeatMembership {
         index: StdArc<Index>,
         key: IndexKey,
     ) -> Self {
-        Self { seat, log, cursor, index, key, has_left: false }
+        Self { seat, log, cursor, index, key, has_left: AtomicBool::new(false) }
     }
 
     /// The id of the user whose connection it is.
@@ -69,8 +70,28 @@ impl SeatMembership {
     }
 
     /// Leaves after one more frame, the last that the room sends to the connection.
-    pub fn leave_with(mut self, last: Frame) {
+    pub fn leave_with(self, last: Frame) {
         self.leave(Some(last));
+    }
+
+    /// Leaves although the membership is shared, after one more frame if there is one: the connection
+    /// receives nothing that is published or [pushed](Self::push) after this. `false` if it had left.
+    pub fn leave(&self, last: Option<Frame>) -> bool {
+        // AcqRel: only the count of calls matters, and the leave is ordered by the log.
+        let is_first = !self.has_left.swap(true, Ordering::AcqRel);
+        if is_first {
+            self.index.remove(&self.key);
+            // A room that is closed has ended the membership.
+            let _ = self.command(Action::Leave { last: last.map(Into::into) });
+        }
+        is_first
+    }
+
+    /// Whether [`leave`](Self::leave) was called.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        // Relaxed: a concurrent leave may come before or after this.
+        self.has_left.load(Ordering::Relaxed)
     }
 
     pub(in crate::room) fn join(
@@ -84,15 +105,9 @@ impl SeatMembership {
 
     fn command(&self, action: Action) -> Result<(), Closed> {
         let command = Command { seat: self.seat.id(), member: self.key.member(), action };
-        self.log.command(&self.cursor, command)
-    }
-
-    fn leave(&mut self, last: Option<Frame>) {
-        if !std::mem::replace(&mut self.has_left, true) {
-            self.index.remove(&self.key);
-            // A room that is closed has ended the membership.
-            let _ = self.command(Action::Leave { last: last.map(Into::into) });
-        }
+        // Before the shard can take it.
+        self.seat.count_command();
+        self.log.command(&self.cursor, command).inspect_err(|_| self.seat.uncount_command())
     }
 }
 

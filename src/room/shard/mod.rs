@@ -3,8 +3,8 @@
 mod membership;
 mod round;
 mod seat;
+mod unsent;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::task::{Context, Poll};
@@ -15,10 +15,11 @@ pub use membership::SeatMembership;
 use seat::{Command, SeatId, Shared};
 pub(super) use seat::{Link, RoomLog};
 pub use seat::{Seat, ShardHandle};
+pub use unsent::Unsent;
 
 use crate::frame::{Form, WireFrame};
 use crate::log::Entry;
-use crate::outbox::{CloseReason, Outbox, OutboxOptions, OutboxReader};
+use crate::outbox::{CloseReason, Outbox, OutboxOptions, OutboxStats};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, register};
 use round::{Event, Frames};
@@ -90,6 +91,8 @@ pub struct Shard {
     closed: Vec<u32>,
     /// The number of frames that rooms dropped before they were read, for each member.
     lost: u64,
+    /// Of connections that are not behind any more.
+    stats: ShardStats,
     // Emptied in each round; their memory is kept.
     users: Vec<u64>,
     spare_frames: Vec<Frames>,
@@ -121,18 +124,15 @@ enum Status {
     /// The socket has taken everything.
     Current,
     Behind(Box<Behind>),
-    /// Nothing more is sent.
-    Failed,
+    /// Nothing more is sent but the rest of a frame that was sent in part.
+    Failed(Option<Box<Unsent>>),
 }
 
-/// What a connection has not taken yet.
+/// A connection that has not taken everything.
 struct Behind {
+    /// For what comes after the round in which the connection fell behind.
     outbox: Outbox,
-    reader: OutboxReader,
-    /// Frames that come before those of the outbox.
-    unsent: VecDeque<WireFrame>,
-    /// The number of bytes that were sent of the first of them.
-    offset: usize,
+    unsent: Unsent,
 }
 
 /// A membership of a seat.
@@ -191,6 +191,49 @@ struct Apart {
     events: Range<usize>,
 }
 
+/// The counters of a [`Shard`]. All but the last three only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardStats {
+    /// The number of messages and control frames that connections were sent or had queued, for each.
+    pub sent_frames: u64,
+    /// Their bytes, in the connections' forms.
+    pub sent_bytes: u64,
+    /// The frames that connections did not receive.
+    pub dropped: Dropped,
+    /// The connections that are behind now.
+    pub behind: usize,
+    /// The number of frames in their outboxes,
+    pub queued_frames: usize,
+    /// and the bytes of these.
+    pub queued_bytes: usize,
+}
+
+/// Numbers of frames that the connections of a [`Shard`] did not receive, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// Dropped for newer ones.
+    pub oldest: u64,
+    /// Dropped because there was no space for them.
+    pub newest: u64,
+    /// Replaced by a newer one with the same key.
+    pub conflated: u64,
+    /// Queued for a connection that failed.
+    pub discarded: u64,
+    /// Dropped by a room before the shard read them; see [`Shard::lost`].
+    pub lost: u64,
+}
+
+impl Dropped {
+    const fn add(&mut self, outbox: &OutboxStats) {
+        self.oldest += outbox.dropped_oldest;
+        self.newest += outbox.dropped_newest;
+        self.conflated += outbox.conflated;
+        self.discarded += outbox.discarded;
+    }
+}
+
 /// The bytes that some connections are sent in a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Send<'a> {
@@ -220,6 +263,7 @@ impl Shard {
             closed: Vec::new(),
             users: Vec::new(),
             lost: 0,
+            stats: ShardStats::default(),
             spare_frames: Vec::new(),
             ready: Vec::new(),
             commands: Vec::new(),
@@ -296,17 +340,14 @@ impl Shard {
             return;
         }
         let (outbox, reader) = Outbox::new(self.shared.options);
-        let mut behind = Behind { outbox, reader, unsent: VecDeque::new(), offset: 0 };
         let (form, mut left) = (slot.form, sent);
-        let mut keep = |frame: &WireFrame, key: Option<u64>| {
+        let mut unsent = Unsent::new(form, Some(reader));
+        let mut keep = |frame: &WireFrame, _: Option<u64>| {
             let len = frame.bytes(form).len();
             if left >= len {
                 left -= len;
-            } else if left > 0 {
-                behind.offset = std::mem::take(&mut left);
-                behind.unsent.push_back(frame.clone());
             } else {
-                push(&behind.outbox, frame, key);
+                unsent.push(frame.clone(), std::mem::take(&mut left));
             }
         };
         if slot.apart != NONE {
@@ -316,9 +357,8 @@ impl Shard {
             let room = &self.rooms[seated.room as usize];
             room.frames.for_each(0..room.frames.len(), seated.audience, keep);
         }
-        self.seats[seat].status = Status::Behind(Box::new(behind));
+        self.seats[seat].status = Status::Behind(Box::new(Behind { outbox, unsent }));
         self.place(number);
-        self.check_outbox(number);
     }
 
     /// Writes what a connection that is behind has not taken: `write` is given bytes and returns how many
@@ -327,23 +367,17 @@ impl Shard {
     pub fn write_behind(&mut self, seat: usize, mut write: impl FnMut(&[u8]) -> usize) -> bool {
         let Some(slot) = self.seats.get_mut(seat) else { return true };
         let Status::Behind(behind) = &mut slot.status else {
-            return !matches!(slot.status, Status::Failed);
+            return !matches!(slot.status, Status::Failed(_));
         };
-        loop {
-            while let Some(frame) = behind.unsent.front() {
-                let rest = &frame.bytes(slot.form)[behind.offset..];
-                let sent = write(rest).min(rest.len());
-                if sent < rest.len() {
-                    behind.offset += sent;
-                    return false;
-                }
-                behind.offset = 0;
-                behind.unsent.pop_front();
+        while let Some(rest) = behind.unsent.peek() {
+            let (len, sent) = (rest.len(), write(rest));
+            behind.unsent.advance(sent.min(len));
+            if sent < len {
+                return false;
             }
-            let Some(batch) = behind.reader.try_batch() else { break };
-            behind.unsent.extend(batch.into_wire_frames());
         }
         if behind.outbox.closed().is_none() {
+            self.stats.dropped.add(&behind.outbox.stats());
             slot.status = Status::Current;
             // One that is set apart has its place at the end of the round.
             if slot.apart == NONE {
@@ -355,11 +389,59 @@ impl Shard {
         false
     }
 
+    /// Ends what the shard sends to a connection, and returns what its socket has not taken: after a
+    /// [failure](Self::failed) at most the rest of a frame. Its seat is used again after its last handle was
+    /// dropped. Ends the round, if one is open.
+    ///
+    /// A room that the connection left before the last round began sends nothing after this.
+    pub fn end(&mut self, seat: usize) -> Unsent {
+        self.end_round();
+        let Some(slot) = self.seats.get_mut(seat) else {
+            self.fail(seat);
+            return Unsent::default();
+        };
+        if matches!(slot.status, Status::Free) {
+            self.fail(seat);
+            return Unsent::default();
+        }
+        let unsent = match std::mem::replace(&mut slot.status, Status::Failed(None)) {
+            Status::Behind(behind) => {
+                let Behind { outbox, unsent } = *behind;
+                self.stats.dropped.add(&outbox.stats());
+                unsent
+            }
+            Status::Failed(Some(rest)) => *rest,
+            _ => Unsent::default(),
+        };
+        if let Some(state) = &slot.state {
+            state.reason.set(CloseReason::Finished);
+        }
+        self.place(seat as u32);
+        unsent
+    }
+
     /// The number of frames that members here did not receive because their rooms' logs were full before
     /// this shard read them, counted for each member.
     #[must_use]
     pub const fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// The counters of all connections. Visits each connection once.
+    #[must_use]
+    pub fn stats(&self) -> ShardStats {
+        let mut stats = self.stats;
+        for slot in &self.seats {
+            if let Status::Behind(behind) = &slot.status {
+                let outbox = behind.outbox.stats();
+                stats.dropped.add(&outbox);
+                stats.behind += 1;
+                stats.queued_frames += outbox.queued_frames;
+                stats.queued_bytes += outbox.queued_bytes;
+            }
+        }
+        stats.dropped.lost = self.lost;
+        stats
     }
 
     /// Whether the connection has not taken everything.
@@ -467,7 +549,7 @@ impl Shard {
     fn place(&mut self, number: u32) {
         let slot = &self.seats[number as usize];
         let is_grouped = matches!(slot.status, Status::Current) && slot.memberships.len() == 1;
-        let is_sent = !matches!(slot.status, Status::Free | Status::Failed);
+        let is_sent = !matches!(slot.status, Status::Free | Status::Failed(_));
         for at in 0..slot.memberships.len() {
             let seated = &self.seats[number as usize].memberships[at];
             let is_placed = match seated.list {
@@ -534,7 +616,7 @@ impl Shard {
     fn free(&mut self, number: u32) {
         let slot = &mut self.seats[number as usize];
         let had_failed =
-            matches!(std::mem::replace(&mut slot.status, Status::Free), Status::Failed);
+            matches!(std::mem::replace(&mut slot.status, Status::Free), Status::Failed(_));
         if had_failed && let Some(at) = self.failed.iter().position(|failed| failed.0 == number) {
             self.failed.swap_remove(at);
         }
@@ -551,10 +633,16 @@ impl Shard {
 
     fn fail_for(&mut self, number: u32, reason: CloseReason) {
         let slot = &mut self.seats[number as usize];
-        if matches!(slot.status, Status::Free | Status::Failed) {
+        if matches!(slot.status, Status::Free | Status::Failed(_)) {
             return;
         }
-        slot.status = Status::Failed;
+        let status = std::mem::replace(&mut slot.status, Status::Failed(None));
+        if let Status::Behind(behind) = status {
+            let Behind { outbox, unsent } = *behind;
+            self.stats.dropped.add(&outbox.stats());
+            let rest = unsent.into_partial();
+            slot.status = Status::Failed(Some(Box::new(rest)));
+        }
         if let Some(state) = &slot.state {
             state.reason.set(reason);
         }
@@ -637,8 +725,19 @@ impl fmt::Debug for Shard {
     }
 }
 
-/// Pushes a frame to a connection that is behind; [`Shard::check_outbox`] looks whether that closed the
-/// outbox.
+/// Pushes a frame of a room to a connection that is behind; [`Shard::check_outbox`] looks whether that
+/// closed the outbox.
 fn push(outbox: &Outbox, frame: &WireFrame, key: Option<u64>) {
     outbox.push_wire(key, frame.clone());
+}
+
+/// Likewise a frame for this connection alone, which must arrive: a policy that drops frames does not drop
+/// it.
+fn push_single(outbox: &Outbox, frame: &WireFrame) {
+    match frame.clone().into_message() {
+        Ok(message) if outbox.may_drop() => drop(outbox.reply(message)),
+        Ok(message) => drop(outbox.push(message)),
+        Err(control) if control.is_close() => drop(outbox.push_wire(None, control.into())),
+        Err(control) => drop(outbox.control(control)),
+    }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::seat::{Action, Command, NONE, Ready, SeatCommand};
-use super::{Apart, List, Seated, SeatedRoom, Shard, Status, push};
+use super::{Apart, List, Seated, SeatedRoom, Shard, Status, push, push_single};
 use crate::frame::{Form, WireFrame};
 use crate::log::To;
 use crate::outbox::{CloseReason, Policy};
@@ -36,8 +36,15 @@ struct FormBytes {
     audience: u32,
     form: Form,
     bytes: Vec<u8>,
-    /// Where each frame begins, and where the last one ends.
-    offsets: Vec<usize>,
+    /// The place before each frame, and that after the last one.
+    places: Vec<Place>,
+}
+
+/// How much comes before a frame.
+#[derive(Clone, Copy)]
+struct Place {
+    bytes: usize,
+    frames: usize,
 }
 
 impl Frames {
@@ -51,8 +58,8 @@ impl Frames {
         self.except.shrink_to(KEPT_FRAMES);
         self.bytes.truncate(KEPT_FORMS);
         for bytes in &mut self.bytes {
-            bytes.offsets.clear();
-            bytes.offsets.shrink_to(KEPT_FRAMES);
+            bytes.places.clear();
+            bytes.places.shrink_to(KEPT_FRAMES);
             bytes.bytes.clear();
             bytes.bytes.shrink_to(KEPT_BYTES);
         }
@@ -91,28 +98,36 @@ impl Frames {
 
     fn made(&self, audience: u32, form: Form) -> Option<&FormBytes> {
         let is_it = |it: &&FormBytes| it.audience == audience && it.form == form;
-        self.bytes.iter().find(is_it).filter(|it| !it.offsets.is_empty())
+        self.bytes.iter().find(is_it).filter(|it| !it.places.is_empty())
     }
 
     fn make(&mut self, audience: u32, form: Form) {
         if self.made(audience, form).is_some() {
             return;
         }
-        let unused = self.bytes.iter().position(|it| it.offsets.is_empty());
+        let unused = self.bytes.iter().position(|it| it.places.is_empty());
         let at = unused.unwrap_or_else(|| {
-            let (bytes, offsets) = (Vec::new(), Vec::new());
-            self.bytes.push(FormBytes { audience, form, bytes, offsets });
+            let (bytes, places) = (Vec::new(), Vec::new());
+            self.bytes.push(FormBytes { audience, form, bytes, places });
             self.bytes.len() - 1
         });
         let made = &mut self.bytes[at];
         (made.audience, made.form) = (audience, form);
+        let mut frames = 0;
         for frame in &self.frames {
-            made.offsets.push(made.bytes.len());
+            made.places.push(Place { bytes: made.bytes.len(), frames });
             if frame.audience & audience != 0 {
                 made.bytes.extend_from_slice(frame.frame.bytes(form));
+                frames += 1;
             }
         }
-        made.offsets.push(made.bytes.len());
+        made.places.push(Place { bytes: made.bytes.len(), frames });
+    }
+
+    /// The numbers of frames and bytes for an audience in a form; both 0 if they were not made.
+    fn sizes(&self, audience: u32, form: Form) -> (u64, u64) {
+        let last = self.made(audience, form).and_then(|made| made.places.last());
+        last.map_or((0, 0), |last| (last.frames as u64, last.bytes as u64))
     }
 
     /// The frames of a range that are for the audience.
@@ -300,12 +315,10 @@ impl Shard {
                     if let Some(state) = &slot.state {
                         state.taken(&frame);
                     }
-                    if slot.form != Form::Sse || frame.is_message() {
-                        // They keep their order.
-                        let at = self.events.len() as u32;
-                        let (seat, kind) = (id.seat, Kind::Push(frame));
-                        self.events.push(Event { seat, room: None, member: 0, at, kind });
-                    }
+                    // They keep their order.
+                    let at = self.events.len() as u32;
+                    let (seat, kind) = (id.seat, Kind::Push(frame));
+                    self.events.push(Event { seat, room: None, member: 0, at, kind });
                 }
                 SeatCommand::Overflow(reason) => self.fail_for(id.seat, reason),
                 SeatCommand::Fail if at < self.seats.len() => {
@@ -323,10 +336,17 @@ impl Shard {
         for at in 0..self.events.len() {
             let &Event { seat, room, at: position, ref kind, .. } = &self.events[at];
             let (mut is_stale, mut is_gap) = (false, false);
-            if let (&Kind::Command(generation, Action::Join { .. }), Some(room)) = (kind, room) {
-                let lost_before = self.rooms[room as usize].lost_before;
-                is_stale = generation != self.seats[seat as usize].generation;
-                is_gap = lost_before.is_some_and(|first| position < first);
+            if let (&Kind::Command(generation, ref action), Some(room)) = (kind, room) {
+                let slot = &self.seats[seat as usize];
+                let is_same = generation == slot.generation;
+                if let Some(state) = slot.state.as_ref().filter(|_| is_same) {
+                    state.commands.fetch_sub(1, Ordering::Relaxed);
+                }
+                if matches!(action, Action::Join { .. }) {
+                    let lost_before = self.rooms[room as usize].lost_before;
+                    is_stale = !is_same;
+                    is_gap = lost_before.is_some_and(|first| position < first);
+                }
             }
             if is_stale || !self.touch(seat) {
                 // Sorted to the end, for no seat.
@@ -416,6 +436,9 @@ impl Shard {
             let SeatedRoom { groups, frames, .. } = &mut self.rooms[number as usize];
             for group in groups.iter().filter(|group| !group.seats.is_empty()) {
                 frames.make(group.audience, group.form);
+                let (number, bytes) = frames.sizes(group.audience, group.form);
+                self.stats.sent_frames += number * group.seats.len() as u64;
+                self.stats.sent_bytes += bytes * group.seats.len() as u64;
             }
         }
     }
@@ -460,29 +483,45 @@ impl Shard {
         let slot = &self.seats[seat as usize];
         let (apart, form) = (slot.apart as usize, slot.form);
         self.apart[apart].events = run.clone();
-        if matches!(slot.status, Status::Failed | Status::Free) {
+        if matches!(slot.status, Status::Failed(_) | Status::Free) {
             return;
         }
+        let (mut number, mut len) = (0, 0);
         if let Status::Behind(behind) = &slot.status {
+            let outbox = &behind.outbox;
             self.walk(&self.events[run], |piece| {
+                let is_single = matches!(piece, Piece::Frame(_));
                 piece.for_each(|frame, key| {
-                    push(&behind.outbox, frame, key);
+                    (number, len) = (number + 1, len + frame.bytes(form).len());
+                    if is_single {
+                        push_single(outbox, frame);
+                    } else {
+                        push(outbox, frame, key);
+                    }
                 });
             });
-            return self.check_outbox(seat);
+            self.check_outbox(seat);
+        } else {
+            let mut bytes = std::mem::take(&mut self.bytes);
+            let start = bytes.len();
+            self.walk(&self.events[run], |piece| match piece {
+                Piece::Frame(frame) => {
+                    number += 1;
+                    bytes.extend_from_slice(frame.bytes(form));
+                }
+                Piece::Frames { frames, range, audience } => {
+                    let made = frames.made(audience, form).expect("made with the membership");
+                    let (from, to) = (made.places[range.start], made.places[range.end]);
+                    number += to.frames - from.frames;
+                    bytes.extend_from_slice(&made.bytes[from.bytes..to.bytes]);
+                }
+            });
+            len = bytes.len() - start;
+            self.apart[apart].bytes = start..bytes.len();
+            self.bytes = bytes;
         }
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let start = bytes.len();
-        self.walk(&self.events[run], |piece| match piece {
-            Piece::Frame(frame) => bytes.extend_from_slice(frame.bytes(form)),
-            Piece::Frames { frames, range, audience } => {
-                let made = frames.made(audience, form).expect("made with the membership");
-                let (from, to) = (made.offsets[range.start], made.offsets[range.end]);
-                bytes.extend_from_slice(&made.bytes[from..to]);
-            }
-        });
-        self.apart[apart].bytes = start..bytes.len();
-        self.bytes = bytes;
+        self.stats.sent_frames += number as u64;
+        self.stats.sent_bytes += len as u64;
     }
 
     /// Calls `emit` with everything that a seat is sent in this round, in order; `run` are its events.

@@ -196,6 +196,7 @@ impl ShardHandle {
                 handles: AtomicU32::new(1),
                 waiting: AtomicU32::new(0),
                 waiting_bytes: AtomicUsize::new(0),
+                commands: AtomicU32::new(0),
                 has_overflowed: AtomicBool::new(false),
                 reason: OnceReason::default(),
             });
@@ -220,6 +221,8 @@ pub(super) struct SeatState {
     waiting: AtomicU32,
     /// Their bytes.
     waiting_bytes: AtomicUsize,
+    /// The number of joins, leaves and changes of audience that the shard has not taken yet.
+    pub(super) commands: AtomicU32,
     has_overflowed: AtomicBool,
     pub(super) reason: OnceReason,
 }
@@ -253,8 +256,8 @@ impl Seat {
         self.push_wire(frame.into())
     }
 
-    /// Sends a control frame to this connection, as [`push`](Self::push) does a message. Connections that
-    /// are sent server-sent events get none.
+    /// Sends a control frame to this connection, as [`push`](Self::push) does a message. A connection that
+    /// is sent server-sent events gets a comment for a ping, and nothing for another control frame.
     pub fn control(&self, control: Control) -> Push {
         self.push_wire(control.into())
     }
@@ -283,6 +286,26 @@ impl Seat {
         }
         state.shard.command(state.id, SeatCommand::Push(frame));
         Push::Queued
+    }
+
+    /// The number of pushed frames, joins and leaves that the shard has not taken yet, and the frames' bytes.
+    /// A server that receives from a client only while both are small cannot be outrun by it.
+    #[must_use]
+    pub fn unread(&self) -> (usize, usize) {
+        let state = &*self.state;
+        // Relaxed: another thread may push or take one at any time.
+        let number = state.waiting.load(Ordering::Relaxed) + state.commands.load(Ordering::Relaxed);
+        (number as usize, state.waiting_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Counts a command for the shard, until that has taken it.
+    pub(super) fn count_command(&self) {
+        self.state.commands.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A counted command was refused.
+    pub(super) fn uncount_command(&self) {
+        self.state.commands.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The reason why the shard sends nothing more to this connection; `None` while it does.
