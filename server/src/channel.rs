@@ -22,6 +22,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::budget;
+use crate::writers::MOST_SENT;
 
 /// The most users in an answer to `users`.
 const MOST_LISTED: usize = 1000;
@@ -32,11 +33,12 @@ const MOST_LISTED_BYTES: usize = 1 << 20;
 /// The audience of presence frames: the members whose presence is tracked.
 const TRACKED: u32 = 1;
 
-/// A client may send to the channel only while at most so many frames wait for the writers, and so many
-/// bytes, counted for each member: so the room's log never overflows, and other channels wait only a few
-/// milliseconds for this one's bytes.
+/// A client may send to the channel only while at most so many frames and bytes wait for the writers, and so
+/// many bytes for a writer's next round, counted for each member: so the room's log never overflows, and
+/// other channels wait only some milliseconds for this one's round.
 const MOST_UNREAD: usize = 512;
-const MOST_UNREAD_BYTES: usize = 16 << 20;
+const MOST_UNREAD_BYTES: usize = 2 << 20;
+const MOST_ROUND_BYTES: usize = 40 << 20;
 
 /// The id of a user. Each connection is a user of its own here.
 pub(crate) type UserId = Arc<str>;
@@ -267,7 +269,8 @@ impl Channel {
     /// Whether more than allowed waits for the writers.
     pub(crate) fn is_ahead(&self) -> bool {
         let (frames, bytes) = self.members.unread();
-        frames > MOST_UNREAD || bytes.saturating_mul(self.members.len()) > MOST_UNREAD_BYTES
+        let round = bytes.min(MOST_SENT).saturating_mul(self.members.len());
+        frames > MOST_UNREAD || bytes > MOST_UNREAD_BYTES || round > MOST_ROUND_BYTES
     }
 
     /// Waits until the writers have read enough. Cancel-safe.

@@ -100,8 +100,9 @@ impl Endpoint {
         let _ = stream.set_nodelay(true);
         let mut http = Http::new(stream);
         let next = loop {
+            // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now.
             tokio::select! {
-                next = self.request(&mut http) => match next {
+                next = Box::pin(self.request(&mut http)) => match next {
                     Some(Next::Request) => {}
                     Some(next) => break next,
                     None => return,
@@ -109,20 +110,20 @@ impl Endpoint {
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }
         };
-        let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
+        let stopped = Box::pin(async move { drop(stopping.wait_for(|stopping| *stopping).await) });
         match next {
             Next::WebSocket { deflates, echoes } => {
                 let Http { stream, received, .. } = http;
                 if echoes {
-                    self.web_sockets.run_echo(stream, received, deflates, stopped).await;
+                    Box::pin(self.web_sockets.run_echo(stream, received, deflates, stopped)).await;
                 } else {
-                    self.web_sockets.run(stream, received, deflates, stopped).await;
+                    Box::pin(self.web_sockets.run(stream, received, deflates, stopped)).await;
                 }
             }
-            Next::EventStream => self.event_streams.run(http.stream, stopped).await,
-            Next::Refuse(status) => self.refuse(http, status).await,
+            Next::EventStream => Box::pin(self.event_streams.run(http.stream, stopped)).await,
+            Next::Refuse(status) => Box::pin(self.refuse(http, status)).await,
             Next::Request | Next::End => {
-                drop(timeout(self.closing_time, linger(http.stream)).await);
+                drop(Box::pin(timeout(self.closing_time, linger(http.stream))).await);
             }
         }
     }

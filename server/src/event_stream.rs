@@ -134,7 +134,8 @@ impl EventStreams {
             // The connection has ended, whether or not this succeeds.
             let _ = linger(stream).await;
         };
-        let _ = timeout(self.times.closing, closing).await;
+        // Boxed, so that an open stream has no memory for it.
+        let _ = Box::pin(timeout(self.times.closing, closing)).await;
     }
 }
 

@@ -92,11 +92,11 @@ impl WebSockets {
         let (stream, writer) = stream.into_split();
         let writer = opened.register(writer, Arc::clone(&liveness));
         session.greet();
-        let ping_timeout = liveness.ping_timeout(&self.times, session.seat().clone());
+        let seat = session.seat().clone();
         let mut ending = pin!(async {
             tokio::select! {
                 () = stopped => End::Stopping,
-                () = ping_timeout => End::Silent,
+                () = liveness.ping_timeout(&self.times, seat) => End::Silent,
                 () = liveness.idle_timeout(self.times.idle) => End::Idle,
             }
         });
@@ -112,7 +112,8 @@ impl WebSockets {
                 let _ = incoming.close(stream, unsent, end).await;
             }
         };
-        let _ = timeout(self.times.closing, closing).await;
+        // Boxed, so that an open connection has no memory for it.
+        let _ = Box::pin(timeout(self.times.closing, closing)).await;
     }
 
     /// Serves a connection whose messages are sent back.

@@ -60,7 +60,7 @@ const TURN: usize = 512 << 10;
 
 /// The most bytes that a connection is sent before others have their turn: of more, the rest follows as if
 /// the socket had been full.
-const MOST_SENT: usize = 128 << 10;
+pub(crate) const MOST_SENT: usize = 128 << 10;
 
 /// The fixed work of a connection's turn: a system call, or a share of one; some microseconds.
 const CLAIM: usize = 4 << 10;
