@@ -42,7 +42,7 @@
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
-//! | `writers` | the tasks that write to all WebSockets; io_uring, the only unsafe code |
+//! | `writers` | the tasks that write to all connections, each of which has a seat in a shard; io_uring, the only unsafe code |
 //! | `session` | carries out one client's messages, over any transport |
 //! | `channel`, `channels` | the members of a channel and their presence; the table of channels |
 //! | `keepalive`, `budget` | ping and idle timeouts; fairness between connections |
