@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! cargo run --release --bin race -- [--all] [--clients N,…] [--bytes B,…] [--in-flight K,…]
-//!     [--servers NAME,…] [--other FILE] [--passes N] [--seconds S] [--idle N] [--markdown-out FILE]
+//!     [--servers NAME,…] [--other FILE] [--passes N] [--seconds S] [--stuck N] [--idle N]
+//!     [--markdown-out FILE]
 //! ```
 //!
 //! A server is a process of its own, started for each turn, so that its time and memory can be
@@ -117,7 +118,7 @@ fn cases(options: &Options) -> Vec<Case> {
     for &clients in &options.clients {
         for &bytes in &options.bytes {
             for &in_flight in &options.in_flight {
-                cases.push(Case { clients, bytes, in_flight });
+                cases.push(Case { clients, bytes, in_flight, stuck: options.stuck });
             }
         }
     }

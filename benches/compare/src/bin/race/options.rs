@@ -6,7 +6,7 @@ use crate::message::LEAST;
 
 pub(crate) const USAGE: &str =
     "usage: race [--all] [--clients N,…] [--bytes B,…] [--in-flight K,…] \
-    [--servers NAME,…] [--other FILE] [--passes N] [--seconds S] [--idle N] \
+    [--servers NAME,…] [--other FILE] [--passes N] [--seconds S] [--stuck N] [--idle N] \
     [--markdown-out FILE]
 servers: floor, pondwire, pondsocket-axum, axum, ws, uws";
 
@@ -22,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) passes: usize,
     /// The time for which a turn is measured, in seconds.
     pub(crate) seconds: f64,
+    /// The number of further clients that read nothing.
+    pub(crate) stuck: usize,
     /// The number of connections that join and are silent, instead of the race.
     pub(crate) idle: Option<usize>,
     pub(crate) markdown_out: Option<String>,
@@ -37,6 +39,7 @@ impl Options {
             in_flight: vec![1, 8],
             passes: 3,
             seconds: 2.0,
+            stuck: 0,
             idle: None,
             markdown_out: None,
         };
@@ -61,6 +64,7 @@ impl Options {
                 "--seconds" => {
                     options.seconds = value.parse().ok().filter(|s| (0.0..=600.0).contains(s))?;
                 }
+                "--stuck" => options.stuck = value.parse().ok()?,
                 "--idle" => options.idle = Some(value.parse().ok().filter(|&n| n > 0)?),
                 "--markdown-out" => options.markdown_out = Some(value),
                 _ => return None,
@@ -71,7 +75,7 @@ impl Options {
 
     /// The most connections that one server has.
     pub(crate) fn most_clients(&self) -> usize {
-        self.idle.or_else(|| self.clients.iter().copied().max()).unwrap_or_default()
+        self.stuck + self.idle.or_else(|| self.clients.iter().copied().max()).unwrap_or_default()
     }
 }
 

@@ -9,9 +9,11 @@ use crate::turn::{Case, Idle, Outcome};
 pub(crate) type Line<T> = (&'static str, Result<T, String>);
 
 pub(crate) fn case(out: &mut String, case: Case, lines: &[Line<Outcome>]) {
-    let Case { clients, bytes, in_flight } = case;
+    let Case { clients, bytes, in_flight, stuck } = case;
     let flight = if in_flight == 1 { "one".to_owned() } else { in_flight.to_string() };
-    writeln!(out, "\n### {clients} clients, {bytes} B, {flight} in flight\n").unwrap();
+    let and_stuck =
+        if stuck > 0 { format!(" and {stuck} that do not read") } else { String::new() };
+    writeln!(out, "\n### {clients} clients{and_stuck}, {bytes} B, {flight} in flight\n").unwrap();
     out.push_str(
         "| | deliveries/s | server CPU, µs | × floor | × pondsocket-axum | p50, ms | p99, ms | \
          × floor | × pondsocket-axum | KiB per connection | crowd CPU, µs |\n\

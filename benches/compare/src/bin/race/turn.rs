@@ -20,6 +20,8 @@ pub(crate) struct Case {
     pub(crate) clients: usize,
     pub(crate) bytes: usize,
     pub(crate) in_flight: usize,
+    /// Further clients, which join and then read nothing.
+    pub(crate) stuck: usize,
 }
 
 /// The results of a turn. Times of a delivery are in µs, those of a fan-out in ms.
@@ -40,6 +42,7 @@ pub(crate) struct Outcome {
 pub(crate) fn race(contender: &Contender, case: Case, seconds: f64) -> io::Result<Outcome> {
     let server = Server::start(contender.command())?;
     let mut crowd = Crowd::gather(server.addr, contender.protocol, case.clients)?;
+    let _stuck = Crowd::gather(server.addr, contender.protocol, case.stuck)?;
     let mut said = 0;
     let mut burst = |crowd: &mut Crowd| {
         let numbers = said..said + case.in_flight as u64;
