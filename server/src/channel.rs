@@ -135,7 +135,6 @@ impl Users {
 #[derive(Clone)]
 pub(crate) struct MemberToken {
     membership: Arc<SeatMembership>,
-    seat: Seat,
 }
 
 impl MemberToken {
@@ -148,7 +147,7 @@ impl MemberToken {
     /// membership has ended.
     pub(crate) fn answer(&self, frame: Frame) {
         if self.membership.push(frame.clone()) == Push::DroppedNewest {
-            self.seat.push(frame);
+            self.membership.seat().push(frame);
         }
     }
 }
@@ -209,7 +208,7 @@ impl Channel {
         let Ok(membership) = joined else {
             return Some(Joined::Failed);
         };
-        let token = MemberToken { membership: Arc::new(membership), seat: seat.clone() };
+        let token = MemberToken { membership: Arc::new(membership) };
         let entry = MemberEntry {
             token: token.clone(),
             is_tracked: false,

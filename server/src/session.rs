@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ahash::HashMap;
+use ahash::RandomState;
 use pondwire::protocol::Recipients;
 use pondwire::room::Seat;
 use pondwire::{ClientAction, ClientMessage, Frame, Limits, Payload, ValidationError, uuid};
@@ -46,10 +46,12 @@ pub(crate) struct Sessions {
     metrics: Arc<Metrics>,
     simulations: Arc<Simulations>,
     limits: SessionLimits,
+    /// Hashes channel names.
+    names: RandomState,
 }
 
 impl Sessions {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         channels: Arc<Channels>,
         metrics: Arc<Metrics>,
         simulations: Arc<Simulations>,
@@ -63,7 +65,7 @@ impl Sessions {
             name_bytes: options.name_bytes,
             presence_bytes: options.presence_bytes,
         };
-        Self { channels, metrics, simulations, limits }
+        Self { channels, metrics, simulations, limits, names: RandomState::new() }
     }
 
     /// Opens a session for a new user, whose connection has this seat; `deflates` if its frames are
@@ -76,7 +78,7 @@ impl Sessions {
             seat,
             deflates,
             shared: Arc::clone(self),
-            joined: HashMap::default(),
+            joined: JoinedChannels::default(),
             simulation: None,
             rate_limiter: RateLimiter::new(message_rate, byte_rate, Instant::now()),
             work: 0,
@@ -103,9 +105,7 @@ pub(crate) struct Session {
     seat: Seat,
     deflates: bool,
     shared: Arc<Sessions>,
-    /// The channels that the user joined, by name. Each token shows whether the user has been evicted
-    /// since.
-    joined: HashMap<String, (Arc<Channel>, MemberToken)>,
+    joined: JoinedChannels,
     simulation: Option<Simulation>,
     rate_limiter: RateLimiter,
     /// The work that the client's messages have caused since the last [`take_work`](Self::take_work).
@@ -115,7 +115,38 @@ pub(crate) struct Session {
     liveness: Arc<Liveness>,
 }
 
+/// The channels that a user joined. Each token shows whether the user has been evicted since.
+///
+/// Most users are in few channels, and have no memory for more. They are found by a hash of the name.
+#[derive(Default)]
+struct JoinedChannels(Vec<(u64, Arc<Channel>, MemberToken)>);
+
+impl JoinedChannels {
+    fn place(&self, name: &str, hash: u64) -> Option<usize> {
+        self.0.iter().position(|(other, channel, _)| *other == hash && channel.name() == name)
+    }
+
+    fn get(&self, name: &str, hash: u64) -> Option<(&Arc<Channel>, &MemberToken)> {
+        let (_, channel, token) = &self.0[self.place(name, hash)?];
+        Some((channel, token))
+    }
+
+    fn insert(&mut self, hash: u64, channel: Arc<Channel>, token: MemberToken) {
+        self.remove(channel.name(), hash);
+        self.0.push((hash, channel, token));
+    }
+
+    fn remove(&mut self, name: &str, hash: u64) -> Option<Arc<Channel>> {
+        let place = self.place(name, hash)?;
+        Some(self.0.swap_remove(place).1)
+    }
+}
+
 impl Session {
+    fn joined(&self, name: &str) -> Option<(&Arc<Channel>, &MemberToken)> {
+        self.joined.get(name, self.shared.names.hash_one(name))
+    }
+
     /// Sends `CONNECT`: some clients send nothing before it.
     pub(crate) fn greet(&self) {
         self.seat.push(Frame::connect(&uuid(), &self.id, &self.connection_id));
@@ -231,7 +262,7 @@ impl Session {
 
     /// Answers a message: after what its channel was sent before, if the user is a member.
     fn answer(&self, message: &ClientMessage<'_>, frame: Frame) {
-        match self.joined.get(message.channel_name()) {
+        match self.joined(message.channel_name()) {
             Some((_, token)) if token.is_member() => token.answer(frame),
             _ => self.reply(frame),
         }
@@ -239,7 +270,7 @@ impl Session {
 
     fn join(&mut self, message: &ClientMessage<'_>) {
         let (channel, request_id) = (message.channel_name(), message.request_id());
-        self.joined.retain(|_, (_, token)| token.is_member());
+        self.joined.0.retain(|(_, _, token)| token.is_member());
         let decline = |code, text| {
             self.reply(Frame::unauthorized(channel, request_id, code, text));
         };
@@ -247,7 +278,7 @@ impl Session {
             return decline(404, "No such channel");
         }
         let most = self.shared.limits.channels;
-        if self.joined.len() >= most && !self.joined.contains_key(channel) {
+        if self.joined.0.len() >= most && self.joined(channel).is_none() {
             return decline(429, "Too many channels");
         }
         if is_set(message, "deny") {
@@ -268,14 +299,14 @@ impl Session {
             found.catch_up(&token);
         }
         self.sent_to = Some(Arc::clone(&found)).filter(|found| found.is_ahead());
-        self.joined.insert(channel.to_owned(), (found, token));
+        self.joined.insert(self.shared.names.hash_one(channel), found, token);
     }
 
     /// Leaves a channel. The leave is always acknowledged: the client has already closed the channel.
     fn leave(&mut self, message: &ClientMessage<'_>) {
         let (channel, request_id) = (message.channel_name(), message.request_id());
         let mut last = Some(Frame::exit_acknowledge(channel, request_id));
-        if let Some((channel, _)) = self.joined.remove(channel) {
+        if let Some(channel) = self.joined.remove(channel, self.shared.names.hash_one(channel)) {
             last = self.leave_channel(&channel, last);
         }
         if let Some(last) = last {
@@ -297,7 +328,7 @@ impl Session {
 
     fn event(&mut self, message: &ClientMessage<'_>) {
         let (name, request_id) = (message.channel_name(), message.request_id());
-        let Some((channel, token)) = self.joined.get(name) else {
+        let Some((channel, token)) = self.joined(name) else {
             return self.not_joined(message);
         };
         match message.event() {
@@ -327,7 +358,7 @@ impl Session {
                 self.work += channel.send(&self.id, event, message.payload(), &recipients);
             }
         }
-        if let Some((channel, _)) = self.joined.get(name) {
+        if let Some((channel, _)) = self.joined(name) {
             self.sent_to = Some(Arc::clone(channel)).filter(|channel| channel.is_ahead());
         }
     }
@@ -420,7 +451,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        for (channel, _) in std::mem::take(&mut self.joined).into_values() {
+        for (_, channel, _) in std::mem::take(&mut self.joined).0 {
             self.leave_channel(&channel, None);
         }
     }

@@ -42,6 +42,12 @@ impl SeatMembership {
         &self.key.user_id
     }
 
+    /// The connection's seat.
+    #[must_use]
+    pub const fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
     /// Sends a frame to this connection alone, between those that the room was sent before and after.
     ///
     /// Costs as much as a publish. [`Push::DroppedNewest`] if the room's log is full, or the frame larger
