@@ -30,10 +30,9 @@ use crate::log::{EVERYBODY, Refused, To};
 use crate::outbox::{Outbox, Push};
 use crate::protocol::Recipients;
 use crate::ring::Bounds;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use index::{Index, Receiver};
-use shard::{Link, RoomLog};
+use shard::RoomLog;
 
 /// A channel's members, each a connection of a user, and the ways to send a [`Frame`] to them.
 ///
@@ -68,13 +67,18 @@ use shard::{Link, RoomLog};
 #[derive(Clone)]
 pub struct Room {
     members: Subject<Frame, Member>,
-    index: StdArc<Index>,
-    /// The frames for members that sit in a shard; made with the first.
-    log: StdArc<Log>,
+    shared: StdArc<Shared>,
 }
 
-/// The room's log, and its bounds.
+/// What a room's handles share with its memberships.
+struct Shared {
+    index: Index,
+    log: Log,
+}
+
+/// The frames for members that sit in a shard, and their bounds.
 struct Log {
+    /// Made with the first such member.
     log: OnceLock<RoomLog>,
     options: RoomOptions,
     is_closed: AtomicBool,
@@ -120,7 +124,7 @@ impl Default for RoomOptions {
 }
 
 impl Room {
-    /// A room without members. Three allocations.
+    /// A room without members. Two allocations.
     #[must_use]
     pub fn new() -> Self {
         Self::with_options(RoomOptions::new())
@@ -131,12 +135,14 @@ impl Room {
     pub fn with_options(options: RoomOptions) -> Self {
         Self {
             members: Subject::typed(),
-            index: StdArc::new(Index::new()),
-            log: StdArc::new(Log {
-                log: OnceLock::new(),
-                options,
-                is_closed: AtomicBool::new(false),
-                refused: AtomicU64::new(0),
+            shared: StdArc::new(Shared {
+                index: Index::new(),
+                log: Log {
+                    log: OnceLock::new(),
+                    options,
+                    is_closed: AtomicBool::new(false),
+                    refused: AtomicU64::new(0),
+                },
             }),
         }
     }
@@ -150,12 +156,13 @@ impl Room {
     /// # Errors
     /// [`Closed`] after [`close`](Self::close).
     pub fn join(&self, user_id: &str, outbox: Outbox) -> Result<Membership, Closed> {
-        let key = self.index.insert(user_id, Receiver::Outbox(outbox.clone()))?;
-        let member = Member::new(&key, outbox);
+        let hash = self.shared.index.hash(user_id);
+        let key = self.shared.index.insert(user_id, hash, Receiver::Outbox(outbox.clone()))?;
+        let member = Member::new(&key, hash, outbox);
         match self.members.subscribe_observer(member) {
-            Ok(subscription) => Ok(Membership::new(subscription, StdArc::clone(&self.index), key)),
+            Ok(subscription) => Ok(Membership::new(subscription, StdArc::clone(&self.shared), key)),
             Err(closed) => {
-                self.index.remove(&key);
+                self.shared.index.remove(&key);
                 Err(closed)
             }
         }
@@ -164,8 +171,8 @@ impl Room {
     /// Makes a connection of `user_id` a member by its seat in a shard: its writer sends it what is
     /// published from now on, and `first` before that.
     ///
-    /// A publish costs nothing for such a member, and its shard a share of one send. Costs two or three
-    /// allocations and three short locks, none of which a publish takes.
+    /// A publish costs nothing for such a member, and its shard a share of one send. Costs one or two
+    /// allocations and two short locks, none of which a publish takes.
     ///
     /// # Errors
     /// [`Closed`] after [`close`](Self::close), if the shard was dropped or the seat has failed.
@@ -175,23 +182,16 @@ impl Room {
         seat: &Seat,
         first: Option<Frame>,
     ) -> Result<SeatMembership, Closed> {
-        let log = self.log.get()?;
+        let log = self.shared.log.get()?;
         let shard = seat.shard();
         if shard.is_closed() || seat.closed().is_some() {
             return Err(Closed);
         }
-        let cursor = log.cursor_of(|link| link.is_of(shard), || Link::new(Arc::clone(shard)));
-        let receiver = Receiver::Seat { cursor: Arc::clone(cursor), seat: seat.id().seat };
-        let key = self.index.insert(user_id, receiver)?;
-        let user = user_key(key.user_hash);
-        let membership = SeatMembership::new(
-            seat.clone(),
-            log.clone(),
-            Arc::clone(cursor),
-            StdArc::clone(&self.index),
-            key,
-        );
-        membership.join(user, EVERYBODY, first)?;
+        let receiver = Receiver::Seat { cursor: seat.cursor(log).number, seat: seat.id().seat };
+        let hash = self.shared.index.hash(user_id);
+        let key = self.shared.index.insert(user_id, hash, receiver)?;
+        let membership = SeatMembership::new(seat.clone(), StdArc::clone(&self.shared), key);
+        membership.join(user_key(hash), EVERYBODY, first)?;
         Ok(membership)
     }
 
@@ -228,7 +228,7 @@ impl Room {
     /// [`publish`](Self::publish) to all but the connections of `user_id`.
     #[inline]
     pub fn publish_except(&self, frame: &Frame, user_id: &str) -> Delivery {
-        let hash = self.index.hash(user_id);
+        let hash = self.shared.index.hash(user_id);
         self.append(
             frame,
             To::Members { audience: EVERYBODY, except: user_key(hash), has_key: false, key: 0 },
@@ -252,7 +252,7 @@ impl Room {
         // Collected before the lock is taken: the iterator is the caller's code and may do
         // anything.
         let user_ids: SmallVec<[&str; 8]> = user_ids.into_iter().collect();
-        let receivers = self.index.receivers_of(&user_ids);
+        let receivers = self.shared.index.receivers_of(&user_ids);
         let mut references = frame.references(receivers.len());
         let mut delivery = Delivery::default();
         // The cursor, seat and membership of each member at a seat.
@@ -261,7 +261,7 @@ impl Room {
             match receiver {
                 Receiver::Outbox(outbox) => delivery.count(outbox.push_from(&mut references)),
                 Receiver::Seat { cursor, seat } => {
-                    seated.push((cursor.number, (*seat, *member)));
+                    seated.push((*cursor, (*seat, *member)));
                 }
             }
         }
@@ -315,11 +315,11 @@ impl Room {
     /// Appends a frame to the log, if there is one.
     #[inline]
     fn append(&self, frame: &Frame, to: To) {
-        let Some(log) = self.log.log.get() else { return };
+        let Some(log) = self.shared.log.log.get() else { return };
         match log.publish(frame, to) {
             Ok(()) | Err(Refused::Closed) => {}
             Err(Refused::Busy | Refused::TooLarge) => {
-                self.log.refused.fetch_add(1, Ordering::Relaxed);
+                self.shared.log.refused.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -328,7 +328,7 @@ impl Room {
     /// could not drop an older one at that moment, or because they were larger than it may be.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.log.refused.load(Ordering::Relaxed)
+        self.shared.log.refused.load(Ordering::Relaxed)
     }
 
     #[inline(always)]
@@ -338,8 +338,11 @@ impl Room {
         wanted: impl Fn(&Member) -> bool,
         push: impl Fn(&Member, &mut FrameRefs<'_>) -> Push,
     ) -> Delivery {
-        let mut references = frame.references(self.members.len());
-        let mut delivery = Delivery::default();
+        let (members, mut delivery) = (self.members.len(), Delivery::default());
+        if members == 0 {
+            return delivery;
+        }
+        let mut references = frame.references(members);
         self.members.for_each(|member| {
             if wanted(member) {
                 delivery.count(push(member, &mut references));
@@ -351,13 +354,13 @@ impl Room {
     /// Whether a connection of `user_id` is a member.
     #[must_use]
     pub fn contains(&self, user_id: &str) -> bool {
-        self.index.contains(user_id)
+        self.shared.index.contains(user_id)
     }
 
     /// The number of connections that are members.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.shared.index.len()
     }
 
     /// Whether there is no member.
@@ -368,9 +371,9 @@ impl Room {
 
     /// Ends all memberships for good: no member is reached any more, and no connection may join.
     pub fn close(&self) {
-        self.index.close();
+        self.shared.index.close();
         self.members.close();
-        self.log.close();
+        self.shared.log.close();
     }
 }
 
@@ -393,6 +396,11 @@ impl Log {
             return Err(Closed);
         }
         Ok(log)
+    }
+
+    /// That of a room that has, or had, a member at a seat.
+    fn existing(&self) -> &RoomLog {
+        self.log.get().expect("made before the first membership")
     }
 
     fn close(&self) {

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc as StdArc;
 
-use super::seat::{Action, Command, Link, RoomLog, Seat};
+use super::seat::{Action, Command, Seat};
 use crate::fanout::Closed;
 use crate::frame::Frame;
-use crate::log::{Cursor, Refused, To};
+use crate::log::{Refused, To};
 use crate::outbox::Push;
-use crate::room::index::{Index, IndexKey};
-use crate::sync::Arc;
+use crate::room::Shared;
+use crate::room::index::IndexKey;
 
 /// Keeps a seat in a room; dropping it leaves the room.
 ///
@@ -17,22 +17,13 @@ use crate::sync::Arc;
 #[must_use = "dropping it leaves the room"]
 pub struct SeatMembership {
     seat: Seat,
-    log: RoomLog,
-    cursor: Arc<Cursor<Link>>,
-    index: StdArc<Index>,
+    room: StdArc<Shared>,
     key: IndexKey,
-    has_left: bool,
 }
 
 impl SeatMembership {
-    pub(in crate::room) fn new(
-        seat: Seat,
-        log: RoomLog,
-        cursor: Arc<Cursor<Link>>,
-        index: StdArc<Index>,
-        key: IndexKey,
-    ) -> Self {
-        Self { seat, log, cursor, index, key, has_left: false }
+    pub(in crate::room) const fn new(seat: Seat, room: StdArc<Shared>, key: IndexKey) -> Self {
+        Self { seat, room, key }
     }
 
     /// The id of the user whose connection it is.
@@ -50,9 +41,9 @@ impl SeatMembership {
         if self.seat.closed().is_some() {
             return Push::Closed;
         }
-        let seat = self.seat.id().seat;
-        let to = To::Member { cursor: self.cursor.number, seat, member: self.key.member() };
-        match self.log.publish(&frame, to) {
+        let log = self.room.log.existing();
+        let (cursor, seat) = (self.seat.cursor(log).number, self.seat.id().seat);
+        match log.publish(&frame, To::Member { cursor, seat, member: self.key.member }) {
             Ok(()) => Push::Queued,
             Err(Refused::Closed) => Push::Closed,
             Err(Refused::Busy | Refused::TooLarge) => Push::DroppedNewest,
@@ -65,33 +56,35 @@ impl SeatMembership {
     /// # Errors
     /// [`Closed`] if the room is closed, or the shard was dropped.
     pub fn set_audience(&self, audience: u32) -> Result<(), Closed> {
-        self.command(Action::Audience(audience))
+        self.command(|| Action::Audience(audience))
     }
 
     /// Leaves after one more frame, the last that the room sends to the connection.
-    pub fn leave_with(mut self, last: Frame) {
+    pub fn leave_with(self, last: Frame) {
         self.leave(Some(last));
     }
 
+    #[inline(always)]
     pub(in crate::room) fn join(
         &self,
         user: u64,
         audience: u32,
         first: Option<Frame>,
     ) -> Result<(), Closed> {
-        self.command(Action::Join { user, audience, first: first.map(Into::into) })
+        self.command(|| Action::Join { user, audience, first: first.map(Into::into) })
     }
 
-    fn command(&self, action: Action) -> Result<(), Closed> {
-        let command = Command { seat: self.seat.id(), member: self.key.member(), action };
-        self.log.command(&self.cursor, command)
+    #[inline(always)]
+    fn command(&self, action: impl FnOnce() -> Action) -> Result<(), Closed> {
+        let (log, seat, member) = (self.room.log.existing(), self.seat.id(), self.key.member);
+        log.command(self.seat.cursor(log), || Command { seat, member, action: action() })
     }
 
-    fn leave(&mut self, last: Option<Frame>) {
-        if !std::mem::replace(&mut self.has_left, true) {
-            self.index.remove(&self.key);
+    fn leave(&self, last: Option<Frame>) {
+        // Once; and not if the room was closed.
+        if self.room.index.remove(&self.key) {
             // A room that is closed has ended the membership.
-            let _ = self.command(Action::Leave { last: last.map(Into::into) });
+            let _ = self.command(|| Action::Leave { last: last.map(Into::into) });
         }
     }
 }
