@@ -133,22 +133,28 @@ impl<N: Notify> Log<N> {
         self.0.attached.load(Ordering::Acquire) > 0
     }
 
-    /// Appends a frame, if a shard has members here. Waits for no other thread.
+    /// Appends a frame, if a shard has members here, and wakes the shards. Waits for no other thread.
     ///
     /// Costs one compare-and-swap, and a wake of every shard that sleeps.
     #[inline]
     pub(crate) fn publish(&self, frame: &Frame, to: To) -> Result<(), Refused> {
-        if !self.is_attached() {
-            return if self.is_closed() { Err(Refused::Closed) } else { Ok(()) };
-        }
-        if self.append(Entry { frame: frame.clone().into(), to })? {
+        if self.append_frame(frame, to)? {
             self.wake();
         }
         Ok(())
     }
 
+    /// [`publish`](Self::publish) without waking: `true` if the caller must [`wake`](Self::wake) the shards.
+    #[inline]
+    pub(crate) fn append_frame(&self, frame: &Frame, to: To) -> Result<bool, Refused> {
+        if !self.is_attached() {
+            return if self.is_closed() { Err(Refused::Closed) } else { Ok(false) };
+        }
+        self.append(Entry { frame: frame.clone().into(), to })
+    }
+
     /// Gives the cursor's shard a command, which takes place before whatever is appended after this. The
-    /// cursor is attached if it was not.
+    /// cursor is attached if it was not. The caller then [announces](Self::announce) it.
     ///
     /// Waits only for other commands to the same shard, and for the shard to take them.
     // Inlined, and with a closure: a command is made where it is stored, and not copied through the stack.
@@ -168,13 +174,17 @@ impl<N: Notify> Log<N> {
             self.attach(cursor);
         }
         commands.push((self.0.ring.tail_position(), command()));
-        // Wakers run the caller's code, which may do anything.
-        drop(commands);
+        Ok(())
+    }
+
+    /// Tells the cursor's shard of the commands that this thread gave it. To be called without a lock: wakers
+    /// run the caller's code, which may do anything.
+    #[inline]
+    pub(crate) fn announce(&self, cursor: &Arc<Cursor<N>>) {
         // A plain load: if the shard has unlisted the cursor and taken the commands before, the lock shows it.
         if !cursor.is_listed() {
             self.list(cursor);
         }
-        Ok(())
     }
 
     /// Appends an entry; `true` if a shard sleeps, which the caller wakes.
@@ -241,8 +251,9 @@ impl<N: Notify> Log<N> {
         self.0.ring.is_closed()
     }
 
+    /// Tells all shards to read.
     #[cold]
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         for cursor in self.cursors() {
             if cursor.is_attached() {
                 self.list(cursor);

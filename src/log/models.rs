@@ -68,7 +68,7 @@ fn cursor(log: &BellLog, shard: usize) -> Arc<Cursor<Bell>> {
 /// A cursor that is attached and has read its own attaching.
 fn attached(log: &BellLog, shard: usize) -> Arc<Cursor<Bell>> {
     let cursor = cursor(log, shard);
-    log.command(&cursor, || 0).unwrap();
+    command(log, &cursor, 0);
     let read = log.read(&cursor, |_, _| ());
     cursor.commands();
     log.release(&mut Vec::new());
@@ -76,6 +76,11 @@ fn attached(log: &BellLog, shard: usize) -> Arc<Cursor<Bell>> {
     cursor.notify.1.store(0, Ordering::Release);
     assert!(log.sleep(read.end));
     cursor
+}
+
+fn command(log: &BellLog, cursor: &Arc<Cursor<Bell>>, command: u32) {
+    log.command(cursor, || command).unwrap();
+    log.announce(cursor);
 }
 
 fn publish(log: &BellLog, event: &str) -> Result<(), Refused> {
@@ -192,7 +197,7 @@ fn a_shard_that_attaches_reads_what_follows() {
         let joiner = {
             let (log, second) = (log.clone(), Arc::clone(&second));
             thread::spawn(move || {
-                log.command(&second, || 7).unwrap();
+                command(&log, &second, 7);
                 assert!(second.is_told_since(0), "although it never slept");
                 let mut seen = Vec::new();
                 read(&log, &second, &mut seen);
@@ -216,7 +221,7 @@ fn a_command_is_there_when_its_position_was_read() {
         let cursor = attached(&log, 0);
         let joiner = {
             let (log, cursor) = (log.clone(), Arc::clone(&cursor));
-            thread::spawn(move || log.command(&cursor, || 1).unwrap())
+            thread::spawn(move || command(&log, &cursor, 1))
         };
         publish(&log, "a").unwrap();
         let read = log.read(&cursor, |_, _| ());
@@ -236,7 +241,7 @@ fn a_room_is_not_detached_while_someone_joins() {
         let cursor = attached(&log, 0);
         let joiner = {
             let (log, cursor) = (log.clone(), Arc::clone(&cursor));
-            thread::spawn(move || log.command(&cursor, || 1).unwrap())
+            thread::spawn(move || command(&log, &cursor, 1))
         };
         let was_detached = log.detach(&cursor, &mut Vec::new());
         joiner.join().unwrap();

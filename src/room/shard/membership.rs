@@ -5,7 +5,7 @@ use std::sync::Arc as StdArc;
 
 use super::seat::{Action, Command, Seat};
 use crate::fanout::Closed;
-use crate::frame::Frame;
+use crate::frame::{Frame, WireFrame};
 use crate::log::{Refused, To};
 use crate::outbox::Push;
 use crate::room::Shared;
@@ -56,7 +56,9 @@ impl SeatMembership {
     /// # Errors
     /// [`Closed`] if the room is closed, or the shard was dropped.
     pub fn set_audience(&self, audience: u32) -> Result<(), Closed> {
-        self.command(|| Action::Audience(audience))
+        self.command(|| Action::Audience(audience))?;
+        self.announce();
+        Ok(())
     }
 
     /// Leaves after one more frame, the last that the room sends to the connection.
@@ -64,14 +66,28 @@ impl SeatMembership {
         self.leave(Some(last));
     }
 
+    /// The member receives `first`, then what it missed, then what comes after this. The shard is to be told by
+    /// [`announce`](Self::announce).
     #[inline(always)]
     pub(in crate::room) fn join(
         &self,
         user: u64,
         audience: u32,
         first: Option<Frame>,
+        missed: Option<Box<[WireFrame]>>,
     ) -> Result<(), Closed> {
-        self.command(|| Action::Join { user, audience, first: first.map(Into::into) })
+        self.command(|| Action::Join { user, audience, first: first.map(Into::into) })?;
+        match missed {
+            Some(missed) if !missed.is_empty() => self.command(|| Action::Missed(missed)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the shard of what it was commanded.
+    #[inline(always)]
+    pub(in crate::room) fn announce(&self) {
+        let log = self.room.log.existing();
+        log.announce(self.seat.cursor(log));
     }
 
     #[inline(always)]
@@ -84,7 +100,9 @@ impl SeatMembership {
         // Once; and not if the room was closed.
         if self.room.index.remove(&self.key) {
             // A room that is closed has ended the membership.
-            let _ = self.command(|| Action::Leave { last: last.map(Into::into) });
+            if self.command(|| Action::Leave { last: last.map(Into::into) }).is_ok() {
+                self.announce();
+            }
         }
     }
 }

@@ -530,6 +530,11 @@ impl Shard {
                             member.audience = *changed;
                         }
                     }
+                    Kind::Command(_, Action::Missed(missed)) => {
+                        if member.is_some() {
+                            missed.iter().for_each(|frame| emit(Piece::Frame(frame)));
+                        }
+                    }
                     Kind::Direct(index) => {
                         if member.is_some() {
                             emit(Piece::Frame(&frames.direct[*index]));

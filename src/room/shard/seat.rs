@@ -70,6 +70,8 @@ pub(in crate::room) enum Action {
         last: Option<WireFrame>,
     },
     Audience(u32),
+    /// The member receives what it missed before it joined.
+    Missed(Box<[WireFrame]>),
 }
 
 /// A seat and the number of times that it was free before.
