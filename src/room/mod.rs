@@ -212,8 +212,7 @@ impl Room {
         first: Option<Frame>,
     ) -> Result<SeatMembership, Closed> {
         let (membership, user) = self.new_membership(user_id, seat)?;
-        membership.join(user, EVERYBODY, first, None)?;
-        membership.announce();
+        membership.join(user, EVERYBODY, first, None)?.announce();
         Ok(membership)
     }
 
@@ -280,8 +279,7 @@ impl Room {
         let joined = membership.join(user, audience, first, missed);
         // Unlocked first: what follows may run the caller's code.
         drop(kept);
-        joined?;
-        membership.announce();
+        joined?.announce();
         Ok((membership, resumed))
     }
 

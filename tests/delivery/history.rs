@@ -171,6 +171,24 @@ fn a_shard_is_woken_and_its_waker_may_publish() {
     }
 }
 
+/// Set when a thread panics, so that the others do not wait for it for ever.
+struct Failed<'a>(&'a AtomicBool);
+
+impl Failed<'_> {
+    fn wait(&self) {
+        assert!(!self.0.load(Ordering::Relaxed), "another thread has failed");
+        thread::yield_now();
+    }
+}
+
+impl Drop for Failed<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 const PUBLISHERS: u64 = 3;
 const CLIENTS: usize = 6;
 /// Begins and ends each session of a client.
@@ -207,9 +225,10 @@ fn clients_come_back_while_threads_publish() {
     let (published, resumed) = (AtomicU64::new(0), AtomicUsize::new(0));
     let read = [AtomicU64::new(0), AtomicU64::new(0)];
     let (running, is_over) = (AtomicU64::new(PUBLISHERS + CLIENTS as u64), AtomicBool::new(false));
+    let failed = AtomicBool::new(false);
     let clients = thread::scope(|scope| {
         for (mut shard, (read, got)) in shards.into_iter().zip(read.iter().zip(&got)) {
-            let (running, published) = (&running, &published);
+            let (running, published, failed) = (&running, &published, Failed(&failed));
             scope.spawn(move || {
                 loop {
                     let ended = running.load(Ordering::Acquire) == 0;
@@ -227,7 +246,7 @@ fn clients_come_back_while_threads_publish() {
                     if !is_ready && ended {
                         break;
                     }
-                    thread::yield_now();
+                    failed.wait();
                 }
                 assert_eq!((shard.lost(), shard.failed().count()), (0, 0));
             });
@@ -235,6 +254,7 @@ fn clients_come_back_while_threads_publish() {
         for publisher in 0..PUBLISHERS {
             let (room, read, running, published, is_over) =
                 (&room, &read, &running, &published, &is_over);
+            let failed = Failed(&failed);
             scope.spawn(move || {
                 let mut random = Random::seeded(publisher);
                 for number in 0.. {
@@ -258,7 +278,7 @@ fn clients_come_back_while_threads_publish() {
                     }
                     let total = published.fetch_add(1, Ordering::AcqRel) + 1;
                     while read.iter().any(|read| total > read.load(Ordering::Acquire) + 2000) {
-                        thread::yield_now();
+                        failed.wait();
                     }
                 }
                 running.fetch_sub(1, Ordering::AcqRel);
@@ -269,6 +289,7 @@ fn clients_come_back_while_threads_publish() {
                 let (shard, number) = at(client);
                 let (seat, got) = (&seats[client], &got[shard][number]);
                 let (room, running, resumed, is_over) = (&room, &running, &resumed, &is_over);
+                let failed = Failed(&failed);
                 scope.spawn(move || {
                     let mut random = Random::seeded(100 + client as u64);
                     let mut all: Vec<String> = Vec::new();
@@ -295,7 +316,7 @@ fn clients_come_back_while_threads_publish() {
                                 break std::mem::take(&mut *got);
                             }
                             drop(got);
-                            thread::yield_now();
+                            failed.wait();
                         };
                         let [first, frames @ .., last] = &session[..] else { unreachable!() };
                         assert_eq!((&**first, &**last), (MARK, MARK));
@@ -324,4 +345,78 @@ fn clients_come_back_while_threads_publish() {
         let expected = observed[start..].iter().filter(|id| is_for(id, client)).take(all.len());
         assert!(expected.eq(&all), "client {client}: a frame is missing, or is there twice");
     }
+}
+
+/// One publisher, and one member that comes back as often as it can: a publish and a join meet at every point.
+#[test]
+fn no_frame_is_lost_or_doubled_between_the_history_and_the_log() {
+    let sessions = pondwire_test_support::cases(2_000) as u64;
+    let options = RoomOptions::new().with_max_frames(100_000).with_max_bytes(400 << 20);
+    let room = Room::with_options(options.with_history(10_000, usize::MAX, Duration::MAX));
+    let mut shard = Shard::new(OutboxOptions::new());
+    let seat = open(&shard);
+    // The number of the last frame that was published, and of the last that the shard has surely read.
+    let (published, read) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (is_over, failed) = (AtomicBool::new(false), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let failed = Failed(&failed);
+            for number in 1.. {
+                room.publish(&frame(&number.to_string()));
+                published.store(number, Ordering::Release);
+                while number > read.load(Ordering::Acquire) + 5000 {
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    failed.wait();
+                }
+            }
+        });
+        let failed = Failed(&failed);
+        let wait_for = |number| {
+            for spins in 0_u32.. {
+                if published.load(Ordering::Acquire) >= number {
+                    break;
+                }
+                // The publisher runs at this very moment, if there is a processor for it.
+                if spins % 1000 == 999 { failed.wait() } else { std::hint::spin_loop() }
+            }
+        };
+        wait_for(1);
+        let mut check = |resumed: &mut Vec<usize>| {
+            let before = published.load(Ordering::Acquire);
+            let got = sent(&mut shard).remove(&seat.number()).unwrap_or_default();
+            read.store(before, Ordering::Release);
+            let (mut sessions, lasts) = (
+                got.split(|id| id.starts_with("after ")),
+                got.iter().filter_map(|id| id.strip_prefix("after ")),
+            );
+            assert_eq!(sessions.next().map(<[String]>::len), Some(0));
+            assert_eq!(lasts.clone().count(), resumed.len());
+            for ((last, session), count) in lasts.zip(sessions).zip(resumed.drain(..)) {
+                let first = last.parse::<u64>().unwrap() + 1;
+                let expected = (first..).map(|number| number.to_string()).take(session.len());
+                assert!(expected.eq(session.iter().cloned()), "after {last}: {session:?}");
+                assert!(session.len() >= count.max(3), "after {last}: {session:?}");
+            }
+        };
+        // How many old frames each session got that was not checked yet.
+        let mut resumed = Vec::new();
+        for _ in 0..sessions {
+            let last = published.load(Ordering::Acquire);
+            // The publisher does not stop before the third frame from here.
+            if last > read.load(Ordering::Acquire) + 2000 {
+                check(&mut resumed);
+            }
+            let mark = frame(&format!("after {last}"));
+            let joined = room.seat_after("x", &seat, ALL, &last.to_string(), Some(mark)).unwrap();
+            let Resumed::Complete(count) = joined.1 else { panic!("{last} is not kept") };
+            resumed.push(count);
+            wait_for(last + 3);
+            drop(joined);
+        }
+        check(&mut resumed);
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(shard.lost(), 0);
 }

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc as StdArc;
 
-use super::seat::{Action, Command, Seat};
+use super::seat::{Action, Command, Link, RoomLog, Seat};
 use crate::fanout::Closed;
 use crate::frame::{Frame, WireFrame};
-use crate::log::{Refused, To};
+use crate::log::{Cursor, Refused, To};
 use crate::outbox::Push;
 use crate::room::Shared;
 use crate::room::index::IndexKey;
+use crate::sync::Arc;
 
 /// Keeps a seat in a room; dropping it leaves the room.
 ///
@@ -56,8 +57,7 @@ impl SeatMembership {
     /// # Errors
     /// [`Closed`] if the room is closed, or the shard was dropped.
     pub fn set_audience(&self, audience: u32) -> Result<(), Closed> {
-        self.command(|| Action::Audience(audience))?;
-        self.announce();
+        self.command(|| Action::Audience(audience))?.announce();
         Ok(())
     }
 
@@ -66,8 +66,7 @@ impl SeatMembership {
         self.leave(Some(last));
     }
 
-    /// The member receives `first`, then what it missed, then what comes after this. The shard is to be told by
-    /// [`announce`](Self::announce).
+    /// The member receives `first`, then what it missed, then what comes after this.
     #[inline(always)]
     pub(in crate::room) fn join(
         &self,
@@ -75,35 +74,45 @@ impl SeatMembership {
         audience: u32,
         first: Option<Frame>,
         missed: Option<Box<[WireFrame]>>,
-    ) -> Result<(), Closed> {
-        self.command(|| Action::Join { user, audience, first: first.map(Into::into) })?;
+    ) -> Result<Commanded<'_>, Closed> {
+        let join = || Action::Join { user, audience, first: first.map(Into::into) };
+        let commanded = self.command(join)?;
         match missed {
             Some(missed) if !missed.is_empty() => self.command(|| Action::Missed(missed)),
-            _ => Ok(()),
+            _ => Ok(commanded),
         }
     }
 
-    /// Tells the shard of what it was commanded.
     #[inline(always)]
-    pub(in crate::room) fn announce(&self) {
-        let log = self.room.log.existing();
-        log.announce(self.seat.cursor(log));
-    }
-
-    #[inline(always)]
-    fn command(&self, action: impl FnOnce() -> Action) -> Result<(), Closed> {
+    fn command(&self, action: impl FnOnce() -> Action) -> Result<Commanded<'_>, Closed> {
         let (log, seat, member) = (self.room.log.existing(), self.seat.id(), self.key.member);
-        log.command(self.seat.cursor(log), || Command { seat, member, action: action() })
+        let cursor = self.seat.cursor(log);
+        log.command(cursor, || Command { seat, member, action: action() })?;
+        Ok(Commanded { log, cursor })
     }
 
     fn leave(&self, last: Option<Frame>) {
         // Once; and not if the room was closed.
         if self.room.index.remove(&self.key) {
             // A room that is closed has ended the membership.
-            if self.command(|| Action::Leave { last: last.map(Into::into) }).is_ok() {
-                self.announce();
+            if let Ok(commanded) = self.command(|| Action::Leave { last: last.map(Into::into) }) {
+                commanded.announce();
             }
         }
+    }
+}
+
+/// A command of which the shard must be told, when no lock is held.
+#[must_use]
+pub(in crate::room) struct Commanded<'a> {
+    log: &'a RoomLog,
+    cursor: &'a Arc<Cursor<Link>>,
+}
+
+impl Commanded<'_> {
+    #[inline(always)]
+    pub(in crate::room) fn announce(self) {
+        self.log.announce(self.cursor);
     }
 }
 
