@@ -9,6 +9,9 @@ use super::shared::{Builder, Shared};
 use crate::encode::{Output, put_payload, with_json};
 use crate::payload::Payload;
 
+/// What is written between the request id and the payload.
+const REQUEST_ID_TO_PAYLOAD: &str = r#"","payload":"#;
+
 /// The end of the document, after the payload.
 const END: &[u8] = b"}";
 
@@ -54,6 +57,15 @@ impl Frame {
             // SAFETY: serialized JSON is UTF-8.
             unsafe { self.rebuild(json.len(), |output| output.put_with_spaces(json)) }
         })
+    }
+
+    /// The request id as it is written between its quotes: escaped.
+    pub(crate) fn written_request_id(&self) -> &str {
+        let before = &self.as_str()[..self.payload_at() - REQUEST_ID_TO_PAYLOAD.len()];
+        // It is the last string before the payload, and a quote inside it has a backslash before it.
+        let mut quotes = before.match_indices('"').rev();
+        let opening = quotes.find(|&(at, _)| !before[..at].ends_with('\\'));
+        opening.map_or("", |(at, _)| &before[at + 1..])
     }
 
     /// The start of the payload in the document.

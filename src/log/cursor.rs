@@ -1,14 +1,11 @@
 //! The place from which a shard reads a log, and the commands to the shard.
 
-#![allow(unsafe_code)]
-
-use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
 use super::Log;
 use crate::ring::word::{MAX_FRAMES, after, distance};
-use crate::sync::Arc;
-use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{Arc, Mutex};
 
 /// The state of a cursor that no shard reads from.
 const DETACHED: u32 = 1 << 31;
@@ -37,25 +34,14 @@ pub(crate) struct Cursor<N: Notify> {
     pub(super) is_listed: AtomicBool,
     /// The number of frames that were dropped before they were read.
     lost: AtomicU32,
-    /// The newest command; each points to the one before.
-    commands: AtomicPtr<Node<N::Command>>,
+    /// What the shard has not taken out yet, and the positions before which it happens (invariant 3). The
+    /// lock is also held to attach and to detach.
+    pub(super) commands: Mutex<Vec<(u32, N::Command)>>,
     /// Different from that of every other cursor of the log.
     pub(crate) number: u32,
     pub(crate) notify: N,
     next: OnceLock<Arc<Cursor<N>>>,
 }
-
-struct Node<C> {
-    at: u32,
-    command: C,
-    before: *mut Node<C>,
-}
-
-// SAFETY: it owns its commands, which only the thread that takes them out accesses; everything else is
-// `Send` and `Sync` by itself.
-unsafe impl<N: Notify + Send + Sync> Send for Cursor<N> where N::Command: Send {}
-// SAFETY: as for `Send`.
-unsafe impl<N: Notify + Send + Sync> Sync for Cursor<N> where N::Command: Send {}
 
 impl<N: Notify> Cursor<N> {
     pub(super) fn new(number: u32, notify: N) -> Self {
@@ -63,7 +49,7 @@ impl<N: Notify> Cursor<N> {
             state: AtomicU32::new(DETACHED),
             is_listed: AtomicBool::new(false),
             lost: AtomicU32::new(0),
-            commands: AtomicPtr::new(ptr::null_mut()),
+            commands: Mutex::new(Vec::new()),
             number,
             notify,
             next: OnceLock::new(),
@@ -81,6 +67,11 @@ impl<N: Notify> Cursor<N> {
     /// Acquire: what the attaching thread did before.
     pub(crate) fn is_attached(&self) -> bool {
         self.state.load(Ordering::Acquire) & DETACHED == 0
+    }
+
+    /// Acquire, as for [`set_listed`](Self::set_listed).
+    pub(super) fn is_listed(&self) -> bool {
+        self.is_listed.load(Ordering::Acquire)
     }
 
     /// `true` if the cursor was not listed: the caller notifies the shard.
@@ -150,9 +141,8 @@ impl<N: Notify> Cursor<N> {
         }
     }
 
-    /// Moves the cursor on if it is at `position`, where a frame may be; `false` if the shard is reading
-    /// there.
-    pub(super) fn skip(&self, position: u32, is_frame: bool) -> bool {
+    /// Moves the cursor on if it is at `position`; `false` if the shard is reading there.
+    pub(super) fn skip(&self, position: u32) -> bool {
         let state = self.state.load(Ordering::Acquire);
         if state == DETACHED || state != ATTACHING && state & !READING != position {
             return true;
@@ -163,57 +153,24 @@ impl<N: Notify> Cursor<N> {
             .state
             .compare_exchange(position, next, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
-        if skipped && is_frame {
+        if skipped {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         skipped
     }
 
-    /// Stores a command for the member's shard. Waits for no other thread.
-    pub(crate) fn push_command(&self, at: u32, command: C<N>) {
-        let node = Box::into_raw(Box::new(Node { at, command, before: ptr::null_mut() }));
-        let mut before = self.commands.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: made above, and no other thread has seen it.
-            unsafe { (*node).before = before };
-            // Release: the shard that takes it sees it initialised.
-            match self.commands.compare_exchange_weak(
-                before,
-                node,
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(now) => before = now,
-            }
-        }
-    }
-
-    /// Moves all commands to the end of `into`, in no particular order.
-    pub(crate) fn take_commands(&self, into: &mut Vec<(u32, C<N>)>) {
-        // The common case without an RMW. Acquire, as for the swap.
-        if self.commands.load(Ordering::Acquire).is_null() {
-            return;
-        }
-        // Acquire: the nodes are initialised.
-        let mut newest = NonNull::new(self.commands.swap(ptr::null_mut(), Ordering::Acquire));
-        while let Some(node) = newest {
-            // SAFETY: from `Box::into_raw`; the swap took it out, so that nobody else has it.
-            let node = unsafe { Box::from_raw(node.as_ptr()) };
-            newest = NonNull::new(node.before);
-            into.push((node.at, node.command));
+    /// Moves all commands to the end of `into`, in the order in which they were given.
+    pub(crate) fn take_commands(&self, into: &mut Vec<(u32, N::Command)>) {
+        let mut commands = self.commands.lock();
+        if into.is_empty() {
+            // The cursor of an idle room keeps no memory.
+            *into = std::mem::take(&mut *commands);
+        } else {
+            into.append(&mut commands);
         }
     }
 
     pub(crate) fn has_commands(&self) -> bool {
-        !self.commands.load(Ordering::Acquire).is_null()
-    }
-}
-
-type C<N> = <N as Notify>::Command;
-
-impl<N: Notify> Drop for Cursor<N> {
-    fn drop(&mut self) {
-        self.take_commands(&mut Vec::new());
+        !self.commands.lock().is_empty()
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A publish appends one entry to a [`Ring`], however many members there are. Each *shard* (the
 //! connections of one writer, [`Shard`](crate::room::Shard)) has a [`Cursor`] into it: it reads the entries from there on
-//! and sends them to its members of the room. Joins, leaves and frames for one member take positions in the
-//! same sequence, so that they keep their order with broadcasts without a lock.
+//! and sends them to its members of the room. Frames for one member are entries, too; a join or a leave is a
+//! *command* before the position at which it was given, and is in the cursor's own list. So all of them keep
+//! their order with broadcasts, and publishers take no lock.
 //!
 //! # Invariants
 //!
@@ -14,7 +15,10 @@
 //!    was shown as attaching, so whoever saw a later tail has seen that too.
 //! 2. While [`READING`] is set in a cursor's state only the shard changes it. Publishers move an idle cursor
 //!    on by a compare-and-swap when the ring is full: then the shard lags, and finds out by the position.
-//! 3. The commands of a position are in the cursor's list before the position's entry is shown.
+//! 3. A shard that has read the entry at a position finds all commands before that position in its list: the
+//!    position of a command is the tail, read under the list's lock, and the shard takes the list out after it
+//!    read the entries. If it did so before the command was given, the lock makes the tail that it read an
+//!    older one than the command's.
 //!
 //! The proofs are `models.rs` and, in the repository, `tests/loom/weakened.sh` and `tests/delivery/shard.rs`.
 
@@ -31,14 +35,13 @@ use crate::frame::{Frame, WireFrame};
 use crate::ring::word::{after, before, distance};
 use crate::ring::{Bounds, PushError, Ring, Sleep};
 use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use crate::sync::{Arc, Mutex, yield_now};
+use crate::sync::{Arc, Mutex};
 
 pub(crate) use cursor::{Cursor, Notify};
 
 /// One position of the sequence.
 pub(crate) struct Entry {
-    /// `None`: the position of a command.
-    pub(crate) frame: Option<WireFrame>,
+    pub(crate) frame: WireFrame,
     pub(crate) to: To,
 }
 
@@ -96,8 +99,8 @@ struct State<N: Notify> {
     attached: AtomicUsize,
     first: OnceLock<Arc<Cursor<N>>>,
     cursor_numbers: AtomicU32,
-    /// Held to attach and to detach, and to append a command; publishers do not take it.
-    members: Mutex<()>,
+    /// Held to make a cursor.
+    making: Mutex<()>,
 }
 
 impl<N: Notify> Clone for Log<N> {
@@ -114,7 +117,7 @@ impl<N: Notify> Log<N> {
             attached: AtomicUsize::new(0),
             first: OnceLock::new(),
             cursor_numbers: AtomicU32::new(0),
-            members: Mutex::new(()),
+            making: Mutex::new(()),
         }))
     }
 
@@ -130,64 +133,67 @@ impl<N: Notify> Log<N> {
         self.0.attached.load(Ordering::Acquire) > 0
     }
 
-    /// Appends a frame, if a shard has members here. Waits for no other thread.
+    /// Appends a frame, if a shard has members here, and wakes the shards. Waits for no other thread.
     ///
     /// Costs one compare-and-swap, and a wake of every shard that sleeps.
     #[inline]
     pub(crate) fn publish(&self, frame: &Frame, to: To) -> Result<(), Refused> {
-        if !self.is_attached() {
-            return if self.is_closed() { Err(Refused::Closed) } else { Ok(()) };
-        }
-        let frame = Some(frame.clone().into());
-        if self.append(Entry { frame, to }, |_| ())? {
+        if self.append_frame(frame, to)? {
             self.wake();
         }
         Ok(())
     }
 
-    /// Appends a position, stores the command for the shard with it, and tells the shard. The cursor is
-    /// attached if it was not.
+    /// [`publish`](Self::publish) without waking: `true` if the caller must [`wake`](Self::wake) the shards.
+    #[inline]
+    pub(crate) fn append_frame(&self, frame: &Frame, to: To) -> Result<bool, Refused> {
+        if !self.is_attached() {
+            return if self.is_closed() { Err(Refused::Closed) } else { Ok(false) };
+        }
+        self.append(Entry { frame: frame.clone().into(), to })
+    }
+
+    /// Gives the cursor's shard a command, which takes place before whatever is appended after this. The
+    /// cursor is attached if it was not. The caller then [announces](Self::announce) it.
     ///
-    /// Waits for other joins and leaves, and while the log is full and cannot drop an entry.
+    /// Waits only for other commands to the same shard, and for the shard to take them.
+    // Inlined, and with a closure: a command is made where it is stored, and not copied through the stack.
+    #[inline(always)]
     pub(crate) fn command(
         &self,
         cursor: &Arc<Cursor<N>>,
-        command: N::Command,
+        command: impl FnOnce() -> N::Command,
     ) -> Result<(), Closed> {
-        let mut command = Some(command);
-        let members = self.0.members.lock();
-        // Under the lock: a shard that is dropped later finds the cursor attached.
-        if cursor.notify.is_closed() {
+        let mut commands = cursor.commands.lock();
+        // Under the lock: a shard that is dropped later finds the cursor attached, and one that saw the log
+        // closed finds all commands there.
+        if self.is_closed() || cursor.notify.is_closed() {
             return Err(Closed);
         }
         if !cursor.is_attached() {
             self.attach(cursor);
         }
-        let found_asleep = loop {
-            let record = |at| cursor.push_command(at, command.take().expect("shown once"));
-            match self.append(Entry { frame: None, to: To::audience(EVERYBODY) }, record) {
-                Ok(found_asleep) => break found_asleep,
-                Err(Refused::Closed) => return Err(Closed),
-                Err(Refused::Busy | Refused::TooLarge) => yield_now(),
-            }
-        };
-        // Wakers run the caller's code, which may do anything.
-        drop(members);
-        if found_asleep {
-            self.wake();
-        }
-        self.list(cursor);
+        commands.push((self.0.ring.tail_position(), command()));
         Ok(())
+    }
+
+    /// Tells the cursor's shard of the commands that this thread gave it. To be called without a lock: wakers
+    /// run the caller's code, which may do anything.
+    #[inline]
+    pub(crate) fn announce(&self, cursor: &Arc<Cursor<N>>) {
+        // A plain load: if the shard has unlisted the cursor and taken the commands before, the lock shows it.
+        if !cursor.is_listed() {
+            self.list(cursor);
+        }
     }
 
     /// Appends an entry; `true` if a shard sleeps, which the caller wakes.
     #[inline]
-    fn append(&self, mut entry: Entry, mut record: impl FnMut(u32)) -> Result<bool, Refused> {
-        let len = entry.frame.as_ref().map_or(0, |frame| frame.wire().len());
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
+    fn append(&self, mut entry: Entry) -> Result<bool, Refused> {
+        let len = u32::try_from(entry.frame.wire().len()).unwrap_or(u32::MAX);
         let mut tries = 0;
         loop {
-            match self.0.ring.try_push(entry, len, &mut record) {
+            match self.0.ring.try_push(entry, len, |_| ()) {
                 Ok(found_asleep) => return Ok(found_asleep),
                 Err((_, PushError::Closed)) => return Err(Refused::Closed),
                 Err((_, PushError::Bytes)) if len > self.0.ring.bounds().bytes() => {
@@ -209,11 +215,8 @@ impl<N: Notify> Log<N> {
     /// reading, or the entry is not there yet.
     #[cold]
     fn drop_oldest(&self) -> bool {
-        // Only an entry that is shown: a command may still be stored for one that is not.
-        let Some((oldest, len)) = self.0.ring.oldest(|position, len| (position, len)) else {
-            return false;
-        };
-        if !self.cursors().all(|cursor| cursor.skip(oldest, len > 0)) {
+        let Some(oldest) = self.0.ring.oldest(|position, _| position) else { return false };
+        if !self.cursors().all(|cursor| cursor.skip(oldest)) {
             return false;
         }
         let mut dropped = Vec::new();
@@ -253,8 +256,9 @@ impl<N: Notify> Log<N> {
         self.0.ring.is_closed()
     }
 
+    /// Tells all shards to read.
     #[cold]
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         for cursor in self.cursors() {
             if cursor.is_attached() {
                 self.list(cursor);
@@ -275,9 +279,13 @@ impl<N: Notify> Log<N> {
         is_of: impl Fn(&N) -> bool,
         notify: impl FnOnce() -> N,
     ) -> &Arc<Cursor<N>> {
+        let find = || self.cursors().find(|cursor| is_of(&cursor.notify));
+        if let Some(found) = find() {
+            return found;
+        }
         // Or two threads could make one shard two cursors.
-        let _members = self.0.members.lock();
-        if let Some(found) = self.cursors().find(|cursor| is_of(&cursor.notify)) {
+        let _making = self.0.making.lock();
+        if let Some(found) = find() {
             return found;
         }
         // Relaxed: only the count matters.
@@ -286,7 +294,8 @@ impl<N: Notify> Log<N> {
         last.get_or_init(|| Arc::new(Cursor::new(number, notify())))
     }
 
-    /// Attaches a cursor, which is not: it reads what is appended from now on. The caller holds `members`.
+    /// Attaches a cursor, which is not: it reads what is appended from now on. The caller holds the lock of
+    /// its commands.
     fn attach(&self, cursor: &Cursor<N>) {
         self.0.attached.fetch_add(1, Ordering::AcqRel);
         cursor.begin_attaching();
@@ -298,8 +307,8 @@ impl<N: Notify> Log<N> {
     /// the shard, when it has no member left.
     pub(crate) fn detach(&self, cursor: &Cursor<N>, freed: &mut Vec<Entry>) -> bool {
         // A join that holds the lock lists the room again.
-        let Some(_members) = self.0.members.try_lock() else { return false };
-        let is_unused = !cursor.has_commands();
+        let Some(commands) = cursor.commands.try_lock() else { return false };
+        let is_unused = commands.is_empty();
         if is_unused {
             self.detach_now(cursor, freed);
         }
@@ -308,16 +317,17 @@ impl<N: Notify> Log<N> {
 
     /// Detaches the cursor of a shard that was dropped.
     pub(crate) fn abandon(&self, cursor: &Cursor<N>) {
-        let (mut commands, mut freed) = (Vec::new(), Vec::new());
-        let members = self.0.members.lock();
+        let mut freed = Vec::new();
+        let mut commands = cursor.commands.lock();
+        let dropped = std::mem::take(&mut *commands);
         if cursor.is_attached() {
-            cursor.take_commands(&mut commands);
             self.detach_now(cursor, &mut freed);
         }
-        drop(members);
+        drop(commands);
+        drop(dropped);
     }
 
-    /// Detaches an attached cursor. The caller holds `members`.
+    /// Detaches an attached cursor. The caller holds the lock of its commands.
     fn detach_now(&self, cursor: &Cursor<N>, freed: &mut Vec<Entry>) {
         cursor.detach();
         self.0.attached.fetch_sub(1, Ordering::AcqRel);

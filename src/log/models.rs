@@ -10,6 +10,7 @@ use super::{Cursor, EVERYBODY, Log, Notify, Refused, To};
 use crate::frame::Frame;
 use crate::payload::Payload;
 use crate::ring::Bounds;
+use crate::ring::word::distance;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, model_within};
 
@@ -67,7 +68,7 @@ fn cursor(log: &BellLog, shard: usize) -> Arc<Cursor<Bell>> {
 /// A cursor that is attached and has read its own attaching.
 fn attached(log: &BellLog, shard: usize) -> Arc<Cursor<Bell>> {
     let cursor = cursor(log, shard);
-    log.command(&cursor, 0).unwrap();
+    command(log, &cursor, 0);
     let read = log.read(&cursor, |_, _| ());
     cursor.commands();
     log.release(&mut Vec::new());
@@ -77,6 +78,11 @@ fn attached(log: &BellLog, shard: usize) -> Arc<Cursor<Bell>> {
     cursor
 }
 
+fn command(log: &BellLog, cursor: &Arc<Cursor<Bell>>, command: u32) {
+    log.command(cursor, || command).unwrap();
+    log.announce(cursor);
+}
+
 fn publish(log: &BellLog, event: &str) -> Result<(), Refused> {
     log.publish(&Frame::broadcast("", event, "", Payload::EMPTY), To::audience(EVERYBODY))
 }
@@ -84,10 +90,8 @@ fn publish(log: &BellLog, event: &str) -> Result<(), Refused> {
 /// The events that the cursor has not read yet, and the end.
 fn read(log: &BellLog, cursor: &Cursor<Bell>, into: &mut Vec<char>) -> u32 {
     let read = log.read(cursor, |_, entry| {
-        if let Some(frame) = &entry.frame {
-            let text = frame.text().unwrap();
-            into.extend(text.split("event\":\"").nth(1).unwrap().chars().next());
-        }
+        let text = entry.frame.text().unwrap();
+        into.extend(text.split("event\":\"").nth(1).unwrap().chars().next());
     });
     log.release(&mut Vec::new());
     read.end
@@ -169,9 +173,9 @@ fn a_full_log_drops_what_a_shard_has_not_read() {
         };
         let mut seen = Vec::new();
         // Not released by the shard, but dropped by the publisher.
-        let mut lost = log.read(&cursor, |_, entry| seen.extend(entry.frame.clone())).lost;
+        let mut lost = log.read(&cursor, |_, entry| seen.push(entry.frame.clone())).lost;
         let published = publisher.join().unwrap();
-        lost += log.read(&cursor, |_, entry| seen.extend(entry.frame.clone())).lost;
+        lost += log.read(&cursor, |_, entry| seen.push(entry.frame.clone())).lost;
         let refused = published.iter().filter(|published| published.is_err()).count();
         assert_eq!(seen.len() + lost as usize + refused, 2);
     });
@@ -193,7 +197,7 @@ fn a_shard_that_attaches_reads_what_follows() {
         let joiner = {
             let (log, second) = (log.clone(), Arc::clone(&second));
             thread::spawn(move || {
-                log.command(&second, 7).unwrap();
+                command(&log, &second, 7);
                 assert!(second.is_told_since(0), "although it never slept");
                 let mut seen = Vec::new();
                 read(&log, &second, &mut seen);
@@ -211,19 +215,22 @@ fn a_shard_that_attaches_reads_what_follows() {
 }
 
 #[test]
-fn a_command_is_there_when_its_position_is_read() {
+fn a_command_is_there_when_its_position_was_read() {
     model(|| {
         let log = log(4);
         let cursor = attached(&log, 0);
         let joiner = {
             let (log, cursor) = (log.clone(), Arc::clone(&cursor));
-            thread::spawn(move || log.command(&cursor, 1).unwrap())
+            thread::spawn(move || command(&log, &cursor, 1))
         };
         publish(&log, "a").unwrap();
-        let mut has_read_it = false;
-        log.read(&cursor, |_, entry| has_read_it |= entry.frame.is_none());
-        assert!(!has_read_it || cursor.commands().len() == 1);
+        let read = log.read(&cursor, |_, _| ());
+        let taken = cursor.commands();
         joiner.join().unwrap();
+        // One that was not there yet takes place at the end of what was read, or later.
+        let later = cursor.commands();
+        assert_eq!(taken.len() + later.len(), 1);
+        assert!(later.iter().all(|(at, _)| distance(read.end, *at) < 2), "{later:?}");
     });
 }
 
@@ -234,7 +241,7 @@ fn a_room_is_not_detached_while_someone_joins() {
         let cursor = attached(&log, 0);
         let joiner = {
             let (log, cursor) = (log.clone(), Arc::clone(&cursor));
-            thread::spawn(move || log.command(&cursor, 1).unwrap())
+            thread::spawn(move || command(&log, &cursor, 1))
         };
         let was_detached = log.detach(&cursor, &mut Vec::new());
         joiner.join().unwrap();

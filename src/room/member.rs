@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc as StdArc;
 
-use super::index::{Index, IndexKey, UserId};
+use super::Shared;
+use super::index::{IndexKey, UserId};
 use crate::fanout::{InsideObserver, Observer, Subscription};
 use crate::frame::Frame;
 use crate::outbox::Outbox;
@@ -17,8 +18,8 @@ pub struct Member {
 }
 
 impl Member {
-    pub(super) fn new(key: &IndexKey, outbox: Outbox, audience: u32) -> Self {
-        Self { outbox, user_hash: key.user_hash, user_id: key.user_id.clone(), audience }
+    pub(super) fn new(key: &IndexKey, user_hash: u64, outbox: Outbox, audience: u32) -> Self {
+        Self { outbox, user_hash, user_id: key.user_id.clone(), audience }
     }
 
     /// The id of the user whose connection it is.
@@ -71,17 +72,17 @@ impl fmt::Debug for Member {
 #[must_use = "dropping it leaves the room"]
 pub struct Membership {
     subscription: Subscription,
-    index: StdArc<Index>,
+    room: StdArc<Shared>,
     key: IndexKey,
 }
 
 impl Membership {
     pub(super) const fn new(
         subscription: Subscription,
-        index: StdArc<Index>,
+        room: StdArc<Shared>,
         key: IndexKey,
     ) -> Self {
-        Self { subscription, index, key }
+        Self { subscription, room, key }
     }
 
     /// The id of the user whose connection it is.
@@ -99,14 +100,14 @@ impl Membership {
     /// observer of any subject, because the call would wait for itself. The membership ends all the
     /// same.
     pub fn leave_and_wait(self) -> Result<(), InsideObserver> {
-        self.index.remove(&self.key);
+        self.room.index.remove(&self.key);
         self.subscription.unsubscribe_and_wait()
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.index.remove(&self.key);
+        self.room.index.remove(&self.key);
     }
 }
 

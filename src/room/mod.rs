@@ -6,18 +6,21 @@
 //! - [`Delivery`] counts the outcome of one publish, by connection.
 //! - [`Shard`] holds the connections of one writer, which need no outboxes: they have a [`Seat`] each, and
 //!   a [`SeatMembership`] in every room.
+//! - [`RoomOptions`] bound what a room keeps, also for members that join again ([`Room::seat_after`]).
 //!
 //! # Implementation
 //!
 //! A room is a [`Subject`] whose observers are the members with an outbox, a log for those at seats, and an
 //! index of all connections by user for publishes to users by name.
 
+mod history;
 mod index;
 mod member;
 mod shard;
 
 use std::fmt;
 use std::sync::{Arc as StdArc, OnceLock};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -30,10 +33,10 @@ use crate::log::{EVERYBODY, Refused, To};
 use crate::outbox::{Outbox, Push};
 use crate::protocol::Recipients;
 use crate::ring::Bounds;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use history::{History, Recipients as KeptFor};
 use index::{Index, Receiver};
-use shard::{Link, RoomLog};
+use shard::RoomLog;
 
 /// A channel's members, each a connection of a user, and the ways to send a [`Frame`] to them.
 ///
@@ -68,20 +71,26 @@ use shard::{Link, RoomLog};
 #[derive(Clone)]
 pub struct Room {
     members: Subject<Frame, Member>,
-    index: StdArc<Index>,
-    /// The frames for members that sit in a shard; made with the first.
-    log: StdArc<Log>,
+    shared: StdArc<Shared>,
 }
 
-/// The room's log, and its bounds.
+/// What a room's handles share with its memberships.
+struct Shared {
+    index: Index,
+    log: Log,
+    history: Option<History>,
+}
+
+/// The frames for members that sit in a shard, and their bounds.
 struct Log {
+    /// Made with the first such member.
     log: OnceLock<RoomLog>,
     options: RoomOptions,
     is_closed: AtomicBool,
     refused: AtomicU64,
 }
 
-/// The bounds of what a room keeps for shards that have not read it yet.
+/// The bounds of what a room keeps for shards that have not read it yet, and for members that join again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoomOptions {
@@ -89,13 +98,26 @@ pub struct RoomOptions {
     pub max_frames: usize,
     /// Their bytes, heads included: up to 512 MiB less one. By default 64 MiB.
     pub max_bytes: usize,
+    /// The number of frames that are kept for [`Room::seat_after`]; by default none.
+    pub history_frames: usize,
+    /// Their bytes, heads included; by default without a bound of their own.
+    pub history_bytes: usize,
+    /// Their age, which is looked at when a frame is kept and when a member asks; by default, and with
+    /// [`Duration::MAX`], without a bound, and then no clock is read.
+    pub history_age: Duration,
 }
 
 impl RoomOptions {
     /// The defaults.
     #[must_use]
     pub const fn new() -> Self {
-        Self { max_frames: 4096, max_bytes: 64 << 20 }
+        Self {
+            max_frames: 4096,
+            max_bytes: 64 << 20,
+            history_frames: 0,
+            history_bytes: usize::MAX,
+            history_age: Duration::MAX,
+        }
     }
 
     /// Sets [`max_frames`](Self::max_frames).
@@ -111,6 +133,16 @@ impl RoomOptions {
         self.max_bytes = max_bytes;
         self
     }
+
+    /// Sets how much is kept for members that join again, with [`Room::seat_after`]: the oldest frames are
+    /// dropped as soon as one of the bounds is exceeded.
+    #[must_use]
+    pub const fn with_history(mut self, frames: usize, bytes: usize, age: Duration) -> Self {
+        self.history_frames = frames;
+        self.history_bytes = bytes;
+        self.history_age = age;
+        self
+    }
 }
 
 impl Default for RoomOptions {
@@ -120,7 +152,7 @@ impl Default for RoomOptions {
 }
 
 impl Room {
-    /// A room without members. Three allocations.
+    /// A room without members. Two allocations.
     #[must_use]
     pub fn new() -> Self {
         Self::with_options(RoomOptions::new())
@@ -131,12 +163,15 @@ impl Room {
     pub fn with_options(options: RoomOptions) -> Self {
         Self {
             members: Subject::typed(),
-            index: StdArc::new(Index::new()),
-            log: StdArc::new(Log {
-                log: OnceLock::new(),
-                options,
-                is_closed: AtomicBool::new(false),
-                refused: AtomicU64::new(0),
+            shared: StdArc::new(Shared {
+                index: Index::new(),
+                log: Log {
+                    log: OnceLock::new(),
+                    options,
+                    is_closed: AtomicBool::new(false),
+                    refused: AtomicU64::new(0),
+                },
+                history: History::new(&options),
             }),
         }
     }
@@ -164,12 +199,13 @@ impl Room {
         user_id: &str,
         outbox: Outbox,
     ) -> Result<Membership, Closed> {
-        let key = self.index.insert(user_id, Receiver::Outbox(outbox.clone()))?;
-        let member = Member::new(&key, outbox, audience);
+        let hash = self.shared.index.hash(user_id);
+        let key = self.shared.index.insert(user_id, hash, Receiver::Outbox(outbox.clone()))?;
+        let member = Member::new(&key, hash, outbox, audience);
         match self.members.subscribe_observer(member) {
-            Ok(subscription) => Ok(Membership::new(subscription, StdArc::clone(&self.index), key)),
+            Ok(subscription) => Ok(Membership::new(subscription, StdArc::clone(&self.shared), key)),
             Err(closed) => {
-                self.index.remove(&key);
+                self.shared.index.remove(&key);
                 Err(closed)
             }
         }
@@ -178,8 +214,8 @@ impl Room {
     /// Makes a connection of `user_id` a member by its seat in a shard: its writer sends it what is
     /// published from now on, and `first` before that.
     ///
-    /// A publish costs nothing for such a member, and its shard a share of one send. Costs two or three
-    /// allocations and three short locks, none of which a publish takes.
+    /// A publish costs nothing for such a member, and its shard a share of one send. Costs one or two
+    /// allocations and two short locks, none of which a publish takes.
     ///
     /// # Errors
     /// [`Closed`] after [`close`](Self::close), if the shard was dropped or the seat has failed.
@@ -204,24 +240,90 @@ impl Room {
         seat: &Seat,
         first: Option<Frame>,
     ) -> Result<SeatMembership, Closed> {
-        let log = self.log.get()?;
-        let shard = seat.shard();
-        if shard.is_closed() || seat.closed().is_some() {
+        let (membership, user) = self.new_membership(user_id, seat)?;
+        membership.join(user, audience, first, None)?.announce();
+        Ok(membership)
+    }
+
+    /// [`seat`](Self::seat) for a connection that comes back: after `first`, and before what is published from
+    /// now on, it gets what the room has kept after the last frame with the id `last_seen`.
+    ///
+    /// `audience` is what [`set_audience`](SeatMembership::set_audience) would set right after. The member gets
+    /// the frames for this audience that did not except its user, and those to its user by name: all that it
+    /// would have got, each once and in order, if it had been a member all the time. Frames to single
+    /// connections ([`SeatMembership::push`], [`Seat::push`]) are not kept.
+    ///
+    /// If the room does not have that frame any more, or never had it, the member gets nothing old, and
+    /// [`Resumed::Hole`] says so. The old frames wait in the seat's outbox if the socket does not take them at
+    /// once, so keep no more than its bounds allow. Costs a lock that publishes take, too, for a comparison per
+    /// frame that is kept and an atomic operation for each that the member gets.
+    ///
+    /// ```
+    /// # use std::task::{Context, Waker};
+    /// # use std::time::Duration;
+    /// # use pondwire::frame::Form;
+    /// use pondwire::room::{Resumed, RoomOptions, Shard};
+    /// use pondwire::{Frame, OutboxOptions, Payload, Room};
+    ///
+    /// // The last hundred frames of the last minute, and at most a megabyte.
+    /// let options = RoomOptions::new().with_history(100, 1 << 20, Duration::from_secs(60));
+    /// let room = Room::with_options(options);
+    /// let say = |id| Frame::broadcast("/chat/42", "say", id, Payload::EMPTY);
+    /// for id in ["b-1", "b-2", "b-3"] {
+    ///     room.publish(&say(id));
+    /// }
+    ///
+    /// let mut shard = Shard::new(OutboxOptions::default());
+    /// let seat = shard.handle().open(Form::WebSocket);
+    /// let (membership, resumed) = room.seat_after("ann", &seat, u32::MAX, "b-1", None)?;
+    /// assert_eq!(resumed, Resumed::Complete(2));
+    /// room.publish(&say("b-4"));
+    /// # let mut cx = Context::from_waker(Waker::noop());
+    /// # assert!(shard.poll_round(&mut cx).is_ready());
+    /// let expected = [say("b-2"), say("b-3"), say("b-4")].map(|frame| frame.wire().to_vec()).concat();
+    /// assert!(shard.sends().all(|send| send.bytes == expected));
+    /// # assert_eq!(shard.sends().count(), 1);
+    ///
+    /// drop(membership);
+    /// let (_membership, resumed) = room.seat_after("ann", &seat, u32::MAX, "a-9", None)?;
+    /// assert_eq!(resumed, Resumed::Hole);
+    /// # Ok::<(), pondwire::fanout::Closed>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`seat`](Self::seat).
+    pub fn seat_after(
+        &self,
+        user_id: &str,
+        seat: &Seat,
+        audience: u32,
+        last_seen: &str,
+        first: Option<Frame>,
+    ) -> Result<(SeatMembership, Resumed), Closed> {
+        let (membership, user) = self.new_membership(user_id, seat)?;
+        let mut kept = self.shared.history.as_ref().map(History::lock);
+        let hash = |id: &str| self.shared.index.hash(id);
+        let missed = kept.as_mut().and_then(|kept| kept.after(last_seen, user, audience, hash));
+        let resumed = missed.as_ref().map_or(Resumed::Hole, |it| Resumed::Complete(it.len()));
+        let joined = membership.join(user, audience, first, missed);
+        // Unlocked first: what follows may run the caller's code.
+        drop(kept);
+        joined?.announce();
+        Ok((membership, resumed))
+    }
+
+    /// A membership that has not joined yet, and its user's key.
+    #[inline]
+    fn new_membership(&self, user_id: &str, seat: &Seat) -> Result<(SeatMembership, u64), Closed> {
+        let log = self.shared.log.get()?;
+        if seat.shard().is_closed() || seat.closed().is_some() {
             return Err(Closed);
         }
-        let cursor = log.cursor_of(|link| link.is_of(shard), || Link::new(Arc::clone(shard)));
-        let receiver = Receiver::Seat { cursor: Arc::clone(cursor), seat: seat.id().seat };
-        let key = self.index.insert(user_id, receiver)?;
-        let user = user_key(key.user_hash);
-        let membership = SeatMembership::new(
-            seat.clone(),
-            log.clone(),
-            Arc::clone(cursor),
-            StdArc::clone(&self.index),
-            key,
-        );
-        membership.join(user, audience, first)?;
-        Ok(membership)
+        let receiver = Receiver::Seat { cursor: seat.cursor(log).number, seat: seat.id().seat };
+        let hash = self.shared.index.hash(user_id);
+        let key = self.shared.index.insert(user_id, hash, receiver)?;
+        let membership = SeatMembership::new(seat.clone(), StdArc::clone(&self.shared), key);
+        Ok((membership, user_key(hash)))
     }
 
     /// Sends a frame to all members.
@@ -252,7 +354,7 @@ impl Room {
     /// ```
     #[inline]
     pub fn publish_to_audience(&self, audience: u32, frame: &Frame) -> Delivery {
-        self.append(frame, To::audience(audience));
+        self.append_for(frame, To::audience(audience));
         self.push_where(
             frame,
             |member| member.is_in(audience),
@@ -264,7 +366,7 @@ impl Room {
     /// policy is to conflate; see [`Outbox::push_keyed`].
     #[inline]
     pub fn publish_keyed(&self, key: u64, frame: &Frame) -> Delivery {
-        self.append(frame, To::Members { audience: EVERYBODY, except: 0, has_key: true, key });
+        self.append_for(frame, To::Members { audience: EVERYBODY, except: 0, has_key: true, key });
         self.push_where(
             frame,
             |_| true,
@@ -275,8 +377,8 @@ impl Room {
     /// [`publish`](Self::publish) to all but the connections of `user_id`.
     #[inline]
     pub fn publish_except(&self, frame: &Frame, user_id: &str) -> Delivery {
-        let hash = self.index.hash(user_id);
-        self.append(
+        let hash = self.shared.index.hash(user_id);
+        self.append_for(
             frame,
             To::Members { audience: EVERYBODY, except: user_key(hash), has_key: false, key: 0 },
         );
@@ -299,20 +401,18 @@ impl Room {
         // Collected before the lock is taken: the iterator is the caller's code and may do
         // anything.
         let user_ids: SmallVec<[&str; 8]> = user_ids.into_iter().collect();
-        let receivers = self.index.receivers_of(&user_ids);
-        let mut references = frame.references(receivers.len());
-        let mut delivery = Delivery::default();
+        // Before the look-up: a member that joins again meanwhile is found by it, or gets the frame when it
+        // joins.
+        let mut kept = self.shared.history.as_ref().map(History::lock);
+        let receivers = self.shared.index.receivers_of(&user_ids);
         // The cursor, seat and membership of each member at a seat.
         let mut seated = SmallVec::<[(u32, (u32, u32)); 8]>::new();
-        for (receiver, member) in &receivers {
-            match receiver {
-                Receiver::Outbox(outbox) => delivery.count(outbox.push_from(&mut references)),
-                Receiver::Seat { cursor, seat } => {
-                    seated.push((cursor.number, (*seat, *member)));
-                }
-            }
-        }
+        seated.extend(receivers.iter().filter_map(|(receiver, member)| match receiver {
+            Receiver::Seat { cursor, seat } => Some((*cursor, (*seat, *member))),
+            Receiver::Outbox(_) => None,
+        }));
         seated.sort_unstable();
+        let mut found_asleep = false;
         for members in seated.chunk_by(|a, b| a.0 == b.0) {
             let to = match members {
                 &[(cursor, (seat, member))] => To::Member { cursor, seat, member },
@@ -321,7 +421,26 @@ impl Room {
                     members: members.iter().map(|member| member.1).collect(),
                 },
             };
-            self.append(frame, to);
+            found_asleep |= self.append(frame, to);
+        }
+        let hash = |id: &str| self.shared.index.hash(id);
+        if let Some(kept) = &mut kept
+            && !user_ids.is_empty()
+        {
+            let users = user_ids.iter().map(|id| user_key(hash(id))).collect();
+            kept.keep(frame, KeptFor::Users(users), hash);
+        }
+        // Unlocked first: what follows may run the caller's code.
+        drop(kept);
+        if found_asleep {
+            self.wake();
+        }
+        let mut references = frame.references(receivers.len() - seated.len());
+        let mut delivery = Delivery::default();
+        for (receiver, _) in &receivers {
+            if let Receiver::Outbox(outbox) = receiver {
+                delivery.count(outbox.push_from(&mut references));
+            }
         }
         delivery
     }
@@ -359,15 +478,47 @@ impl Room {
         self.members.for_each(visit);
     }
 
-    /// Appends a frame to the log, if there is one.
+    /// Appends a frame to the log, and keeps it for members that join again.
     #[inline]
-    fn append(&self, frame: &Frame, to: To) {
-        let Some(log) = self.log.log.get() else { return };
-        match log.publish(frame, to) {
-            Ok(()) | Err(Refused::Closed) => {}
+    fn append_for(&self, frame: &Frame, to: To) {
+        let found_asleep = match &self.shared.history {
+            None => self.append(frame, to),
+            Some(history) => self.append_and_keep(history, frame, to),
+        };
+        if found_asleep {
+            self.wake();
+        }
+    }
+
+    #[inline(never)]
+    fn append_and_keep(&self, history: &History, frame: &Frame, to: To) -> bool {
+        let recipients = KeptFor::of(&to);
+        let mut kept = history.lock();
+        let found_asleep = self.append(frame, to);
+        if let Some(recipients) = recipients {
+            kept.keep(frame, recipients, |id| self.shared.index.hash(id));
+        }
+        found_asleep
+    }
+
+    /// Appends a frame to the log, if there is one; `true` if a shard sleeps.
+    #[inline]
+    fn append(&self, frame: &Frame, to: To) -> bool {
+        let Some(log) = self.shared.log.log.get() else { return false };
+        match log.append_frame(frame, to) {
+            Ok(found_asleep) => found_asleep,
+            Err(Refused::Closed) => false,
             Err(Refused::Busy | Refused::TooLarge) => {
-                self.log.refused.fetch_add(1, Ordering::Relaxed);
+                self.shared.log.refused.fetch_add(1, Ordering::Relaxed);
+                false
             }
+        }
+    }
+
+    /// Wakes the shards.
+    fn wake(&self) {
+        if let Some(log) = self.shared.log.log.get() {
+            log.wake();
         }
     }
 
@@ -375,7 +526,7 @@ impl Room {
     /// publish only while both are small cannot be outrun by its clients.
     #[must_use]
     pub fn unread(&self) -> (usize, usize) {
-        let unread = self.log.log.get().map_or((0, 0), RoomLog::unread);
+        let unread = self.shared.log.log.get().map_or((0, 0), RoomLog::unread);
         (unread.0 as usize, unread.1 as usize)
     }
 
@@ -383,7 +534,7 @@ impl Room {
     /// could not drop an older one at that moment, or because they were larger than it may be.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.log.refused.load(Ordering::Relaxed)
+        self.shared.log.refused.load(Ordering::Relaxed)
     }
 
     #[inline(always)]
@@ -393,8 +544,11 @@ impl Room {
         wanted: impl Fn(&Member) -> bool,
         push: impl Fn(&Member, &mut FrameRefs<'_>) -> Push,
     ) -> Delivery {
-        let mut references = frame.references(self.members.len());
-        let mut delivery = Delivery::default();
+        let (members, mut delivery) = (self.members.len(), Delivery::default());
+        if members == 0 {
+            return delivery;
+        }
+        let mut references = frame.references(members);
         self.members.for_each(|member| {
             if wanted(member) {
                 delivery.count(push(member, &mut references));
@@ -406,13 +560,13 @@ impl Room {
     /// Whether a connection of `user_id` is a member.
     #[must_use]
     pub fn contains(&self, user_id: &str) -> bool {
-        self.index.contains(user_id)
+        self.shared.index.contains(user_id)
     }
 
     /// The number of connections that are members.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.shared.index.len()
     }
 
     /// Whether there is no member.
@@ -423,9 +577,12 @@ impl Room {
 
     /// Ends all memberships for good: no member is reached any more, and no connection may join.
     pub fn close(&self) {
-        self.index.close();
+        self.shared.index.close();
         self.members.close();
-        self.log.close();
+        self.shared.log.close();
+        if let Some(history) = &self.shared.history {
+            history.close();
+        }
     }
 }
 
@@ -439,7 +596,7 @@ const fn user_key(hash: u64) -> u64 {
 impl Log {
     fn get(&self) -> Result<&RoomLog, Closed> {
         let log = self.log.get_or_init(|| {
-            let RoomOptions { max_frames, max_bytes } = self.options;
+            let RoomOptions { max_frames, max_bytes, .. } = self.options;
             RoomLog::new(Bounds::new(max_frames, max_bytes))
         });
         // After it is there to be closed: either this sees the flag, or `close` the log.
@@ -448,6 +605,11 @@ impl Log {
             return Err(Closed);
         }
         Ok(log)
+    }
+
+    /// That of a room that has, or had, a member at a seat.
+    fn existing(&self) -> &RoomLog {
+        self.log.get().expect("made before the first membership")
     }
 
     fn close(&self) {
@@ -468,6 +630,15 @@ impl fmt::Debug for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Room").field("len", &self.len()).finish_non_exhaustive()
     }
+}
+
+/// What a member that joined again got of what it had missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// So many frames: all that were for it.
+    Complete(usize),
+    /// None: the room does not have the frame after which it asked for them.
+    Hole,
 }
 
 /// The outcome of a publish, in numbers of connections with an outbox. Members at seats are not counted:

@@ -5,6 +5,7 @@
 mod cache;
 mod fanout;
 mod fanout_stress;
+mod history;
 #[cfg(feature = "cache")]
 mod local_frames;
 mod outbox;

@@ -5,10 +5,11 @@ use std::sync::Arc as StdArc;
 
 use super::seat::{Action, Command, Link, RoomLog, Seat};
 use crate::fanout::Closed;
-use crate::frame::Frame;
+use crate::frame::{Frame, WireFrame};
 use crate::log::{Cursor, Refused, To};
 use crate::outbox::Push;
-use crate::room::index::{Index, IndexKey};
+use crate::room::Shared;
+use crate::room::index::IndexKey;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,22 +19,14 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 #[must_use = "dropping it leaves the room"]
 pub struct SeatMembership {
     seat: Seat,
-    log: RoomLog,
-    cursor: Arc<Cursor<Link>>,
-    index: StdArc<Index>,
+    room: StdArc<Shared>,
     key: IndexKey,
     has_left: AtomicBool,
 }
 
 impl SeatMembership {
-    pub(in crate::room) fn new(
-        seat: Seat,
-        log: RoomLog,
-        cursor: Arc<Cursor<Link>>,
-        index: StdArc<Index>,
-        key: IndexKey,
-    ) -> Self {
-        Self { seat, log, cursor, index, key, has_left: AtomicBool::new(false) }
+    pub(in crate::room) const fn new(seat: Seat, room: StdArc<Shared>, key: IndexKey) -> Self {
+        Self { seat, room, key, has_left: AtomicBool::new(false) }
     }
 
     /// The id of the user whose connection it is.
@@ -57,9 +50,9 @@ impl SeatMembership {
         if self.seat.closed().is_some() {
             return Push::Closed;
         }
-        let seat = self.seat.id().seat;
-        let to = To::Member { cursor: self.cursor.number, seat, member: self.key.member() };
-        match self.log.publish(&frame, to) {
+        let log = self.room.log.existing();
+        let (cursor, seat) = (self.seat.cursor(log).number, self.seat.id().seat);
+        match log.publish(&frame, To::Member { cursor, seat, member: self.key.member }) {
             Ok(()) => Push::Queued,
             Err(Refused::Closed) => Push::Closed,
             Err(Refused::Busy | Refused::TooLarge) => Push::DroppedNewest,
@@ -72,7 +65,8 @@ impl SeatMembership {
     /// # Errors
     /// [`Closed`] if the room is closed, or the shard was dropped.
     pub fn set_audience(&self, audience: u32) -> Result<(), Closed> {
-        self.command(Action::Audience(audience))
+        self.command(|| Action::Audience(audience))?.announce();
+        Ok(())
     }
 
     /// Leaves after one more frame, the last that the room sends to the connection.
@@ -86,9 +80,11 @@ impl SeatMembership {
         // AcqRel: only the count of calls matters, and the leave is ordered by the log.
         let is_first = !self.has_left.swap(true, Ordering::AcqRel);
         if is_first {
-            self.index.remove(&self.key);
+            self.room.index.remove(&self.key);
             // A room that is closed has ended the membership.
-            let _ = self.command(Action::Leave { last: last.map(Into::into) });
+            if let Ok(commanded) = self.command(|| Action::Leave { last: last.map(Into::into) }) {
+                commanded.announce();
+            }
         }
         is_first
     }
@@ -100,20 +96,46 @@ impl SeatMembership {
         self.has_left.load(Ordering::Relaxed)
     }
 
+    /// The member receives `first`, then what it missed, then what comes after this.
+    #[inline(always)]
     pub(in crate::room) fn join(
         &self,
         user: u64,
         audience: u32,
         first: Option<Frame>,
-    ) -> Result<(), Closed> {
-        self.command(Action::Join { user, audience, first: first.map(Into::into) })
+        missed: Option<Box<[WireFrame]>>,
+    ) -> Result<Commanded<'_>, Closed> {
+        let join = || Action::Join { user, audience, first: first.map(Into::into) };
+        let commanded = self.command(join)?;
+        match missed {
+            Some(missed) if !missed.is_empty() => self.command(|| Action::Missed(missed)),
+            _ => Ok(commanded),
+        }
     }
 
-    fn command(&self, action: Action) -> Result<(), Closed> {
-        let command = Command { seat: self.seat.id(), member: self.key.member(), action };
+    #[inline(always)]
+    fn command(&self, action: impl FnOnce() -> Action) -> Result<Commanded<'_>, Closed> {
+        let (log, seat, member) = (self.room.log.existing(), self.seat.id(), self.key.member);
+        let cursor = self.seat.cursor(log);
         // Before the shard can take it.
         self.seat.count_command();
-        self.log.command(&self.cursor, command).inspect_err(|_| self.seat.uncount_command())
+        log.command(cursor, || Command { seat, member, action: action() })
+            .inspect_err(|_| self.seat.uncount_command())?;
+        Ok(Commanded { log, cursor })
+    }
+}
+
+/// A command of which the shard must be told, when no lock is held.
+#[must_use]
+pub(in crate::room) struct Commanded<'a> {
+    log: &'a RoomLog,
+    cursor: &'a Arc<Cursor<Link>>,
+}
+
+impl Commanded<'_> {
+    #[inline(always)]
+    pub(in crate::room) fn announce(self) {
+        self.log.announce(self.cursor);
     }
 }
 

@@ -7,13 +7,14 @@ mod unsent;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Weak;
 use std::task::{Context, Poll};
 
 use smallvec::SmallVec;
 
 pub use membership::SeatMembership;
+pub(super) use seat::RoomLog;
 use seat::{Command, SeatId, Shared};
-pub(super) use seat::{Link, RoomLog};
 pub use seat::{Seat, ShardHandle};
 pub use unsent::Unsent;
 
@@ -115,7 +116,8 @@ struct Slot {
     status: Status,
     /// Its place in `apart`, or [`NONE`].
     apart: u32,
-    state: Option<Arc<SeatState>>,
+    /// Empty after the seat's last handle was dropped.
+    state: Weak<SeatState>,
     memberships: SmallVec<[Seated; 1]>,
 }
 
@@ -164,7 +166,7 @@ struct SeatedRoom {
     end: u32,
     /// Frames were dropped before the position at this distance.
     lost_before: Option<u32>,
-    /// Whose positions were not shown to the last read.
+    /// Those before a position that the last read did not come to.
     commands: Vec<(u32, Command)>,
     is_active: bool,
     memberships: u32,
@@ -413,7 +415,7 @@ impl Shard {
             Status::Failed(Some(rest)) => *rest,
             _ => Unsent::default(),
         };
-        if let Some(state) = &slot.state {
+        if let Some(state) = slot.state.upgrade() {
             state.reason.set(CloseReason::Finished);
         }
         self.place(seat as u32);
@@ -501,7 +503,10 @@ impl Shard {
                 self.spare_frames.push(frames);
             }
             let Some(source) = &room.source else { continue };
-            let is_over = source.log.is_closed() && source.log.has_end(room.end);
+            // In this order: no command is given after the log was seen closed.
+            let is_over = source.log.is_closed()
+                && source.log.has_end(room.end)
+                && !source.cursor.has_commands();
             if is_over {
                 self.end_memberships(number);
             }
@@ -622,7 +627,7 @@ impl Shard {
         }
         self.place(number);
         let slot = &mut self.seats[number as usize];
-        slot.state = None;
+        slot.state = Weak::new();
         slot.generation = slot.generation.wrapping_add(1);
         for seated in slot.memberships.drain(..) {
             self.rooms[seated.room as usize].memberships -= 1;
@@ -643,7 +648,7 @@ impl Shard {
             let rest = unsent.into_partial();
             slot.status = Status::Failed(Some(Box::new(rest)));
         }
-        if let Some(state) = &slot.state {
+        if let Some(state) = slot.state.upgrade() {
             state.reason.set(reason);
         }
         self.failed.push((number, reason));
@@ -684,7 +689,7 @@ impl Default for Slot {
             form: Form::WebSocket,
             status: Status::Free,
             apart: NONE,
-            state: None,
+            state: Weak::new(),
             memberships: SmallVec::new(),
         }
     }
@@ -708,7 +713,7 @@ impl Default for SeatedRoom {
 
 impl Drop for Shard {
     fn drop(&mut self) {
-        for state in self.seats.iter().filter_map(|slot| slot.state.as_ref()) {
+        for state in self.seats.iter().filter_map(|slot| slot.state.upgrade()) {
             state.reason.set(CloseReason::ReaderDropped);
         }
         let listed = self.shared.close();

@@ -143,13 +143,16 @@ impl Frames {
     }
 }
 
-/// Positions from the end of a read on are at least this far from its base, those before it less.
+/// The end of a read is this far from its base, what was read less.
 const HORIZON: u32 = 1 << 29;
 
 /// The most frames, forms and bytes of a form for which a [`Frames`] keeps memory.
 const KEPT_FRAMES: usize = 1 << 10;
 const KEPT_FORMS: usize = 4;
 const KEPT_BYTES: usize = 256 << 10;
+
+/// The order of an entry: commands take place before the entry at their position.
+const LAST: u32 = u32::MAX;
 
 /// Something that concerns one seat in a round.
 pub(super) struct Event {
@@ -160,6 +163,8 @@ pub(super) struct Event {
     member: u32,
     /// The distance of its position from the base of the room's round.
     at: u32,
+    /// Orders the events of one position.
+    order: u32,
     kind: Kind,
 }
 
@@ -229,7 +234,7 @@ impl Shard {
         let (frames, events) = (&mut room.frames, &mut self.events);
         let first_event = events.len();
         let read = log.read(cursor, |at, entry| {
-            let Some(frame) = &entry.frame else { return };
+            let frame = &entry.frame;
             match &entry.to {
                 &To::Members { audience, except, has_key, key } => {
                     if except != 0 {
@@ -242,14 +247,14 @@ impl Shard {
                     let (seat, member) = (*seat, *member);
                     let kind = Kind::Direct(frames.direct.len());
                     frames.direct.push(frame.clone());
-                    events.push(Event { seat, room: Some(number), member, at, kind });
+                    events.push(Event { seat, room: Some(number), member, at, order: LAST, kind });
                 }
                 To::Several { cursor: of, members } if *of == cursor.number => {
                     let index = frames.direct.len();
                     frames.direct.push(frame.clone());
                     events.extend(members.iter().map(|&(seat, member)| {
                         let kind = Kind::Direct(index);
-                        Event { seat, room: Some(number), member, at, kind }
+                        Event { seat, room: Some(number), member, at, order: LAST, kind }
                     }));
                 }
                 To::Member { .. } | To::Several { .. } => {}
@@ -267,12 +272,16 @@ impl Shard {
             event.at = distance(base, event.at);
         }
         cursor.take_commands(&mut room.commands);
-        // Positions from the end on were not shown to this read.
-        let shown = room.commands.extract_if(.., |(at, _)| distance(base, *at) < HORIZON);
-        events.extend(shown.map(|(at, Command { seat, member, action })| {
-            let kind = Kind::Command(seat.generation, action);
-            Event { seat: seat.seat, room: Some(number), member, at: distance(base, at), kind }
+        // What is before a later position waits for the entries before that.
+        let shown = room.commands.extract_if(.., |(at, _)| distance(base, *at) <= HORIZON);
+        events.extend(shown.zip(0..).map(|((at, command), order)| {
+            let Command { seat, member, action } = command;
+            let (at, kind) = (distance(base, at), Kind::Command(seat.generation, action));
+            Event { seat: seat.seat, room: Some(number), member, at, order, kind }
         }));
+        if room.commands.is_empty() {
+            room.commands = Vec::new();
+        }
         if read.lost > 0 {
             self.lagged(number, read.lost);
         }
@@ -308,17 +317,17 @@ impl Shard {
                     }
                     let slot = &mut self.seats[at];
                     (slot.generation, slot.form) = (id.generation, form);
-                    (slot.status, slot.state) = (Status::Current, Some(state));
+                    (slot.status, slot.state) = (Status::Current, state);
                 }
                 SeatCommand::Push(frame) => {
                     let slot = &self.seats[at];
-                    if let Some(state) = &slot.state {
+                    if let Some(state) = slot.state.upgrade() {
                         state.taken(&frame);
                     }
                     // They keep their order.
                     let at = self.events.len() as u32;
                     let (seat, kind) = (id.seat, Kind::Push(frame));
-                    self.events.push(Event { seat, room: None, member: 0, at, kind });
+                    self.events.push(Event { seat, room: None, member: 0, at, order: 0, kind });
                 }
                 SeatCommand::Overflow(reason) => self.fail_for(id.seat, reason),
                 SeatCommand::Fail if at < self.seats.len() => {
@@ -339,7 +348,7 @@ impl Shard {
             if let (&Kind::Command(generation, ref action), Some(room)) = (kind, room) {
                 let slot = &self.seats[seat as usize];
                 let is_same = generation == slot.generation;
-                if let Some(state) = slot.state.as_ref().filter(|_| is_same) {
+                if let Some(state) = slot.state.upgrade().filter(|_| is_same) {
                     state.commands.fetch_sub(1, Ordering::Relaxed);
                 }
                 if matches!(action, Action::Join { .. }) {
@@ -412,7 +421,8 @@ impl Shard {
                 &self.seats[number as usize].memberships[at];
             if self.rooms[room as usize].is_active {
                 let kind = Kind::Start { user, audience };
-                self.events.push(Event { seat: number, room: Some(room), member, at: 0, kind });
+                let room = Some(room);
+                self.events.push(Event { seat: number, room, member, at: 0, order: 0, kind });
                 self.unplace(number, at);
             }
         }
@@ -421,8 +431,9 @@ impl Shard {
 
     /// Makes the bytes of this round.
     pub(super) fn compose(&mut self) {
-        self.events
-            .sort_unstable_by_key(|event| (event.seat, event.room, event.member, event.rank()));
+        self.events.sort_unstable_by_key(|event| {
+            (event.seat, event.room, event.member, event.rank(), event.order)
+        });
         let mut end = 0;
         while let Some(first) = self.events.get(end) {
             let (seat, start) = (first.seat, end);
@@ -556,6 +567,11 @@ impl Shard {
                     Kind::Command(_, Action::Audience(changed)) => {
                         if let Some(member) = &mut member {
                             member.audience = *changed;
+                        }
+                    }
+                    Kind::Command(_, Action::Missed(missed)) => {
+                        if member.is_some() {
+                            missed.iter().for_each(|frame| emit(Piece::Frame(frame)));
                         }
                     }
                     Kind::Direct(index) => {

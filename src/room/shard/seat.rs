@@ -1,11 +1,13 @@
 //! A connection's place in a shard, and what other threads tell the shard.
 
+use std::sync::{Arc as StdArc, Weak};
 use std::{fmt, mem};
 
 use crate::frame::{Control, Form, Frame, WireFrame};
 use crate::log::{Cursor, Log, Notify};
 use crate::outbox::{CloseReason, OnceReason, OutboxOptions, Push};
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use crate::ring::word::{MAX_BYTES, MAX_FRAMES};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, AtomicWaker, Mutex};
 
 /// The log of a room.
@@ -13,7 +15,7 @@ pub(in crate::room) type RoomLog = Log<Link>;
 
 /// The connection from a log to one shard.
 pub(in crate::room) struct Link {
-    pub(in crate::room) shard: Arc<Shared>,
+    shard: Arc<Shared>,
     /// The number of the room in the shard's table, or [`NONE`]; used by the shard only.
     pub(super) room: AtomicU32,
 }
@@ -22,12 +24,8 @@ pub(in crate::room) struct Link {
 pub(super) const NONE: u32 = u32::MAX;
 
 impl Link {
-    pub(in crate::room) fn new(shard: Arc<Shared>) -> Self {
+    fn new(shard: Arc<Shared>) -> Self {
         Self { shard, room: AtomicU32::new(NONE) }
-    }
-
-    pub(in crate::room) fn is_of(&self, shard: &Arc<Shared>) -> bool {
-        Arc::ptr_eq(&self.shard, shard)
     }
 }
 
@@ -72,6 +70,8 @@ pub(in crate::room) enum Action {
         last: Option<WireFrame>,
     },
     Audience(u32),
+    /// The member receives what it missed before it joined.
+    Missed(Box<[WireFrame]>),
 }
 
 /// A seat and the number of times that it was free before.
@@ -83,7 +83,7 @@ pub(in crate::room) struct SeatId {
 
 /// What happens to a seat, in no order with what happens in rooms.
 pub(super) enum SeatCommand {
-    Open(Form, Arc<SeatState>),
+    Open(Form, Weak<SeatState>),
     Push(WireFrame),
     /// More waited than allowed.
     Overflow(CloseReason),
@@ -95,6 +95,8 @@ pub(super) enum SeatCommand {
 /// What the threads that publish, join and leave share with a shard.
 pub(in crate::room) struct Shared {
     inbox: Mutex<Inbox>,
+    /// The shard was dropped; changed under the inbox's lock.
+    is_closed: AtomicBool,
     pub(super) waker: AtomicWaker,
     pub(super) options: OutboxOptions,
 }
@@ -107,22 +109,26 @@ pub(super) struct Inbox {
     pub(super) free: Vec<SeatId>,
     /// The number of seats that were ever opened.
     seats: u32,
-    /// The shard was dropped.
-    is_closed: bool,
 }
 
 impl Shared {
     pub(super) fn new(options: OutboxOptions) -> Self {
-        Self { inbox: Mutex::default(), waker: AtomicWaker::new(), options }
+        Self {
+            inbox: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            options,
+        }
     }
 
     /// `false` if the shard is gone.
     fn ready(&self, ready: Ready) -> bool {
         self.with_inbox(|inbox| {
-            if !inbox.is_closed {
+            let is_open = !self.is_closed();
+            if is_open {
                 inbox.ready.push(ready);
             }
-            !inbox.is_closed
+            is_open
         })
     }
 
@@ -135,7 +141,7 @@ impl Shared {
         let mut inbox = self.inbox.lock();
         let was_empty = inbox.ready.is_empty() && inbox.commands.is_empty();
         let changed = change(&mut inbox);
-        let dropped = if inbox.is_closed { mem::take(&mut inbox.commands) } else { Vec::new() };
+        let dropped = if self.is_closed() { mem::take(&mut inbox.commands) } else { Vec::new() };
         drop(inbox);
         if was_empty {
             self.waker.wake();
@@ -147,7 +153,8 @@ impl Shared {
     /// The shard is dropped: no command is kept from now on. Returns the rooms that are listed.
     pub(super) fn close(&self) -> Vec<Ready> {
         let (ready, commands) = self.take(|inbox| {
-            inbox.is_closed = true;
+            // Release: as the lock would; joins look without it.
+            self.is_closed.store(true, Ordering::Release);
             (mem::take(&mut inbox.ready), mem::take(&mut inbox.commands))
         });
         refuse(commands);
@@ -155,7 +162,7 @@ impl Shared {
     }
 
     pub(in crate::room) fn is_closed(&self) -> bool {
-        self.inbox.lock().is_closed
+        self.is_closed.load(Ordering::Acquire)
     }
 
     /// Calls `take` with the inbox; wakes nobody.
@@ -167,7 +174,9 @@ impl Shared {
 /// Drops the commands to a shard that is gone, and closes the seats that they open.
 fn refuse(commands: Vec<(SeatId, SeatCommand)>) {
     for (_, command) in commands {
-        if let SeatCommand::Open(_, state) = command {
+        if let SeatCommand::Open(_, state) = command
+            && let Some(state) = state.upgrade()
+        {
             state.reason.set(CloseReason::ReaderDropped);
         }
     }
@@ -190,17 +199,15 @@ impl ShardHandle {
                 inbox.seats += 1;
                 SeatId { seat: inbox.seats - 1, generation: 0 }
             });
-            let state = Arc::new(SeatState {
+            let state = StdArc::new(SeatState {
                 shard: Arc::clone(shared),
                 id,
-                handles: AtomicU32::new(1),
-                waiting: AtomicU32::new(0),
-                waiting_bytes: AtomicUsize::new(0),
+                waiting: AtomicU64::new(0),
                 commands: AtomicU32::new(0),
                 has_overflowed: AtomicBool::new(false),
                 reason: OnceReason::default(),
             });
-            inbox.commands.push((id, SeatCommand::Open(form, Arc::clone(&state))));
+            inbox.commands.push((id, SeatCommand::Open(form, StdArc::downgrade(&state))));
             Seat { state }
         })
     }
@@ -212,34 +219,45 @@ impl fmt::Debug for ShardHandle {
     }
 }
 
-/// What the handles of a seat share with the shard.
+/// What the handles of a seat share with the shard, which does not keep it: the last handle drops it.
 pub(super) struct SeatState {
     shard: Arc<Shared>,
     id: SeatId,
-    handles: AtomicU32,
-    /// The number of pushed frames that the shard has not taken yet.
-    waiting: AtomicU32,
-    /// Their bytes.
-    waiting_bytes: AtomicUsize,
+    /// The number of pushed frames that the shard has not taken yet, above their [bytes](WAITING_BYTES).
+    waiting: AtomicU64,
     /// The number of joins, leaves and changes of audience that the shard has not taken yet.
     pub(super) commands: AtomicU32,
     has_overflowed: AtomicBool,
     pub(super) reason: OnceReason,
 }
 
+/// Bits enough for the bytes that may wait and one more frame of each thread.
+const WAITING_BYTES: u32 = 40;
+
+/// What waits after one more frame, or less after one that was taken.
+const fn one_waiting(frame_len: usize) -> u64 {
+    1 << WAITING_BYTES | frame_len as u64
+}
+
 impl SeatState {
     /// The shard has taken a pushed frame.
     pub(super) fn taken(&self, frame: &WireFrame) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.waiting_bytes.fetch_sub(frame.wire().len(), Ordering::Relaxed);
+        self.waiting.fetch_sub(one_waiting(frame.wire().len()), Ordering::Relaxed);
+    }
+}
+
+impl Drop for SeatState {
+    fn drop(&mut self) {
+        self.shard.command(self.id, SeatCommand::Close);
     }
 }
 
 /// A connection whose frames a [`Shard`](super::Shard) sends; one of many handles.
 ///
 /// The seat ends with its last handle: it is a member of no room any more, and its number is used again.
+#[derive(Clone)]
 pub struct Seat {
-    state: Arc<SeatState>,
+    state: StdArc<SeatState>,
 }
 
 impl Seat {
@@ -268,11 +286,12 @@ impl Seat {
             return Push::Closed;
         }
         let OutboxOptions { max_frames, max_bytes, .. } = state.shard.options;
-        let frames = state.waiting.fetch_add(1, Ordering::Relaxed) as usize;
-        let bytes = state.waiting_bytes.fetch_add(frame.wire().len(), Ordering::Relaxed);
-        let overflow = if frames >= max_frames.max(1) {
+        let len = frame.wire().len();
+        let waiting = state.waiting.fetch_add(one_waiting(len), Ordering::Relaxed);
+        let (frames, bytes) = (waiting >> WAITING_BYTES, waiting & ((1 << WAITING_BYTES) - 1));
+        let overflow = if frames >= max_frames.clamp(1, MAX_FRAMES as usize) as u64 {
             Some(CloseReason::TooManyFrames)
-        } else if bytes + frame.wire().len() > max_bytes {
+        } else if bytes + len as u64 > max_bytes.min(MAX_BYTES as usize) as u64 {
             Some(CloseReason::TooManyBytes)
         } else {
             None
@@ -294,8 +313,10 @@ impl Seat {
     pub fn unread(&self) -> (usize, usize) {
         let state = &*self.state;
         // Relaxed: another thread may push or take one at any time.
-        let number = state.waiting.load(Ordering::Relaxed) + state.commands.load(Ordering::Relaxed);
-        (number as usize, state.waiting_bytes.load(Ordering::Relaxed))
+        let waiting = state.waiting.load(Ordering::Relaxed);
+        let commands = state.commands.load(Ordering::Relaxed) as usize;
+        let bytes = waiting & ((1 << WAITING_BYTES) - 1);
+        ((waiting >> WAITING_BYTES) as usize + commands, bytes as usize)
     }
 
     /// Counts a command for the shard, until that has taken it.
@@ -318,25 +339,15 @@ impl Seat {
         &self.state.shard
     }
 
+    /// The place from which its shard reads a room's log, which knows few shards.
+    pub(in crate::room) fn cursor<'a>(&self, log: &'a RoomLog) -> &'a Arc<Cursor<Link>> {
+        let shard = self.shard();
+        let is_of = |link: &Link| Arc::ptr_eq(&link.shard, shard);
+        log.cursor_of(is_of, || Link::new(Arc::clone(shard)))
+    }
+
     pub(in crate::room) fn id(&self) -> SeatId {
         self.state.id
-    }
-}
-
-impl Clone for Seat {
-    fn clone(&self) -> Self {
-        // Relaxed: made from an existing handle, like a reference of an `Arc`.
-        self.state.handles.fetch_add(1, Ordering::Relaxed);
-        Self { state: Arc::clone(&self.state) }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        // AcqRel: what the other handles did comes before the end.
-        if self.state.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.state.shard.command(self.state.id, SeatCommand::Close);
-        }
     }
 }
 
