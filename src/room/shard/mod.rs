@@ -86,6 +86,12 @@ pub struct Shard {
     /// Their bytes.
     bytes: Vec<u8>,
     failed: Vec<(u32, CloseReason)>,
+    /// The rests of frames that were sent in part to seats that have failed.
+    rests: Vec<(u32, Unsent)>,
+    /// The seats that were put behind in this round because their bytes are many.
+    held_back: Vec<u32>,
+    /// The number of seats that are behind.
+    behind: usize,
     /// The seats whose last handle was dropped, before this round and since it began: a room may still send
     /// them their last frames.
     closed_before: Vec<u32>,
@@ -127,7 +133,7 @@ enum Status {
     Current,
     Behind(Box<Behind>),
     /// Nothing more is sent but the rest of a frame that was sent in part.
-    Failed(Option<Box<Unsent>>),
+    Failed,
 }
 
 /// A connection that has not taken everything.
@@ -186,9 +192,11 @@ struct Group {
     users: Vec<u64>,
 }
 
-/// A connection that is sent bytes of its own.
+/// A connection that is sent bytes that are not those of its group.
 struct Apart {
     seat: u32,
+    /// The room and audience whose bytes these are a part of; `None` if they are its own.
+    source: Option<(u32, u32)>,
     bytes: Range<usize>,
     events: Range<usize>,
 }
@@ -205,9 +213,9 @@ pub struct ShardStats {
     pub dropped: Dropped,
     /// The connections that are behind now.
     pub behind: usize,
-    /// The number of frames in their outboxes,
+    /// The number of frames that wait for them.
     pub queued_frames: usize,
-    /// and the bytes of these.
+    /// The bytes of those of them that are in outboxes.
     pub queued_bytes: usize,
 }
 
@@ -261,6 +269,9 @@ impl Shard {
             apart: Vec::new(),
             bytes: Vec::new(),
             failed: Vec::new(),
+            rests: Vec::new(),
+            held_back: Vec::new(),
+            behind: 0,
             closed_before: Vec::new(),
             closed: Vec::new(),
             users: Vec::new(),
@@ -321,11 +332,25 @@ impl Shard {
             if !matches!(self.seats[apart.seat as usize].status, Status::Current) {
                 return None;
             }
-            let bytes = &self.bytes[apart.bytes.clone()];
+            let all = match apart.source {
+                None => &self.bytes,
+                Some((room, audience)) => {
+                    let form = self.seats[apart.seat as usize].form;
+                    self.rooms[room as usize].frames.bytes_for(audience, form)?
+                }
+            };
+            let bytes = &all[apart.bytes.clone()];
             let seats = std::slice::from_ref(&apart.seat);
             (!bytes.is_empty()).then_some(Send { seats, bytes })
         });
         groups.chain(apart)
+    }
+
+    /// The connections that this round put behind instead of joining their bytes, because these are many and
+    /// those of no other connection: they are not among [`sends`](Self::sends), but to be written to as if
+    /// their sockets had been full.
+    pub fn held_back(&self) -> impl Iterator<Item = usize> + '_ {
+        self.held_back.iter().map(|number| *number as usize)
     }
 
     /// The connection took only the first `sent` bytes of this round's: it is behind from now on. To be
@@ -341,6 +366,13 @@ impl Shard {
         if !matches!(slot.status, Status::Current) {
             return;
         }
+        self.put_behind(number, sent);
+        self.place(number);
+    }
+
+    /// Keeps what a seat is sent in this round, but for the first `sent` bytes.
+    fn put_behind(&mut self, number: u32, sent: usize) {
+        let slot = &self.seats[number as usize];
         let (outbox, reader) = Outbox::new(self.shared.options);
         let (form, mut left) = (slot.form, sent);
         let mut unsent = Unsent::new(form, Some(reader));
@@ -359,8 +391,8 @@ impl Shard {
             let room = &self.rooms[seated.room as usize];
             room.frames.for_each(0..room.frames.len(), seated.audience, keep);
         }
-        self.seats[seat].status = Status::Behind(Box::new(Behind { outbox, unsent }));
-        self.place(number);
+        self.behind += 1;
+        self.seats[number as usize].status = Status::Behind(Box::new(Behind { outbox, unsent }));
     }
 
     /// Writes what a connection that is behind has not taken: `write` is given bytes and returns how many
@@ -369,7 +401,7 @@ impl Shard {
     pub fn write_behind(&mut self, seat: usize, mut write: impl FnMut(&[u8]) -> usize) -> bool {
         let Some(slot) = self.seats.get_mut(seat) else { return true };
         let Status::Behind(behind) = &mut slot.status else {
-            return !matches!(slot.status, Status::Failed(_));
+            return !matches!(slot.status, Status::Failed);
         };
         while let Some(rest) = behind.unsent.peek() {
             let (len, sent) = (rest.len(), write(rest));
@@ -380,6 +412,7 @@ impl Shard {
         }
         if behind.outbox.closed().is_none() {
             self.stats.dropped.add(&behind.outbox.stats());
+            self.behind -= 1;
             slot.status = Status::Current;
             // One that is set apart has its place at the end of the round.
             if slot.apart == NONE {
@@ -395,25 +428,27 @@ impl Shard {
     /// [failure](Self::failed) at most the rest of a frame. Its seat is used again after its last handle was
     /// dropped. Ends the round, if one is open.
     ///
-    /// A room that the connection left before the last round began sends nothing after this.
+    /// A room that the connection left before the last round began sends nothing after this. Nothing happens
+    /// if no round has seen the seat yet.
     pub fn end(&mut self, seat: usize) -> Unsent {
         self.end_round();
-        let Some(slot) = self.seats.get_mut(seat) else {
-            self.fail(seat);
-            return Unsent::default();
-        };
-        if matches!(slot.status, Status::Free) {
-            self.fail(seat);
-            return Unsent::default();
-        }
-        let unsent = match std::mem::replace(&mut slot.status, Status::Failed(None)) {
+        let Some(slot) = self.seats.get_mut(seat) else { return Unsent::default() };
+        let unsent = match std::mem::replace(&mut slot.status, Status::Failed) {
+            Status::Free => {
+                slot.status = Status::Free;
+                return Unsent::default();
+            }
+            Status::Current => Unsent::default(),
             Status::Behind(behind) => {
                 let Behind { outbox, unsent } = *behind;
                 self.stats.dropped.add(&outbox.stats());
+                self.behind -= 1;
                 unsent
             }
-            Status::Failed(Some(rest)) => *rest,
-            _ => Unsent::default(),
+            Status::Failed => {
+                let rest = self.rests.iter().position(|(number, _)| *number == seat as u32);
+                rest.map_or_else(Unsent::default, |at| self.rests.swap_remove(at).1)
+            }
         };
         if let Some(state) = slot.state.upgrade() {
             state.reason.set(CloseReason::Finished);
@@ -429,16 +464,16 @@ impl Shard {
         self.lost
     }
 
-    /// The counters of all connections. Visits each connection once.
+    /// The counters of all connections. Visits each connection once if one is behind.
     #[must_use]
     pub fn stats(&self) -> ShardStats {
         let mut stats = self.stats;
-        for slot in &self.seats {
+        stats.behind = self.behind;
+        for slot in self.seats.iter().filter(|_| self.behind > 0) {
             if let Status::Behind(behind) = &slot.status {
                 let outbox = behind.outbox.stats();
                 stats.dropped.add(&outbox);
-                stats.behind += 1;
-                stats.queued_frames += outbox.queued_frames;
+                stats.queued_frames += outbox.queued_frames + behind.unsent.len();
                 stats.queued_bytes += outbox.queued_bytes;
             }
         }
@@ -460,8 +495,9 @@ impl Shard {
                 self.fail_for(seat as u32, CloseReason::ReaderDropped);
             }
             // The shard learns in the next round that it was opened.
-            Some(Slot { status: Status::Free, .. }) | None => {
-                let id = SeatId { seat: seat as u32, generation: 0 };
+            slot @ (Some(Slot { status: Status::Free, .. }) | None) => {
+                let generation = slot.map_or(0, |slot| slot.generation);
+                let id = SeatId { seat: seat as u32, generation };
                 self.shared.command(id, SeatCommand::Fail);
             }
             Some(_) => {}
@@ -493,6 +529,7 @@ impl Shard {
         self.bytes.shrink_to(SPARE_BYTES);
         self.events.clear();
         self.events.shrink_to(SPARE_EVENTS);
+        self.held_back.clear();
         let mut active = std::mem::take(&mut self.active);
         for number in active.drain(..) {
             let room = &mut self.rooms[number as usize];
@@ -528,6 +565,10 @@ impl Shard {
             self.free_rooms.push(number);
         } else if !log.sleep(room.end) {
             log.list(cursor);
+        } else {
+            // Again: of two shards that read to the end at once, neither may have seen the other's position.
+            // One of them has fallen asleep later, and then has seen it.
+            log.release(&mut self.freed);
         }
         self.freed.clear();
     }
@@ -554,7 +595,7 @@ impl Shard {
     fn place(&mut self, number: u32) {
         let slot = &self.seats[number as usize];
         let is_grouped = matches!(slot.status, Status::Current) && slot.memberships.len() == 1;
-        let is_sent = !matches!(slot.status, Status::Free | Status::Failed(_));
+        let is_sent = !matches!(slot.status, Status::Free | Status::Failed);
         for at in 0..slot.memberships.len() {
             let seated = &self.seats[number as usize].memberships[at];
             let is_placed = match seated.list {
@@ -620,33 +661,51 @@ impl Shard {
     /// Ends a seat whose last handle was dropped.
     fn free(&mut self, number: u32) {
         let slot = &mut self.seats[number as usize];
-        let had_failed =
-            matches!(std::mem::replace(&mut slot.status, Status::Free), Status::Failed(_));
-        if had_failed && let Some(at) = self.failed.iter().position(|failed| failed.0 == number) {
-            self.failed.swap_remove(at);
+        match std::mem::replace(&mut slot.status, Status::Free) {
+            Status::Failed => {
+                self.failed.retain(|(failed, _)| *failed != number);
+                self.rests.retain(|(rest, _)| *rest != number);
+            }
+            Status::Behind(behind) => {
+                self.stats.dropped.add(&behind.outbox.stats());
+                self.behind -= 1;
+            }
+            Status::Free | Status::Current => {}
         }
         self.place(number);
         let slot = &mut self.seats[number as usize];
         slot.state = Weak::new();
         slot.generation = slot.generation.wrapping_add(1);
-        for seated in slot.memberships.drain(..) {
-            self.rooms[seated.room as usize].memberships -= 1;
+        let generation = slot.generation;
+        for seated in std::mem::take(&mut slot.memberships) {
+            let room = &mut self.rooms[seated.room as usize];
+            room.memberships -= 1;
+            // A room of this round is settled after it.
+            if room.memberships == 0 && !room.is_active {
+                self.settle(seated.room);
+            }
         }
-        let id = SeatId { seat: number, generation: slot.generation };
+        let id = SeatId { seat: number, generation };
         self.shared.take(|inbox| inbox.free.push(id));
     }
 
     fn fail_for(&mut self, number: u32, reason: CloseReason) {
         let slot = &mut self.seats[number as usize];
-        if matches!(slot.status, Status::Free | Status::Failed(_)) {
+        if matches!(slot.status, Status::Free | Status::Failed) {
             return;
         }
-        let status = std::mem::replace(&mut slot.status, Status::Failed(None));
+        let status = std::mem::replace(&mut slot.status, Status::Failed);
         if let Status::Behind(behind) = status {
             let Behind { outbox, unsent } = *behind;
-            self.stats.dropped.add(&outbox.stats());
+            let queued = unsent.len();
             let rest = unsent.into_partial();
-            slot.status = Status::Failed(Some(Box::new(rest)));
+            // After the outbox has lost its reader, and counted what it dropped.
+            self.stats.dropped.add(&outbox.stats());
+            self.stats.dropped.discarded += (queued - rest.len()) as u64;
+            self.behind -= 1;
+            if rest.len() > 0 {
+                self.rests.push((number, rest));
+            }
         }
         if let Some(state) = slot.state.upgrade() {
             state.reason.set(reason);
@@ -679,6 +738,13 @@ impl SeatedRoom {
         group.seats.push(seat);
         group.users.push(user);
         (List::Group(at as u32), group.seats.len() as u32 - 1)
+    }
+}
+
+impl Slot {
+    /// The place of a membership.
+    fn place_of(&self, room: u32, member: u32) -> Option<usize> {
+        self.memberships.iter().position(|it| it.room == room && it.member == member)
     }
 }
 
@@ -718,7 +784,8 @@ impl Drop for Shard {
         }
         let listed = self.shared.close();
         let known = self.rooms.iter().filter_map(|room| room.source.as_ref());
-        for Ready { log, cursor } in known.chain(&listed) {
+        // Those that were taken and not read are there after a panic.
+        for Ready { log, cursor } in known.chain(&listed).chain(&self.ready) {
             log.abandon(cursor);
         }
     }

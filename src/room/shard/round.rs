@@ -41,7 +41,7 @@ struct FormBytes {
 }
 
 /// How much comes before a frame.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Place {
     bytes: usize,
     frames: usize,
@@ -151,6 +151,10 @@ const KEPT_FRAMES: usize = 1 << 10;
 const KEPT_FORMS: usize = 4;
 const KEPT_BYTES: usize = 256 << 10;
 
+/// The most bytes that are joined for one connection alone, and in a round for all such connections.
+const MOST_JOINED: usize = 256 << 10;
+const MOST_JOINED_IN_ALL: usize = 4 << 20;
+
 /// The order of an entry: commands take place before the entry at their position.
 const LAST: u32 = u32::MAX;
 
@@ -182,14 +186,14 @@ enum Kind {
 /// A part of what one seat is sent.
 pub(super) enum Piece<'a> {
     Frame(&'a WireFrame),
-    Frames { frames: &'a Frames, range: Range<usize>, audience: u32 },
+    Frames { room: u32, frames: &'a Frames, range: Range<usize>, audience: u32 },
 }
 
 impl Piece<'_> {
     pub(super) fn for_each(&self, mut each: impl FnMut(&WireFrame, Option<u64>)) {
         match self {
             Piece::Frame(frame) => each(frame, None),
-            Piece::Frames { frames, range, audience } => {
+            Piece::Frames { frames, range, audience, .. } => {
                 frames.for_each(range.clone(), *audience, each);
             }
         }
@@ -206,14 +210,12 @@ impl SeatedRoom {
 impl Shard {
     /// Reads what is new in the rooms that were listed.
     pub(super) fn read_rooms(&mut self) {
-        let mut ready = std::mem::take(&mut self.ready);
-        for source in ready.drain(..) {
+        while let Some(source) = self.ready.pop() {
             source.cursor.unlist();
             if source.cursor.is_attached() {
                 self.read_room(source);
             }
         }
-        self.ready = ready;
     }
 
     fn read_room(&mut self, source: Ready) {
@@ -329,11 +331,11 @@ impl Shard {
                     let (seat, kind) = (id.seat, Kind::Push(frame));
                     self.events.push(Event { seat, room: None, member: 0, at, order: 0, kind });
                 }
+                // Meant for an occupant of the seat that is gone.
+                SeatCommand::Overflow(_) | SeatCommand::Fail
+                    if self.seats.get(at).is_none_or(|slot| slot.generation != id.generation) => {}
                 SeatCommand::Overflow(reason) => self.fail_for(id.seat, reason),
-                SeatCommand::Fail if at < self.seats.len() => {
-                    self.fail_for(id.seat, CloseReason::ReaderDropped);
-                }
-                SeatCommand::Fail => {}
+                SeatCommand::Fail => self.fail_for(id.seat, CloseReason::ReaderDropped),
                 SeatCommand::Close => self.closed.push(id.seat),
             }
         }
@@ -343,11 +345,18 @@ impl Shard {
     /// Decides which seats are sent bytes of their own.
     pub(super) fn set_apart(&mut self) {
         for at in 0..self.events.len() {
-            let &Event { seat, room, at: position, ref kind, .. } = &self.events[at];
+            let &Event { seat, room, member, at: position, ref kind, .. } = &self.events[at];
             let (mut is_stale, mut is_gap) = (false, false);
             if let (&Kind::Command(generation, ref action), Some(room)) = (kind, room) {
-                let slot = &self.seats[seat as usize];
+                let slot = &mut self.seats[seat as usize];
                 let is_same = generation == slot.generation;
+                if matches!((action, &slot.status), (Action::Leave { .. }, Status::Failed))
+                    && let Some(found) = slot.place_of(room, member)
+                {
+                    // It is in no list, and sent nothing.
+                    slot.memberships.remove(found);
+                    self.rooms[room as usize].memberships -= 1;
+                }
                 if let Some(state) = slot.state.upgrade().filter(|_| is_same) {
                     state.commands.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -415,7 +424,7 @@ impl Shard {
             return true;
         }
         slot.apart = self.apart.len() as u32;
-        self.apart.push(Apart { seat: number, bytes: 0..0, events: 0..0 });
+        self.apart.push(Apart { seat: number, source: None, bytes: 0..0, events: 0..0 });
         for at in 0..self.seats[number as usize].memberships.len() {
             let &Seated { room, member, user, audience, .. } =
                 &self.seats[number as usize].memberships[at];
@@ -431,8 +440,15 @@ impl Shard {
 
     /// Makes the bytes of this round.
     pub(super) fn compose(&mut self) {
+        // A seat's rooms that it leaves come first, or it could be told of the leave of a channel after the join
+        // of another channel of that name.
+        let leaves = |event: &Event| matches!(event.kind, Kind::Command(_, Action::Leave { .. }));
+        let mut left: Vec<_> = self.events.iter().filter(|event| leaves(event)).collect::<Vec<_>>()
+            .into_iter().map(|event| (event.seat, event.room)).collect();
+        left.sort_unstable();
         self.events.sort_unstable_by_key(|event| {
-            (event.seat, event.room, event.member, event.rank(), event.order)
+            let stays = event.room.is_some() && left.binary_search(&(event.seat, event.room)).is_err();
+            (event.seat, stays, event.room, event.member, event.rank(), event.order)
         });
         let mut end = 0;
         while let Some(first) = self.events.get(end) {
@@ -461,8 +477,7 @@ impl Shard {
                 continue;
             };
             let slot = &mut self.seats[seat as usize];
-            let is_it = |it: &Seated| it.room == number && it.member == member;
-            let found = slot.memberships.iter().position(is_it);
+            let found = slot.place_of(number, member);
             let room = &mut self.rooms[number as usize];
             let audience = match (&self.events[at].kind, found) {
                 (&Kind::Start { audience, .. }, _) => audience,
@@ -494,7 +509,7 @@ impl Shard {
         let slot = &self.seats[seat as usize];
         let (apart, form) = (slot.apart as usize, slot.form);
         self.apart[apart].events = run.clone();
-        if matches!(slot.status, Status::Failed(_) | Status::Free) {
+        if matches!(slot.status, Status::Failed | Status::Free) {
             return;
         }
         let (mut number, mut len) = (0, 0);
@@ -513,33 +528,65 @@ impl Shard {
             });
             self.check_outbox(seat);
         } else {
-            let mut bytes = std::mem::take(&mut self.bytes);
-            let start = bytes.len();
-            self.walk(&self.events[run], |piece| match piece {
+            // The one run of a room's bytes that it is sent, if that is all.
+            let (mut pieces, mut source, mut range) = (0, None, 0..0);
+            self.walk(&self.events[run.clone()], |piece| match piece {
                 Piece::Frame(frame) => {
-                    number += 1;
-                    bytes.extend_from_slice(frame.bytes(form));
+                    (pieces, number) = (pieces + 1, number + 1);
+                    len += frame.bytes(form).len();
                 }
-                Piece::Frames { frames, range, audience } => {
-                    let made = frames.made(audience, form).expect("made with the membership");
-                    let (from, to) = (made.places[range.start], made.places[range.end]);
-                    number += to.frames - from.frames;
-                    bytes.extend_from_slice(&made.bytes[from.bytes..to.bytes]);
+                Piece::Frames { room, audience, .. } => {
+                    let (from, to) = self.places(&piece, form);
+                    if from.bytes < to.bytes {
+                        (pieces, number) = (pieces + 1, number + to.frames - from.frames);
+                        len += to.bytes - from.bytes;
+                        (source, range) = (Some((room, audience)), from.bytes..to.bytes);
+                    }
                 }
             });
-            len = bytes.len() - start;
-            self.apart[apart].bytes = start..bytes.len();
-            self.bytes = bytes;
+            if pieces == 1 && source.is_some() {
+                (self.apart[apart].source, self.apart[apart].bytes) = (source, range);
+            } else if len > MOST_JOINED || self.bytes.len() + len > MOST_JOINED_IN_ALL {
+                self.put_behind(seat, 0);
+                self.held_back.push(seat);
+            } else {
+                self.join_bytes(apart, form, run);
+            }
         }
         self.stats.sent_frames += number as u64;
         self.stats.sent_bytes += len as u64;
+    }
+
+    /// Joins the bytes that one seat is sent.
+    fn join_bytes(&mut self, apart: usize, form: Form, run: Range<usize>) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let start = bytes.len();
+        self.walk(&self.events[run], |piece| match piece {
+            Piece::Frame(frame) => bytes.extend_from_slice(frame.bytes(form)),
+            Piece::Frames { frames, audience, .. } => {
+                let (from, to) = self.places(&piece, form);
+                let made = frames.made(audience, form).expect("made with the membership");
+                bytes.extend_from_slice(&made.bytes[from.bytes..to.bytes]);
+            }
+        });
+        self.apart[apart].bytes = start..bytes.len();
+        self.bytes = bytes;
+    }
+
+    /// The places at which the frames of a piece begin and end; of a single frame none.
+    fn places(&self, piece: &Piece<'_>, form: Form) -> (Place, Place) {
+        let Piece::Frames { frames, range, audience, .. } = piece else {
+            return (Place::default(), Place::default());
+        };
+        let made = frames.made(*audience, form).expect("made with the membership");
+        (made.places[range.start], made.places[range.end])
     }
 
     /// Calls `emit` with everything that a seat is sent in this round, in order; `run` are its events.
     pub(super) fn walk<'a>(&'a self, run: &'a [Event], mut emit: impl FnMut(Piece<'a>)) {
         let is_one = |a: &Event, b: &Event| a.room == b.room && a.member == b.member;
         for events in run.chunk_by(is_one) {
-            let Some(room) = events[0].room else {
+            let Some(number) = events[0].room else {
                 for event in events {
                     if let Kind::Push(frame) = &event.kind {
                         emit(Piece::Frame(frame));
@@ -547,12 +594,12 @@ impl Shard {
                 }
                 continue;
             };
-            let room = &self.rooms[room as usize];
+            let room = &self.rooms[number as usize];
             let (frames, base) = (&room.frames, room.base());
             let mut member = None;
             for event in events {
                 let here = frames.before(base, event.at);
-                emit_before(frames, &mut member, here, &mut emit);
+                emit_before((number, frames), &mut member, here, &mut emit);
                 match &event.kind {
                     Kind::Push(_) => {}
                     &Kind::Start { user, audience } => {
@@ -586,7 +633,7 @@ impl Shard {
                     }
                 }
             }
-            emit_before(frames, &mut member, frames.len(), &mut emit);
+            emit_before((number, frames), &mut member, frames.len(), &mut emit);
         }
     }
 }
@@ -601,7 +648,7 @@ struct Member {
 
 /// Emits the frames before `end` to a member, if it is one.
 fn emit_before<'a>(
-    frames: &'a Frames,
+    (room, frames): (u32, &'a Frames),
     member: &mut Option<Member>,
     end: usize,
     emit: &mut impl FnMut(Piece<'a>),
@@ -609,7 +656,7 @@ fn emit_before<'a>(
     if let Some(Member { user, audience, from }) = member {
         frames.for_each_part(*from..end, *user, |range| {
             if !range.is_empty() {
-                emit(Piece::Frames { frames, range, audience: *audience });
+                emit(Piece::Frames { room, frames, range, audience: *audience });
             }
         });
         *from = end;

@@ -53,12 +53,20 @@ impl Unsent {
 
     /// The bytes to be sent next, at least one; `None` if nothing is left.
     pub fn peek(&mut self) -> Option<&[u8]> {
-        while self.frames.is_empty() {
-            let batch = self.reader.as_mut()?.try_batch()?;
-            self.frames.extend(batch.into_wire_frames());
+        // Some frames have no bytes in some form: a pong for an event stream.
+        while self.frames.front().is_none_or(|frame| frame.bytes(self.form).is_empty()) {
+            if self.frames.pop_front().is_none() {
+                let batch = self.reader.as_mut()?.try_batch()?;
+                self.frames.extend(batch.into_wire_frames());
+            }
         }
         let frame = self.frames.front()?;
         Some(&frame.bytes(self.form)[self.offset..])
+    }
+
+    /// The number of frames besides those of the outbox.
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
     }
 
     /// These bytes were sent, or the first `sent` of them.
