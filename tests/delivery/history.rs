@@ -130,7 +130,7 @@ struct Publisher(Room, AtomicUsize);
 
 impl Wake for Publisher {
     fn wake(self: Arc<Self>) {
-        if self.1.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        if self.1.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             self.0.publish(&frame("by the waker"));
         }
     }
