@@ -7,19 +7,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
 use pondwire::cache::{LastValue, RosterChange};
+use pondwire::frame::Form;
 use pondwire::outbox::Push;
 use pondwire::protocol::Recipients;
-use pondwire::room::{Seat, SeatMembership};
+use pondwire::room::{RoomOptions, Seat, SeatMembership};
 use pondwire::{Frame, Membership, Outbox, Payload, PresenceRoster, Room, ServerAction, uuid};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::task::yield_now;
-use tokio::time::sleep;
 
 use crate::budget;
 use crate::writers::MOST_SENT;
@@ -33,12 +31,15 @@ const MOST_LISTED_BYTES: usize = 1 << 20;
 /// The audience of presence frames: the members whose presence is tracked.
 const TRACKED: u32 = 1;
 
-/// A client may send to the channel only while at most so many frames and bytes wait for the writers, and so
-/// many bytes for a writer's next round, counted for each member: so the room's log never overflows, and
-/// other channels wait only some milliseconds for this one's round.
+/// A client may send to any channel only while at most so many frames and bytes of the one that it last sent to
+/// wait for the writers, and so many bytes for a writer's next round, counted for each member: so clients do
+/// not fill the room's log, and other channels wait only some milliseconds for this one's round.
 const MOST_UNREAD: usize = 512;
 const MOST_UNREAD_BYTES: usize = 2 << 20;
 const MOST_ROUND_BYTES: usize = 40 << 20;
+
+/// Room for one message more of each client, and of other nodes: 40 bytes each while they wait.
+const LOG: RoomOptions = RoomOptions::new().with_max_frames(1 << 16).with_max_bytes(256 << 20);
 
 /// The id of a user. Each connection is a user of its own here.
 pub(crate) type UserId = Arc<str>;
@@ -146,10 +147,21 @@ impl MemberToken {
     /// Sends an answer to this member alone, after what the channel was sent before; nothing once the
     /// membership has ended.
     pub(crate) fn answer(&self, frame: Frame) {
+        prepare_for(self.membership.seat(), &frame);
         if self.membership.push(frame.clone()) == Push::DroppedNewest {
             self.membership.seat().push(frame);
         }
     }
+}
+
+/// Compresses a frame now if this connection needs it: not in a writer's round, for which all connections of
+/// the writer wait. Returns the work, in the units of [`budget`].
+pub(crate) fn prepare_for(seat: &Seat, frame: &Frame) -> usize {
+    if seat.form() != Form::Deflated {
+        return 0;
+    }
+    let _ = frame.deflated();
+    frame.json().len() * budget::DEFLATED
 }
 
 impl Channel {
@@ -158,7 +170,7 @@ impl Channel {
         let state = State { is_closed: false, members: HashMap::default(), roster };
         Self {
             name: name.to_owned(),
-            members: Room::new(),
+            members: Room::with_options(LOG),
             tracked: AtomicUsize::new(0),
             deflating: AtomicUsize::new(0),
             last: LastValue::new(),
@@ -273,15 +285,10 @@ impl Channel {
     }
 
     /// Waits until the writers have read enough. Cancel-safe.
+    #[cfg(feature = "redis")]
     pub(crate) async fn caught_up(&self) {
-        let mut yields = 0;
         while self.is_ahead() {
-            if yields < 4 {
-                yields += 1;
-                yield_now().await;
-            } else {
-                sleep(Duration::from_millis(1)).await;
-            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
 

@@ -1,6 +1,7 @@
 //! The session of one client: carries out its messages and answers them, whichever transport they arrive
 //! over.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use pondwire::{ClientAction, ClientMessage, Frame, Limits, Payload, ValidationEr
 use tokio::time::sleep;
 
 use crate::budget;
-use crate::channel::{Channel, Joined, Member, MemberToken, UserId};
+use crate::channel::{Channel, Joined, Member, MemberToken, UserId, prepare_for};
 use crate::channels::Channels;
 use crate::keepalive::Liveness;
 use crate::metrics::{Counted, Metrics};
@@ -37,8 +38,8 @@ struct SessionLimits {
     presence_bytes: usize,
 }
 
-/// The most answers that may wait for the writer when a client's next message is received.
-const MOST_ANSWERS: usize = 64;
+/// The most answers, and their bytes, that may wait for the writer when a client's next message is received.
+const MOST_ANSWERS: (usize, usize) = (64, 1 << 20);
 
 /// Opens sessions, and holds the parts of the server that they share.
 pub(crate) struct Sessions {
@@ -82,6 +83,7 @@ impl Sessions {
             simulation: None,
             rate_limiter: RateLimiter::new(message_rate, byte_rate, Instant::now()),
             work: 0,
+            answers: Cell::new(0),
             sent_to: None,
             liveness: Arc::default(),
         }
@@ -110,6 +112,8 @@ pub(crate) struct Session {
     rate_limiter: RateLimiter,
     /// The work that the client's messages have caused since the last [`take_work`](Self::take_work).
     work: usize,
+    /// That of answers to them.
+    answers: Cell<usize>,
     /// The channel that the last message was sent to, if that is ahead of the writers.
     sent_to: Option<Arc<Channel>>,
     liveness: Arc<Liveness>,
@@ -172,17 +176,28 @@ impl Session {
 
     /// Sends a frame that belongs to no channel, or to one that the user is not a member of.
     fn reply(&self, frame: Frame) {
+        self.answers.set(self.answers.get() + prepare_for(&self.seat, &frame));
         self.seat.push(frame);
+    }
+
+    /// Sends a member an answer.
+    fn answer_to(&self, token: &MemberToken, frame: Frame) {
+        self.answers.set(self.answers.get() + prepare_for(&self.seat, &frame));
+        token.answer(frame);
     }
 
     /// Whether the client is ahead of the writers, with what it sent to a channel or is answered.
     pub(crate) fn must_wait(&self) -> bool {
-        self.sent_to.is_some() || self.seat.unread().0 > MOST_ANSWERS
+        self.sent_to.is_some() || has_many_answers(&self.seat)
     }
 
     /// What the session waits for before it receives another message, if it [must](Self::must_wait).
     pub(crate) fn take_wait(&mut self) -> Option<Wait> {
-        self.must_wait().then(|| Wait { channel: self.sent_to.take(), seat: self.seat.clone() })
+        self.must_wait().then(|| Wait {
+            channel: self.sent_to.take(),
+            seat: self.seat.clone(),
+            liveness: Arc::clone(&self.liveness),
+        })
     }
 
     /// Carries out a received message. A message over the rate limit is answered with 429 instead.
@@ -215,7 +230,7 @@ impl Session {
     /// Returns and resets the work that the client's messages have caused since the last call, not counting
     /// their receipt, in the units of [`Budget`](budget::Budget).
     pub(crate) fn take_work(&mut self) -> usize {
-        std::mem::take(&mut self.work)
+        std::mem::take(&mut self.work) + self.answers.take()
     }
 
     /// Charges bytes that a message makes the server read or write as if the client had sent them.
@@ -263,7 +278,7 @@ impl Session {
     /// Answers a message: after what its channel was sent before, if the user is a member.
     fn answer(&self, message: &ClientMessage<'_>, frame: Frame) {
         match self.joined(message.channel_name()) {
-            Some((_, token)) if token.is_member() => token.answer(frame),
+            Some((_, token)) if token.is_member() => self.answer_to(token, frame),
             _ => self.reply(frame),
         }
     }
@@ -334,7 +349,7 @@ impl Session {
         match message.event() {
             _ if !token.is_member() => self.not_joined(message),
             "echo" => {
-                token.answer(Frame::reply(name, "echo", request_id, message.payload()));
+                self.answer_to(token, Frame::reply(name, "echo", request_id, message.payload()));
             }
             "track" | "update" | "untrack" | "assign" | "users" | "evict" => {
                 let (channel, token) = (Arc::clone(channel), token.clone());
@@ -402,7 +417,7 @@ impl Session {
                 let users = member.users(message.request_id());
                 drop(member);
                 self.charge(users.json().len());
-                return token.answer(users);
+                return self.answer_to(token, users);
             }
             "track" | "update" | "assign" if !is_small(&message.payload()) => {
                 return self.refuse(message, "payload: Expected a smaller object");
@@ -461,16 +476,26 @@ impl Drop for Session {
 pub(crate) struct Wait {
     channel: Option<Arc<Channel>>,
     seat: Seat,
+    liveness: Arc<Liveness>,
+}
+
+/// Whether so much waits for the writer that is for this client alone that it must wait, too.
+fn has_many_answers(seat: &Seat) -> bool {
+    let (frames, bytes) = seat.unread();
+    frames > MOST_ANSWERS.0 || bytes > MOST_ANSWERS.1
 }
 
 impl Wait {
     /// Waits until the writers have read enough. Cancel-safe.
     pub(crate) async fn over(&self) {
-        if let Some(channel) = &self.channel {
-            channel.caught_up().await;
-        }
-        while self.seat.unread().0 > MOST_ANSWERS && self.seat.closed().is_none() {
+        let is_ahead = || {
+            self.channel.as_ref().is_some_and(|channel| channel.is_ahead())
+                || has_many_answers(&self.seat)
+        };
+        while is_ahead() && self.seat.closed().is_none() {
             sleep(Duration::from_millis(1)).await;
+            // It is the server that does not read its pongs.
+            self.liveness.saw_traffic();
         }
     }
 }

@@ -277,3 +277,29 @@ fn the_end_is_noticed() {
         assert_eq!(publish(&log, "b"), Err(Refused::Closed));
     });
 }
+
+/// Of two shards that read to the end at once, neither may see that the other has.
+#[test]
+fn what_both_shards_have_read_is_released() {
+    model(|| {
+        let log = log(4);
+        let cursors = [attached(&log, 0), attached(&log, 1)];
+        publish(&log, "a").unwrap();
+        let reads = |log: &BellLog, cursor: &Arc<Cursor<Bell>>| {
+            let mut seen = Vec::new();
+            cursor.unlist();
+            let end = read(log, cursor, &mut seen);
+            if log.sleep(end) {
+                log.release(&mut Vec::new());
+            }
+            seen
+        };
+        let other = {
+            let (log, cursor) = (log.clone(), Arc::clone(&cursors[0]));
+            thread::spawn(move || reads(&log, &cursor))
+        };
+        assert_eq!(reads(&log, &cursors[1]), ['a']);
+        assert_eq!(other.join().unwrap(), ['a']);
+        assert_eq!(log.unread().0, 0, "everybody has read it");
+    });
+}

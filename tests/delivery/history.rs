@@ -38,6 +38,14 @@ fn sent(shard: &mut Shard) -> HashMap<usize, Vec<String>> {
                 sent.entry(seat as usize).or_default().extend(ids(send.bytes));
             }
         }
+        for seat in shard.held_back().collect::<Vec<_>>() {
+            let mut all = Vec::new();
+            shard.write_behind(seat, |bytes| {
+                all.extend_from_slice(bytes);
+                bytes.len()
+            });
+            sent.entry(seat).or_default().extend(ids(&all));
+        }
         shard.end_round();
     }
     sent
@@ -240,6 +248,14 @@ fn clients_come_back_while_threads_publish() {
                         for &seat in send.seats {
                             got[seat as usize].lock().unwrap().extend_from_slice(&ids);
                         }
+                    }
+                    for seat in shard.held_back().collect::<Vec<_>>() {
+                        let mut all = Vec::new();
+                        shard.write_behind(seat, |bytes| {
+                            all.extend_from_slice(bytes);
+                            bytes.len()
+                        });
+                        got[seat].lock().unwrap().extend_from_slice(&ids(&all));
                     }
                     shard.end_round();
                     read.store(before, Ordering::Release);

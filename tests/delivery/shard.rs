@@ -88,6 +88,14 @@ fn run_rounds(
         for (seat, sent) in short {
             shard.fell_short(seat, sent);
         }
+        for seat in shard.held_back().collect::<Vec<_>>() {
+            assert!(seen.insert(seat as u32), "seat {seat} is sent one run of bytes in a round");
+            shard.write_behind(seat, |bytes| {
+                let sent = space(bytes.len());
+                received(seat, &bytes[..sent]);
+                sent
+            });
+        }
         shard.end_round();
     }
     rounds
@@ -722,9 +730,13 @@ fn a_frame_to_users_by_name_takes_one_place() {
         let ids: Vec<String> = (0..500).map(|id| id.to_string()).collect();
         room.publish_to(&frame(0, 1), ids.iter().map(|id| &**id));
     }
-    let all = sent(&mut shard);
-    assert_eq!(all.len(), 500);
-    assert!(all.iter().all(|(_, bytes)| bytes.len() == 900 * frame(0, 1).wire().len()));
+    // Most of them are held back, and sent frame by frame.
+    let mut received = HashMap::<usize, usize>::new();
+    for (seat, bytes) in sent(&mut shard) {
+        *received.entry(seat).or_default() += bytes.len();
+    }
+    assert_eq!(received.len(), 500);
+    assert!(received.values().all(|len| *len == 900 * frame(0, 1).wire().len()));
     assert_eq!((shard.lost(), room.refused()), (0, 0));
 }
 
@@ -854,4 +866,205 @@ fn a_waker_may_drop_the_shard() {
         done.send(joined.is_ok()).unwrap();
     });
     joined.recv_timeout(Duration::from_secs(20)).expect("no deadlock");
+}
+
+/// A frame of this length, or a few bytes more.
+fn of_len(len: usize) -> Frame {
+    Frame::broadcast("/c", &"x".repeat(len), "r", Payload::EMPTY)
+}
+
+/// Runs of bytes in memory, each once, of a round's sends.
+fn distinct(shard: &Shard) -> usize {
+    let mut places: Vec<_> =
+        shard.sends().map(|send| (send.bytes.as_ptr() as usize, send.bytes.len())).collect();
+    places.sort_unstable();
+    places.dedup();
+    places.iter().map(|(_, len)| len).sum()
+}
+
+#[test]
+fn members_of_two_rooms_share_the_bytes_of_the_one_that_has_something_new() {
+    let mut shard = Shard::new(OutboxOptions::new());
+    let rooms = [Room::new(), Room::new()];
+    let seats: Vec<_> = (0..100).map(|_| open(&shard)).collect();
+    let join = |seat| rooms.each_ref().map(|room| room.seat("user", seat, None).unwrap());
+    let _members: Vec<_> = seats.iter().map(join).collect();
+    sent(&mut shard);
+    let large = of_len(1_000_000);
+    rooms[0].publish(&large);
+    assert!(shard.poll_round(&mut noop()).is_ready());
+    assert_eq!(shard.sends().map(|send| send.seats.len()).sum::<usize>(), 100);
+    assert_eq!((distinct(&shard), shard.held_back().count()), (large.wire().len(), 0));
+    // One of them takes a part.
+    shard.fell_short(3, 10);
+    shard.end_round();
+    let mut rest = Vec::new();
+    shard.write_behind(3, |bytes| {
+        rest.extend_from_slice(bytes);
+        bytes.len()
+    });
+    assert!(rest == large.wire()[10..]);
+}
+
+#[test]
+fn bytes_of_many_connections_of_their_own_are_not_joined_without_bound() {
+    let mut shard = Shard::new(OutboxOptions::new());
+    let rooms = [Room::new(), Room::new()];
+    let seats: Vec<_> = (0..100).map(|_| open(&shard)).collect();
+    let join = |seat| rooms.each_ref().map(|room| room.seat("user", seat, None).unwrap());
+    let _members: Vec<_> = seats.iter().map(join).collect();
+    sent(&mut shard);
+    // Both have something new, so that each connection is sent a run of its own.
+    let frames = [of_len(60_000), of_len(60_001)];
+    rooms.iter().zip(&frames).for_each(|(room, frame)| _ = room.publish(frame));
+    assert!(shard.poll_round(&mut noop()).is_ready());
+    assert!(distinct(&shard) <= 5 << 20, "{}", distinct(&shard));
+    let held: Vec<usize> = shard.held_back().collect();
+    let joined = shard.sends().count();
+    assert!(joined > 0 && joined + held.len() == 100, "{joined} and {}", held.len());
+    shard.end_round();
+    assert_eq!(shard.stats().behind, held.len());
+    let all = frames[0].wire().len() + frames[1].wire().len();
+    for seat in held {
+        let mut len = 0;
+        assert!(shard.write_behind(seat, |bytes| {
+            len += bytes.len();
+            bytes.len()
+        }));
+        assert_eq!(len, all);
+    }
+    assert!(!shard.has_behind());
+}
+
+/// The shard lets the room go although the connection had failed when it left.
+#[test]
+fn the_room_of_a_failed_connection_is_let_go() {
+    for leaves_first in [true, false] {
+        let mut shard = Shard::new(OutboxOptions::new());
+        let (seat, room) = (open(&shard), Room::new());
+        let member = room.seat("user", &seat, None).unwrap();
+        sent(&mut shard);
+        shard.fail(seat.number());
+        if leaves_first {
+            drop(member);
+            sent(&mut shard);
+        } else {
+            // The seat is freed with its membership.
+            std::mem::forget(member);
+        }
+        drop(seat);
+        sent(&mut shard);
+        if leaves_first {
+            // A room that no shard reads keeps nothing.
+            room.publish(&of_len(10));
+            assert_eq!(room.unread(), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_control_frame_without_bytes_ends_the_rest() {
+    let mut shard = Shard::new(OutboxOptions::new());
+    let seat = shard.handle().open(Form::Sse);
+    seat.push(of_len(10));
+    assert!(shard.poll_round(&mut noop()).is_ready());
+    shard.fell_short(seat.number(), 0);
+    shard.end_round();
+    seat.control(Control::pong(b"").unwrap());
+    sent(&mut shard);
+    let mut calls = 0;
+    assert!(shard.write_behind(seat.number(), |bytes| {
+        calls += 1;
+        bytes.len()
+    }));
+    assert_eq!(calls, 1);
+}
+
+#[test]
+fn frames_of_a_connection_that_fails_are_counted_as_discarded() {
+    let mut shard = Shard::new(OutboxOptions::new().with_max_frames(10));
+    let (seat, room) = (open(&shard), Room::new());
+    let _member = room.seat("user", &seat, None).unwrap();
+    sent(&mut shard);
+    room.publish(&of_len(10));
+    assert!(shard.poll_round(&mut noop()).is_ready());
+    shard.fell_short(seat.number(), 0);
+    shard.end_round();
+    assert_eq!(shard.stats().queued_frames, 1);
+    for _ in 0..11 {
+        room.publish(&of_len(10));
+        sent(&mut shard);
+    }
+    assert_eq!(shard.failed().count(), 1);
+    let stats = shard.stats();
+    assert_eq!((stats.sent_frames, stats.dropped.discarded), (11, 11));
+    assert_eq!((stats.behind, stats.queued_frames), (0, 0));
+}
+
+#[test]
+fn a_leave_is_answered_before_a_later_join_of_another_room() {
+    let mut shard = Shard::new(OutboxOptions::new());
+    let seat = open(&shard);
+    let (other, old, new) = (Room::new(), Room::new(), Room::new());
+    let in_other = other.seat("user", &seat, None).unwrap();
+    sent(&mut shard);
+    let in_old = old.seat("user", &seat, None).unwrap();
+    sent(&mut shard);
+    // The lower number is used again.
+    drop(in_other);
+    sent(&mut shard);
+    let (left, joined) = (of_len(1), of_len(2));
+    in_old.leave_with(left.clone());
+    let _in_new = new.seat("user", &seat, Some(joined.clone())).unwrap();
+    assert_eq!(sent(&mut shard)[0].1, [left.wire(), joined.wire()].concat());
+}
+
+#[test]
+fn what_a_connection_has_not_taken_at_its_end_is_returned() {
+    let (mut shard, room, members) = seated(OutboxOptions::new(), RoomOptions::new(), 3);
+    let frames = [of_len(10), of_len(20), of_len(30)];
+    room.publish(&frames[0]);
+    assert!(shard.poll_round(&mut noop()).is_ready());
+    shard.fell_short(0, 5);
+    shard.fell_short(1, 5);
+    shard.end_round();
+    room.publish(&frames[1]);
+    sent(&mut shard);
+    shard.fail(1);
+    let all = [&frames[0].wire()[5..], frames[1].wire()].concat();
+    // Of one that has failed only the rest of a frame: a close frame may follow it.
+    for (number, expected) in [(0, &all[..]), (1, &frames[0].wire()[5..]), (2, &[])] {
+        let (mut unsent, mut rest) = (shard.end(number), Vec::new());
+        while let Some(bytes) = unsent.peek() {
+            // Bytes may be taken in any pieces.
+            let some = bytes.len().div_ceil(2);
+            rest.extend_from_slice(&bytes[..some]);
+            unsent.advance(some);
+        }
+        assert!(rest == expected, "{number}");
+        assert!(members[number].1.closed().is_some());
+    }
+    room.publish(&frames[2]);
+    assert!(sent(&mut shard).is_empty());
+    assert!(shard.end(100).peek().is_none());
+}
+
+#[test]
+fn what_is_unread_is_counted() {
+    let (mut shard, room, members) = seated(OutboxOptions::new(), RoomOptions::new(), 2);
+    let frame = of_len(10);
+    room.publish(&frame);
+    room.publish(&frame);
+    assert_eq!(room.unread(), (2, 2 * frame.wire().len()));
+    let (member, seat) = &members[0];
+    seat.push(frame.clone());
+    member.set_audience(1).unwrap();
+    assert_eq!(seat.unread(), (2, frame.wire().len()));
+    sent(&mut shard);
+    assert_eq!((room.unread(), seat.unread()), ((0, 0), (0, 0)));
+    assert!(!member.has_left());
+    assert!(member.leave(None) && !member.leave(None) && member.has_left());
+    assert_eq!(seat.unread(), (1, 0));
+    sent(&mut shard);
+    assert_eq!(seat.unread(), (0, 0));
 }

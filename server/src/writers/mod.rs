@@ -25,6 +25,7 @@ mod tests;
 mod time_share;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::marker::PhantomData;
@@ -102,7 +103,8 @@ struct WriterShard {
     is_listed: AtomicBool,
     lists: Arc<ReadyLists>,
     handle: ShardHandle,
-    requests: Mutex<Vec<Request>>,
+    /// `None` once the shard is broken.
+    requests: Mutex<Option<Vec<Request>>>,
     /// `None` while a writer has them in hand.
     connections: Mutex<Option<Box<Connections>>>,
     /// Set if writing for them has panicked: they have failed, and nobody is served here any more.
@@ -118,10 +120,15 @@ struct Connections {
     shard: Shard,
     /// By the numbers of their seats.
     open: Vec<Option<Connection>>,
-    /// Emptied in each round; their memory is kept.
-    requests: Vec<Request>,
+    /// Taken and not looked at yet.
+    requests: VecDeque<Request>,
+    /// The seats that took less than all of the round, and how much they took.
     short: Vec<(usize, usize)>,
+    /// The seats that are behind, and whose sockets may have space.
+    behind: VecDeque<usize>,
     ending: Vec<Arc<Link>>,
+    /// Whether the last look found something: the next only registers the waker, most likely.
+    is_second_look: bool,
     /// When the counters were copied.
     counted: Instant,
     /// How long the last round took.
@@ -131,12 +138,22 @@ struct Connections {
 struct Connection {
     stream: OwnedWriteHalf,
     link: Arc<Link>,
+    /// The shard uses the seat's number for no other connection until the writer has forgotten this one.
+    seat: Seat,
+}
+
+impl Request {
+    /// The writer is gone.
+    fn fail(self) {
+        let (Self::Open(Connection { link, .. }) | Self::Writable(link) | Self::End(link)) = self;
+        link.fail(CloseReason::ReaderDropped);
+    }
 }
 
 /// What a connection's task or socket asks of the writer.
 enum Request {
     /// Write to this connection from now on.
-    Open(OwnedWriteHalf, Arc<Link>),
+    Open(Connection),
     /// The socket has space again.
     Writable(Arc<Link>),
     /// Stop writing to it.
@@ -166,8 +183,6 @@ struct LinkState {
 /// A connection that a writer writes to, held by the connection's task. Dropping it ends that.
 pub(crate) struct WriterHandle {
     link: Arc<Link>,
-    /// The shard uses the seat's number for no other connection meanwhile.
-    _seat: Seat,
 }
 
 impl WriterPool {
@@ -220,11 +235,9 @@ impl OpenSeat {
             state: Mutex::new(LinkState { has_handle: true, ..LinkState::default() }),
             changed: Notify::new(),
         });
-        link.shard.request(Request::Open(stream, Arc::clone(&link)));
-        if link.shard.is_broken.load(Ordering::Acquire) {
-            link.fail(CloseReason::ReaderDropped);
-        }
-        WriterHandle { link, _seat: self.seat }
+        let connection = Connection { stream, link: Arc::clone(&link), seat: self.seat };
+        link.shard.request(Request::Open(connection));
+        WriterHandle { link }
     }
 }
 
@@ -300,7 +313,8 @@ impl Drop for WriterPool {
         for shard in &self.shards {
             // They hold links, which hold the shard.
             drop(shard.connections.lock().take());
-            shard.requests.lock().clear();
+            shard.break_off();
+            shard.lists.lists.iter().for_each(|list| list.ready.lock().clear());
         }
     }
 }
@@ -340,12 +354,14 @@ impl WriterShard {
             is_listed: AtomicBool::new(false),
             lists: Arc::clone(lists),
             handle: shard.handle(),
-            requests: Mutex::default(),
+            requests: Mutex::new(Some(Vec::new())),
             connections: Mutex::new(Some(Box::new(Connections {
                 shard,
                 open: Vec::new(),
-                requests: Vec::new(),
+                requests: VecDeque::new(),
                 short: Vec::new(),
+                behind: VecDeque::new(),
+                is_second_look: false,
                 ending: Vec::new(),
                 counted: Instant::now(),
                 round: Duration::ZERO,
@@ -370,8 +386,25 @@ impl WriterShard {
     }
 
     fn request(self: &Arc<Self>, request: Request) {
-        self.requests.lock().push(request);
-        self.wake_by_ref();
+        let refused = match &mut *self.requests.lock() {
+            Some(requests) => {
+                requests.push(request);
+                None
+            }
+            None => Some(request),
+        };
+        match refused {
+            None => self.wake_by_ref(),
+            Some(request) => request.fail(),
+        }
+    }
+
+    /// Writing for these connections has panicked.
+    fn break_off(&self) {
+        self.is_broken.store(true, Ordering::Release);
+        let requests = self.requests.lock().take();
+        requests.into_iter().flatten().for_each(Request::fail);
+        *self.stats.lock() = ShardStats::default();
     }
 }
 
@@ -399,19 +432,27 @@ thread_local! {
 /// Holds the wakes of writers by this thread until the returned value is dropped: what a client sent at once
 /// is written at once, although the writer may run on another thread.
 pub(crate) fn hold_wakes() -> HeldWakes {
-    HELD.set(Some(Vec::new()));
-    HeldWakes { _not_send: PhantomData }
+    let is_outer = HELD.with_borrow_mut(|held| {
+        let is_outer = held.is_none();
+        held.get_or_insert_default();
+        is_outer
+    });
+    HeldWakes { is_outer, _not_send: PhantomData }
 }
 
 /// Must be dropped by the same thread.
 pub(crate) struct HeldWakes {
+    /// Or another one holds them for longer.
+    is_outer: bool,
     _not_send: PhantomData<*const ()>,
 }
 
 impl Drop for HeldWakes {
     fn drop(&mut self) {
-        for shard in HELD.take().into_iter().flatten() {
-            shard.list();
+        if self.is_outer {
+            for shard in HELD.take().into_iter().flatten() {
+                shard.list();
+            }
         }
     }
 }
@@ -444,9 +485,9 @@ impl Link {
 /// The connections of a writer that is gone fail.
 impl Drop for Connections {
     fn drop(&mut self) {
-        for connection in self.open.iter().flatten() {
-            connection.link.fail(CloseReason::ReaderDropped);
-        }
+        let open = self.open.drain(..).flatten().map(Request::Open);
+        open.chain(self.requests.drain(..)).for_each(Request::fail);
+        self.ending.drain(..).map(Request::End).for_each(Request::fail);
     }
 }
 
@@ -510,12 +551,17 @@ impl Writer<'_> {
         };
         match served {
             Ok(()) => *shard.connections.lock() = Some(connections),
-            Err(_) => shard.is_broken.store(true, Ordering::Release),
+            Err(_) => {
+                drop(connections);
+                shard.break_off();
+            }
         }
     }
 
     async fn run(&mut self, shard: &Arc<WriterShard>, connections: &mut Connections) {
-        self.gather(connections.round).await;
+        if !mem::take(&mut connections.is_second_look) {
+            self.gather(connections.round).await;
+        }
         let mut begun = Instant::now();
         let round_begun = begun;
         // Before the round, which then includes what the rooms sent before a request to end.
@@ -524,36 +570,51 @@ impl Writer<'_> {
         assert!(!shard.panics.load(Ordering::Relaxed), "as the test wants");
         let waker = Waker::from(Arc::clone(shard));
         let is_ready = connections.shard.poll_round(&mut Context::from_waker(&waker)).is_ready();
-        let Connections { shard: rounds, open, short, .. } = connections;
         if is_ready {
-            let mut due = Due { left: rounds.sends().collect(), send: 0, seat: 0 };
-            while due.send_some(open, &mut self.sends, short) {
-                self.end_turn(&mut begun).await;
+            let Connections { shard: rounds, open, short, behind, .. } = connections;
+            {
+                let mut due = Due { left: rounds.sends().collect(), send: 0, seat: 0 };
+                while due.send_some(open, &mut self.sends, short) {
+                    self.end_turn(&mut begun).await;
+                }
             }
+            for (seat, sent) in short.drain(..) {
+                match sent {
+                    FAILED => rounds.fail(seat),
+                    _ => {
+                        rounds.fell_short(seat, sent);
+                        behind.push_back(seat);
+                    }
+                }
+            }
+            behind.extend(rounds.held_back());
+            rounds.end_round();
+        }
+        // As far as possible before the next round: or what its rooms send in rounds would pile up for a client
+        // that reads quickly.
+        let rest_begun = begun;
+        while let Some(seat) = connections.behind.pop_front() {
+            connections.write_behind(seat);
+            if begun.elapsed() >= TURN_TIME {
+                self.end_turn(&mut begun).await;
+                if begun - rest_begun >= MOST_REST {
+                    break;
+                }
+            }
+        }
+        if is_ready {
             connections.round = round_begun.elapsed();
-        }
-        for (seat, sent) in short.iter().filter(|(_, sent)| *sent != FAILED) {
-            rounds.fell_short(*seat, *sent);
-        }
-        rounds.end_round();
-        for (seat, sent) in mem::take(short) {
-            match sent {
-                FAILED => connections.shard.fail(seat),
-                _ => drop(connections.write_behind(seat)),
-            }
-            if self.owes_a_turn(begun) {
-                self.end_turn(&mut begun).await;
-            }
         }
         connections.end_some();
         let now = Instant::now();
-        if !is_ready || now - connections.counted >= COUNTED {
-            connections.counted = now;
-            *shard.stats.lock() = connections.shard.stats();
-        }
-        if is_ready {
+        if is_ready || !connections.behind.is_empty() {
+            connections.is_second_look = true;
             // The next look registers the waker.
             shard.wake_by_ref();
+        }
+        if now - connections.counted >= COUNTED || !is_ready && !connections.shard.has_behind() {
+            connections.counted = now;
+            *shard.stats.lock() = connections.shard.stats();
         }
         self.end_turn(&mut begun).await;
     }
@@ -569,10 +630,6 @@ impl Writer<'_> {
         while begun.elapsed() < time {
             tokio::task::yield_now().await;
         }
-    }
-
-    fn owes_a_turn(&self, begun: Instant) -> bool {
-        begun.elapsed() >= TURN_TIME
     }
 
     /// Counts the time since `begun`, and lets other tasks run if it is their time.
@@ -595,6 +652,9 @@ const MOST_GATHERED: Duration = Duration::from_micros(100);
 
 /// The time after which a turn that is not measured by its bytes ends.
 const TURN_TIME: Duration = Duration::from_micros(200);
+
+/// The time after which a round begins although not all have taken the rest of the one before.
+const MOST_REST: Duration = Duration::from_millis(20);
 
 /// Stands for the number of bytes that a socket took that cannot be written to any more.
 const FAILED: usize = usize::MAX;
@@ -657,30 +717,29 @@ impl<'a> Due<'a> {
 
 impl Connections {
     fn take_requests(&mut self, shard: &WriterShard) {
-        mem::swap(&mut self.requests, &mut *shard.requests.lock());
-        let mut requests = mem::take(&mut self.requests);
-        let mut written = 0;
-        for request in requests.drain(..) {
+        self.requests.extend(shard.requests.lock().iter_mut().flat_map(|taken| taken.drain(..)));
+        while let Some(request) = self.requests.pop_front() {
             match request {
-                Request::Open(stream, link) => {
-                    let seat = link.seat;
+                Request::Open(connection) => {
+                    let seat = connection.link.seat;
+                    if let Some(reason) = connection.seat.closed() {
+                        // The shard may have said so before.
+                        connection.link.fail(reason);
+                    }
                     if self.open.len() <= seat {
                         self.open.resize_with(seat + 1, || None);
                     }
-                    self.open[seat] = Some(Connection { stream, link });
-                    written += self.write_behind(seat);
+                    self.open[seat] = Some(connection);
+                    self.behind.push_back(seat);
                 }
-                // The others have their turn first.
-                Request::Writable(link) if written >= TURN => link.wake(),
                 Request::Writable(link) => {
                     if self.is_open(&link) {
-                        written += self.write_behind(link.seat);
+                        self.behind.push_back(link.seat);
                     }
                 }
                 Request::End(link) => self.ending.push(link),
             }
         }
-        self.requests = requests;
     }
 
     fn is_open(&self, link: &Arc<Link>) -> bool {
@@ -689,12 +748,11 @@ impl Connections {
     }
 
     /// Writes what a connection that is behind has not taken, as far as its socket has space, and
-    /// [`MOST_SENT`] bytes at most; returns the number of bytes.
-    fn write_behind(&mut self, seat: usize) -> usize {
-        let Some(Some(Connection { stream, link })) = self.open.get(seat) else { return 0 };
+    /// [`MOST_SENT`] bytes at most: then its turn comes again after the others'.
+    fn write_behind(&mut self, seat: usize) {
+        let Some(Some(Connection { stream, link, .. })) = self.open.get(seat) else { return };
         if !self.shard.is_behind(seat) {
-            link.set_behind(false);
-            return 0;
+            return link.set_behind(false);
         }
         let (mut written, mut error) = (0, None);
         let is_done = self.shard.write_behind(seat, |bytes| {
@@ -714,7 +772,8 @@ impl Connections {
         if written > 0 {
             link.liveness.saw_traffic();
         }
-        link.set_behind(!is_done);
+        // One whose turn is only over is not late.
+        link.set_behind(!is_done && error.is_some());
         let is_full = error == Some(io::ErrorKind::WouldBlock);
         if error.is_some() && !is_full {
             self.shard.fail(seat);
@@ -722,10 +781,9 @@ impl Connections {
             let waker = Waker::from(Arc::clone(link));
             let cx = &mut Context::from_waker(&waker);
             if !is_full || stream.as_ref().poll_write_ready(cx).is_ready() {
-                waker.wake();
+                self.behind.push_back(seat);
             }
         }
-        written
     }
 
     /// Tells the connections that have failed, and gives back those that end.
@@ -735,10 +793,19 @@ impl Connections {
                 open.link.fail(reason);
             }
         }
-        for link in mem::take(&mut self.ending) {
+        let mut ending = mem::take(&mut self.ending);
+        for link in ending.drain(..) {
             if self.is_open(&link) {
+                let open = self.open[link.seat].as_ref();
+                if open.is_some_and(|open| open.seat.closed().is_none() && open.seat.unread().0 > 0)
+                {
+                    // A leave of its has not been seen, because a publisher before it has not finished.
+                    link.shard.request(Request::End(Arc::clone(&link)));
+                    continue;
+                }
                 let unsent = self.shard.end(link.seat);
-                let stream = self.open[link.seat].take().map(|open| open.stream);
+                let (stream, seat) =
+                    self.open[link.seat].take().map(|open| (open.stream, open.seat)).unzip();
                 let mut state = link.state.lock();
                 // Or the waker in the socket and the socket in the link would keep each other.
                 if state.has_handle {
@@ -746,7 +813,10 @@ impl Connections {
                 }
                 drop(state);
                 link.changed.notify_one();
+                // Only now may its number be used again.
+                drop(seat);
             }
         }
+        self.ending = ending;
     }
 }

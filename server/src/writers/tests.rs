@@ -481,11 +481,10 @@ fn a_turn_ends_after_so_many_connections_or_bytes() {
             handles.push(pool.open(Form::WebSocket).register(stream, Arc::default()));
             clients.push((client, reader));
         }
-        let requests =
-            pool.shards.iter().flat_map(|shard| std::mem::take(&mut *shard.requests.lock()));
+        let requests = pool.shards.iter().flat_map(|shard| shard.requests.lock().take().unwrap());
         let open: Vec<Option<Connection>> = requests
             .map(|request| match request {
-                super::Request::Open(stream, link) => Some(Connection { stream, link }),
+                super::Request::Open(connection) => Some(connection),
                 _ => panic!("nothing else was requested"),
             })
             .collect();
@@ -645,5 +644,119 @@ fn frames_wait_for_a_socket_that_is_registered_late() {
         assert!(!writer.is_behind());
         let (_stream, mut unsent) = writer.end().await.unwrap();
         assert!(unsent.peek().is_none());
+    });
+}
+
+/// A round may be longer than one turn of each, and clients may read all the time.
+#[test]
+fn clients_that_read_at_once_are_never_too_slow() {
+    let runtime = runtime(2);
+    runtime.block_on(async {
+        let options = OutboxOptions::new().with_max_frames(1024).with_max_bytes(8 << 20);
+        let pool = WriterPool::start(true, options);
+        let room = Room::new();
+        let mut members = Vec::new();
+        for _ in 0..16 {
+            let member = Member::join(&pool, &room, false).await;
+            let mut client = member.client.try_clone().unwrap();
+            thread::spawn(move || {
+                let mut buffer = vec![0; 1 << 20];
+                while client.read(&mut buffer).is_ok_and(|len| len > 0) {}
+            });
+            members.push(member);
+        }
+        let publishing = room.clone();
+        tokio::task::spawn_blocking(move || {
+            let frame = Frame::broadcast("/c", &"x".repeat(60_000), "r", Payload::EMPTY);
+            let end = Instant::now() + seconds();
+            while Instant::now() < end {
+                match publishing.unread() {
+                    (_, ..1_000_000) => drop(publishing.publish(&frame)),
+                    _ => thread::sleep(Duration::from_millis(1)),
+                }
+            }
+        })
+        .await
+        .unwrap();
+        let failed: Vec<_> = members.iter().filter_map(|it| it.writer.link.failure()).collect();
+        assert!(failed.is_empty(), "{failed:?}");
+    });
+}
+
+/// The handle is dropped between the parts of a writer's look.
+#[test]
+fn an_end_is_not_taken_for_the_next_connection_with_its_number() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pool = WriterPool::start(false, ROOMY);
+        let shard = Arc::clone(&pool.shards[0]);
+        let (stream, _client) = pair(false).await;
+        let (_reader, stream) = stream.into_split();
+        let opened = pool.open(Form::Sse);
+        let number = opened.seat.number();
+        let handle = opened.register(stream, Arc::default());
+        // The only thread: no writer runs from here on.
+        let mut it = shard.connections.lock().take().unwrap();
+        let round = |it: &mut super::Connections| {
+            let _ =
+                it.shard.poll_round(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+            it.shard.end_round();
+        };
+        it.take_requests(&shard);
+        round(&mut it);
+        it.end_some();
+        it.take_requests(&shard);
+        drop(handle);
+        round(&mut it);
+        it.end_some();
+        it.take_requests(&shard);
+        round(&mut it);
+        let next: Vec<_> = (0..4).map(|_| pool.open(Form::WebSocket).seat).collect();
+        it.end_some();
+        for _ in 0..3 {
+            it.take_requests(&shard);
+            round(&mut it);
+            it.end_some();
+        }
+        let seats: Vec<_> = next.iter().map(|it| (it.number(), it.closed())).collect();
+        assert!(seats.iter().all(|(_, closed)| closed.is_none()), "{number}: {seats:?}");
+    });
+}
+
+#[test]
+fn a_broken_shard_keeps_no_socket() {
+    let runtime = runtime(1);
+    runtime.block_on(async {
+        let pool = WriterPool::start(true, ROOMY);
+        pool.shards[0].panics.store(true, Ordering::Relaxed);
+        let (stream, _client) = pair(false).await;
+        let (_reader, stream) = stream.into_split();
+        let first = pool.open(Form::WebSocket).register(stream, Arc::default());
+        assert_eq!(first.failed().await, CloseReason::ReaderDropped);
+        // It is the only one.
+        let (stream, mut client) = pair(false).await;
+        client.set_read_timeout(Some(LOST)).unwrap();
+        let (reader, stream) = stream.into_split();
+        let writer = pool.open(Form::WebSocket).register(stream, Arc::default());
+        assert_eq!(writer.failed().await, CloseReason::ReaderDropped);
+        drop((writer, reader));
+        let read = tokio::task::spawn_blocking(move || client.read(&mut [0; 10])).await.unwrap();
+        assert!(matches!(read, Ok(0)), "{read:?}");
+    });
+}
+
+#[test]
+fn nested_holds_lose_no_wake() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let pool = WriterPool::start(true, ROOMY);
+        let seat = pool.open(Form::WebSocket).seat;
+        sleep(Duration::from_millis(20)).await;
+        let outer = hold_wakes();
+        seat.push(frame(0, 1));
+        drop(hold_wakes());
+        assert_eq!(pool.shards[0].lists.lists[0].ready.lock().len(), 0);
+        drop(outer);
+        assert_eq!(pool.shards[0].lists.lists[0].ready.lock().len(), 1);
     });
 }

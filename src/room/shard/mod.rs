@@ -318,7 +318,8 @@ impl Shard {
         Poll::Ready(())
     }
 
-    /// What is to be sent in this round: each connection appears at most once.
+    /// What is to be sent in this round: each connection appears at most once. [Others](Self::held_back) may
+    /// have to be written to, too.
     pub fn sends(&self) -> impl Iterator<Item = Send<'_>> {
         let groups = self.active.iter().flat_map(|&room| {
             let room = &self.rooms[room as usize];
@@ -479,6 +480,12 @@ impl Shard {
         }
         stats.dropped.lost = self.lost;
         stats
+    }
+
+    /// Whether some connection is behind.
+    #[must_use]
+    pub const fn has_behind(&self) -> bool {
+        self.behind > 0
     }
 
     /// Whether the connection has not taken everything.
@@ -797,19 +804,20 @@ impl fmt::Debug for Shard {
     }
 }
 
-/// Pushes a frame of a room to a connection that is behind; [`Shard::check_outbox`] looks whether that
-/// closed the outbox.
-fn push(outbox: &Outbox, frame: &WireFrame, key: Option<u64>) {
-    outbox.push_wire(key, frame.clone());
+/// Pushes a frame of a room to a connection that is behind; `false` if its outbox is closed, perhaps by this.
+/// [`Shard::check_outbox`] looks for that.
+fn push(outbox: &Outbox, frame: &WireFrame, key: Option<u64>) -> bool {
+    !outbox.push_wire(key, frame.clone()).is_closed()
 }
 
 /// Likewise a frame for this connection alone, which must arrive: a policy that drops frames does not drop
 /// it.
-fn push_single(outbox: &Outbox, frame: &WireFrame) {
-    match frame.clone().into_message() {
-        Ok(message) if outbox.may_drop() => drop(outbox.reply(message)),
-        Ok(message) => drop(outbox.push(message)),
-        Err(control) if control.is_close() => drop(outbox.push_wire(None, control.into())),
-        Err(control) => drop(outbox.control(control)),
-    }
+fn push_single(outbox: &Outbox, frame: &WireFrame) -> bool {
+    let pushed = match frame.clone().into_message() {
+        Ok(message) if outbox.may_drop() => outbox.reply(message),
+        Ok(message) => outbox.push(message),
+        Err(control) if control.is_close() => outbox.push_wire(None, control.into()),
+        Err(control) => outbox.control(control),
+    };
+    !pushed.is_closed()
 }

@@ -443,11 +443,12 @@ impl Shard {
         // A seat's rooms that it leaves come first, or it could be told of the leave of a channel after the join
         // of another channel of that name.
         let leaves = |event: &Event| matches!(event.kind, Kind::Command(_, Action::Leave { .. }));
-        let mut left: Vec<_> = self.events.iter().filter(|event| leaves(event)).collect::<Vec<_>>()
-            .into_iter().map(|event| (event.seat, event.room)).collect();
+        let mut left: Vec<_> =
+            self.events.iter().filter(|it| leaves(it)).map(|it| (it.seat, it.room)).collect();
         left.sort_unstable();
         self.events.sort_unstable_by_key(|event| {
-            let stays = event.room.is_some() && left.binary_search(&(event.seat, event.room)).is_err();
+            let stays =
+                event.room.is_some() && left.binary_search(&(event.seat, event.room)).is_err();
             (event.seat, stays, event.room, event.member, event.rank(), event.order)
         });
         let mut end = 0;
@@ -518,11 +519,13 @@ impl Shard {
             self.walk(&self.events[run], |piece| {
                 let is_single = matches!(piece, Piece::Frame(_));
                 piece.for_each(|frame, key| {
-                    (number, len) = (number + 1, len + frame.bytes(form).len());
-                    if is_single {
-                        push_single(outbox, frame);
+                    let is_queued = if is_single {
+                        push_single(outbox, frame)
                     } else {
-                        push(outbox, frame, key);
+                        push(outbox, frame, key)
+                    };
+                    if is_queued {
+                        (number, len) = (number + 1, len + frame.bytes(form).len());
                     }
                 });
             });

@@ -204,6 +204,7 @@ impl ShardHandle {
                 id,
                 waiting: AtomicU64::new(0),
                 commands: AtomicU32::new(0),
+                form,
                 has_overflowed: AtomicBool::new(false),
                 reason: OnceReason::default(),
             });
@@ -227,6 +228,7 @@ pub(super) struct SeatState {
     waiting: AtomicU64,
     /// The number of joins, leaves and changes of audience that the shard has not taken yet.
     pub(super) commands: AtomicU32,
+    form: Form,
     has_overflowed: AtomicBool,
     pub(super) reason: OnceReason,
 }
@@ -265,6 +267,12 @@ impl Seat {
     #[must_use]
     pub fn number(&self) -> usize {
         self.state.id.seat as usize
+    }
+
+    /// The form in which it is sent messages.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.state.form
     }
 
     /// Sends a frame to this connection alone, in order with other such frames, but before or after what
