@@ -750,10 +750,11 @@ fn nested_holds_lose_no_wake() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let pool = WriterPool::start(true, ROOMY);
-        let seat = pool.open(Form::WebSocket).seat;
+        let room = Room::new();
+        let _member = Member::join(&pool, &room, false).await;
         sleep(Duration::from_millis(20)).await;
         let outer = hold_wakes();
-        seat.push(frame(0, 1));
+        room.publish(&frame(0, 1));
         drop(hold_wakes());
         assert_eq!(pool.shards[0].lists.lists[0].ready.lock().len(), 0);
         drop(outer);
