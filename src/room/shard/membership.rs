@@ -25,7 +25,11 @@ pub struct SeatMembership {
 }
 
 impl SeatMembership {
-    pub(in crate::room) const fn new(seat: Seat, room: StdArc<Shared>, key: IndexKey) -> Self {
+    #[cfg_attr(
+        not(pondwire_loom),
+        allow(clippy::missing_const_for_fn, reason = "not with loom's atomics")
+    )]
+    pub(in crate::room) fn new(seat: Seat, room: StdArc<Shared>, key: IndexKey) -> Self {
         Self { seat, room, key, has_left: AtomicBool::new(false) }
     }
 
