@@ -35,7 +35,7 @@ const TRACKED: u32 = 1;
 /// wait for the writers, and so many bytes for a writer's next round, counted for each member: so clients do
 /// not fill the room's log, and other channels wait only some milliseconds for this one's round.
 const MOST_UNREAD: usize = 512;
-const MOST_UNREAD_BYTES: usize = 2 << 20;
+const MOST_UNREAD_BYTES: usize = 256 << 10;
 const MOST_ROUND_BYTES: usize = 40 << 20;
 
 /// Room for one message more of each client, and of other nodes: 40 bytes each while they wait.
