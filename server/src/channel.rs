@@ -105,7 +105,6 @@ struct State {
 struct MemberEntry {
     token: MemberToken,
     is_tracked: bool,
-    deflates: bool,
     /// The data that the server keeps about the user: a JSON object.
     assigns: Box<str>,
 }
@@ -146,22 +145,33 @@ impl MemberToken {
 
     /// Sends an answer to this member alone, after what the channel was sent before; nothing once the
     /// membership has ended.
-    pub(crate) fn answer(&self, frame: Frame) {
-        prepare_for(self.membership.seat(), &frame);
+    /// Returns the work of preparing it, in the units of [`budget`].
+    pub(crate) fn answer(&self, frame: Frame) -> usize {
+        let seat = self.membership.seat();
+        let work = prepare(&frame, deflates(seat));
         if self.membership.push(frame.clone()) == Push::DroppedNewest {
-            self.membership.seat().push(frame);
+            seat.push(frame);
         }
+        work
     }
 }
 
-/// Compresses a frame now if this connection needs it: not in a writer's round, for which all connections of
+/// Whether the frames of a connection are compressed.
+pub(crate) fn deflates(seat: &Seat) -> bool {
+    seat.form() == Form::Deflated
+}
+
+/// Compresses a frame now if some recipient `deflates`: not in a writer's round, for which all connections of
 /// the writer wait. Returns the work, in the units of [`budget`].
-pub(crate) fn prepare_for(seat: &Seat, frame: &Frame) -> usize {
-    if seat.form() != Form::Deflated {
-        return 0;
+pub(crate) fn prepare(frame: &Frame, deflates: bool) -> usize {
+    if deflates {
+        let _ = frame.deflated();
     }
-    let _ = frame.deflated();
-    frame.json().len() * budget::DEFLATED
+    deflating_work(frame.json().len(), deflates)
+}
+
+const fn deflating_work(len: usize, deflates: bool) -> usize {
+    if deflates { len * budget::DEFLATED } else { 0 }
 }
 
 impl Channel {
@@ -203,7 +213,6 @@ impl Channel {
         self: &Arc<Self>,
         user: &UserId,
         seat: &Seat,
-        deflates: bool,
         request_id: &str,
         assigns: Payload<'_>,
     ) -> Option<Joined> {
@@ -224,12 +233,11 @@ impl Channel {
         let entry = MemberEntry {
             token: token.clone(),
             is_tracked: false,
-            deflates,
             assigns: assigns.as_str().into(),
         };
         state.members.insert(Arc::clone(user), entry);
         // Relaxed: only an estimate of work.
-        self.deflating.fetch_add(deflates.into(), Ordering::Relaxed);
+        self.deflating.fetch_add(deflates(seat).into(), Ordering::Relaxed);
         if let Some(link) = &self.link {
             link.join(self, user, assigns);
         }
@@ -260,21 +268,12 @@ impl Channel {
 
     /// The work of sending a frame to so many members.
     fn work_of(&self, len: usize, members: usize) -> usize {
-        let deflated = if self.deflates() { len * budget::DEFLATED } else { 0 };
-        len + deflated + members * budget::PUSH
+        len + deflating_work(len, self.deflates()) + members * budget::PUSH
     }
 
     /// Whether frames are compressed for some member.
     fn deflates(&self) -> bool {
         self.deflating.load(Ordering::Relaxed) > 0
-    }
-
-    /// Compresses a frame now if some member needs it: not in a writer's round, for which all connections of
-    /// the writer wait.
-    fn prepare(&self, frame: &Frame) {
-        if self.deflates() {
-            let _ = frame.deflated();
-        }
     }
 
     /// Whether more than allowed waits for the writers.
@@ -301,7 +300,7 @@ impl Channel {
         frame: &Frame,
         recipients: &Recipients<'_>,
     ) {
-        self.prepare(frame);
+        prepare(frame, self.deflates());
         if let Recipients::AllUsers = recipients {
             // Stored before it is sent; `catch_up` depends on this order.
             self.last.set(frame.clone());
@@ -329,7 +328,7 @@ impl Channel {
             match &last {
                 Some(frame) if last != seen => member.answer(frame.clone()),
                 _ => return,
-            }
+            };
             seen = last;
         }
     }
@@ -345,7 +344,7 @@ impl Channel {
     pub(crate) fn publish_presence(&self, presence: &Frame) {
         // Relaxed: only an estimate of work.
         self.presence_len.store(presence.json().len(), Ordering::Relaxed);
-        self.prepare(presence);
+        prepare(presence, self.deflates());
         self.members.publish_to_audience(TRACKED, presence);
     }
 
@@ -492,9 +491,10 @@ impl State {
             Some(link) => link.leave(user),
             None => channel.publish_change(self.roster.leave(user)),
         }
-        channel.deflating.fetch_sub(entry.deflates.into(), Ordering::Relaxed);
+        let membership = &entry.token.membership;
+        channel.deflating.fetch_sub(deflates(membership.seat()).into(), Ordering::Relaxed);
         // Last, because the channel must not appear empty before the other nodes are notified of the leave.
-        entry.token.membership.leave(last);
+        membership.leave(last);
         true
     }
 }

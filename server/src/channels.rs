@@ -34,14 +34,13 @@ impl Channels {
         channel: &str,
         user: &UserId,
         seat: &Seat,
-        deflates: bool,
         request_id: &str,
         assigns: Payload<'_>,
     ) -> (Arc<Channel>, Joined) {
         loop {
             let found = self.find_or_open(channel);
             // If it has been closed since, a new one is opened.
-            if let Some(joined) = found.join(user, seat, deflates, request_id, assigns) {
+            if let Some(joined) = found.join(user, seat, request_id, assigns) {
                 return (found, joined);
             }
         }

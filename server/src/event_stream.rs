@@ -18,7 +18,7 @@ use crate::budget::Budget;
 use crate::http::{NOT_FOUND, Status};
 use crate::options::Times;
 use crate::session::{ReceiveError, Session, Sessions, Wait};
-use crate::socket::linger;
+use crate::socket::{linger, write_unsent};
 use crate::writers::WriterPool;
 
 /// The event streams that are open, by connection id.
@@ -54,15 +54,18 @@ impl EventStreams {
     /// ahead of the writers.
     pub(crate) async fn receive(&self, id: &str, message: &[u8], budget: &mut Budget) -> Status {
         let Some(open) = self.table.lock().get(id).map(Arc::clone) else { return NOT_FOUND };
-        let (status, wait) = open.receive(message, budget);
-        match status {
-            "204 No Content" | NOT_FOUND => {}
-            _ => drop(self.close(id)),
+        let Some((received, wait)) = open.receive(message, budget) else { return NOT_FOUND };
+        if received.is_err() {
+            self.close(id);
         }
         if let Some(wait) = wait {
             wait.over().await;
         }
-        status
+        match received {
+            Ok(()) => "204 No Content",
+            Err(ReceiveError::TooMany) => "429 Too Many Requests",
+            Err(_) => "500 Internal Server Error",
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -82,7 +85,7 @@ impl EventStreams {
     /// Serves an event stream to its end.
     pub(crate) async fn run(&self, stream: TcpStream, stopped: impl Future<Output = ()>) {
         let opened = self.writers.open(Form::Sse);
-        let session = self.sessions.open(opened.seat.clone(), false);
+        let session = self.sessions.open(opened.seat.clone());
         let counted = session.counted();
         let (id, liveness) = (Arc::clone(session.connection_id()), Arc::clone(session.liveness()));
         let head = format!(
@@ -124,15 +127,11 @@ impl EventStreams {
         }
         let closing = async {
             let Some((mut stream, mut unsent)) = writer.end().await else { return };
-            while let Some(bytes) = unsent.peek() {
-                match stream.write(bytes).await {
-                    Ok(written @ 1..) => unsent.advance(written),
-                    _ => return,
-                }
+            if write_unsent(&mut stream, &mut unsent).await.is_ok() {
+                let stream = reader.reunite(stream).expect("two halves of one stream");
+                // The connection has ended, whether or not this succeeds.
+                let _ = linger(stream).await;
             }
-            let stream = reader.reunite(stream).expect("two halves of one stream");
-            // The connection has ended, whether or not this succeeds.
-            let _ = linger(stream).await;
         };
         // Boxed, so that an open stream has no memory for it.
         let _ = Box::pin(timeout(self.times.closing, closing)).await;
@@ -140,21 +139,21 @@ impl EventStreams {
 }
 
 impl Open {
-    /// Carries out a message; returns the status, and what the client must wait for.
-    fn receive(&self, message: &[u8], budget: &mut Budget) -> (Status, Option<Wait>) {
+    /// Carries out a message, and answers an invalid one; returns the outcome, and what the client must wait
+    /// for. `None` if the session has ended.
+    fn receive(
+        &self,
+        message: &[u8],
+        budget: &mut Budget,
+    ) -> Option<(Result<(), ReceiveError>, Option<Wait>)> {
         let mut session = self.session.lock();
-        let Some(session) = &mut *session else { return (NOT_FOUND, None) };
-        let received = session.receive(message);
+        let session = session.as_mut()?;
+        let mut received = session.receive(message);
         budget.charge(message.len() + session.take_work());
-        let status = match received {
-            Ok(()) => "204 No Content",
-            Err(ReceiveError::Malformed(error)) => {
-                session.refuse_malformed(&error);
-                "204 No Content"
-            }
-            Err(ReceiveError::TooMany) => "429 Too Many Requests",
-            Err(ReceiveError::Panicked) => "500 Internal Server Error",
-        };
-        (status, session.take_wait())
+        if let Err(ReceiveError::Malformed(error)) = &received {
+            session.refuse_malformed(error);
+            received = Ok(());
+        }
+        Some((received, session.take_wait()))
     }
 }

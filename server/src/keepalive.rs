@@ -34,7 +34,7 @@ impl Liveness {
         loop {
             sleep(times.ping.saturating_sub(times.pong)).await;
             self.traffic.store(false, Ordering::Relaxed);
-            seat.control(Control::ping(b"").expect("an empty payload is short enough"));
+            ping(&seat);
             sleep(times.pong).await;
             if !self.traffic.load(Ordering::Relaxed) {
                 return;
@@ -53,7 +53,7 @@ impl Liveness {
         let comments = async {
             loop {
                 sleep(times.keep_alive).await;
-                seat.control(Control::ping(b"").expect("an empty payload is short enough"));
+                ping(&seat);
             }
         };
         let stuck = async {
@@ -81,4 +81,8 @@ impl Liveness {
             }
         }
     }
+}
+
+fn ping(seat: &Seat) {
+    seat.control(Control::ping(b"").expect("an empty payload is short enough"));
 }

@@ -13,7 +13,7 @@ use pondwire::{ClientAction, ClientMessage, Frame, Limits, Payload, ValidationEr
 use tokio::time::sleep;
 
 use crate::budget;
-use crate::channel::{Channel, Joined, Member, MemberToken, UserId, prepare_for};
+use crate::channel::{Channel, Joined, Member, MemberToken, UserId, deflates, prepare};
 use crate::channels::Channels;
 use crate::keepalive::Liveness;
 use crate::metrics::{Counted, Metrics};
@@ -69,15 +69,13 @@ impl Sessions {
         Self { channels, metrics, simulations, limits, names: RandomState::new() }
     }
 
-    /// Opens a session for a new user, whose connection has this seat; `deflates` if its frames are
-    /// compressed.
-    pub(crate) fn open(self: &Arc<Self>, seat: Seat, deflates: bool) -> Session {
+    /// Opens a session for a new user, whose connection has this seat.
+    pub(crate) fn open(self: &Arc<Self>, seat: Seat) -> Session {
         let SessionLimits { message_rate, byte_rate, .. } = self.limits;
         Session {
             id: UserId::from(&*uuid()),
             connection_id: Arc::from(&*uuid()),
             seat,
-            deflates,
             shared: Arc::clone(self),
             joined: JoinedChannels::default(),
             simulation: None,
@@ -105,7 +103,6 @@ pub(crate) struct Session {
     id: UserId,
     connection_id: Arc<str>,
     seat: Seat,
-    deflates: bool,
     shared: Arc<Sessions>,
     joined: JoinedChannels,
     simulation: Option<Simulation>,
@@ -176,14 +173,17 @@ impl Session {
 
     /// Sends a frame that belongs to no channel, or to one that the user is not a member of.
     fn reply(&self, frame: Frame) {
-        self.answers.set(self.answers.get() + prepare_for(&self.seat, &frame));
+        self.charge_answer(prepare(&frame, deflates(&self.seat)));
         self.seat.push(frame);
     }
 
     /// Sends a member an answer.
     fn answer_to(&self, token: &MemberToken, frame: Frame) {
-        self.answers.set(self.answers.get() + prepare_for(&self.seat, &frame));
-        token.answer(frame);
+        self.charge_answer(token.answer(frame));
+    }
+
+    fn charge_answer(&self, work: usize) {
+        self.answers.set(self.answers.get() + work);
     }
 
     /// Whether the client is ahead of the writers, with what it sent to a channel or is answered.
@@ -305,15 +305,14 @@ impl Session {
             return decline(400, "assigns: Expected a smaller object");
         };
         let channels = &self.shared.channels;
-        let (found, joined) =
-            channels.join(channel, &self.id, &self.seat, self.deflates, request_id, assigns);
+        let (found, joined) = channels.join(channel, &self.id, &self.seat, request_id, assigns);
         let Joined::Member(token) = joined else {
             return channels.close_if_empty(&found);
         };
         if is_set(message, "last") {
             found.catch_up(&token);
         }
-        self.sent_to = Some(Arc::clone(&found)).filter(|found| found.is_ahead());
+        self.sent_to = if_ahead(&found);
         self.joined.insert(self.shared.names.hash_one(channel), found, token);
     }
 
@@ -337,7 +336,7 @@ impl Session {
         }
         member.leave(last);
         self.shared.channels.close_if_empty(channel);
-        self.sent_to = Some(Arc::clone(channel)).filter(|channel| channel.is_ahead());
+        self.sent_to = if_ahead(channel);
         None
     }
 
@@ -374,7 +373,7 @@ impl Session {
             }
         }
         if let Some((channel, _)) = self.joined(name) {
-            self.sent_to = Some(Arc::clone(channel)).filter(|channel| channel.is_ahead());
+            self.sent_to = if_ahead(channel);
         }
     }
 
@@ -477,6 +476,10 @@ pub(crate) struct Wait {
     channel: Option<Arc<Channel>>,
     seat: Seat,
     liveness: Arc<Liveness>,
+}
+
+fn if_ahead(channel: &Arc<Channel>) -> Option<Arc<Channel>> {
+    channel.is_ahead().then(|| Arc::clone(channel))
 }
 
 /// Whether so much waits for the writer that is for this client alone that it must wait, too.

@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use pondwire::room::Unsent;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -38,6 +40,21 @@ pub(crate) fn set_congestion_control<S>(_: &S, _: &str) -> io::Result<()> {
 pub(crate) fn check_congestion_control(name: &str) -> io::Result<()> {
     let socket = TcpSocket::new_v4().or_else(|_| TcpSocket::new_v6())?;
     set_congestion_control(&socket, name)
+}
+
+/// Writes all that a writer has not sent.
+pub(crate) async fn write_unsent(
+    stream: &mut OwnedWriteHalf,
+    unsent: &mut Unsent,
+) -> io::Result<()> {
+    while let Some(bytes) = unsent.peek() {
+        let written = stream.write(bytes).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        unsent.advance(written);
+    }
+    Ok(())
 }
 
 /// Ends the stream and reads until the client ends it, too. Closing a socket with unread bytes resets the

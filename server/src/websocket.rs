@@ -25,7 +25,7 @@ use crate::keepalive::Liveness;
 use crate::options::Times;
 use crate::rate_limit::Decision;
 use crate::session::{ReceiveError, Session, Sessions};
-use crate::socket::{discard, linger};
+use crate::socket::{discard, linger, write_unsent};
 use crate::writers::{WriterHandle, WriterPool, hold_wakes};
 
 thread_local! {
@@ -86,7 +86,7 @@ impl WebSockets {
     ) {
         let form = if deflates { Form::Deflated } else { Form::WebSocket };
         let opened = self.writers.open(form);
-        let mut session = self.sessions.open(opened.seat.clone(), deflates);
+        let mut session = self.sessions.open(opened.seat.clone());
         let counted = session.counted();
         let liveness = Arc::clone(session.liveness());
         let (stream, writer) = stream.into_split();
@@ -382,13 +382,7 @@ impl Incoming {
             End::Idle => close_code::NORMAL,
             End::Stopping => close_code::GOING_AWAY,
         };
-        while let Some(bytes) = unsent.peek() {
-            let written = stream.write(bytes).await?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            unsent.advance(written);
-        }
+        write_unsent(&mut stream, &mut unsent).await?;
         let close = Control::close(code, "").expect("a code that may be sent");
         stream.write_all(close.wire()).await?;
         if !matches!(end, End::Closed(_) | End::Refused(_)) {

@@ -107,7 +107,7 @@ struct WriterShard {
     requests: Mutex<Option<Vec<Request>>>,
     /// `None` while a writer has them in hand.
     connections: Mutex<Option<Box<Connections>>>,
-    /// Set if writing for them has panicked: they have failed, and nobody is served here any more.
+    /// Set once nobody writes for them any more, because writing has panicked: they have failed.
     is_broken: AtomicBool,
     #[cfg(test)]
     panics: AtomicBool,
@@ -140,14 +140,6 @@ struct Connection {
     link: Arc<Link>,
     /// The shard uses the seat's number for no other connection until the writer has forgotten this one.
     seat: Seat,
-}
-
-impl Request {
-    /// The writer is gone.
-    fn fail(self) {
-        let (Self::Open(Connection { link, .. }) | Self::Writable(link) | Self::End(link)) = self;
-        link.fail(CloseReason::ReaderDropped);
-    }
 }
 
 /// What a connection's task or socket asks of the writer.
@@ -314,8 +306,8 @@ impl Drop for WriterPool {
             // They hold links, which hold the shard.
             drop(shard.connections.lock().take());
             shard.break_off();
-            shard.lists.lists.iter().for_each(|list| list.ready.lock().clear());
         }
+        self.shards[0].lists.lists.iter().for_each(|list| list.ready.lock().clear());
     }
 }
 
@@ -399,7 +391,7 @@ impl WriterShard {
         }
     }
 
-    /// Writing for these connections has panicked.
+    /// Nobody writes for these connections any more.
     fn break_off(&self) {
         self.is_broken.store(true, Ordering::Release);
         let requests = self.requests.lock().take();
@@ -454,6 +446,14 @@ impl Drop for HeldWakes {
                 shard.list();
             }
         }
+    }
+}
+
+impl Request {
+    /// The writer is gone.
+    fn fail(self) {
+        let (Self::Open(Connection { link, .. }) | Self::Writable(link) | Self::End(link)) = self;
+        link.fail(CloseReason::ReaderDropped);
     }
 }
 

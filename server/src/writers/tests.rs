@@ -20,6 +20,7 @@ use super::sends::Sends;
 use super::{
     CLAIMS, Connection, Due, MOST_SENT, OpenSeat, RoundSend, WriterHandle, WriterPool, hold_wakes,
 };
+use crate::socket::write_unsent;
 
 /// More connections than one call of a writer serves, in each shard.
 const CONNECTIONS: usize = 3 * CLAIMS + 48;
@@ -90,11 +91,7 @@ async fn serve(writer: WriterHandle, ends: impl Future<Output = ()>, seen: &Seen
         () = looks => unreachable!("it does not end"),
     };
     let (mut stream, mut unsent) = writer.end().await.expect("the writers are there");
-    while has_ended && let Some(bytes) = unsent.peek() {
-        let Ok(written) = stream.write(bytes).await else { return false };
-        unsent.advance(written);
-    }
-    has_ended
+    has_ended && write_unsent(&mut stream, &mut unsent).await.is_ok()
 }
 
 /// Publishes numbered frames until `end`, as fast as the shards read them; returns how many.
@@ -352,6 +349,28 @@ impl Member {
         self.client.read_exact(&mut got).expect("frames are missing");
         assert!(got == bytes);
     }
+
+    /// [`expect`](Self::expect) without occupying a worker.
+    async fn expecting(mut self, frame: Frame) -> Self {
+        let read = move || {
+            self.expect(frame.wire());
+            self
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    }
+}
+
+/// Runs a test with a pool of writers and a room.
+fn with_pool(runtime: &Runtime, test: impl AsyncFnOnce(&WriterPool, &Room)) {
+    runtime.block_on(async {
+        let pool = WriterPool::start(true, ROOMY);
+        test(&pool, &Room::new()).await;
+    });
+}
+
+/// A runtime whose only thread is the test's: no writer runs until the test waits.
+fn one_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// What a member's rooms sent before it left is sent before the end, also while the socket is full.
@@ -379,8 +398,8 @@ fn nothing_is_lost_at_the_end_while_a_socket_is_full() {
                 let Member { writer, membership, mut client, .. } = member;
                 let last = frame(1, 0);
                 membership.leave_with(last.clone());
-                let (stream, mut unsent) = writer.end().await.unwrap();
-                let (mut stream, expected) = (stream, [&all[..], last.wire()].concat());
+                let (mut stream, mut unsent) = writer.end().await.unwrap();
+                let expected = [&all[..], last.wire()].concat();
                 // For those that have not left.
                 room.publish(&frame(1, 1));
                 all.extend_from_slice(frame(1, 1).wire());
@@ -389,14 +408,9 @@ fn nothing_is_lost_at_the_end_while_a_socket_is_full() {
                     client.read_to_end(&mut got).unwrap();
                     got
                 });
-                let mut rest = 0;
-                while let Some(bytes) = unsent.peek() {
-                    let written = stream.write(bytes).await.unwrap();
-                    unsent.advance(written);
-                    rest += written;
-                }
+                assert!(unsent.peek().is_some(), "the socket was full");
+                write_unsent(&mut stream, &mut unsent).await.unwrap();
                 stream.shutdown().await.unwrap();
-                assert!(rest > 0, "the socket was full");
                 assert!(reads.await.unwrap() == expected);
             }
         });
@@ -423,12 +437,7 @@ fn a_client_that_does_not_read_is_behind_then_too_slow() {
                 room.publish(&frame);
                 (number, sent) = (number + 1, sent + frame.wire().len());
                 sleep(Duration::from_millis(1)).await;
-                other = tokio::task::spawn_blocking(move || {
-                    other.expect(frame.wire());
-                    other
-                })
-                .await
-                .unwrap();
+                other = other.expecting(frame).await;
             }
             let mut client = slow.client.try_clone().unwrap();
             let all = tokio::task::spawn_blocking(move || {
@@ -445,12 +454,7 @@ fn a_client_that_does_not_read_is_behind_then_too_slow() {
             room.publish(&frame);
             number += 1;
             sleep(Duration::from_micros(100)).await;
-            other = tokio::task::spawn_blocking(move || {
-                other.expect(frame.wire());
-                other
-            })
-            .await
-            .unwrap();
+            other = other.expecting(frame).await;
         }
         assert!(slow.writer.failed().await.is_too_slow());
         assert!(slow.writer.caught_up().await.is_err());
@@ -465,7 +469,7 @@ fn a_client_that_does_not_read_is_behind_then_too_slow() {
 
 #[test]
 fn a_turn_ends_after_so_many_connections_or_bytes() {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = one_thread();
     runtime.block_on(async {
         let pool = WriterPool::start(false, ROOMY);
         let mut pairs = Vec::new();
@@ -515,18 +519,15 @@ fn a_turn_ends_after_so_many_connections_or_bytes() {
 
 #[test]
 fn shards_move_to_a_second_writer_and_back() {
-    let runtime = runtime(2);
-    runtime.block_on(async {
-        let pool = WriterPool::start(true, ROOMY);
-        let room = Room::new();
+    with_pool(&runtime(2), async |pool, room| {
         let mut members = Vec::new();
         for _ in 0..20 {
-            members.push(Member::join(&pool, &room, false).await);
+            members.push(Member::join(pool, room, false).await);
         }
         let mut seconds = Vec::new();
         let mut number = 0;
         for active in [1, 2, 1] {
-            activate(&pool, active);
+            activate(pool, active);
             for n in 0..20 {
                 let frame = frame(0, number);
                 number += 1;
@@ -543,7 +544,7 @@ fn shards_move_to_a_second_writer_and_back() {
             }
             // The turn ends after the clients have read.
             sleep(Duration::from_millis(50)).await;
-            seconds.push(busy(&pool, 1));
+            seconds.push(busy(pool, 1));
         }
         assert!(seconds[0] == 0 && seconds[1] > 0, "the second writer: {seconds:?}");
         assert_eq!(seconds[1], seconds[2], "the second writer");
@@ -553,11 +554,8 @@ fn shards_move_to_a_second_writer_and_back() {
 /// A room's frame is written only after a client's messages that came with it.
 #[test]
 fn held_wakes_list_a_shard_later() {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let pool = WriterPool::start(true, ROOMY);
-        let room = Room::new();
-        let mut member = Member::join(&pool, &room, false).await;
+    with_pool(&one_thread(), async |pool, room| {
+        let mut member = Member::join(pool, room, false).await;
         let listed = || pool.shards[0].lists.lists[0].ready.lock().len();
         let frames = [frame(0, 1), frame(0, 2)];
         // The writer takes the seat's opening, then sleeps.
@@ -575,12 +573,9 @@ fn held_wakes_list_a_shard_later() {
 
 #[test]
 fn a_handle_that_is_dropped_closes_its_socket_and_leaves_nothing() {
-    let runtime = runtime(1);
-    runtime.block_on(async {
-        let pool = WriterPool::start(true, ROOMY);
-        let room = Room::new();
+    with_pool(&runtime(1), async |pool, room| {
         let Member { writer, membership, mut client, _reader } =
-            Member::join(&pool, &room, true).await;
+            Member::join(pool, room, true).await;
         // Also while the socket holds a waker.
         while !writer.is_behind() {
             room.publish(&frame(0, 1));
@@ -600,17 +595,14 @@ fn a_handle_that_is_dropped_closes_its_socket_and_leaves_nothing() {
 /// Nobody else is disconnected, and new connections are served.
 #[test]
 fn a_panic_of_a_writer_ends_only_the_connections_of_its_shard() {
-    let runtime = runtime(2);
-    runtime.block_on(async {
-        let pool = WriterPool::start(true, ROOMY);
-        let room = Room::new();
-        let first = Member::join(&pool, &room, false).await;
-        let mut second = Member::join(&pool, &room, false).await;
+    with_pool(&runtime(2), async |pool, room| {
+        let first = Member::join(pool, room, false).await;
+        let mut second = Member::join(pool, room, false).await;
         pool.shards[0].panics.store(true, Ordering::Relaxed);
         room.publish(&frame(0, 1));
         assert_eq!(first.writer.failed().await, CloseReason::ReaderDropped);
         assert!(first.writer.end().await.is_none());
-        let mut third = Member::join(&pool, &room, false).await;
+        let mut third = Member::join(pool, room, false).await;
         room.publish(&frame(0, 2));
         tokio::task::spawn_blocking(move || {
             second.expect(frame(0, 1).wire());
@@ -686,7 +678,7 @@ fn clients_that_read_at_once_are_never_too_slow() {
 /// The handle is dropped between the parts of a writer's look.
 #[test]
 fn an_end_is_not_taken_for_the_next_connection_with_its_number() {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = one_thread();
     runtime.block_on(async {
         let pool = WriterPool::start(false, ROOMY);
         let shard = Arc::clone(&pool.shards[0]);
@@ -747,11 +739,8 @@ fn a_broken_shard_keeps_no_socket() {
 
 #[test]
 fn nested_holds_lose_no_wake() {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let pool = WriterPool::start(true, ROOMY);
-        let room = Room::new();
-        let _member = Member::join(&pool, &room, false).await;
+    with_pool(&one_thread(), async |pool, room| {
+        let _member = Member::join(pool, room, false).await;
         sleep(Duration::from_millis(20)).await;
         let outer = hold_wakes();
         room.publish(&frame(0, 1));

@@ -96,9 +96,7 @@ pub struct Shard {
     /// them their last frames.
     closed_before: Vec<u32>,
     closed: Vec<u32>,
-    /// The number of frames that rooms dropped before they were read, for each member.
-    lost: u64,
-    /// Of connections that are not behind any more.
+    /// All counters but those of connections that are behind now.
     stats: ShardStats,
     // Emptied in each round; their memory is kept.
     users: Vec<u64>,
@@ -275,7 +273,6 @@ impl Shard {
             closed_before: Vec::new(),
             closed: Vec::new(),
             users: Vec::new(),
-            lost: 0,
             stats: ShardStats::default(),
             spare_frames: Vec::new(),
             ready: Vec::new(),
@@ -462,7 +459,7 @@ impl Shard {
     /// this shard read them, counted for each member.
     #[must_use]
     pub const fn lost(&self) -> u64 {
-        self.lost
+        self.stats.dropped.lost
     }
 
     /// The counters of all connections. Visits each connection once if one is behind.
@@ -478,7 +475,6 @@ impl Shard {
                 stats.queued_bytes += outbox.queued_bytes;
             }
         }
-        stats.dropped.lost = self.lost;
         stats
     }
 

@@ -41,7 +41,7 @@ struct FormBytes {
 }
 
 /// How much comes before a frame.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Place {
     bytes: usize,
     frames: usize,
@@ -122,6 +122,13 @@ impl Frames {
             }
         }
         made.places.push(Place { bytes: made.bytes.len(), frames });
+    }
+
+    /// All bytes for an audience in a form, which were made, and the places in them at which the frames of a
+    /// range begin and end.
+    fn run(&self, range: Range<usize>, audience: u32, form: Form) -> (&[u8], Place, Place) {
+        let made = self.made(audience, form).expect("made with the membership");
+        (&made.bytes, made.places[range.start], made.places[range.end])
     }
 
     /// The numbers of frames and bytes for an audience in a form; both 0 if they were not made.
@@ -293,7 +300,7 @@ impl Shard {
     #[cold]
     fn lagged(&mut self, number: u32, lost: u32) {
         let room = &self.rooms[number as usize];
-        self.lost += u64::from(lost) * u64::from(room.memberships);
+        self.stats.dropped.lost += u64::from(lost) * u64::from(room.memberships);
         if self.disconnects() {
             let groups = room.groups.iter().flat_map(|group| &group.seats);
             for seat in groups.chain(&room.others).copied().collect::<Vec<_>>() {
@@ -370,7 +377,7 @@ impl Shard {
                 // Sorted to the end, for no seat.
                 self.events[at].seat = NONE;
             } else if is_gap {
-                self.lost += 1;
+                self.stats.dropped.lost += 1;
                 if self.disconnects() {
                     self.fail_for(seat, CloseReason::TooManyFrames);
                 }
@@ -538,8 +545,8 @@ impl Shard {
                     (pieces, number) = (pieces + 1, number + 1);
                     len += frame.bytes(form).len();
                 }
-                Piece::Frames { room, audience, .. } => {
-                    let (from, to) = self.places(&piece, form);
+                Piece::Frames { room, frames, range: of, audience } => {
+                    let (_, from, to) = frames.run(of, audience, form);
                     if from.bytes < to.bytes {
                         (pieces, number) = (pieces + 1, number + to.frames - from.frames);
                         len += to.bytes - from.bytes;
@@ -566,23 +573,13 @@ impl Shard {
         let start = bytes.len();
         self.walk(&self.events[run], |piece| match piece {
             Piece::Frame(frame) => bytes.extend_from_slice(frame.bytes(form)),
-            Piece::Frames { frames, audience, .. } => {
-                let (from, to) = self.places(&piece, form);
-                let made = frames.made(audience, form).expect("made with the membership");
-                bytes.extend_from_slice(&made.bytes[from.bytes..to.bytes]);
+            Piece::Frames { frames, range, audience, .. } => {
+                let (made, from, to) = frames.run(range, audience, form);
+                bytes.extend_from_slice(&made[from.bytes..to.bytes]);
             }
         });
         self.apart[apart].bytes = start..bytes.len();
         self.bytes = bytes;
-    }
-
-    /// The places at which the frames of a piece begin and end; of a single frame none.
-    fn places(&self, piece: &Piece<'_>, form: Form) -> (Place, Place) {
-        let Piece::Frames { frames, range, audience, .. } = piece else {
-            return (Place::default(), Place::default());
-        };
-        let made = frames.made(*audience, form).expect("made with the membership");
-        (made.places[range.start], made.places[range.end])
     }
 
     /// Calls `emit` with everything that a seat is sent in this round, in order; `run` are its events.
