@@ -1,35 +1,38 @@
-//! One channel: its members, their presence, and the frames that go to all of them.
+//! One channel: its members, their presence, and the frames that go to all of them; and the table of the open
+//! channels of an endpoint.
 //!
 //! A broadcast is appended to the room's log without a lock. Joins, leaves and changes of presence take a lock, so
 //! that all members see them in the same order. If the server is a node of a cluster, the channel's
 //! [`Link`] holds the presence of all nodes.
+//!
+//! Lock order: the table, then a channel, then the node, then the pace of presence frames. No code locks the table
+//! while it holds a channel's lock, and no handler runs under any of them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
-use pondwire::cache::{LastValue, RosterChange};
+use pondwire::cache::{ClassFrame, CoalescedRoster, LastValue, PresenceRoster};
 use pondwire::frame::Form;
 use pondwire::outbox::Push;
+use pondwire::payload::OwnedPayload;
 use pondwire::protocol::Recipients;
 use pondwire::room::{RoomOptions, Seat, SeatMembership};
-use pondwire::{Frame, Membership, Outbox, Payload, PresenceRoster, Room, ServerAction, uuid};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use pondwire::{Frame, Membership, Outbox, Payload, Room, uuid};
+use smallvec::SmallVec;
+use tokio::runtime::Handle;
 
 use crate::budget;
+use crate::users::Users;
 use crate::writers::MOST_SENT;
-
-/// The most users in an answer to `users`.
-const MOST_LISTED: usize = 1000;
-
-/// An answer to `users` ends with the user whose assigns and presence bring it to this many bytes.
-const MOST_LISTED_BYTES: usize = 1 << 20;
 
 /// The audience of presence frames: the members whose presence is tracked.
 const TRACKED: u32 = 1;
+
+/// The number of classes of recipients: one bit of an audience each.
+pub(crate) const CLASSES: u32 = 31;
 
 /// A client may send to any channel only while at most so many frames and bytes of the one that it last sent to
 /// wait for the writers, and so many bytes for a writer's next round, counted for each member: so clients do
@@ -41,14 +44,21 @@ const MOST_ROUND_BYTES: usize = 40 << 20;
 /// Room for one message more of each client, and of other nodes: 40 bytes each while they wait.
 const LOG: RoomOptions = RoomOptions::new().with_max_frames(1 << 16).with_max_bytes(256 << 20);
 
+/// The time that a channel waits for each byte of a presence frame before it sends the next: a member gets at most
+/// a megabyte of them per second.
+const PACE_OF_PRESENCE: Duration = Duration::from_micros(1);
+
 /// The id of a user. Each connection is a user of its own here.
 pub(crate) type UserId = Arc<str>;
+
+/// The server's data about a user; `None` for `{}`.
+pub(crate) type Assigns = Option<Arc<OwnedPayload>>;
 
 /// Connects a channel with the same channel on the other nodes of a cluster. Every method except
 /// [`send`](Self::send) may publish presence to the users tracked here before it returns.
 pub(crate) trait Link: Send + Sync {
     /// Reports that a user joined; `channel` holds this node's members.
-    fn join(&self, channel: &Arc<Channel>, user: &str, assigns: Payload<'_>);
+    fn join(&self, channel: &Arc<OpenChannel>, user: &str, assigns: Payload<'_>);
 
     fn leave(&self, user: &str);
 
@@ -71,13 +81,139 @@ pub(crate) trait Link: Send + Sync {
         recipients: &Recipients<'_>,
     );
 
-    /// Visits the id, the assigns and the presence of everyone in the channel, on all nodes.
-    fn for_each_user(&self, visit: &mut dyn FnMut(&str, &str, Option<&str>));
+    /// The length of the presence list of all nodes, in bytes.
+    fn presence_len(&self) -> usize;
+
+    /// A user's presence as JSON, on whatever node.
+    fn presence(&self, user: &str) -> Option<Box<str>>;
+
+    /// Visits the id, the assigns and the presence of everyone in the channel, on all nodes, until `visit` returns
+    /// `false`.
+    fn for_each_user(&self, visit: &mut dyn FnMut(&str, Payload<'_>, Option<&str>) -> bool);
+}
+
+/// What the application's handlers want to know of a channel. No lock is held during a call.
+pub(crate) trait Hooks: Send + Sync {
+    /// Whether broadcasts differ between classes of recipients.
+    fn transforms(&self) -> bool;
+
+    /// The form of a broadcast for a class.
+    fn outgoing(&self, class: u32, event: &str, frame: &Frame) -> ClassFrame;
+
+    /// Whether [`left`](Self::left) wants to be called.
+    fn sees_leaves(&self) -> bool;
+
+    /// A member has left.
+    fn left(&self, channel: &Arc<OpenChannel>, departure: &Departure);
+}
+
+/// A member that has left.
+pub(crate) struct Departure {
+    pub(crate) user: UserId,
+    pub(crate) assigns: Assigns,
+    /// The last presence, as JSON.
+    pub(crate) presence: Option<Box<str>>,
+    pub(crate) reason: LeaveReason,
+}
+
+/// The reason why a user is no longer in a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaveReason {
+    /// The client left the channel.
+    Left,
+    /// The connection has ended.
+    Disconnected,
+    /// The user was evicted, for this reason; it may be empty.
+    Evicted(String),
+    /// Another node of the cluster removed the user.
+    Removed,
+    /// The channel was closed.
+    Closed,
+}
+
+/// Makes the link of a channel from the channel's name.
+pub(crate) type MakeLink = Box<dyn Fn(&str) -> Box<dyn Link> + Send + Sync>;
+
+/// Finds the handlers of a channel by its name; `None` if there is no such channel.
+pub(crate) type FindHooks = Box<dyn Fn(&str) -> Option<Arc<dyn Hooks>> + Send + Sync>;
+
+/// The options that all channels share.
+#[derive(Clone, Copy)]
+pub(crate) struct ChannelOptions {
+    /// The largest presence list, in bytes.
+    pub(crate) presence_bytes: usize,
+    /// The least time between two presence frames.
+    pub(crate) presence_interval: Duration,
+}
+
+/// The open channels of an endpoint, by name. A channel is open while it has members.
+pub(crate) struct Channels {
+    table: Mutex<HashMap<Arc<str>, Arc<OpenChannel>>>,
+    /// `None` if the server is not a node of a cluster.
+    make_link: Option<MakeLink>,
+    find_hooks: FindHooks,
+    options: ChannelOptions,
+    runtime: Handle,
+}
+
+impl Channels {
+    /// A table without channels, on the current tokio runtime.
+    pub(crate) fn new(
+        make_link: Option<MakeLink>,
+        find_hooks: FindHooks,
+        options: ChannelOptions,
+    ) -> Self {
+        let runtime = Handle::current();
+        Self { table: Mutex::default(), make_link, find_hooks, options, runtime }
+    }
+
+    /// Makes the user a member of the channel, which is opened if needed; see [`OpenChannel::join`]. The table
+    /// is unlocked during the join, so that a busy channel does not delay the others.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        channel: &str,
+        hooks: &Arc<dyn Hooks>,
+        newcomer: &Newcomer<'_>,
+    ) -> (Arc<OpenChannel>, Joined) {
+        loop {
+            let found = self.find_or_open(channel, hooks);
+            // If it has been closed since, a new one is opened.
+            if let Some(joined) = found.join(newcomer) {
+                return (found, joined);
+            }
+        }
+    }
+
+    fn find_or_open(self: &Arc<Self>, name: &str, hooks: &Arc<dyn Hooks>) -> Arc<OpenChannel> {
+        let mut table = self.table.lock();
+        if let Some(channel) = table.get(name) {
+            return Arc::clone(channel);
+        }
+        let opened = Arc::new(OpenChannel::new(name, self, Arc::clone(hooks)));
+        table.insert(Arc::clone(&opened.name), Arc::clone(&opened));
+        opened
+    }
+
+    /// The open channel of this name, or one that is not open and so has no members here.
+    pub(crate) fn find(self: &Arc<Self>, name: &str) -> Option<Arc<OpenChannel>> {
+        if let Some(channel) = self.table.lock().get(name) {
+            return Some(Arc::clone(channel));
+        }
+        let closed = OpenChannel::new(name, self, (self.find_hooks)(name)?);
+        closed.state.lock().is_closed = true;
+        closed.is_closed.store(true, Ordering::Relaxed);
+        Some(Arc::new(closed))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().len()
+    }
 }
 
 /// A channel. It exists while it has members.
-pub(crate) struct Channel {
-    name: String,
+pub(crate) struct OpenChannel {
+    name: Arc<str>,
     members: Room,
     /// The number of members whose presence is tracked.
     tracked: AtomicUsize,
@@ -91,7 +227,23 @@ pub(crate) struct Channel {
     presence_len: AtomicUsize,
     /// The same channel on other nodes.
     link: Option<Box<dyn Link>>,
+    home: Weak<Channels>,
+    hooks: Arc<dyn Hooks>,
+    /// The numbers of members by class; `None` if classes make no difference.
+    classes: Option<Box<Classes>>,
+    options: ChannelOptions,
+    runtime: Handle,
+    /// Set once another channel of this name may have been opened; never without the lock of `state`.
+    is_closed: AtomicBool,
     state: Mutex<State>,
+    pace: Mutex<Pace>,
+}
+
+struct Classes {
+    members: [AtomicU32; CLASSES as usize],
+    /// Held while a broadcast is published to several classes and while a member changes its class, so that each
+    /// member gets it once.
+    publishing: Mutex<()>,
 }
 
 struct State {
@@ -99,60 +251,67 @@ struct State {
     is_closed: bool,
     members: HashMap<UserId, MemberEntry>,
     /// The presence of this node's users; unused with a link, which holds the presence of all nodes.
-    roster: PresenceRoster,
+    roster: CoalescedRoster,
+}
+
+/// When presence frames may be sent.
+#[derive(Default)]
+struct Pace {
+    /// No presence frame is sent before.
+    quiet_until: Option<Instant>,
+    /// The last frame of a link that was held back.
+    held: Option<Frame>,
+    /// Whether a task waits to send what is held back.
+    is_scheduled: bool,
 }
 
 struct MemberEntry {
     token: MemberToken,
     is_tracked: bool,
-    /// The data that the server keeps about the user: a JSON object.
-    assigns: Box<str>,
+    class: u32,
 }
 
-/// The payload of the answer to `users`.
-#[derive(Default, Serialize)]
-struct Users {
-    assigns: BTreeMap<String, Box<RawValue>>,
-    /// The presence of the users that are tracked.
-    presence: BTreeMap<String, Box<RawValue>>,
-    #[serde(skip)]
-    bytes: usize,
-}
-
-impl Users {
-    fn add(&mut self, id: &str, assigns: &str, presence: Option<&str>) {
-        if self.assigns.len() == MOST_LISTED || self.bytes >= MOST_LISTED_BYTES {
-            return;
-        }
-        self.bytes += assigns.len() + presence.map_or(0, str::len);
-        let raw = |json: &str| RawValue::from_string(json.to_owned()).ok();
-        self.assigns.extend(raw(assigns).map(|assigns| (id.to_owned(), assigns)));
-        self.presence.extend(presence.and_then(raw).map(|presence| (id.to_owned(), presence)));
-    }
+/// What a user joins with.
+pub(crate) struct Newcomer<'a> {
+    pub(crate) user: &'a UserId,
+    pub(crate) seat: &'a Seat,
+    pub(crate) request_id: &'a str,
+    pub(crate) assigns: Assigns,
+    pub(crate) class: u32,
 }
 
 /// A user's membership, for the user's session; others may end it.
 #[derive(Clone)]
 pub(crate) struct MemberToken {
-    membership: Arc<SeatMembership>,
+    shared: Arc<TokenState>,
+}
+
+struct TokenState {
+    membership: SeatMembership,
+    assigns: Mutex<Assigns>,
 }
 
 impl MemberToken {
     /// Returns `true` while the user is a member.
+    #[inline]
     pub(crate) fn is_member(&self) -> bool {
-        !self.membership.has_left()
+        !self.shared.membership.has_left()
     }
 
     /// Sends an answer to this member alone, after what the channel was sent before; nothing once the
     /// membership has ended.
     /// Returns the work of preparing it, in the units of [`budget`].
     pub(crate) fn answer(&self, frame: Frame) -> usize {
-        let seat = self.membership.seat();
+        let seat = self.shared.membership.seat();
         let work = prepare(&frame, deflates(seat));
-        if self.membership.push(frame.clone()) == Push::DroppedNewest {
+        if self.shared.membership.push(frame.clone()) == Push::DroppedNewest {
             seat.push(frame);
         }
         work
+    }
+
+    pub(crate) fn assigns(&self) -> Assigns {
+        self.shared.assigns.lock().clone()
     }
 }
 
@@ -174,81 +333,148 @@ const fn deflating_work(len: usize, deflates: bool) -> usize {
     if deflates { len * budget::DEFLATED } else { 0 }
 }
 
-impl Channel {
-    pub(crate) fn new(name: &str, link: Option<Box<dyn Link>>) -> Self {
-        let roster = PresenceRoster::new(name);
+/// The bit of a class in an audience.
+const fn class_bit(class: u32) -> u32 {
+    2 << class
+}
+
+/// The reason why a presence was not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Untracked {
+    NoMember,
+    NotTracked,
+    ListTooLong,
+}
+
+impl OpenChannel {
+    fn new(name: &str, home: &Arc<Channels>, hooks: Arc<dyn Hooks>) -> Self {
+        let roster = CoalescedRoster::new(PresenceRoster::new(name), Duration::ZERO);
         let state = State { is_closed: false, members: HashMap::default(), roster };
+        let classes = || {
+            Box::new(Classes {
+                members: [const { AtomicU32::new(0) }; CLASSES as usize],
+                publishing: Mutex::new(()),
+            })
+        };
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             members: Room::with_options(LOG),
             tracked: AtomicUsize::new(0),
             deflating: AtomicUsize::new(0),
             last: LastValue::new(),
             events: RandomState::new(),
             presence_len: AtomicUsize::new(0),
-            link,
+            link: home.make_link.as_ref().map(|make_link| make_link(name)),
+            home: Arc::downgrade(home),
+            classes: hooks.transforms().then(classes),
+            hooks,
+            options: home.options,
+            runtime: home.runtime.clone(),
+            is_closed: AtomicBool::new(false),
             state: Mutex::new(state),
+            pace: Mutex::default(),
         }
     }
 
+    #[inline]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Closes the channel to new members if it has no member; returns `true` if the channel is closed.
-    pub(crate) fn close_if_empty(&self) -> bool {
-        // A task that holds the lock mostly acts for a member, so this rarely waits.
-        if !self.members.is_empty() {
-            return false;
+    /// The table that the channel is in; `None` after the server's end.
+    pub(crate) fn home(&self) -> Option<Arc<Channels>> {
+        self.home.upgrade()
+    }
+
+    /// The channel of this name that is open now; this one if it is, or if none is.
+    pub(crate) fn current(self: &Arc<Self>) -> Arc<Self> {
+        // Relaxed: a channel that is being closed has no members.
+        if self.is_closed.load(Ordering::Relaxed)
+            && let Some(home) = self.home.upgrade()
+            && let Some(open) = home.table.lock().get(&self.name)
+        {
+            return Arc::clone(open);
         }
-        let mut state = self.state.lock();
-        state.is_closed = self.members.is_empty();
-        state.is_closed
+        Arc::clone(self)
+    }
+
+    /// The open channel of this name, opened if there is none; `None` after the server's end.
+    pub(crate) fn reopened(&self) -> Option<Arc<Self>> {
+        Some(self.home.upgrade()?.find_or_open(&self.name, &self.hooks))
+    }
+
+    /// Closes the channel and removes it from the table if it has no members. A newer channel of the same name is
+    /// left alone.
+    pub(crate) fn close_if_empty(self: &Arc<Self>) {
+        let Some(home) = self.home.upgrade() else { return };
+        let mut table = home.table.lock();
+        let is_this = table.get(&self.name).is_some_and(|found| Arc::ptr_eq(found, self));
+        // A task that holds the lock mostly acts for a member, so this rarely waits.
+        if is_this && self.members.is_empty() {
+            let mut state = self.state.lock();
+            state.is_closed = self.members.is_empty();
+            self.is_closed.store(state.is_closed, Ordering::Relaxed);
+            if state.is_closed {
+                table.remove(&self.name);
+            }
+        }
     }
 
     /// Makes the user a member and acknowledges the join, even if the user was a member already; `None` if
     /// the channel is closed. The acknowledgement is the channel's first frame, because a client drops the
     /// channel's frames before it. A seat that has failed becomes no member, but its session may go on.
-    pub(crate) fn join(
-        self: &Arc<Self>,
-        user: &UserId,
-        seat: &Seat,
-        request_id: &str,
-        assigns: Payload<'_>,
-    ) -> Option<Joined> {
+    fn join(self: &Arc<Self>, newcomer: &Newcomer<'_>) -> Option<Joined> {
+        let Newcomer { user, seat, request_id, assigns, class } = newcomer;
         let mut state = self.state.lock();
         if state.is_closed {
             return None;
         }
         let acknowledgement = Frame::acknowledge(&self.name, request_id);
-        if let Some(entry) = state.members.get(user) {
+        if let Some(entry) = state.members.get(*user) {
             entry.token.answer(acknowledgement);
             return Some(Joined::Member(entry.token.clone()));
         }
-        let joined = self.members.seat_audience(!TRACKED, user, seat, Some(acknowledgement));
+        let _publishing = self.classes.as_ref().map(|classes| classes.publishing.lock());
+        let audience = self.audience(false, *class);
+        let joined = self.members.seat_audience(audience, user, seat, Some(acknowledgement));
         let Ok(membership) = joined else {
             return Some(Joined::Failed);
         };
-        let token = MemberToken { membership: Arc::new(membership) };
-        let entry = MemberEntry {
-            token: token.clone(),
-            is_tracked: false,
-            assigns: assigns.as_str().into(),
+        let token = MemberToken {
+            shared: Arc::new(TokenState { membership, assigns: Mutex::new(assigns.clone()) }),
         };
+        let entry = MemberEntry { token: token.clone(), is_tracked: false, class: *class };
         state.members.insert(Arc::clone(user), entry);
+        self.count_class(*class, 1);
         // Relaxed: only an estimate of work.
         self.deflating.fetch_add(deflates(seat).into(), Ordering::Relaxed);
         if let Some(link) = &self.link {
-            link.join(self, user, assigns);
+            link.join(self, user, view(assigns));
         }
         Some(Joined::Member(token))
+    }
+
+    fn audience(&self, is_tracked: bool, class: u32) -> u32 {
+        let tracked = if is_tracked { TRACKED } else { 0 };
+        match &self.classes {
+            Some(_) => tracked | class_bit(class),
+            // Without classes, all members that are tracked, or are not, are one group of the writers'.
+            None => tracked | !TRACKED,
+        }
+    }
+
+    fn count_class(&self, class: u32, by: i32) {
+        if let Some(classes) = &self.classes {
+            // Relaxed: changed and read under `publishing`, or an upper bound.
+            classes.members[class as usize].fetch_add(by as u32, Ordering::Relaxed);
+        }
     }
 
     /// Sends an event to its recipients, here and then on other nodes, without a lock and without waiting.
     /// Returns the work, in the units of [`budget`].
     pub(crate) fn send(
         &self,
-        sender: &UserId,
+        sender: &str,
         event: &str,
         payload: Payload<'_>,
         recipients: &Recipients<'_>,
@@ -287,7 +513,7 @@ impl Channel {
     #[cfg(feature = "redis")]
     pub(crate) async fn caught_up(&self) {
         while self.is_ahead() {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -300,20 +526,74 @@ impl Channel {
         frame: &Frame,
         recipients: &Recipients<'_>,
     ) {
-        prepare(frame, self.deflates());
         if let Recipients::AllUsers = recipients {
             // Stored before it is sent; `catch_up` depends on this order.
             self.last.set(frame.clone());
+        }
+        if let Some(classes) = &self.classes {
+            return self.deliver_by_class(classes, sender, event, frame, recipients);
+        }
+        prepare(frame, self.deflates());
+        if let Recipients::AllUsers = recipients {
             self.members.publish_keyed(self.events.hash_one(event), frame);
         } else {
             self.members.send(frame, recipients, sender);
         }
     }
 
-    /// Adds a listener that is not a member: it has no presence, and cannot be evicted.
-    pub(crate) fn watch(&self, name: &str, outbox: &Outbox) -> Membership {
+    /// The same where classes of recipients may get different frames. A class is asked for while it has members.
+    fn deliver_by_class(
+        &self,
+        classes: &Classes,
+        sender: &str,
+        event: &str,
+        frame: &Frame,
+        recipients: &Recipients<'_>,
+    ) {
+        let mut shared = 0;
+        let mut replaced = SmallVec::<[(u32, Frame); 4]>::new();
+        for (class, members) in (0..).zip(&classes.members) {
+            if members.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            match self.hooks.outgoing(class, event, frame) {
+                ClassFrame::Shared => shared |= class_bit(class),
+                ClassFrame::Replaced(frame) => replaced.push((class_bit(class), frame)),
+                ClassFrame::Suppressed => {}
+            }
+        }
+        let frames = (shared != 0).then(|| (shared, frame.clone())).into_iter().chain(replaced);
+        let named = match recipients {
+            Recipients::Users(ids) => Some(ids),
+            _ => None,
+        };
+        // The classes of the users that are named, before `publishing`: a join locks in this order.
+        let state = named.map(|_| self.state.lock());
+        let _publishing = classes.publishing.lock();
+        for (bits, frame) in frames {
+            prepare(&frame, self.deflates());
+            if let (Some(ids), Some(state)) = (named, &state) {
+                let ids: SmallVec<[_; 8]> = ids.iter().collect();
+                let is_in = |id: &&str| {
+                    state.members.get(*id).is_some_and(|entry| class_bit(entry.class) & bits != 0)
+                };
+                self.members.publish_to(&frame, ids.iter().map(AsRef::as_ref).filter(is_in));
+                continue;
+            }
+            let (key, except) = match recipients {
+                Recipients::AllUsers => (Some(self.events.hash_one(event)), None),
+                _ => (None, Some(sender)),
+            };
+            self.members.publish_selected(bits, key, except, &frame);
+        }
+    }
+
+    /// Adds a listener that is not a member: it has no presence, and cannot be evicted. `None` if the channel is
+    /// closed.
+    pub(crate) fn listen(&self, name: &str, outbox: &Outbox) -> Option<Membership> {
+        let state = self.state.lock();
         let joined = self.members.join_audience(!TRACKED, name, outbox.clone());
-        joined.expect("the room of a channel is never closed")
+        joined.ok().filter(|_| !state.is_closed)
     }
 
     /// Sends a new member the channel's last broadcast, if there was one.
@@ -321,31 +601,102 @@ impl Channel {
     /// The newest broadcast is the last one that the member gets, although publishers are not locked out: a
     /// broadcast stored before the second `get` is sent here, and one stored after it is published to a log
     /// that already holds this one. A concurrent broadcast may arrive twice.
-    pub(crate) fn catch_up(&self, member: &MemberToken) {
+    pub(crate) fn catch_up(&self, member: &MemberToken, class: u32) {
         let mut seen = None;
         loop {
             let last = self.last.get();
             match &last {
-                Some(frame) if last != seen => member.answer(frame.clone()),
+                Some(frame) if last != seen => {
+                    if let Some(frame) = self.for_class(class, frame) {
+                        member.answer(frame);
+                    }
+                }
                 _ => return,
-            };
+            }
             seen = last;
         }
     }
 
-    /// Publishes a change of presence as one frame. The caller holds the channel's lock.
-    fn publish_change(&self, change: Option<RosterChange<'_>>) {
-        if let Some(change) = change {
-            self.publish_presence(&change.frame(&uuid()));
+    /// The form of an earlier broadcast for a class.
+    fn for_class(&self, class: u32, frame: &Frame) -> Option<Frame> {
+        if self.classes.is_none() {
+            return Some(frame.clone());
+        }
+        let message = pondwire::ServerMessage::parse(frame.json()).ok()?;
+        match self.hooks.outgoing(class, message.event(), frame) {
+            ClassFrame::Shared => Some(frame.clone()),
+            ClassFrame::Replaced(frame) => Some(frame),
+            ClassFrame::Suppressed => None,
         }
     }
 
-    /// Sends a presence frame to all tracked members.
-    pub(crate) fn publish_presence(&self, presence: &Frame) {
+    /// Sends the tracked members the changes of presence, now or as soon as the [`Pace`] allows.
+    fn publish_changes(self: &Arc<Self>, state: &mut State) {
+        let now = Instant::now();
+        let mut pace = self.pace.lock();
+        if self.must_wait(&mut pace, now) {
+            return;
+        }
+        if let Some(frame) = state.roster.take(now, &uuid()) {
+            self.publish_now(&mut pace, &frame, now);
+        }
+    }
+
+    /// Sends a presence frame of all nodes to all tracked members, or holds it back. A newer one replaces it.
+    #[cfg(feature = "redis")]
+    pub(crate) fn publish_presence(self: &Arc<Self>, presence: &Frame) {
+        let now = Instant::now();
+        let mut pace = self.pace.lock();
+        if self.must_wait(&mut pace, now) {
+            pace.held = Some(presence.clone());
+        } else {
+            self.publish_now(&mut pace, presence, now);
+        }
+    }
+
+    /// Whether no presence frame may be sent yet; a task will send it then.
+    fn must_wait(self: &Arc<Self>, pace: &mut Pace, now: Instant) -> bool {
+        let Some(until) = pace.quiet_until.filter(|until| now < *until) else {
+            // What is sent now is newer.
+            pace.held = None;
+            return false;
+        };
+        if !pace.is_scheduled {
+            pace.is_scheduled = true;
+            let channel = Arc::downgrade(self);
+            self.runtime.spawn(async move {
+                tokio::time::sleep_until(until.into()).await;
+                if let Some(channel) = channel.upgrade() {
+                    channel.publish_held();
+                }
+            });
+        }
+        true
+    }
+
+    /// Sends what was held back.
+    fn publish_held(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let mut pace = self.pace.lock();
+        pace.is_scheduled = false;
+        let held = pace.held.take().or_else(|| state.roster.take(now, &uuid()));
+        if let Some(frame) = held {
+            self.publish_now(&mut pace, &frame, now);
+        }
+    }
+
+    fn publish_now(&self, pace: &mut Pace, presence: &Frame, now: Instant) {
+        let len = presence.json().len();
         // Relaxed: only an estimate of work.
-        self.presence_len.store(presence.json().len(), Ordering::Relaxed);
+        self.presence_len.store(len, Ordering::Relaxed);
         prepare(presence, self.deflates());
         self.members.publish_to_audience(TRACKED, presence);
+        let interval = self.options.presence_interval;
+        if !interval.is_zero() {
+            let for_len = PACE_OF_PRESENCE * u32::try_from(len).unwrap_or(u32::MAX);
+            pace.quiet_until = Some(now + interval.max(for_len));
+        }
     }
 
     /// The work of publishing a change of presence, in the units of [`budget`].
@@ -355,17 +706,98 @@ impl Channel {
     }
 
     /// Locks the channel for changes by this user; `None` if the user is not a member, or no longer one.
-    pub(crate) fn member<'a>(&'a self, user: &'a UserId) -> Option<Member<'a>> {
+    pub(crate) fn member<'a>(self: &'a Arc<Self>, user: &'a UserId) -> Option<Member<'a>> {
         let state = self.state.lock();
         state.members.contains_key(user).then(|| Member { channel: self, user, state })
     }
 
-    /// Ends the membership of a user on behalf of another node; with a reason, the user is sent `EVICTED`.
-    #[cfg(feature = "redis")]
-    pub(crate) fn remove(&self, user: &str, reason: Option<&str>) {
-        let last = reason.map(|reason| Frame::evicted(&self.name, &uuid(), reason));
-        self.state.lock().remove(self, user, last);
+    /// The assigns of a user of this node.
+    pub(crate) fn assigns_of(&self, user: &str) -> Option<Assigns> {
+        self.state.lock().members.get(user).map(|entry| entry.token.assigns())
     }
+
+    /// Sets the assigns of a user of this node, from those that it has now; `false` if there is no such user.
+    pub(crate) fn set_assigns(&self, user: &str, change: impl FnOnce(Assigns) -> Assigns) -> bool {
+        let state = self.state.lock();
+        let Some(entry) = state.members.get(user) else { return false };
+        let mut assigns = entry.token.shared.assigns.lock();
+        *assigns = change(assigns.take());
+        if let Some(link) = &self.link {
+            link.set_assigns(user, view(&assigns));
+        }
+        true
+    }
+
+    /// The presence of a user as JSON, on whatever node.
+    pub(crate) fn presence_of(&self, user: &str) -> Option<Box<str>> {
+        match &self.link {
+            Some(link) => link.presence(user),
+            None => self.state.lock().roster.roster().get(user).map(Into::into),
+        }
+    }
+
+    /// The users of the channel on all nodes. What is long is copied under the lock, and nothing is serialized.
+    pub(crate) fn users(&self) -> Users {
+        let mut users = Users::default();
+        match &self.link {
+            Some(link) => link.for_each_user(&mut |id, assigns, presence| {
+                let assigns = Some(assigns).filter(|it| it.as_str() != "{}");
+                users.add(id, assigns.map(|it| Arc::new(it.into())), presence)
+            }),
+            None => {
+                let state = self.state.lock();
+                for (id, entry) in &state.members {
+                    if !users.add(id, entry.token.assigns(), state.roster.roster().get(id)) {
+                        break;
+                    }
+                }
+            }
+        }
+        users
+    }
+
+    /// The number of connections here: members and listeners.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Ends the membership of a user of this node with a last frame, and calls the handler of leaves; `false` if
+    /// there is no such member here.
+    pub(crate) fn remove(
+        self: &Arc<Self>,
+        user: &str,
+        last: Option<Frame>,
+        reason: LeaveReason,
+    ) -> bool {
+        let departure = self.state.lock().remove(self, user, last, reason);
+        let Some(departure) = departure else { return false };
+        self.close_if_empty();
+        if self.hooks.sees_leaves() {
+            self.hooks.left(self, &departure);
+        }
+        true
+    }
+
+    /// Ends the membership of a user, who gets `EVICTED` as the channel's last frame, or asks the user's
+    /// node to do so; `false` if no node has such a member.
+    pub(crate) fn evict(self: &Arc<Self>, user: &str, reason: &str) -> bool {
+        let last = Frame::evicted(&self.name, &uuid(), reason);
+        self.remove(user, Some(last), LeaveReason::Evicted(reason.to_owned()))
+            || self.link.as_ref().is_some_and(|link| link.evict(user, reason))
+    }
+
+    /// Evicts all users of this node.
+    pub(crate) fn close(self: &Arc<Self>, reason: &str) {
+        let users: Vec<UserId> = self.state.lock().members.keys().cloned().collect();
+        for user in users {
+            let last = Frame::evicted(&self.name, &uuid(), reason);
+            self.remove(&user, Some(last), LeaveReason::Closed);
+        }
+    }
+}
+
+fn view(assigns: &Assigns) -> Payload<'_> {
+    assigns.as_ref().map_or(Payload::EMPTY, |assigns| assigns.view())
 }
 
 /// The outcome of a join.
@@ -377,16 +809,19 @@ pub(crate) enum Joined {
 
 /// A member acting in its channel. Holds the channel's lock.
 pub(crate) struct Member<'a> {
-    channel: &'a Channel,
+    channel: &'a Arc<OpenChannel>,
     user: &'a UserId,
     state: MutexGuard<'a, State>,
 }
 
 impl Member<'_> {
-    /// Returns `true` if the list of all users present here stays within `bytes` bytes with this presence
-    /// added.
-    pub(crate) fn has_room_for(&self, presence: Payload<'_>, bytes: usize) -> bool {
-        self.state.roster.list_len() + presence.as_str().len() <= bytes
+    /// Whether the list of all users present stays within the bound with this presence added.
+    fn has_room_for(&self, presence: Payload<'_>) -> bool {
+        let listed = match &self.channel.link {
+            Some(link) => link.presence_len(),
+            None => self.state.roster.roster().list_len(),
+        };
+        listed + presence.as_str().len() <= self.channel.options.presence_bytes
     }
 
     pub(crate) fn is_present(&self) -> bool {
@@ -395,106 +830,112 @@ impl Member<'_> {
 
     /// Sets the member's presence, and publishes it as a join or, if the member was tracked already, as an
     /// update.
-    pub(crate) fn track(&mut self, presence: Payload<'_>) {
+    pub(crate) fn track(&mut self, presence: Payload<'_>) -> Result<(), Untracked> {
+        if !self.has_room_for(presence) {
+            return Err(Untracked::ListTooLong);
+        }
         let State { members, roster, .. } = &mut *self.state;
-        let entry = members.get_mut(self.user).expect("a member has an entry");
+        let entry = members.get_mut(self.user).ok_or(Untracked::NoMember)?;
         entry.set_tracked(self.channel, true);
         if let Some(link) = &self.channel.link {
-            return link.set_presence(self.user, presence);
+            link.set_presence(self.user, presence);
+            return Ok(());
         }
-        let change = match roster.get(self.user) {
-            Some(_) => roster.update(self.user, presence),
-            None => roster.join(self.user, presence),
-        };
-        self.channel.publish_change(change);
+        let now = Instant::now();
+        if roster.roster().get(self.user).is_some() {
+            roster.update(self.user, presence, now);
+        } else {
+            roster.join(self.user, presence, now);
+        }
+        self.channel.publish_changes(&mut self.state);
+        Ok(())
     }
 
     /// Ends the member's presence, and publishes the leave to the members still tracked.
-    pub(crate) fn untrack(&mut self) {
+    pub(crate) fn untrack(&mut self) -> Result<(), Untracked> {
+        if !self.is_present() {
+            return Err(Untracked::NotTracked);
+        }
         if let Some(entry) = self.state.members.get_mut(self.user) {
             entry.set_tracked(self.channel, false);
         }
         match &self.channel.link {
             Some(link) => link.remove_presence(self.user),
-            None => self.channel.publish_change(self.state.roster.leave(self.user)),
-        }
-    }
-
-    /// Sets the member's assigns.
-    pub(crate) fn assign(&mut self, assigns: Payload<'_>) {
-        if let Some(entry) = self.state.members.get_mut(self.user) {
-            entry.assigns = assigns.as_str().into();
-        }
-        if let Some(link) = &self.channel.link {
-            link.set_assigns(self.user, assigns);
-        }
-    }
-
-    /// The answer to `users`: the users of the channel on all nodes, up to [`MOST_LISTED`] and
-    /// [`MOST_LISTED_BYTES`].
-    pub(crate) fn users(&self, request_id: &str) -> Frame {
-        let mut users = Users::default();
-        match &self.channel.link {
-            Some(link) => {
-                link.for_each_user(&mut |id, assigns, presence| users.add(id, assigns, presence));
-            }
             None => {
-                for (id, entry) in &self.state.members {
-                    users.add(id, &entry.assigns, self.state.roster.get(id));
-                }
+                self.state.roster.leave(self.user, Instant::now());
+                self.channel.publish_changes(&mut self.state);
             }
         }
-        let name = &self.channel.name;
-        Frame::serialize(ServerAction::System, name, "users", request_id, &users)
-            .expect("a struct of texts is an object")
+        Ok(())
     }
 
-    /// Ends the membership with a last frame, after which none of the channel goes to the user.
-    pub(crate) fn leave(mut self, last: Option<Frame>) {
-        self.state.remove(self.channel, self.user, last);
-    }
-
-    /// Ends the membership of a user, who gets `EVICTED` as the channel's last frame, or asks the user's
-    /// node to do so; `false` if no node has such a member.
-    pub(crate) fn evict(&mut self, user: &str, reason: &str) -> bool {
-        let last = Frame::evicted(&self.channel.name, &uuid(), reason);
-        self.state.remove(self.channel, user, Some(last))
-            || self.channel.link.as_ref().is_some_and(|link| link.evict(user, reason))
+    /// Puts the member into another class of recipients.
+    pub(crate) fn set_class(&mut self, class: u32) {
+        let channel = self.channel;
+        let Some(classes) = &channel.classes else { return };
+        let Some(entry) = self.state.members.get_mut(self.user) else { return };
+        let _publishing = classes.publishing.lock();
+        channel.count_class(entry.class, -1);
+        entry.class = class;
+        channel.count_class(class, 1);
+        entry.set_audience(channel);
     }
 }
 
 impl MemberEntry {
-    fn set_tracked(&mut self, channel: &Channel, is_tracked: bool) {
+    fn set_tracked(&mut self, channel: &OpenChannel, is_tracked: bool) {
         if self.is_tracked == is_tracked {
             return;
         }
         self.is_tracked = is_tracked;
-        let audience = if is_tracked { u32::MAX } else { !TRACKED };
-        // A connection that has failed is sent nothing in any case.
-        let _ = self.token.membership.set_audience(audience);
+        self.set_audience(channel);
         // Relaxed: only an estimate of work.
         match is_tracked {
             true => channel.tracked.fetch_add(1, Ordering::Relaxed),
             false => channel.tracked.fetch_sub(1, Ordering::Relaxed),
         };
     }
+
+    fn set_audience(&self, channel: &OpenChannel) {
+        let audience = channel.audience(self.is_tracked, self.class);
+        // A connection that has failed is sent nothing in any case.
+        let _ = self.token.shared.membership.set_audience(audience);
+    }
 }
 
 impl State {
-    /// Ends a membership with a last frame, after which none of the channel goes to the user; `false` if
+    /// Ends a membership with a last frame, after which none of the channel goes to the user; `None` if
     /// there was none.
-    fn remove(&mut self, channel: &Channel, user: &str, last: Option<Frame>) -> bool {
-        let Some(mut entry) = self.members.remove(user) else { return false };
+    fn remove(
+        &mut self,
+        channel: &Arc<OpenChannel>,
+        user: &str,
+        last: Option<Frame>,
+        reason: LeaveReason,
+    ) -> Option<Departure> {
+        let (user, mut entry) = self.members.remove_entry(user)?;
+        let mut presence = None;
+        if channel.hooks.sees_leaves() {
+            presence = match &channel.link {
+                Some(link) => link.presence(&user),
+                None => self.roster.roster().get(&user).map(Into::into),
+            };
+        }
         // Before the presence of this user ends, which the others are told.
         entry.set_tracked(channel, false);
         match &channel.link {
-            Some(link) => link.leave(user),
-            None => channel.publish_change(self.roster.leave(user)),
+            Some(link) => link.leave(&user),
+            None => {
+                if self.roster.leave(&user, Instant::now()) {
+                    channel.publish_changes(self);
+                }
+            }
         }
-        let membership = &entry.token.membership;
+        let membership = &entry.token.shared.membership;
+        channel.count_class(entry.class, -1);
         channel.deflating.fetch_sub(deflates(membership.seat()).into(), Ordering::Relaxed);
         // Last, because the channel must not appear empty before the other nodes are notified of the leave.
         membership.leave(last);
-        true
+        Some(Departure { user, assigns: entry.token.assigns(), presence, reason })
     }
 }

@@ -12,17 +12,21 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::authorize::AccessPolicy;
-use crate::channels::Channels;
+use crate::channel::OpenChannel;
+use crate::endpoints::{Admitted, Endpoints};
 use crate::event_stream::EventStreams;
-use crate::http::{Http, NOT_FOUND, Request, Status, UPGRADE_REQUIRED};
+use crate::handlers::Gauge;
+use crate::http::{Http, NOT_FOUND, Request, Status, UPGRADE_REQUIRED, header_lines, status_of};
 use crate::metrics::{Gauges, Metrics};
 use crate::node::Node;
-use crate::options::{ENDPOINT, Options};
+use crate::options::Options;
 use crate::session::Sessions;
-use crate::simulation::Simulations;
 use crate::socket::{discard, linger};
 use crate::websocket::WebSockets;
 use crate::writers::WriterPool;
+
+/// Stands for the path of any endpoint.
+const ENDPOINT: &str = "an endpoint";
 
 /// The path of the echo WebSocket, if [`Options::echo`] is set.
 const ECHO: &str = "/echo";
@@ -37,10 +41,10 @@ enum Next {
     End,
     WebSocket {
         deflates: bool,
-        /// Whether messages are sent back.
-        echoes: bool,
+        /// `None` if messages are sent back.
+        admitted: Option<Admitted>,
     },
-    EventStream,
+    EventStream(Admitted),
 }
 
 /// Answers requests, and hands each connection over to the part of the server that it is for.
@@ -50,8 +54,8 @@ pub(crate) struct Endpoint {
     writers: Arc<WriterPool>,
     access: AccessPolicy,
     metrics: Arc<Metrics>,
-    channels: Arc<Channels>,
-    simulations: Arc<Simulations>,
+    endpoints: Endpoints,
+    gauges: Vec<Gauge>,
     node: Option<Arc<Node>>,
     page: Option<&'static str>,
     has_echo: bool,
@@ -61,17 +65,15 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Creates an endpoint; as a node's, it has the node's channels. Must be called in the runtime that
-    /// serves it.
-    pub(crate) fn new(options: Options, channels: Arc<Channels>, node: Option<Arc<Node>>) -> Self {
+    /// Must be called in the runtime that serves it.
+    pub(crate) fn new(
+        options: Options,
+        endpoints: Endpoints,
+        gauges: Vec<Gauge>,
+        node: Option<Arc<Node>>,
+    ) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let simulations = Arc::new(Simulations::new(Arc::clone(&channels)));
-        let sessions = Arc::new(Sessions::new(
-            Arc::clone(&channels),
-            Arc::clone(&metrics),
-            Arc::clone(&simulations),
-            &options,
-        ));
+        let sessions = Arc::new(Sessions::new(Arc::clone(&metrics), &options));
         let (limits, times) = (options.limits, options.times);
         let writers = Arc::new(WriterPool::start(options.io_uring, options.waiting));
         let web_sockets =
@@ -82,8 +84,8 @@ impl Endpoint {
             writers,
             access: AccessPolicy::new(options.origins, options.authorize),
             metrics,
-            channels,
-            simulations,
+            endpoints,
+            gauges,
             node,
             page: options.page,
             has_echo: options.echo,
@@ -98,11 +100,12 @@ impl Endpoint {
         // Frames are small and are flushed once no more are queued, so Nagle's algorithm would only delay
         // them. The connection works without this option, so a failure is ignored.
         let _ = stream.set_nodelay(true);
+        let address = stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string());
         let mut http = Http::new(stream);
         let next = loop {
             // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now.
             tokio::select! {
-                next = Box::pin(self.request(&mut http)) => match next {
+                next = Box::pin(self.request(&mut http, &address)) => match next {
                     Some(Next::Request) => {}
                     Some(next) => break next,
                     None => return,
@@ -112,15 +115,19 @@ impl Endpoint {
         };
         let stopped = Box::pin(async move { drop(stopping.wait_for(|stopping| *stopping).await) });
         match next {
-            Next::WebSocket { deflates, echoes } => {
+            Next::WebSocket { deflates, admitted } => {
                 let Http { stream, received, .. } = http;
-                if echoes {
-                    Box::pin(self.web_sockets.run_echo(stream, received, deflates, stopped)).await;
-                } else {
-                    Box::pin(self.web_sockets.run(stream, received, deflates, stopped)).await;
+                let sockets = &self.web_sockets;
+                match admitted {
+                    None => Box::pin(sockets.run_echo(stream, received, deflates, stopped)).await,
+                    Some(admitted) => {
+                        Box::pin(sockets.run(stream, received, deflates, admitted, stopped)).await;
+                    }
                 }
             }
-            Next::EventStream => Box::pin(self.event_streams.run(http.stream, stopped)).await,
+            Next::EventStream(admitted) => {
+                Box::pin(self.event_streams.run(http.stream, admitted, stopped)).await;
+            }
             Next::Refuse(status) => Box::pin(self.refuse(http, status)).await,
             Next::Request | Next::End => {
                 drop(Box::pin(timeout(self.closing_time, linger(http.stream))).await);
@@ -153,9 +160,28 @@ impl Endpoint {
     }
 
     /// Checks a request that another HTTP library has read, and accepts its handshake.
-    pub(crate) fn accept(&self, request: &Request<'_>) -> Result<Accepted, Status> {
+    pub(crate) fn accept(
+        &self,
+        request: &Request<'_>,
+        address: &str,
+    ) -> Result<(Accepted, Admitted), Status> {
         self.access.check(request)?;
-        if request.is_upgrade() { request.upgrade() } else { Err(UPGRADE_REQUIRED) }
+        if !request.is_upgrade() {
+            return Err(UPGRADE_REQUIRED);
+        }
+        let accepted = request.upgrade()?;
+        Ok((accepted, self.connect(request, address)?))
+    }
+
+    /// Asks the endpoint's handler about a connection.
+    fn connect(&self, request: &Request<'_>, address: &str) -> Result<Admitted, Status> {
+        let admitted = self.endpoints.connect(request.target, request.headers(), address);
+        admitted.map_err(status_of)
+    }
+
+    /// The channel of this name behind the first endpoint that has one.
+    pub(crate) fn channel(&self, name: &str) -> Option<Arc<OpenChannel>> {
+        self.endpoints.channel(name)
     }
 
     /// Serves a WebSocket whose handshake was answered elsewhere; `received` holds the bytes that arrived
@@ -165,19 +191,22 @@ impl Endpoint {
         stream: TcpStream,
         received: BytesMut,
         deflates: bool,
+        admitted: Admitted,
         stopped: impl Future<Output = ()>,
     ) {
-        self.web_sockets.run(stream, received, deflates, stopped).await;
+        self.web_sockets.run(stream, received, deflates, admitted, stopped).await;
     }
 
     /// All counters in Prometheus' text format.
     pub(crate) fn metrics(&self) -> String {
         let gauges = Gauges {
             event_streams: self.event_streams.len(),
-            channels: self.channels.len(),
-            simulated_viewers: self.simulations.members(),
+            channels: self.endpoints.open_channels(),
         };
         let mut page = self.metrics.page(&gauges, self.writers.stats());
+        for Gauge { name, help, value } in &self.gauges {
+            page.gauge(name, help, value());
+        }
         if let Some(node) = &self.node {
             node.measure(&mut page);
         }
@@ -185,7 +214,7 @@ impl Endpoint {
     }
 
     /// Answers the next request; `None` if the connection ends or the request does not arrive in time.
-    async fn request(&self, http: &mut Http) -> Option<Next> {
+    async fn request(&self, http: &mut Http, address: &str) -> Option<Next> {
         let head = match self.in_time(http.head()).await? {
             Ok(head) => head?,
             Err(status) => return Some(Next::Refuse(status)),
@@ -195,7 +224,8 @@ impl Endpoint {
         };
         let echoes = self.has_echo && request.path == ECHO;
         // The echo endpoint differs only in how it handles messages, and has no event streams.
-        let path = if echoes { ENDPOINT } else { request.path };
+        let is_endpoint = echoes || self.endpoints.has(request.path);
+        let path = if is_endpoint { ENDPOINT } else { request.path };
         if path == ENDPOINT
             && let Err(status) = self.access.check(&request)
         {
@@ -204,16 +234,30 @@ impl Endpoint {
         Some(match (path, request.method) {
             (ENDPOINT, "GET") if request.is_upgrade() => match request.upgrade() {
                 Ok(accepted) => {
-                    let response = accepted.response();
+                    let mut response = accepted.response();
+                    let mut admitted = None;
+                    if !echoes {
+                        match self.connect(&request, address) {
+                            Ok(connected) => {
+                                let end = response.len() - "\r\n".len();
+                                response.insert_str(end, &header_lines(connected.headers()));
+                                admitted = Some(connected);
+                            }
+                            Err(status) => return Some(Next::Refuse(status)),
+                        }
+                    }
                     let answer = http.stream.write_all(response.as_bytes());
                     self.in_time(answer).await?.ok()?;
-                    Next::WebSocket { deflates: accepted.deflate().is_some(), echoes }
+                    Next::WebSocket { deflates: accepted.deflate().is_some(), admitted }
                 }
                 Err(status) => Next::Refuse(status),
             },
             _ if echoes => Next::Refuse(UPGRADE_REQUIRED),
             (ENDPOINT, "GET") if request.headers().has_token("accept", "text/event-stream") => {
-                Next::EventStream
+                match self.connect(&request, address) {
+                    Ok(admitted) => Next::EventStream(admitted),
+                    Err(status) => Next::Refuse(status),
+                }
             }
             (ENDPOINT, "GET") => Next::Refuse("400 Bad Request"),
             (ENDPOINT, "POST" | "DELETE") => {

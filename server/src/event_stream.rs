@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::budget::Budget;
-use crate::http::{NOT_FOUND, Status};
+use crate::endpoints::Admitted;
+use crate::http::{NOT_FOUND, Status, header_lines};
 use crate::options::Times;
 use crate::session::{ReceiveError, Session, Sessions, Wait};
 use crate::socket::{linger, write_unsent};
@@ -31,6 +32,8 @@ pub(crate) struct EventStreams {
 
 /// An open stream, shared with the requests that name it.
 struct Open {
+    /// Held until the handler of a message has ended: messages of one stream are carried out one at a time.
+    turn: tokio::sync::Mutex<()>,
     session: Mutex<Option<Session>>,
     /// Notified when the session has ended.
     closed: Notify,
@@ -43,7 +46,11 @@ impl EventStreams {
 
     fn open(&self, session: Session) -> Arc<Open> {
         let id = Arc::clone(session.connection_id());
-        let open = Arc::new(Open { session: Mutex::new(Some(session)), closed: Notify::new() });
+        let open = Arc::new(Open {
+            turn: tokio::sync::Mutex::default(),
+            session: Mutex::new(Some(session)),
+            closed: Notify::new(),
+        });
         self.table.lock().insert(id, Arc::clone(&open));
         open
     }
@@ -54,12 +61,16 @@ impl EventStreams {
     /// ahead of the writers.
     pub(crate) async fn receive(&self, id: &str, message: &[u8], budget: &mut Budget) -> Status {
         let Some(open) = self.table.lock().get(id).map(Arc::clone) else { return NOT_FOUND };
-        let Some((received, wait)) = open.receive(message, budget) else { return NOT_FOUND };
+        let _turn = open.turn.lock().await;
+        let Some((mut received, wait)) = open.receive(message, budget) else { return NOT_FOUND };
         if received.is_err() {
             self.close(id);
         }
-        if let Some(wait) = wait {
-            wait.over().await;
+        if let Some(wait) = wait
+            && let Err(error) = wait.over().await
+        {
+            self.close(id);
+            received = Err(error);
         }
         match received {
             Ok(()) => "204 No Content",
@@ -83,15 +94,21 @@ impl EventStreams {
     }
 
     /// Serves an event stream to its end.
-    pub(crate) async fn run(&self, stream: TcpStream, stopped: impl Future<Output = ()>) {
+    pub(crate) async fn run(
+        &self,
+        stream: TcpStream,
+        admitted: Admitted,
+        stopped: impl Future<Output = ()>,
+    ) {
         let opened = self.writers.open(Form::Sse);
-        let session = self.sessions.open(opened.seat.clone());
+        let more = header_lines(admitted.headers());
+        let session = self.sessions.open(opened.seat.clone(), admitted);
         let counted = session.counted();
         let (id, liveness) = (Arc::clone(session.connection_id()), Arc::clone(session.liveness()));
         let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
              cache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
-             x-connection-id: {id}\r\nconnection: close\r\n\r\n"
+             x-connection-id: {id}\r\n{more}connection: close\r\n\r\n"
         );
         let (mut reader, mut writer) = stream.into_split();
         if !matches!(

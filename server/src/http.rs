@@ -22,6 +22,25 @@ pub type Status = &'static str;
 pub(crate) const NOT_FOUND: Status = "404 Not Found";
 pub(crate) const UPGRADE_REQUIRED: Status = "426 Upgrade Required";
 
+/// The header lines that an endpoint's handler adds to a response.
+pub(crate) fn header_lines<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    headers.map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+}
+
+/// The status line for a code that an endpoint's handler chose.
+pub(crate) const fn status_of(code: u16) -> Status {
+    match code {
+        400 => "400 Bad Request",
+        401 => "401 Unauthorized",
+        404 => NOT_FOUND,
+        409 => "409 Conflict",
+        429 => "429 Too Many Requests",
+        500 => "500 Internal Server Error",
+        503 => "503 Service Unavailable",
+        _ => "403 Forbidden",
+    }
+}
+
 /// A connection on which requests arrive, one after another.
 pub(crate) struct Http {
     pub(crate) stream: TcpStream,
@@ -140,6 +159,8 @@ impl Http {
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     pub(crate) method: &'a str,
+    /// The path with its query.
+    pub(crate) target: &'a str,
     /// Without the query.
     pub(crate) path: &'a str,
     /// The part of the target after the question mark; may be empty.
@@ -177,7 +198,7 @@ impl<'a> Request<'a> {
         headers: Vec<(&'a [u8], &'a [u8])>,
     ) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Self { method, path, query, is_current, headers }
+        Self { method, target, path, query, is_current, headers }
     }
 
     /// The headers; names match in any case.

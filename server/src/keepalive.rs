@@ -16,6 +16,18 @@ pub(crate) struct Liveness {
     /// Any traffic. All accesses here are relaxed: seeing a sign of life a moment later is enough.
     traffic: AtomicBool,
     message: AtomicBool,
+    /// A handler is at work, and nothing is read meanwhile.
+    is_busy: AtomicBool,
+}
+
+/// Holds a client's ping timeout; see [`Liveness::busy`].
+pub(crate) struct Busy<'a>(&'a Liveness);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.saw_traffic();
+        self.0.is_busy.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Liveness {
@@ -29,6 +41,13 @@ impl Liveness {
         self.message.store(true, Ordering::Relaxed);
     }
 
+    /// The client counts as alive until the returned value is dropped, because the server does not read what it
+    /// sends.
+    pub(crate) fn busy(&self) -> Busy<'_> {
+        self.is_busy.store(true, Ordering::Relaxed);
+        Busy(self)
+    }
+
     /// Pings a client, and returns once a ping is followed by no traffic within `times.pong`.
     pub(crate) async fn ping_timeout(&self, times: &Times, seat: Seat) {
         loop {
@@ -36,7 +55,7 @@ impl Liveness {
             self.traffic.store(false, Ordering::Relaxed);
             ping(&seat);
             sleep(times.pong).await;
-            if !self.traffic.load(Ordering::Relaxed) {
+            if !self.traffic.load(Ordering::Relaxed) && !self.is_busy.load(Ordering::Relaxed) {
                 return;
             }
         }

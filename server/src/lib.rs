@@ -1,41 +1,46 @@
 //! A PondSocket server on tokio: WebSockets and event streams, with limits, presence, counters, and nodes
-//! that form one cluster.
+//! that form one cluster. The library carries out the protocol, and handlers are the application.
 //!
 //! ```no_run
-//! use pondwire_server::{Options, Server, stop_signal};
+//! use pondwire_server::{Options, PondServer, stop_signal};
 //! use tokio::net::TcpListener;
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let server = Server::new(Options::default())?;
+//! let mut pond = PondServer::new();
+//! pond.endpoint("/api/socket", |connect| connect.accept())
+//!     .channel("/chat/:id", |join| {
+//!         join.accept()?;
+//!         join.track(join.payload())
+//!     })
+//!     .on("say", |event| event.broadcast(event.name(), event.payload()))
+//!     .on("whisper/:user", |event| event.broadcast_to(event.param("user"), "whisper", event.payload()))
+//!     .on_leave(|leave| println!("{} has left {}", leave.user_id(), leave.channel_name()));
+//! let server = pond.start(Options::default())?;
 //! let listener = TcpListener::bind("127.0.0.1:8080").await?;
 //! server.serve(listener, stop_signal()?).await;
 //! # Ok(()) }
 //! ```
 //!
-//! `/api/socket` takes WebSockets, compressed if they offer it, and event streams: `GET` with
-//! `Accept: text/event-stream` opens one, `POST` and `DELETE` with its `X-Connection-ID` send a message and
-//! close it. Channels are `/chat/:id`; a join with `{"deny":true}` is declined, and one with `{"last":true}`
-//! is followed by the channel's last broadcast.
-//!
-//! | event | what the server does |
+//! | step | what it adds |
 //! |---|---|
-//! | `echo` | sends it back to its sender |
-//! | `track`, `update`, `untrack` | set, change and end the sender's presence |
-//! | `assign` | sets the sender's assigns (server-side data), as a join with `{"assigns":{…}}` does |
-//! | `users` | answers with everybody's assigns and presence |
-//! | `evict` with `{"id":…,"reason":…}` | removes a user from the channel |
-//! | `simulate` with `{"viewers":1000,"slow":true}` | adds members that the server simulates |
-//! | `to-others` | sends it to all members but the sender |
-//! | `to-some` with `{"ids":[…]}` | sends it to these users, at most 1,024 |
-//! | any other | sends it to all members, the sender included |
+//! | [`PondServer::endpoint`] | a path that takes WebSockets, compressed if they offer it, and event streams; [`Connect`] accepts or declines |
+//! | [`Endpoint::channel`] | the channels of a pattern; [`Join`] accepts or declines |
+//! | [`ChannelHandlers::on`] | what an [`Event`] does: reply, broadcast, presence, assigns, eviction |
+//! | [`ChannelHandlers::on_async`], [`on_event`](ChannelHandlers::on_event) | the same with an asynchronous handler, or with types |
+//! | [`ChannelHandlers::on_leave`], [`on_outgoing`](ChannelHandlers::on_outgoing) | what follows a [`Leave`]; what a class of members is sent of a broadcast ([`Outgoing`]) |
+//! | [`PondServer::start`] | the running [`Server`]; [`Server::channel`] is a [`Channel`] for code outside of handlers |
 //!
-//! Counters for Prometheus are at `/metrics`. With the feature `redis` and [`Options::node`] the server is
-//! a node of a cluster: a channel spans all nodes, whichever implementation they run.
+//! An event stream is opened by a `GET` with `Accept: text/event-stream`; a `POST` and a `DELETE` with its
+//! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`. With the feature `redis`
+//! and [`Options::node`] the server is a node of a cluster: a channel spans all nodes, whichever implementation they
+//! run.
 //!
 //! # The parts
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `handlers`, `content` | the application: endpoints, channels, handlers and their contexts; what they may send |
+//! | `handle`, `users` | a channel for code outside of handlers; its users at one moment |
 //! | `options`, `arguments` | the options, and the command line that sets them |
 //! | `connection` | HTTP requests, until a connection becomes a WebSocket or an event stream |
 //! | `http` | HTTP/1.1 |
@@ -43,13 +48,13 @@
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
 //! | `writers` | the tasks that write to all connections, each of which has a seat in a shard; io_uring, the only unsafe code |
-//! | `session` | carries out one client's messages, over any transport |
-//! | `channel`, `channels` | the members of a channel and their presence; the table of channels |
+//! | `session`, `caller` | carries out one client's messages, over any transport; what a client may do in a channel |
+//! | `endpoints`, `channel` | the endpoints of a running server; the members of a channel and their presence |
 //! | `keepalive`, `budget` | ping and idle timeouts; fairness between connections |
 //! | `socket` | closing a connection without losing what the client was sent |
 //! | `metrics`, `log` | counters of all connections; lines for the operator |
 //! | `node` | this server as a node of a cluster |
-//! | `echo`, `simulation` | the echo endpoint for conformance suites; the simulated crowd of the demo page |
+//! | `echo` | the echo endpoint for conformance suites |
 //!
 //! # Limitations
 //!
@@ -60,12 +65,16 @@
 mod arguments;
 mod authorize;
 mod budget;
+mod caller;
 mod channel;
-mod channels;
 mod connection;
 mod connection_limit;
+mod content;
 mod echo;
+mod endpoints;
 mod event_stream;
+mod handle;
+mod handlers;
 mod http;
 mod keepalive;
 pub mod log;
@@ -76,19 +85,25 @@ mod options;
 mod rate_limit;
 mod server;
 mod session;
-mod simulation;
 mod socket;
 mod stop;
-#[cfg(test)]
-mod tests;
+mod users;
 mod websocket;
 mod writers;
 
 pub use arguments::help;
 pub use authorize::{Authorize, by_token};
+pub use channel::LeaveReason;
 pub use connection_limit::Permit;
+pub use content::{Content, Json};
+pub use endpoints::Admitted;
+pub use handle::{Channel, Listener};
+pub use handlers::{
+    ChannelHandlers, Connect, Endpoint, Event, Join, Leave, Outcome, Outgoing, PondServer, Sent,
+};
 pub use http::{Request, Status};
 pub use options::{NodeOptions, Options, Times};
 pub use rate_limit::Rate;
 pub use server::Server;
 pub use stop::stop_signal;
+pub use users::{User, Users};

@@ -29,7 +29,6 @@ pub(crate) struct Metrics {
 pub(crate) struct Gauges {
     pub(crate) event_streams: usize,
     pub(crate) channels: usize,
-    pub(crate) simulated_viewers: usize,
 }
 
 /// Counts a connection from its creation to its drop.
@@ -77,8 +76,6 @@ impl Metrics {
         let event_streams = gauges.event_streams as u64;
         page.gauge("event_streams", "event streams among the open connections", event_streams);
         page.gauge("channels", "channels with members", gauges.channels as u64);
-        let simulated = gauges.simulated_viewers as u64;
-        page.gauge("simulated_viewers", "members simulated by the server", simulated);
         let received = self.messages.load(Ordering::Relaxed);
         page.counter("messages_received_total", "messages from clients", received);
         let bytes = self.message_bytes.load(Ordering::Relaxed);

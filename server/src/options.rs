@@ -8,9 +8,6 @@ use pondwire::{Limits, OutboxOptions, Policy, uuid};
 use crate::authorize::Authorize;
 use crate::rate_limit::Rate;
 
-/// The path of WebSockets and event streams.
-pub(crate) const ENDPOINT: &str = "/api/socket";
-
 /// The options of a server.
 ///
 /// ```
@@ -35,8 +32,8 @@ pub struct Options {
     pub connections_per_address: usize,
     /// The rate at which a client may send messages, pings, pongs and empty fragments. No limit.
     pub message_rate: Option<Rate>,
-    /// The rate at which a client may send message bytes, counted after inflation. The answer to `users`,
-    /// and 1 KiB for each viewer that `simulate` adds, count as if the client had sent them. No limit.
+    /// The rate at which a client may send message bytes, counted after inflation. Lists of users, and what
+    /// [`Event::charge`](crate::Event::charge) is given, count as if the client had sent them. No limit.
     pub byte_rate: Option<Rate>,
     /// The most channels that a connection may be in. 128.
     pub channels: usize,
@@ -45,8 +42,12 @@ pub struct Options {
     /// The longest channel name in bytes. The server keeps the name for as long as the channel exists. 256.
     pub name_bytes: usize,
     /// The largest presence list of a channel, in bytes: a frame with it must fit into each member's
-    /// outbox, beside others. A node counts its own users only. 1 MiB.
+    /// outbox, beside others. A node counts the users of all nodes. 1 MiB.
     pub presence_bytes: usize,
+    /// The least time between two presence frames of a channel. Changes in between are sent as one frame, the list
+    /// as it is then with the last change. A long list waits longer, so that each member is sent at most a megabyte
+    /// of presence per second. At zero each change is sent at once. 100 ms.
+    pub presence_interval: Duration,
     /// The bounds of each connection's outbox, and what happens to a client that reads too slowly. By
     /// default the client is disconnected when 1,024 frames or 8 MiB are queued.
     pub waiting: OutboxOptions,
@@ -149,6 +150,7 @@ impl Default for Options {
             limits: Limits::default(),
             name_bytes: 256,
             presence_bytes: 1 << 20,
+            presence_interval: Duration::from_millis(100),
             // With this policy a publisher never waits for a slow reader, and a reader never gets a stream
             // with gaps.
             waiting: OutboxOptions::new()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,22 +15,26 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::channels::{Channels, MakeLink};
+use crate::channel::{ChannelOptions, MakeLink};
 use crate::connection::Endpoint;
 use crate::connection_limit::{ConnectionLimit, Permit};
+use crate::endpoints::{Admitted, Endpoints};
+use crate::handle::Channel;
+use crate::handlers::PondServer;
 use crate::http::{Request, Status};
 use crate::log;
 use crate::node::Node;
 use crate::options::Options;
 use crate::socket::{check_congestion_control, set_congestion_control};
 
-/// A server that either listens itself ([`serve`](Self::serve)) or is part of another HTTP server
+/// A running server, cheap to clone. It either listens itself ([`serve`](Self::serve)) or is part of another HTTP server
 /// ([`admit`](Self::admit), [`accept`](Self::accept) and [`serve_web_socket`](Self::serve_web_socket), as
 /// in `examples/axum` in the repository).
+#[derive(Clone)]
 pub struct Server {
     endpoint: Arc<Endpoint>,
     connections: Arc<ConnectionLimit>,
-    node: Option<RunningNode>,
+    node: Option<Arc<RunningNode>>,
     /// How long connections may take to close at shutdown.
     closing: Duration,
     congestion_control: Option<String>,
@@ -42,42 +46,54 @@ struct RunningNode {
     receiving: Mutex<JoinSet<()>>,
 }
 
-impl Server {
-    /// Creates a server on the current tokio runtime. A node connects to Redis in the background and serves
+impl PondServer {
+    /// Starts the application on the current tokio runtime. A node connects to Redis in the background and serves
     /// its own users meanwhile.
     ///
     /// # Errors
+    /// A path or a name is no [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers.
     /// [`Options::node`] has an invalid URL, or is set without the feature `redis`. The system refuses the
-    /// [`Options::congestion_control`]; the text names it and the reason.
+    /// [`Options::congestion_control`]. The text says which, and why.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(mut options: Options) -> Result<Self, String> {
+    pub fn start(self, mut options: Options) -> Result<Server, String> {
         let congestion_control = options.congestion_control.take();
         if let Some(name) = &congestion_control {
             check_congestion_control(name)
                 .map_err(|error| format!("congestion control {name}: {error}"))?;
         }
         let node = options.node.as_ref().map(Node::start).transpose()?;
-        let make_link = node
-            .clone()
-            .map(|node| -> MakeLink { Box::new(move |channel: &str| node.link(channel)) });
-        let channels = Arc::new(Channels::new(make_link));
+        let link = |endpoint: &str| {
+            let (node, endpoint) = (Arc::clone(node.as_ref()?), endpoint.to_owned());
+            Some(Box::new(move |channel: &str| node.link(&endpoint, channel)) as MakeLink)
+        };
+        let Options { presence_bytes, presence_interval, .. } = options;
+        let channels = ChannelOptions { presence_bytes, presence_interval };
+        let endpoints = Endpoints::new(self.endpoints, channels, link)?;
         let running = node.clone().map(|node| {
-            let (receiver, channels) = (Arc::clone(&node), Arc::clone(&channels));
+            let receiver = Arc::clone(&node);
             let mut receiving = JoinSet::new();
-            receiving.spawn(async move { receiver.run(&channels).await });
-            RunningNode { node, receiving: Mutex::new(receiving) }
+            receiving.spawn(async move { receiver.run().await });
+            Arc::new(RunningNode { node, receiving: Mutex::new(receiving) })
         });
         let connections =
             ConnectionLimit::new(options.connections, options.connections_per_address);
-        Ok(Self {
+        Ok(Server {
             connections: Arc::new(connections),
             closing: options.times.closing,
             congestion_control,
-            endpoint: Arc::new(Endpoint::new(options, channels, node)),
+            endpoint: Arc::new(Endpoint::new(options, endpoints, self.gauges, node)),
             node: running,
         })
+    }
+}
+
+impl Server {
+    /// A channel, to use it outside of its handlers; `None` if no endpoint's pattern matches the name. Of several
+    /// endpoints, the first that was added counts.
+    pub fn channel(&self, name: &str) -> Option<Channel> {
+        self.endpoint.channel(name).map(Channel::new)
     }
 
     /// Serves the connections of the listener until `stop` completes, then closes all of them: each has
@@ -139,14 +155,19 @@ impl Server {
         self.connections.try_acquire(address)
     }
 
-    /// Checks whether the request may connect, and accepts its WebSocket opening handshake.
+    /// Checks whether the request may connect, accepts its WebSocket opening handshake, and asks the endpoint's
+    /// handler. The response must have the headers of the handshake and [those of the handler](Admitted::headers).
     ///
     /// # Errors
-    /// The status to answer with: 401 or 403 if the request is not allowed, 426 if it does not ask for an
-    /// upgrade to WebSocket version 13, 400 if its handshake is malformed. A 426 must name what it asks for,
-    /// as that of `HandshakeError::Version` does.
-    pub fn accept(&self, request: &Request<'_>) -> Result<Accepted, Status> {
-        self.endpoint.accept(request)
+    /// The status to answer with: 401 or 403 if the request is not allowed, 404 if it is to no endpoint, 426 if it
+    /// does not ask for an upgrade to WebSocket version 13, 400 if its handshake is malformed, or that of the
+    /// handler. A 426 must name what it asks for, as that of `HandshakeError::Version` does.
+    pub fn accept(
+        &self,
+        request: &Request<'_>,
+        peer: SocketAddr,
+    ) -> Result<(Accepted, Admitted), Status> {
+        self.endpoint.accept(request, &peer.to_string())
     }
 
     /// Serves a WebSocket to its end. Its handshake was [accepted](Self::accept) and answered; `received`
@@ -157,9 +178,10 @@ impl Server {
         stream: TcpStream,
         received: BytesMut,
         deflates: bool,
+        admitted: Admitted,
         stopped: impl Future<Output = ()>,
     ) {
-        self.endpoint.serve_web_socket(stream, received, deflates, stopped).await;
+        self.endpoint.serve_web_socket(stream, received, deflates, admitted, stopped).await;
     }
 
     /// All counters in Prometheus' text format, version 0.0.4. Visits every connection once.
@@ -171,7 +193,8 @@ impl Server {
     /// [`serve`](Self::serve) calls it; a server embedded in another must call it once its connections have
     /// ended.
     pub async fn shutdown(&self) {
-        if let Some(RunningNode { node, receiving }) = &self.node {
+        if let Some(running) = &self.node {
+            let RunningNode { node, receiving } = &**running;
             node.shutdown().await;
             let mut receiving = std::mem::take(&mut *receiving.lock());
             // The task ends with the bus.

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use crate::budget::{self, Budget};
 use crate::echo::Echo;
+use crate::endpoints::Admitted;
 use crate::keepalive::Liveness;
 use crate::options::Times;
 use crate::rate_limit::Decision;
@@ -82,11 +83,12 @@ impl WebSockets {
         stream: TcpStream,
         received: BytesMut,
         deflates: bool,
+        admitted: Admitted,
         stopped: impl Future<Output = ()>,
     ) {
         let form = if deflates { Form::Deflated } else { Form::WebSocket };
         let opened = self.writers.open(form);
-        let mut session = self.sessions.open(opened.seat.clone());
+        let mut session = self.sessions.open(opened.seat.clone(), admitted);
         let counted = session.counted();
         let liveness = Arc::clone(session.liveness());
         let (stream, writer) = stream.into_split();
@@ -256,13 +258,18 @@ impl Incoming {
             }
             let wait = session.take_wait();
             let receive = async {
-                if let Some(wait) = wait {
-                    wait.over().await;
+                if let Some(wait) = wait
+                    && wait.over().await.is_err()
+                {
+                    return Err(End::Refused(close_code::INTERNAL_ERROR));
                 }
-                self.receive(liveness).await
+                Ok(self.receive(liveness).await)
             };
             let received = tokio::select! {
-                received = receive => received,
+                received = receive => match received {
+                    Ok(received) => received,
+                    Err(end) => return end,
+                },
                 reason = writer.failed() => return End::of(reason),
                 end = &mut *ending => return end,
             };

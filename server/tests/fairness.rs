@@ -461,7 +461,7 @@ fn server_process() {
         std::fs::write(&unfinished, port).unwrap();
         std::fs::rename(unfinished, port_file).unwrap();
         let options = Options { page: Some("a page"), ..Options::default() };
-        let server = pondwire_server::Server::new(options).unwrap();
+        let server = fixture::demo::demo().start(options).unwrap();
         server.serve(listener, stop).await;
     });
 }

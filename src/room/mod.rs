@@ -389,6 +389,52 @@ impl Room {
         )
     }
 
+    /// [`publish_to_audience`](Self::publish_to_audience) with a key as
+    /// [`publish_keyed`](Self::publish_keyed), if there is one, and without the connections of a user as
+    /// [`publish_except`](Self::publish_except), if one is named.
+    ///
+    /// ```
+    /// use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
+    ///
+    /// const PLAYERS: u32 = 1 << 1;
+    /// let room = Room::new();
+    /// let (outbox, reader) = Outbox::new(OutboxOptions::default());
+    /// let ann = room.join_audience(PLAYERS, "ann", outbox)?;
+    /// let frame = Frame::broadcast("/game/42", "move", "b-1", Payload::EMPTY);
+    /// assert_eq!(room.publish_selected(PLAYERS, None, Some("ann"), &frame).queued, 0);
+    /// assert_eq!(room.publish_selected(PLAYERS, Some(7), Some("bob"), &frame).queued, 1);
+    /// # drop((ann, reader));
+    /// # Ok::<(), pondwire::fanout::Closed>(())
+    /// ```
+    pub fn publish_selected(
+        &self,
+        audience: u32,
+        key: Option<u64>,
+        except: Option<&str>,
+        frame: &Frame,
+    ) -> Delivery {
+        let except = except.map(|user_id| (user_id, self.shared.index.hash(user_id)));
+        self.append_for(
+            frame,
+            To::Members {
+                audience,
+                except: except.map_or(0, |(_, hash)| user_key(hash)),
+                has_key: key.is_some(),
+                key: key.unwrap_or(0),
+            },
+        );
+        self.push_where(
+            frame,
+            |member| {
+                member.is_in(audience) && !except.is_some_and(|(id, hash)| member.is_of(id, hash))
+            },
+            |member, references| match key {
+                Some(key) => member.outbox().push_keyed_from(key, references),
+                None => member.outbox().push_from(references),
+            },
+        )
+    }
+
     /// Sends a frame to the connections of the users with these ids, each once; ids of users who
     /// are not members are ignored; without ids no connection receives it.
     ///

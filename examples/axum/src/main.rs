@@ -18,6 +18,10 @@
 //! `--help` apply. TLS, or any other wrapper, changes the type of the stream: `hand_over` would have to
 //! name that type, and the connection code would have to be generic over it.
 
+/// The application of the server's example.
+#[path = "../../../server/examples/server/demo/mod.rs"]
+mod demo;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,7 +29,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{StatusCode, Version, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt;
@@ -34,7 +38,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use pondwire::websocket::handshake::{Accepted, HandshakeError};
-use pondwire_server::{Options, Server, Status, Times, help};
+use pondwire_server::{Admitted, Options, Server, Status, Times, help};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -62,7 +66,7 @@ async fn main() -> ExitCode {
         Err(error) => return refuse(error),
     };
     let (addr, times) = (options.addr.clone(), options.times);
-    let ponds = match Server::new(options) {
+    let ponds = match demo::demo().start(options) {
         Ok(ponds) => Arc::new(ponds),
         Err(error) => return refuse(error),
     };
@@ -115,31 +119,42 @@ async fn socket(
     let Some(permit) = ponds.admit(peer.ip()) else {
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")]).into_response();
     };
-    let accepted = match accept(&ponds, &request) {
+    let (accepted, admitted) = match accept(&ponds, &request, peer) {
         Ok(accepted) => accepted,
         Err(status) => return refusal(status),
     };
     let deflates = accepted.deflate().is_some();
+    let mut response = accepted.to_http();
+    for (name, value) in admitted.headers() {
+        let pair = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value));
+        let (Ok(name), Ok(value)) = pair else { continue };
+        response.headers_mut().append(name, value);
+    }
     let stopping = stopping.subscribe();
     tokio::spawn(async move {
         // The client may disconnect before it has the answer.
         if let Ok(Ok(upgraded)) = timeout(times.request, upgrade).await {
-            serve(upgraded, deflates, &ponds, stopping).await;
+            serve(upgraded, deflates, admitted, &ponds, stopping).await;
         }
         drop(permit);
     });
-    accepted.to_http()
+    response
 }
 
 /// Applies the plain server's checks and handshake to an axum request.
-fn accept(ponds: &Server, request: &Request) -> Result<Accepted, Status> {
+fn accept(
+    ponds: &Server,
+    request: &Request,
+    peer: SocketAddr,
+) -> Result<(Accepted, Admitted), Status> {
     let headers = request.headers().iter();
-    ponds.accept(&pondwire_server::Request::new(
+    let request = pondwire_server::Request::new(
         request.method().as_str(),
         request.uri().path_and_query().map_or("/", |target| target.as_str()),
         request.version() == Version::HTTP_11,
         headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect(),
-    ))
+    );
+    ponds.accept(&request, peer)
 }
 
 fn refusal(status: Status) -> Response {
@@ -159,6 +174,7 @@ fn refusal(status: Status) -> Response {
 async fn serve(
     upgraded: Upgraded,
     deflates: bool,
+    admitted: Admitted,
     ponds: &Server,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -167,7 +183,7 @@ async fn serve(
         return;
     };
     let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
-    ponds.serve_web_socket(stream, received, deflates, stopped).await;
+    ponds.serve_web_socket(stream, received, deflates, admitted, stopped).await;
 }
 
 /// Returns the inner TCP connection, and the bytes that arrived after the handshake.

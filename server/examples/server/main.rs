@@ -1,7 +1,9 @@
 //! A PondSocket server as a program: `cargo run --release --example server`, or with `-- --addr
 //! 127.0.0.1:0` for a free port; the address is printed once it listens. `-- --help` shows the options:
-//! access, connection and rate limits, slow clients and timeouts. A demo page is at `/`; the crate's
-//! documentation has the rest.
+//! access, connection and rate limits, slow clients and timeouts. A demo page is at `/`; the documentation of
+//! the module `demo` has the channels and the events.
+
+mod demo;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -34,7 +36,7 @@ async fn main() -> ExitCode {
         Err(error) => return refuse(error),
     };
     let addr = options.addr.clone();
-    let server = match Server::new(options) {
+    let server = match demo::demo().start(options) {
         Ok(server) => server,
         Err(error) => return refuse(error),
     };

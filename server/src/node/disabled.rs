@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::channel::Link;
-use crate::channels::Channels;
 use crate::metrics::Page;
 use crate::options::NodeOptions;
 
@@ -16,11 +15,11 @@ impl Node {
             .to_owned())
     }
 
-    pub(crate) fn link(self: &Arc<Self>, _: &str) -> Box<dyn Link> {
+    pub(crate) fn link(self: &Arc<Self>, _: &str, _: &str) -> Box<dyn Link> {
         match **self {}
     }
 
-    pub(crate) async fn run(&self, _: &Channels) {
+    pub(crate) async fn run(&self) {
         match *self {}
     }
 

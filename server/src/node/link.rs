@@ -7,13 +7,12 @@ use pondwire::protocol::Recipients;
 use pondwire::{Payload, uuid};
 
 use super::{Node, unix_ms};
-use crate::channel::{Channel, Link};
-use crate::options::ENDPOINT;
+use crate::channel::{Link, OpenChannel};
 
 impl Node {
-    /// The link of a channel, by the channel's name.
-    pub(crate) fn link(self: &Arc<Self>, channel: &str) -> Box<dyn Link> {
-        let channel = self.state.lock().cluster.channel(ENDPOINT, channel);
+    /// The link of an endpoint's channel, by their names.
+    pub(crate) fn link(self: &Arc<Self>, endpoint: &str, channel: &str) -> Box<dyn Link> {
+        let channel = self.state.lock().cluster.channel(endpoint, channel);
         Box::new(NodeLink { node: Arc::clone(self), channel })
     }
 }
@@ -25,7 +24,7 @@ struct NodeLink {
 }
 
 impl Link for NodeLink {
-    fn join(&self, channel: &Arc<Channel>, user: &str, assigns: Payload<'_>) {
+    fn join(&self, channel: &Arc<OpenChannel>, user: &str, assigns: Payload<'_>) {
         self.node.change(|state, now| {
             // Replaces the previous channel of this name, which may still be closing.
             state.channels.insert(self.channel.clone(), Arc::clone(channel));
@@ -97,11 +96,28 @@ impl Link for NodeLink {
         self.node.publish(Arc::clone(self.channel.topic()), envelope);
     }
 
-    fn for_each_user(&self, visit: &mut dyn FnMut(&str, &str, Option<&str>)) {
+    fn presence_len(&self) -> usize {
+        self.node.state.lock().cluster.presence_len(&self.channel)
+    }
+
+    fn presence(&self, user: &str) -> Option<Box<str>> {
+        let state = self.node.state.lock();
+        let user = state.cluster.user(&self.channel, user)?;
+        is_present(&user.presence).then(|| user.presence.as_str().into())
+    }
+
+    fn for_each_user(&self, visit: &mut dyn FnMut(&str, Payload<'_>, Option<&str>) -> bool) {
         let state = self.node.state.lock();
         for (_, user) in state.cluster.users(&self.channel) {
-            let presence = Some(user.presence).filter(|it| it.members().next().is_some());
-            visit(&user.id, user.assigns.as_str(), presence.map(|it| it.as_str()));
+            let presence = is_present(&user.presence).then(|| user.presence.as_str());
+            if !visit(&user.id, user.assigns, presence) {
+                return;
+            }
         }
     }
+}
+
+/// A user without a presence has an empty one in the messages of nodes.
+fn is_present(presence: &Payload<'_>) -> bool {
+    presence.members().next().is_some()
 }

@@ -13,13 +13,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ahash::HashMap;
 use parking_lot::Mutex;
-use pondwire::ServerMessage;
 use pondwire::distributed::{self, Cluster, ClusterOptions, Effect, Topics};
+use pondwire::{Frame, ServerMessage, uuid};
 use pondwire_redis::{BusEvent, QueueBounds, RedisBus, RedisOptions, RedisReceiver};
 use tokio::time::{sleep_until, timeout};
 
-use crate::channel::Channel;
-use crate::channels::Channels;
+use crate::channel::{LeaveReason, OpenChannel};
 use crate::log;
 use crate::metrics::Page;
 use crate::options::NodeOptions;
@@ -47,11 +46,11 @@ pub(crate) struct Node {
 struct State {
     cluster: Cluster,
     /// The channels in which this node has users.
-    channels: HashMap<distributed::Channel, Arc<Channel>>,
+    channels: HashMap<distributed::Channel, Arc<OpenChannel>>,
 }
 
 /// Effects on this node's channels. Applying them may lock a channel, so the state is unlocked first.
-type Deferred = Vec<(Arc<Channel>, Effect)>;
+type Deferred = Vec<(Arc<OpenChannel>, Effect)>;
 
 impl Node {
     /// Creates a node that has not yet announced itself. Does not wait for Redis.
@@ -81,19 +80,19 @@ impl Node {
     }
 
     /// Receives from the other nodes until the bus is shut down.
-    pub(crate) async fn run(&self, channels: &Channels) {
+    pub(crate) async fn run(&self) {
         let Some(mut receiver) = self.receiver.lock().take() else { return };
         loop {
             let due = self.state.lock().cluster.due();
             tokio::select! {
                 biased;
-                () = sleep_until(due.into()) => self.tick(channels),
+                () = sleep_until(due.into()) => self.tick(),
                 event = receiver.next() => {
                     let Some(event) = event else { return };
-                    let mut ahead = self.on_event(event, channels);
+                    let mut ahead = self.on_event(event);
                     for _ in 1..EVENTS_PER_WAKE {
                         let Some(event) = receiver.try_next() else { break };
-                        ahead = self.on_event(event, channels).or(ahead);
+                        ahead = self.on_event(event).or(ahead);
                     }
                     tokio::task::yield_now().await;
                     // Not for long: the other channels' messages come behind these.
@@ -105,13 +104,13 @@ impl Node {
         }
     }
 
-    fn tick(&self, channels: &Channels) {
+    fn tick(&self) {
         let deferred = self.change(|state, now| state.cluster.tick(now));
-        apply(deferred, channels);
+        apply(deferred);
     }
 
     /// Returns a channel that is ahead of its writers now.
-    fn on_event(&self, event: BusEvent, channels: &Channels) -> Option<Arc<Channel>> {
+    fn on_event(&self, event: BusEvent) -> Option<Arc<OpenChannel>> {
         let deferred = self.change(|state, now| match event {
             // The cluster counts invalid messages.
             BusEvent::Message(message) => {
@@ -125,7 +124,7 @@ impl Node {
         });
         let ahead = deferred.iter().map(|(channel, _)| channel).find(|channel| channel.is_ahead());
         let ahead = ahead.map(Arc::clone);
-        apply(deferred, channels);
+        apply(deferred);
         ahead
     }
 
@@ -249,7 +248,7 @@ impl Node {
     }
 }
 
-fn apply(deferred: Deferred, channels: &Channels) {
+fn apply(deferred: Deferred) {
     for (here, effect) in deferred {
         match effect {
             Effect::Deliver { frame, recipients, from_user_id, .. } => {
@@ -258,12 +257,11 @@ fn apply(deferred: Deferred, channels: &Channels) {
                 here.deliver(&from_user_id, event, &frame, &recipients);
             }
             Effect::Evict { user_id, reason, .. } => {
-                here.remove(&user_id, Some(&reason));
-                channels.close_if_empty(&here);
+                let last = Frame::evicted(here.name(), &uuid(), &reason);
+                here.remove(&user_id, Some(last), LeaveReason::Evicted(reason.into()));
             }
             Effect::Remove { user_id, .. } => {
-                here.remove(&user_id, None);
-                channels.close_if_empty(&here);
+                here.remove(&user_id, None, LeaveReason::Removed);
             }
             _ => {}
         }

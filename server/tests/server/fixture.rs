@@ -5,9 +5,13 @@
 use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
 
-use pondwire_server::{Options, Times};
+use pondwire_server::{Options, PondServer, Times};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
+
+/// The application of the example program.
+#[path = "../../examples/server/demo/mod.rs"]
+pub(crate) mod demo;
 
 /// The demo page of the example program.
 const PAGE: &str = include_str!("../../examples/server/page.html");
@@ -39,21 +43,36 @@ impl Server {
         Self::start_in(runtime, options)
     }
 
-    fn start_in(mut runtime: Builder, options: Options) -> Self {
+    /// Starts another application than the example's.
+    pub(crate) fn start_app(pond: PondServer, options: Options) -> Self {
+        Self::start_listening(Builder::new_multi_thread(), pond, options).0
+    }
+
+    fn start_in(runtime: Builder, options: Options) -> Self {
+        Self::start_listening(runtime, demo::demo(), options).0
+    }
+
+    /// Also returns the listening socket.
+    pub(crate) fn start_listening(
+        mut runtime: Builder,
+        pond: PondServer,
+        options: Options,
+    ) -> (Self, TcpListener) {
         let options = Options { page: options.page.or(Some(PAGE)), ..options };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
+        let listening = listener.try_clone().unwrap();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = runtime.enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let server = pondwire_server::Server::new(options).expect("valid options");
+                let server = pond.start(options).expect("valid options");
                 server.serve(listener, async { drop(stopped.await) }).await;
             });
         });
-        Self { addr, stop: Some(stop), thread: Some(thread) }
+        (Self { addr, stop: Some(stop), thread: Some(thread) }, listening)
     }
 
     /// Asks it to stop.

@@ -1,8 +1,10 @@
 //! The server over real sockets.
 
+mod congestion;
 mod deflate;
 mod events;
 mod fixture;
+mod handlers;
 mod node;
 mod page;
 mod protection;

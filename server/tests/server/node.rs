@@ -1,7 +1,7 @@
 //! The server as a node: two nodes in this process around a fake Redis. `tests/interop/distributed/` has a
 //! real Redis, and nodes of another implementation.
 
-use pondwire_server::Options;
+use pondwire_server::{Options, PondServer};
 
 fn parse(line: &str) -> Option<Options> {
     Options::parse(line.split_whitespace().map(str::to_owned)).ok()
@@ -36,7 +36,7 @@ fn arguments_are_parsed_or_refused() {
 #[cfg(not(feature = "redis"))]
 fn without_the_feature_a_node_is_refused() {
     let options = parse("--redis redis://127.0.0.1:6379").unwrap();
-    let error = pondwire_server::Server::new(options).expect_err("no node");
+    let error = PondServer::new().start(options).expect_err("no node");
     assert!(error.contains("--features redis"), "{error}");
 }
 
@@ -52,7 +52,7 @@ mod nodes {
     use serde_json::{Value, json};
     use tokio::runtime::Runtime;
 
-    use super::parse;
+    use super::{PondServer, parse};
     use crate::fixture::Server;
     use pondwire_test_support::client::{Client, ROOM};
     use pondwire_test_support::fake_redis::{FakeRedis, Mode};
@@ -316,7 +316,7 @@ mod nodes {
         let options = parse("--redis localhost").unwrap();
         let runtime = Runtime::new().unwrap();
         let _runtime = runtime.enter();
-        let error = pondwire_server::Server::new(options).expect_err("no node");
+        let error = PondServer::new().start(options).expect_err("no node");
         assert!(error.starts_with("Invalid Redis URL"), "{error}");
     }
 }

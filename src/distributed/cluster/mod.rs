@@ -334,6 +334,12 @@ impl Cluster {
         self.channels.get(channel).into_iter().flat_map(|state| state.roster.iter())
     }
 
+    /// The length of the channel's presence list in a frame, in bytes, over all nodes.
+    #[must_use]
+    pub fn presence_len(&self, channel: &Channel) -> usize {
+        self.channels.get(channel).map_or(0, |state| state.roster.list_len())
+    }
+
     /// The ids of the live other nodes.
     pub fn nodes(&self) -> impl Iterator<Item = &str> {
         self.nodes.alive()

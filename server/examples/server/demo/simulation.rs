@@ -6,13 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pondwire::outbox::{CloseReason, OutboxStats};
-use pondwire::{Frame, Membership, Outbox, OutboxOptions, Policy, ServerAction, uuid};
+use pondwire::{Outbox, OutboxOptions, Policy};
+use pondwire_server::{Channel, Event, Json, Listener};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
-
-use crate::channel::{Channel, MemberToken};
-use crate::channels::Channels;
 
 /// The most viewers of one user.
 pub(crate) const MOST: usize = 1000;
@@ -33,21 +31,13 @@ const POLICIES: [(&str, Policy); 4] = [
     ("Disconnect", Policy::Disconnect { max_age: None }),
 ];
 
-/// The simulations of all users.
-pub(crate) struct Simulations {
-    channels: Arc<Channels>,
-    /// Simulated members in all channels.
-    members: AtomicUsize,
-}
+/// The number of simulated members in all channels.
+#[derive(Clone, Default)]
+pub(crate) struct Simulated(Arc<AtomicUsize>);
 
-impl Simulations {
-    pub(crate) const fn new(channels: Arc<Channels>) -> Self {
-        Self { channels, members: AtomicUsize::new(0) }
-    }
-
-    /// The number of simulated members in all channels.
-    pub(crate) fn members(&self) -> usize {
-        self.members.load(Ordering::Relaxed)
+impl Simulated {
+    pub(crate) fn members(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) as u64
     }
 }
 
@@ -58,13 +48,13 @@ pub(crate) struct Simulation {
 
 /// The members of a crowd. They stay in the channel until this is dropped.
 struct Crowd {
-    members: Vec<Membership>,
+    listeners: Vec<Listener>,
     viewers: Vec<Outbox>,
     slow: Vec<(&'static str, Outbox)>,
-    /// Its share of [`Simulations::members`].
+    /// Its share of [`Simulated`].
     size: usize,
-    channel: Arc<Channel>,
-    simulations: Arc<Simulations>,
+    channel: Channel,
+    simulated: Simulated,
 }
 
 /// The payload of the event `simulation`, shown by the demo page.
@@ -92,29 +82,28 @@ struct SlowReader {
 }
 
 impl Simulation {
-    /// Adds `viewers` viewers to the channel, and the slow readers if `slow`, and sends reports to the member
-    /// with this token while it is one. `None` if all channels together would have more than [`MOST_OF_ALL`]
+    /// Adds `viewers` viewers to the event's channel, and the slow readers if `slow`, and sends reports to the
+    /// event's sender while that is a member. `None` if all channels together would have more than [`MOST_OF_ALL`]
     /// simulated members.
     pub(crate) fn start(
-        simulations: &Arc<Simulations>,
-        channel: &Arc<Channel>,
-        token: MemberToken,
+        simulated: &Simulated,
+        event: &Arc<Event<'static>>,
         viewers: usize,
         slow: bool,
     ) -> Option<Self> {
-        let mut crowd =
-            Crowd::new(simulations, channel, viewers + if slow { POLICIES.len() } else { 0 })?;
+        let size = viewers + if slow { POLICIES.len() } else { 0 };
+        let mut crowd = Crowd::new(simulated, event.channel(), size)?;
         let mut tasks = JoinSet::new();
         for _ in 0..viewers {
             let (outbox, mut queue) = Outbox::new(OutboxOptions::default());
-            crowd.join(&outbox);
+            crowd.listeners.extend(crowd.channel.listen(&outbox));
             crowd.viewers.push(outbox);
             tasks.spawn(async move { while queue.next_batch().await.is_some() {} });
         }
         for (name, policy) in POLICIES.into_iter().filter(|_| slow) {
             let options = OutboxOptions::new().with_policy(policy).with_max_frames(32);
             let (outbox, mut queue) = Outbox::new(options);
-            crowd.join(&outbox);
+            crowd.listeners.extend(crowd.channel.listen(&outbox));
             crowd.slow.push((name, outbox));
             tasks.spawn(async move {
                 while queue.next_batch().await.is_some() {
@@ -124,13 +113,13 @@ impl Simulation {
                 std::future::pending::<()>().await;
             });
         }
+        let event = Arc::clone(event);
         tasks.spawn(async move {
             let joined = Instant::now();
             let mut ticks = interval(REPORTED);
-            while token.is_member() {
+            while event.is_member() {
                 ticks.tick().await;
-                // Nothing is sent if the user has left meanwhile.
-                token.answer(crowd.report(joined));
+                let _ = event.send("simulation", Json(crowd.report(joined)));
             }
         });
         Some(Self { _tasks: tasks })
@@ -138,44 +127,34 @@ impl Simulation {
 }
 
 impl Crowd {
-    fn new(simulations: &Arc<Simulations>, channel: &Arc<Channel>, size: usize) -> Option<Self> {
+    fn new(simulated: &Simulated, channel: Channel, size: usize) -> Option<Self> {
         let count = |members: usize| (members + size <= MOST_OF_ALL).then_some(members + size);
-        simulations.members.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).ok()?;
+        simulated.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).ok()?;
         Some(Self {
-            members: Vec::new(),
+            listeners: Vec::new(),
             viewers: Vec::new(),
             slow: Vec::new(),
             size,
-            channel: Arc::clone(channel),
-            simulations: Arc::clone(simulations),
+            channel,
+            simulated: simulated.clone(),
         })
     }
 
-    fn join(&mut self, outbox: &Outbox) {
-        // Unique names that no user has: a room looks its members up by name.
-        let name = format!("viewer {}", self.members.len());
-        self.members.push(self.channel.watch(&name, outbox));
-    }
-
-    fn report(&self, joined: Instant) -> Frame {
+    fn report(&self, joined: Instant) -> Report {
         let all = self.viewers.iter().chain(self.slow.iter().map(|(_, outbox)| outbox));
-        let report = Report {
+        Report {
             viewers: self.viewers.len(),
             delivered: all.map(|outbox| outbox.stats().delivered).sum(),
             at: joined.elapsed().as_millis(),
             slow: self.slow.iter().map(|(policy, outbox)| slow_reader(policy, outbox)).collect(),
-        };
-        let name = self.channel.name();
-        Frame::serialize(ServerAction::System, name, "simulation", &uuid(), &report)
-            .expect("a struct of numbers and texts is an object")
+        }
     }
 }
 
 impl Drop for Crowd {
     fn drop(&mut self) {
-        self.members.clear();
-        self.simulations.channels.close_if_empty(&self.channel);
-        self.simulations.members.fetch_sub(self.size, Ordering::Relaxed);
+        self.listeners.clear();
+        self.simulated.0.fetch_sub(self.size, Ordering::Relaxed);
     }
 }
 

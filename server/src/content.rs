@@ -1,0 +1,65 @@
+//! What handlers may send: JSON that is ready, or a value that is serialized.
+
+use pondwire::Payload;
+use pondwire::error::PondError;
+use pondwire::payload::OwnedPayload;
+use pondwire::protocol::encode_object;
+use serde::Serialize;
+
+/// The content of a message: a [`Payload`], which is spliced in unchanged, an [`OwnedPayload`], a
+/// [`serde_json::Value`], or [`Json`] of any value that serializes.
+///
+/// A payload on the wire is an object. Of a [`Json`] or a `Value` that is none, `null` is sent as `{}`, and any
+/// other value `x` as `{"value":x}`.
+pub trait Content {
+    /// Calls `send` with the content as JSON.
+    ///
+    /// # Errors
+    /// The value does not serialize: code 500.
+    fn with<R>(self, send: impl FnOnce(Payload<'_>) -> R) -> Result<R, PondError>;
+}
+
+/// A value that is serialized when it is sent: one allocation, and one pass to check the text.
+///
+/// ```
+/// use pondwire_server::{Content, Json};
+///
+/// #[derive(serde::Serialize)]
+/// struct Score { home: u32, away: u32 }
+///
+/// let text = Json(&Score { home: 1, away: 0 }).with(|payload| payload.to_string())?;
+/// assert_eq!(text, r#"{"home":1,"away":0}"#);
+/// # Ok::<(), pondwire::error::PondError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Json<T>(pub T);
+
+impl Content for Payload<'_> {
+    #[inline]
+    fn with<R>(self, send: impl FnOnce(Payload<'_>) -> R) -> Result<R, PondError> {
+        Ok(send(self))
+    }
+}
+
+impl Content for &OwnedPayload {
+    fn with<R>(self, send: impl FnOnce(Payload<'_>) -> R) -> Result<R, PondError> {
+        Ok(send(self.view()))
+    }
+}
+
+impl Content for serde_json::Value {
+    fn with<R>(self, send: impl FnOnce(Payload<'_>) -> R) -> Result<R, PondError> {
+        Json(self).with(send)
+    }
+}
+
+impl<T: Serialize> Content for Json<T> {
+    fn with<R>(self, send: impl FnOnce(Payload<'_>) -> R) -> Result<R, PondError> {
+        let json =
+            encode_object(&self.0).map_err(|error| PondError::internal("", error.to_string()))?;
+        let limits = pondwire::Limits::new().with_max_bytes(usize::MAX).with_max_depth(usize::MAX);
+        let payload = Payload::from_json_with(&json, limits);
+        let payload = payload.map_err(|error| PondError::internal("", error.to_string()))?;
+        Ok(send(payload))
+    }
+}

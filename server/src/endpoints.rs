@@ -1,0 +1,108 @@
+//! The endpoints of a running server.
+
+use std::sync::Arc;
+
+use pondwire::protocol::{Headers, IncomingConnection};
+use pondwire::uuid;
+
+use crate::channel::{Assigns, ChannelOptions, Channels, Hooks, MakeLink, OpenChannel, UserId};
+use crate::handlers::{Admission, Endpoint, Route};
+
+/// An endpoint, and the channels that are open behind it.
+pub(crate) struct OpenEndpoint {
+    pub(crate) route: Route,
+    pub(crate) channels: Arc<Channels>,
+}
+
+/// All endpoints, in the order in which they were added.
+pub(crate) struct Endpoints {
+    list: Vec<Arc<OpenEndpoint>>,
+}
+
+/// A connection that an endpoint's handler has accepted.
+pub struct Admitted {
+    pub(crate) endpoint: Arc<OpenEndpoint>,
+    pub(crate) user_id: UserId,
+    pub(crate) connection_id: Arc<str>,
+    pub(crate) assigns: Assigns,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Admitted {
+    /// The headers that the response must have besides those of the handshake: names and values, checked.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (&**name, &**value))
+    }
+}
+
+impl std::fmt::Debug for Admitted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admitted").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+impl Endpoints {
+    /// Opens the endpoints; `link` makes the links of an endpoint's channels from its path.
+    ///
+    /// # Errors
+    /// As for [`Route::new`].
+    pub(crate) fn new(
+        endpoints: Vec<Endpoint>,
+        options: ChannelOptions,
+        link: impl Fn(&str) -> Option<MakeLink>,
+    ) -> Result<Self, String> {
+        let open = |endpoint| {
+            let route = Route::new(endpoint)?;
+            let routes = Arc::clone(&route.channels);
+            let find_hooks = Box::new(move |name: &str| {
+                let found = routes.iter().find(|channel| channel.matches(name).is_some())?;
+                Some(Arc::clone(found) as Arc<dyn Hooks>)
+            });
+            let channels = Arc::new(Channels::new(link(&route.path), find_hooks, options));
+            Ok(Arc::new(OpenEndpoint { route, channels }))
+        };
+        Ok(Self { list: endpoints.into_iter().map(open).collect::<Result<_, String>>()? })
+    }
+
+    /// Whether some endpoint has this path, without its query.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.list.iter().any(|endpoint| endpoint.route.pattern().matches(path).is_some())
+    }
+
+    /// Asks the handler of the endpoint with this target, a path with its query, about a connection.
+    ///
+    /// # Errors
+    /// The status to answer with; 404 if there is no such endpoint.
+    pub(crate) fn connect(
+        &self,
+        target: &str,
+        headers: Headers<'_>,
+        address: &str,
+    ) -> Result<Admitted, u16> {
+        let found = self
+            .list
+            .iter()
+            .find_map(|endpoint| Some((endpoint, endpoint.route.pattern().matches(target)?)));
+        let (endpoint, route) = found.ok_or(404_u16)?;
+        let connection_id = uuid();
+        let request = IncomingConnection { id: &connection_id, address, headers, route };
+        let Admission { assigns, headers } = endpoint.route.connect(request)?;
+        Ok(Admitted {
+            endpoint: Arc::clone(endpoint),
+            user_id: UserId::from(&*uuid()),
+            connection_id: Arc::from(&*connection_id),
+            assigns,
+            headers,
+        })
+    }
+
+    /// The channel of this name behind the first endpoint that has one.
+    pub(crate) fn channel(&self, name: &str) -> Option<Arc<OpenChannel>> {
+        self.list.iter().find_map(|endpoint| endpoint.channels.find(name))
+    }
+
+    /// The number of open channels.
+    pub(crate) fn open_channels(&self) -> usize {
+        self.list.iter().map(|endpoint| endpoint.channels.len()).sum()
+    }
+}

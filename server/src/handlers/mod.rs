@@ -1,0 +1,506 @@
+//! The application: endpoints, channels, and the handlers of what their users do.
+
+mod connect;
+mod event;
+mod join;
+mod leave;
+mod outgoing;
+
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use ahash::HashMap;
+use pondwire::Frame;
+use pondwire::cache::ClassFrame;
+use pondwire::error::PondError;
+use pondwire::protocol::{IncomingConnection, Pattern, PondEvent};
+
+pub use connect::Connect;
+pub(crate) use connect::{Admission, Answer};
+pub use event::Event;
+pub(crate) use event::Params;
+pub use join::Join;
+pub(crate) use join::{Decision, JoinAnswer, JoinRequest};
+pub use leave::Leave;
+pub use outgoing::{Outgoing, Sent};
+
+use crate::channel::{Departure, Hooks, OpenChannel};
+use crate::content::Json;
+use crate::log;
+
+/// An asynchronous handler at work.
+pub(crate) type Working<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+type OnConnect = Box<dyn Fn(&Connect<'_>) + Send + Sync>;
+type OnLeave = Box<dyn Fn(&Leave<'_>) + Send + Sync>;
+type OnOutgoing = Box<dyn Fn(&Outgoing<'_>) -> Sent + Send + Sync>;
+
+type Handled = Result<(), PondError>;
+
+/// The handler of a join.
+pub(crate) enum OnJoin {
+    Plain(Box<dyn Fn(&Join<'_>) -> Handled + Send + Sync>),
+    Async(Box<dyn Fn(Join<'static>) -> Working<Handled> + Send + Sync>),
+}
+
+/// The handler of an event.
+pub(crate) enum OnEvent {
+    Plain(Box<dyn Fn(&Event<'_>) -> Handled + Send + Sync>),
+    Async(Box<dyn Fn(Event<'static>) -> Working<()> + Send + Sync>),
+}
+
+/// What a handler may return: `()` or `Result<(), PondError>`.
+pub trait Outcome {
+    /// The error, if the handler failed.
+    ///
+    /// # Errors
+    /// The handler's.
+    fn into_result(self) -> Result<(), PondError>;
+}
+
+impl Outcome for () {
+    fn into_result(self) -> Result<(), PondError> {
+        Ok(())
+    }
+}
+
+impl<E: Into<PondError>> Outcome for Result<(), E> {
+    #[inline]
+    fn into_result(self) -> Result<(), PondError> {
+        self.map_err(Into::into)
+    }
+}
+
+/// The endpoints of an application, and the handlers behind them. Nothing runs until
+/// [`start`](crate::PondServer::start).
+///
+/// ```
+/// use pondwire::error::PondError;
+/// use pondwire_server::{Json, Options, PondServer};
+/// use serde_json::json;
+///
+/// let mut pond = PondServer::new();
+/// pond.endpoint("/api/socket", |connect| match connect.cookie("session") {
+///     Some(_) => connect.accept(),
+///     None => connect.decline(401),
+/// })
+/// .channel("/chat/:id", |join| {
+///     let name = join.payload().get("name").and_then(|name| Some(name.as_str()?.into_owned()));
+///     let Some(name) = name else { return Ok(join.decline(400, "A name is needed")) };
+///     join.accept_with(json!({ "name": name }))?;
+///     join.track(json!({ "name": name }))
+/// })
+/// .on("say", |event| {
+///     let assigns = event.assigns();
+///     let from = assigns.view().get("name");
+///     event.broadcast("say", Json(json!({ "from": from, "text": event.payload().get("text") })))
+/// })
+/// .on("kick/:user", |event| match event.param("user") {
+///     Some(user) => event.evict(user, "kicked"),
+///     None => Err(PondError::bad_request("", "No user")),
+/// });
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let server = pond.start(Options::default())?;
+/// let lobby = server.channel("/chat/lobby").expect("a pattern matches");
+/// lobby.broadcast("say", json!({ "from": "the server", "text": "hi" }))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+pub struct PondServer {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) gauges: Vec<Gauge>,
+}
+
+/// A number of the application in the metrics.
+pub(crate) struct Gauge {
+    pub(crate) name: String,
+    pub(crate) help: String,
+    pub(crate) value: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl PondServer {
+    /// An application without endpoints.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an endpoint: a path, which may have parameters as a [`Pattern`] does, and the handler that accepts or
+    /// declines connections to it.
+    pub fn endpoint(
+        &mut self,
+        path: &str,
+        on_connect: impl Fn(&Connect<'_>) + Send + Sync + 'static,
+    ) -> &mut Endpoint {
+        self.endpoints.push(Endpoint {
+            path: path.to_owned(),
+            on_connect: Box::new(on_connect),
+            channels: Vec::new(),
+        });
+        self.endpoints.last_mut().expect("pushed above")
+    }
+
+    /// Adds a number of the application to [`Server::metrics`](crate::Server::metrics), as the gauge
+    /// `pondwire_NAME`.
+    pub fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> &mut Self {
+        let (name, help, value) = (name.to_owned(), help.to_owned(), Box::new(value));
+        self.gauges.push(Gauge { name, help, value });
+        self
+    }
+}
+
+impl fmt::Debug for PondServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PondServer").field("endpoints", &self.endpoints).finish_non_exhaustive()
+    }
+}
+
+/// A path to connect to, and the channels behind it.
+pub struct Endpoint {
+    path: String,
+    on_connect: OnConnect,
+    channels: Vec<ChannelHandlers>,
+}
+
+impl Endpoint {
+    /// Adds the channels whose names match a [`Pattern`], such as `/chat/:id`, and the handler of joins. Of several
+    /// patterns that match a name, the first counts.
+    ///
+    /// A name is written as the pattern is: with a slash at the start if that has one, with one slash between
+    /// segments, and with none at the end. So no two spellings are two channels, except with percent-encoding.
+    pub fn channel<R: Outcome>(
+        &mut self,
+        pattern: &str,
+        on_join: impl Fn(&Join<'_>) -> R + Send + Sync + 'static,
+    ) -> &mut ChannelHandlers {
+        self.add(pattern, OnJoin::Plain(Box::new(move |join| on_join(join).into_result())))
+    }
+
+    /// [`channel`](Self::channel) with an asynchronous handler of joins; see
+    /// [`on_async`](ChannelHandlers::on_async).
+    pub fn channel_async<F>(
+        &mut self,
+        pattern: &str,
+        on_join: impl Fn(Join<'static>) -> F + Send + Sync + 'static,
+    ) -> &mut ChannelHandlers
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let on_join = move |join| -> Working<_> {
+            let working = on_join(join);
+            Box::pin(async move { working.await.into_result() })
+        };
+        self.add(pattern, OnJoin::Async(Box::new(on_join)))
+    }
+
+    fn add(&mut self, pattern: &str, on_join: OnJoin) -> &mut ChannelHandlers {
+        self.channels.push(ChannelHandlers {
+            name: pattern.to_owned(),
+            on_join,
+            events: Vec::new(),
+            on_leave: None,
+            on_outgoing: None,
+        });
+        self.channels.last_mut().expect("pushed above")
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let channels: Vec<_> = self.channels.iter().map(|channel| &channel.name).collect();
+        f.debug_struct("Endpoint")
+            .field("path", &self.path)
+            .field("channels", &channels)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The handlers of the channels of one pattern.
+///
+/// # Handlers
+/// A plain handler is called where the message is received, which allocates nothing and spawns nothing; it must not
+/// block. An asynchronous handler owns its context, which costs a few allocations, and is polled by the task of the
+/// client's connection: the client's next message waits until it has ended, and it is dropped where it waits if the
+/// connection ends. So the messages of one client are handled one after another, in their order.
+///
+/// # Errors and panics
+/// An error that a handler returns is answered to the client whose message it handles:
+///
+/// | code | a join | an event |
+/// |---|---|---|
+/// | 400 | `UNAUTHORIZED` with code and text | `ERROR` / `INVALID_MESSAGE` |
+/// | 404 | the same | `SYSTEM` / `NOT_FOUND` |
+/// | any other | the same | `SYSTEM` / `INTERNAL_ERROR` with code, text, details |
+///
+/// A panic in a handler of a join or an event ends the connection of that client, and no other. In a handler of
+/// leaves it is logged, and in one of outgoing broadcasts it is logged and the class is sent nothing.
+pub struct ChannelHandlers {
+    name: String,
+    on_join: OnJoin,
+    events: Vec<(EventName, OnEvent)>,
+    on_leave: Option<OnLeave>,
+    on_outgoing: Option<OnOutgoing>,
+}
+
+/// The events of a handler.
+enum EventName {
+    Exactly(String),
+    Matching(String),
+}
+
+impl EventName {
+    fn new(text: &str) -> Self {
+        if text.contains([':', '*']) {
+            Self::Matching(text.to_owned())
+        } else {
+            Self::Exactly(text.to_owned())
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Exactly(text) | Self::Matching(text) => text,
+        }
+    }
+}
+
+impl ChannelHandlers {
+    /// Adds the handler of an event.
+    ///
+    /// A name without `:` and `*` stands for itself. Any other is a [`Pattern`], such as `message/:kind`; `*` stands
+    /// for all events. Names that stand for themselves come first, then patterns in the order in which they were
+    /// added. An event without a handler is answered `NOT_FOUND`.
+    pub fn on<R: Outcome>(
+        &mut self,
+        event: &str,
+        handler: impl Fn(&Event<'_>) -> R + Send + Sync + 'static,
+    ) -> &mut Self {
+        let handler = Box::new(move |event: &Event<'_>| handler(event).into_result());
+        self.events.push((EventName::new(event), OnEvent::Plain(handler)));
+        self
+    }
+
+    /// Adds an asynchronous handler of an event, by a name as for [`on`](Self::on).
+    pub fn on_async<F>(
+        &mut self,
+        event: &str,
+        handler: impl Fn(Event<'static>) -> F + Send + Sync + 'static,
+    ) -> &mut Self
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        let handler = move |event: Event<'static>| -> Working<()> {
+            let handler = Arc::clone(&handler);
+            let fail = event.answerer();
+            // Called in the future, so that a panic is the future's.
+            Box::pin(async move {
+                if let Err(error) = handler(event).await.into_result() {
+                    fail(error);
+                }
+            })
+        };
+        self.events.push((EventName::new(event), OnEvent::Async(Box::new(handler))));
+        self
+    }
+
+    /// Adds the handler of a typed event. It gets the decoded payload, and its response is the reply, unless it has
+    /// no content, as `()`. A payload of another type is answered with 400.
+    pub fn on_event<E: PondEvent>(
+        &mut self,
+        handler: impl Fn(&Event<'_>, E::Payload) -> Result<E::Response, PondError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> &mut Self {
+        let handler = move |event: &Event<'_>| -> Result<(), PondError> {
+            let payload = E::decode_payload(event.payload().as_str()).map_err(|error| {
+                PondError::bad_request(event.channel_name(), format!("payload: {error}"))
+            })?;
+            let response = handler(event, payload)?;
+            if size_of::<E::Response>() == 0 { Ok(()) } else { event.reply(Json(response)) }
+        };
+        let name = EventName::Exactly(E::NAME.to_owned());
+        self.events.push((name, OnEvent::Plain(Box::new(handler))));
+        self
+    }
+
+    /// Sets the handler of leaves. It is called once for each member that is no longer one, for whatever reason,
+    /// without a lock, by the task that has caused it. It must not block; spawn a task for what takes time.
+    pub fn on_leave(&mut self, handler: impl Fn(&Leave<'_>) + Send + Sync + 'static) -> &mut Self {
+        self.on_leave = Some(Box::new(handler));
+        self
+    }
+
+    /// Sets the handler of outgoing broadcasts. It decides what each class of members is sent: the broadcast, another
+    /// payload, or nothing.
+    ///
+    /// It is called once for each broadcast and each class that has members here, by the broadcast's sender, and its
+    /// result is shared by the class: the cost depends on the classes, not on the members. A member is in class 0
+    /// until `set_class` puts it into one of 31; in a game with at most 31 players each may have a class of its own.
+    /// Answers, presence and what is sent to a single client do not come here. Without this handler, classes have no
+    /// effect and no cost.
+    pub fn on_outgoing(
+        &mut self,
+        handler: impl Fn(&Outgoing<'_>) -> Sent + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.on_outgoing = Some(Box::new(handler));
+        self
+    }
+}
+
+impl fmt::Debug for ChannelHandlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events: Vec<_> = self.events.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("ChannelHandlers")
+            .field("pattern", &self.name)
+            .field("events", &events)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An endpoint whose patterns are compiled.
+pub(crate) struct Route {
+    pub(crate) path: Box<str>,
+    pattern: Pattern,
+    on_connect: OnConnect,
+    pub(crate) channels: Arc<[Arc<ChannelRoute>]>,
+}
+
+impl Route {
+    /// # Errors
+    /// A path or name is no pattern, or an event has two handlers; the text says which.
+    pub(crate) fn new(endpoint: Endpoint) -> Result<Self, String> {
+        let Endpoint { path, on_connect, channels } = endpoint;
+        let pattern = compiled(&path)?;
+        let channels = channels.into_iter().map(|channel| ChannelRoute::new(channel).map(Arc::new));
+        Ok(Self {
+            path: path.into(),
+            pattern,
+            on_connect,
+            channels: channels.collect::<Result<Vec<_>, _>>()?.into(),
+        })
+    }
+
+    pub(crate) const fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// Asks the handler about a connection. A panic is a refusal with 500.
+    pub(crate) fn connect(&self, request: IncomingConnection<'_>) -> Result<Admission, u16> {
+        let connect = Connect::new(request);
+        // Unwind-safe: what the handler may have left half done is dropped.
+        if catch_unwind(AssertUnwindSafe(|| (self.on_connect)(&connect))).is_err() {
+            return Err(500);
+        }
+        match connect.into_answer() {
+            Answer::Accepted(admission) => Ok(admission),
+            Answer::Declined(status) => Err(status),
+            Answer::Open { .. } => Err(403),
+        }
+    }
+}
+
+fn compiled(pattern: &str) -> Result<Pattern, String> {
+    Pattern::new(pattern).map_err(|error| format!("`{pattern}`: {error}"))
+}
+
+/// The channels of one pattern, and their handlers by event.
+pub(crate) struct ChannelRoute {
+    pattern: Pattern,
+    pub(crate) on_join: OnJoin,
+    named: HashMap<Box<str>, OnEvent>,
+    patterns: Vec<(Pattern, OnEvent)>,
+    /// The handler of all other events.
+    any: Option<OnEvent>,
+    on_leave: Option<OnLeave>,
+    on_outgoing: Option<OnOutgoing>,
+}
+
+impl ChannelRoute {
+    fn new(handlers: ChannelHandlers) -> Result<Self, String> {
+        let ChannelHandlers { name, on_join, events, on_leave, on_outgoing } = handlers;
+        let mut named = HashMap::default();
+        let (mut patterns, mut any) = (Vec::new(), None);
+        for (event, handler) in events {
+            let text = event.as_str();
+            let replaced = match &event {
+                EventName::Exactly(_) => named.insert(text.into(), handler),
+                EventName::Matching(_) if text == "*" => any.replace(handler),
+                EventName::Matching(_) => {
+                    patterns.push((compiled(text)?, handler));
+                    None
+                }
+            };
+            if replaced.is_some() {
+                return Err(format!("`{name}`: the event `{text}` has two handlers"));
+            }
+        }
+        let pattern = compiled(&name)?;
+        Ok(Self { pattern, on_join, named, patterns, any, on_leave, on_outgoing })
+    }
+
+    /// The parameters of a channel's name; `None` if it is not one of these channels.
+    pub(crate) fn matches<'a>(&'a self, name: &'a str) -> Option<Params<'a>> {
+        let is_rooted = |text: &str| text.starts_with('/');
+        let is_plain = !name.ends_with('/') && !name.contains("//");
+        if !is_plain || is_rooted(name) != is_rooted(self.pattern.as_str()) {
+            return None;
+        }
+        self.pattern.matches(name).map(Params::Borrowed)
+    }
+
+    /// The handler of an event, and the parameters of its name.
+    #[inline]
+    pub(crate) fn handler<'a>(&'a self, event: &'a str) -> Option<(&'a OnEvent, Params<'a>)> {
+        if let Some(handler) = self.named.get(event) {
+            return Some((handler, Params::None));
+        }
+        for (pattern, handler) in &self.patterns {
+            if let Some(found) = pattern.matches(event) {
+                return Some((handler, Params::Borrowed(found)));
+            }
+        }
+        self.any.as_ref().map(|handler| (handler, Params::None))
+    }
+}
+
+impl Hooks for ChannelRoute {
+    fn transforms(&self) -> bool {
+        self.on_outgoing.is_some()
+    }
+
+    fn outgoing(&self, class: u32, event: &str, frame: &Frame) -> ClassFrame {
+        let Some(handler) = &self.on_outgoing else { return ClassFrame::Shared };
+        let outgoing = Outgoing::new(class, event, frame);
+        // Unwind-safe: the handler has only a view of the frame.
+        let sent = catch_unwind(AssertUnwindSafe(|| handler(&outgoing).0));
+        sent.unwrap_or_else(|_| {
+            log::line(format_args!("event {event}: the handler of outgoing broadcasts panicked"));
+            ClassFrame::Suppressed
+        })
+    }
+
+    fn sees_leaves(&self) -> bool {
+        self.on_leave.is_some()
+    }
+
+    fn left(&self, channel: &Arc<OpenChannel>, departure: &Departure) {
+        let Some(handler) = &self.on_leave else { return };
+        let leave = Leave::new(channel, departure);
+        // Unwind-safe: the membership has ended before. A leave may be that of a session that panicked.
+        if catch_unwind(AssertUnwindSafe(|| handler(&leave))).is_err() {
+            log::line(format_args!("{}: the handler of leaves panicked", channel.name()));
+        }
+    }
+}

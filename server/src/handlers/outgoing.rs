@@ -1,0 +1,83 @@
+//! The context of an outgoing broadcast's handler.
+
+use std::fmt;
+
+use pondwire::cache::ClassFrame;
+use pondwire::error::PondError;
+use pondwire::{Frame, Limits, Payload};
+
+use crate::content::Content;
+use crate::log;
+
+/// A broadcast on its way to the members of one class.
+pub struct Outgoing<'a> {
+    class: u32,
+    event: &'a str,
+    frame: &'a Frame,
+}
+
+/// What the members of a class are sent; see [`Outgoing`].
+#[derive(Debug)]
+#[must_use = "it is what the handler returns"]
+pub struct Sent(pub(crate) ClassFrame);
+
+impl<'a> Outgoing<'a> {
+    pub(crate) const fn new(class: u32, event: &'a str, frame: &'a Frame) -> Self {
+        Self { class, event, frame }
+    }
+
+    /// The class of recipients, as `set_class` set it; 0 unless it did.
+    #[must_use]
+    pub const fn class(&self) -> u32 {
+        self.class
+    }
+
+    /// The event's name.
+    #[must_use]
+    pub const fn event(&self) -> &str {
+        self.event
+    }
+
+    /// The payload. It is checked again at each call, in about the time that it takes to receive it.
+    ///
+    /// # Panics
+    /// Never: a frame's payload is valid.
+    #[must_use]
+    pub fn payload(&self) -> Payload<'_> {
+        let limits = Limits::new().with_max_bytes(usize::MAX).with_max_depth(usize::MAX);
+        let payload = Payload::from_json_with(self.frame.payload_str(), limits);
+        payload.expect("a frame's payload is valid")
+    }
+
+    /// The class is sent the broadcast itself.
+    pub const fn pass(&self) -> Sent {
+        Sent(ClassFrame::Shared)
+    }
+
+    /// The class is sent another payload, in a frame that its members share.
+    ///
+    /// If it does not serialize, the class is sent nothing, and the reason is logged.
+    pub fn replace(&self, content: impl Content) -> Sent {
+        let replaced =
+            content.with(|payload| ClassFrame::Replaced(self.frame.with_payload(payload)));
+        Sent(replaced.unwrap_or_else(|error: PondError| {
+            log::line(format_args!("event {}: {error}", self.event));
+            ClassFrame::Suppressed
+        }))
+    }
+
+    /// The class is sent nothing.
+    pub const fn suppress(&self) -> Sent {
+        Sent(ClassFrame::Suppressed)
+    }
+}
+
+impl fmt::Debug for Outgoing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("class", &self.class)
+            .field("event", &self.event)
+            .field("payload", &self.frame.payload_str())
+            .finish()
+    }
+}
