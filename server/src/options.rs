@@ -70,7 +70,7 @@ pub struct Options {
     /// nothing is gained by that, and it may cost CPU time: a broadcast took between nothing and a tenth less
     /// with `cubic`. To distant clients over lossy paths BBR is often the faster one.
     ///
-    /// [`Server::new`](crate::Server::new) fails if the kernel does not know the name or does not let this
+    /// [`PondServer::start`](crate::PondServer::start) fails if the kernel does not know the name or does not let this
     /// process use it (without `CAP_NET_ADMIN` only those in `net.ipv4.tcp_allowed_congestion_control`), and
     /// on other systems than Linux.
     pub congestion_control: Option<String>,

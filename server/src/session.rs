@@ -17,7 +17,7 @@ use crate::caller::{Caller, Place};
 use crate::channel::{Hooks, LeaveReason, OpenChannel};
 use crate::endpoints::{Admitted, OpenEndpoint};
 use crate::handlers::{
-    ChannelRoute, Decision, Event, Join, JoinAnswer, JoinRequest, OnEvent, OnJoin, Working,
+    ChannelRoute, Decision, Event, Join, JoinAnswer, JoinRequest, OnEvent, OnJoin, Params, Working,
 };
 use crate::keepalive::Liveness;
 use crate::metrics::{Counted, Metrics};
@@ -269,9 +269,12 @@ impl Session {
         };
         let (caller, endpoint) = (Arc::clone(&self.caller), Arc::clone(&self.endpoint));
         let OpenEndpoint { route, channels } = &*endpoint;
+        let mut found = None;
         let mut routes = route.channels.iter();
-        let Some((route, params)) = routes.find_map(|route| Some((route, route.matches(channel)?)))
-        else {
+        let Some(route) = routes.find(|route| {
+            found = route.matches(channel);
+            found.is_some()
+        }) else {
             return decline(404, "No such channel");
         };
         let most = self.shared.limits.channels;
@@ -283,7 +286,7 @@ impl Session {
         self.joining = Some((Arc::clone(&answer), Arc::clone(route)));
         let hooks = Arc::clone(route) as Arc<dyn Hooks>;
         let join = Join::new(
-            JoinRequest { caller: &caller, channels, hooks, params },
+            JoinRequest { caller: &caller, channels, hooks, params: Params::of(&found) },
             message,
             Arc::clone(&answer),
         );
@@ -326,29 +329,37 @@ impl Session {
     }
 
     fn event(&mut self, message: &ClientMessage<'_>) {
+        (self.sent_to, self.working) = self.handle(message);
+    }
+
+    /// Calls an event's handler. Returns the channel if that is ahead of the writers now, or will be looked at once
+    /// the asynchronous handler, which is returned too, has ended.
+    fn handle(
+        &self,
+        message: &ClientMessage<'_>,
+    ) -> (Option<Arc<OpenChannel>>, Option<Working<()>>) {
         let (name, request_id) = (message.channel_name(), message.request_id());
         let joined = self.joined(name).filter(|joined| joined.place.token.is_member());
         let Some(JoinedChannel { place, route, .. }) = joined else {
-            return self.caller.reply(Frame::not_found(name, request_id, "Channel not joined"));
+            self.caller.reply(Frame::not_found(name, request_id, "Channel not joined"));
+            return (None, None);
         };
-        let Some((handler, params)) = route.handler(message.event()) else {
-            let frame = Frame::not_found(name, request_id, "No handler for this event");
-            return place.answer(&self.caller, frame);
+        let mut found = None;
+        let Some(handler) = route.handler(message.event(), &mut found) else {
+            let text = "No handler for this event";
+            place.answer(&self.caller, Frame::not_found(name, request_id, text));
+            return (None, None);
         };
-        let event = Event::new(&self.caller, place, message, params);
+        let event = Event::new(&self.caller, place, message, Params::of(&found));
         match handler {
             OnEvent::Plain(handler) => {
                 if let Err(error) = handler(&event) {
                     event.fail(error);
                 }
-                drop(event);
-                self.sent_to = if_ahead(&place.channel);
+                (if_ahead(&place.channel), None)
             }
             OnEvent::Async(handler) => {
-                let working = handler(event.into_owned());
-                // Looked at once the handler has ended.
-                self.sent_to = Some(Arc::clone(&place.channel));
-                self.working = Some(working);
+                (Some(Arc::clone(&place.channel)), Some(handler(event.into_owned())))
             }
         }
     }

@@ -29,20 +29,42 @@ pub struct Event<'a> {
 }
 
 /// The parameters that a pattern found in a name.
-#[allow(clippy::large_enum_variant, reason = "a box would be an allocation for each event")]
 pub(crate) enum Params<'a> {
     None,
-    Borrowed(PathMatch<'a>),
+    /// A reference, because a match is large.
+    Borrowed(&'a dyn Found),
     Owned(Box<[(Box<str>, Box<str>)]>),
 }
 
-impl Params<'_> {
+/// A match whose own lifetime does not matter.
+pub(crate) trait Found: Sync {
+    fn get(&self, name: &str) -> Option<&str>;
+
+    fn to_owned(&self) -> Box<[(Box<str>, Box<str>)]>;
+}
+
+impl Found for PathMatch<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.param(name).or_else(|| self.wildcard().filter(|_| name == "*"))
+    }
+
+    fn to_owned(&self) -> Box<[(Box<str>, Box<str>)]> {
+        let wildcard = self.wildcard().map(|value| ("*", value));
+        let params = self.params().chain(wildcard);
+        params.map(|(name, value)| (name.into(), value.into())).collect()
+    }
+}
+
+impl<'a> Params<'a> {
+    #[inline]
+    pub(crate) fn of(found: &'a Option<PathMatch<'_>>) -> Self {
+        found.as_ref().map_or(Self::None, |found| Self::Borrowed(found))
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         match self {
             Self::None => None,
-            Self::Borrowed(found) => {
-                found.param(name).or_else(|| found.wildcard().filter(|_| name == "*"))
-            }
+            Self::Borrowed(found) => found.get(name),
             Self::Owned(params) => {
                 params.iter().find_map(|(found, value)| (**found == *name).then_some(&**value))
             }
@@ -52,11 +74,7 @@ impl Params<'_> {
     pub(crate) fn into_owned(self) -> Params<'static> {
         match self {
             Self::None => Params::None,
-            Self::Borrowed(found) => {
-                let wildcard = found.wildcard().map(|value| ("*", value));
-                let params = found.params().chain(wildcard);
-                Params::Owned(params.map(|(name, value)| (name.into(), value.into())).collect())
-            }
+            Self::Borrowed(found) => Params::Owned(found.to_owned()),
             Self::Owned(params) => Params::Owned(params),
         }
     }

@@ -16,7 +16,7 @@ use ahash::HashMap;
 use pondwire::Frame;
 use pondwire::cache::ClassFrame;
 use pondwire::error::PondError;
-use pondwire::protocol::{IncomingConnection, Pattern, PondEvent};
+use pondwire::protocol::{IncomingConnection, PathMatch, Pattern, PondEvent};
 
 pub use connect::Connect;
 pub(crate) use connect::{Admission, Answer};
@@ -451,27 +451,33 @@ impl ChannelRoute {
     }
 
     /// The parameters of a channel's name; `None` if it is not one of these channels.
-    pub(crate) fn matches<'a>(&'a self, name: &'a str) -> Option<Params<'a>> {
+    pub(crate) fn matches<'a>(&'a self, name: &'a str) -> Option<PathMatch<'a>> {
         let is_rooted = |text: &str| text.starts_with('/');
         let is_plain = !name.ends_with('/') && !name.contains("//");
         if !is_plain || is_rooted(name) != is_rooted(self.pattern.as_str()) {
             return None;
         }
-        self.pattern.matches(name).map(Params::Borrowed)
+        self.pattern.matches(name)
     }
 
-    /// The handler of an event, and the parameters of its name.
+    /// The handler of an event. Writes the parameters of its name, if it has some; they are not returned, because
+    /// they are large.
     #[inline]
-    pub(crate) fn handler<'a>(&'a self, event: &'a str) -> Option<(&'a OnEvent, Params<'a>)> {
+    pub(crate) fn handler<'a>(
+        &'a self,
+        event: &'a str,
+        found: &mut Option<PathMatch<'a>>,
+    ) -> Option<&'a OnEvent> {
         if let Some(handler) = self.named.get(event) {
-            return Some((handler, Params::None));
+            return Some(handler);
         }
         for (pattern, handler) in &self.patterns {
-            if let Some(found) = pattern.matches(event) {
-                return Some((handler, Params::Borrowed(found)));
+            *found = pattern.matches(event);
+            if found.is_some() {
+                return Some(handler);
             }
         }
-        self.any.as_ref().map(|handler| (handler, Params::None))
+        self.any.as_ref()
     }
 }
 
