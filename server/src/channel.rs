@@ -246,6 +246,17 @@ struct Classes {
     publishing: Mutex<()>,
 }
 
+impl Classes {
+    /// A class that has members, and is none of those.
+    fn undecided(&self, decided: u32) -> Option<u32> {
+        (0..CLASSES).find(|&class| {
+            // Relaxed: exact while `publishing` is held.
+            let members = self.members[class as usize].load(Ordering::Relaxed);
+            members > 0 && class_bit(class) & decided == 0
+        })
+    }
+}
+
 struct State {
     /// If `true`, another channel of this name may have been opened since.
     is_closed: bool,
@@ -550,26 +561,30 @@ impl OpenChannel {
         frame: &Frame,
         recipients: &Recipients<'_>,
     ) {
-        let mut shared = 0;
+        let (mut decided, mut shared) = (0, 0);
         let mut replaced = SmallVec::<[(u32, Frame); 4]>::new();
-        for (class, members) in (0..).zip(&classes.members) {
-            if members.load(Ordering::Relaxed) == 0 {
-                continue;
-            }
-            match self.hooks.outgoing(class, event, frame) {
-                ClassFrame::Shared => shared |= class_bit(class),
-                ClassFrame::Replaced(frame) => replaced.push((class_bit(class), frame)),
-                ClassFrame::Suppressed => {}
-            }
-        }
-        let frames = (shared != 0).then(|| (shared, frame.clone())).into_iter().chain(replaced);
         let named = match recipients {
             Recipients::Users(ids) => Some(ids),
             _ => None,
         };
-        // The classes of the users that are named, before `publishing`: a join locks in this order.
-        let state = named.map(|_| self.state.lock());
-        let _publishing = classes.publishing.lock();
+        let (state, _publishing) = loop {
+            while let Some(class) = classes.undecided(decided) {
+                decided |= class_bit(class);
+                match self.hooks.outgoing(class, event, frame) {
+                    ClassFrame::Shared => shared |= class_bit(class),
+                    ClassFrame::Replaced(frame) => replaced.push((class_bit(class), frame)),
+                    ClassFrame::Suppressed => {}
+                }
+            }
+            // The classes of the users that are named, before `publishing`: a join locks in this order.
+            let state = named.map(|_| self.state.lock());
+            let publishing = classes.publishing.lock();
+            // Since the handler was called, some member may have come into another class.
+            if classes.undecided(decided).is_none() {
+                break (state, publishing);
+            }
+        };
+        let frames = (shared != 0).then(|| (shared, frame.clone())).into_iter().chain(replaced);
         for (bits, frame) in frames {
             prepare(&frame, self.deflates());
             if let (Some(ids), Some(state)) = (named, &state) {
