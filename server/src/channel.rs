@@ -8,7 +8,7 @@
 //! Lock order: the table, then a channel, then the node, then the pace of presence frames. No code locks the table
 //! while it holds a channel's lock, and no handler runs under any of them.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,10 @@ const LOG: RoomOptions = RoomOptions::new().with_max_frames(1 << 16).with_max_by
 /// The time that a channel waits for each byte of a presence frame before it sends the next: a member gets at most
 /// a megabyte of them per second.
 const PACE_OF_PRESENCE: Duration = Duration::from_micros(1);
+
+/// The most bytes of a presence frame besides its list: the changed presence, and the names.
+#[cfg(feature = "redis")]
+const MOST_BESIDE_LIST: usize = 64 << 10;
 
 /// The id of a user. Each connection is a user of its own here.
 pub(crate) type UserId = Arc<str>;
@@ -155,6 +159,8 @@ pub(crate) struct Channels {
     find_hooks: FindHooks,
     options: ChannelOptions,
     runtime: Handle,
+    /// The presence frames that were not sent because their lists were too long.
+    lists_too_long: AtomicU64,
 }
 
 impl Channels {
@@ -165,7 +171,8 @@ impl Channels {
         options: ChannelOptions,
     ) -> Self {
         let runtime = Handle::current();
-        Self { table: Mutex::default(), make_link, find_hooks, options, runtime }
+        let (table, lists_too_long) = Default::default();
+        Self { table, make_link, find_hooks, options, runtime, lists_too_long }
     }
 
     /// Makes the user a member of the channel, which is opened if needed; see [`OpenChannel::join`]. The table
@@ -208,6 +215,10 @@ impl Channels {
 
     pub(crate) fn len(&self) -> usize {
         self.table.lock().len()
+    }
+
+    pub(crate) fn lists_too_long(&self) -> u64 {
+        self.lists_too_long.load(Ordering::Relaxed)
     }
 }
 
@@ -659,7 +670,15 @@ impl OpenChannel {
 
     /// Sends a presence frame of all nodes to all tracked members, or holds it back. A newer one replaces it.
     #[cfg(feature = "redis")]
+    ///
+    /// A list that nodes with other bounds made too long is not sent, or it would cut off every tracked member.
     pub(crate) fn publish_presence(self: &Arc<Self>, presence: &Frame) {
+        if presence.json().len() > self.options.presence_bytes + MOST_BESIDE_LIST {
+            if let Some(home) = self.home.upgrade() {
+                home.lists_too_long.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        }
         let now = Instant::now();
         let mut pace = self.pace.lock();
         if self.must_wait(&mut pace, now) {
@@ -830,13 +849,17 @@ pub(crate) struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Whether the list of all users present stays within the bound with this presence added.
+    /// Whether the list of all users present stays within the bound with this presence of the member.
     fn has_room_for(&self, presence: Payload<'_>) -> bool {
-        let listed = match &self.channel.link {
-            Some(link) => link.presence_len(),
-            None => self.state.roster.roster().list_len(),
+        let (listed, replaced) = match &self.channel.link {
+            Some(link) => (link.presence_len(), link.presence(self.user).map_or(0, |it| it.len())),
+            None => {
+                let roster = self.state.roster.roster();
+                (roster.list_len(), roster.get(self.user).map_or(0, str::len))
+            }
         };
-        listed + presence.as_str().len() <= self.channel.options.presence_bytes
+        let others = listed.saturating_sub(replaced);
+        others + presence.as_str().len() <= self.channel.options.presence_bytes
     }
 
     pub(crate) fn is_present(&self) -> bool {

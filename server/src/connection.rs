@@ -202,6 +202,7 @@ impl Endpoint {
         let gauges = Gauges {
             event_streams: self.event_streams.len(),
             channels: self.endpoints.open_channels(),
+            presence_too_long: self.endpoints.lists_too_long(),
         };
         let mut page = self.metrics.page(&gauges, self.writers.stats());
         for Gauge { name, help, value } in &self.gauges {

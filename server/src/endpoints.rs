@@ -101,6 +101,11 @@ impl Endpoints {
         self.list.iter().find_map(|endpoint| endpoint.channels.find(name))
     }
 
+    /// The presence frames that were not sent because their lists were too long.
+    pub(crate) fn lists_too_long(&self) -> u64 {
+        self.list.iter().map(|endpoint| endpoint.channels.lists_too_long()).sum()
+    }
+
     /// The number of open channels.
     pub(crate) fn open_channels(&self) -> usize {
         self.list.iter().map(|endpoint| endpoint.channels.len()).sum()

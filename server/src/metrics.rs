@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
 pub(crate) struct Gauges {
     pub(crate) event_streams: usize,
     pub(crate) channels: usize,
+    pub(crate) presence_too_long: u64,
 }
 
 /// Counts a connection from its creation to its drop.
@@ -76,6 +77,11 @@ impl Metrics {
         let event_streams = gauges.event_streams as u64;
         page.gauge("event_streams", "event streams among the open connections", event_streams);
         page.gauge("channels", "channels with members", gauges.channels as u64);
+        page.counter(
+            "presence_lists_refused_total",
+            "presence lists of all nodes that were not sent because they were too long",
+            gauges.presence_too_long,
+        );
         let received = self.messages.load(Ordering::Relaxed);
         page.counter("messages_received_total", "messages from clients", received);
         let bytes = self.message_bytes.load(Ordering::Relaxed);

@@ -311,6 +311,70 @@ mod nodes {
         if n.is_multiple_of(100) { metric(server, "bus_queued") } else { 0 }
     }
 
+    /// A handle of a channel without members here, as a consumer of a queue has it.
+    #[test]
+    fn a_node_without_members_broadcasts_to_the_others() {
+        let redis = Redis::start();
+        let a = redis.node("a", "");
+        let (mut ann, mut bob) = (Client::joined(a.addr, ROOM), Client::joined(a.addr, ROOM));
+        let options = parse(&format!("--redis {} --node-id b", redis.fake.url())).unwrap();
+        let _runtime = redis.runtime.enter();
+        let b = crate::fixture::demo::demo().start(options).unwrap();
+        let room = b.channel(ROOM).unwrap();
+        until("a connection", || {
+            metric_of(&b.metrics(), r#"bus_connected{side="publisher"}"#) == 1
+        });
+        room.broadcast("news", json!({ "n": 1 })).unwrap();
+        for client in [&mut ann, &mut bob] {
+            expect_event(client, "news", &json!({ "n": 1 }));
+        }
+        room.broadcast_to([ann.id.as_str()], "hint", json!({})).unwrap();
+        expect_event(&mut ann, "hint", &json!({}));
+        bob.expect_nothing();
+        redis.runtime.block_on(b.shutdown());
+    }
+
+    /// The bound holds for the list that is sent, not for what one node adds to it.
+    #[test]
+    fn the_presence_list_is_bounded_over_all_nodes() {
+        let redis = Redis::start();
+        let bound = "--presence-bytes 100";
+        let (a, b) = (redis.node("a", bound), redis.node("b", bound));
+        let (mut ann, mut bob) = (Client::joined(a.addr, ROOM), Client::joined(b.addr, ROOM));
+        let (ann_id, bob_id) = (ann.id.clone(), bob.id.clone());
+        knows(&mut bob, &[&ann_id, &bob_id]);
+        let presence = json!({ "text": "x".repeat(50) });
+        ann.event("track", &presence.to_string());
+        ann.expect_presence("JOIN", json!([presence]), presence.clone());
+        until("presence", || {
+            knows(&mut bob, &[&ann_id, &bob_id])["presence"] == json!({ &ann_id: presence })
+        });
+        bob.event("track", &presence.to_string());
+        bob.expect_invalid(400);
+        bob.event("track", r#"{"b":1}"#);
+        bob.expect_presence("JOIN", json!([presence, { "b": 1 }]), json!({ "b": 1 }));
+    }
+
+    #[test]
+    fn a_list_that_other_nodes_made_too_long_cuts_nobody_off() {
+        let redis = Redis::start();
+        let a = redis.node("a", "--presence-bytes 100");
+        let mut ann = Client::joined(a.addr, ROOM);
+        let js = Silent::start(&redis);
+        ann.event("track", "{\"who\":\"ann\"}");
+        assert_eq!(ann.next()["event"], "JOIN");
+        let users: Vec<_> = (0..30).map(|n| format!("user {n}")).collect();
+        for user in &users {
+            js.join(user, &json!({ "text": "x".repeat(4000) }).to_string());
+        }
+        until("a refusal", || metric(a.addr, "presence_lists_refused_total") > 0);
+        for user in &users {
+            js.say(&Message::UserLeft { user_id: (&**user).into() });
+        }
+        // Still a member, and sent the list again once it is short enough.
+        while ann.next()["payload"]["presence"] != json!([{ "who": "ann" }]) {}
+    }
+
     #[test]
     fn an_invalid_url_is_refused() {
         let options = parse("--redis localhost").unwrap();
