@@ -41,6 +41,9 @@ const MOST_UNREAD: usize = 512;
 const MOST_UNREAD_BYTES: usize = 256 << 10;
 const MOST_ROUND_BYTES: usize = 40 << 20;
 
+/// The bytes of a broadcast, counted for each member, from which on its sender waits for the writers' backlog, too.
+const LARGE_ROUND_BYTES: usize = 1 << 20;
+
 /// Room for one message more of each client, and of other nodes: 40 bytes each while they wait.
 const LOG: RoomOptions = RoomOptions::new().with_max_frames(1 << 16).with_max_bytes(256 << 20);
 
@@ -236,6 +239,8 @@ pub(crate) struct OpenChannel {
     events: RandomState,
     /// The length of the last presence frame in bytes.
     presence_len: AtomicUsize,
+    /// The bytes of the last broadcast, counted for each recipient.
+    last_round: AtomicUsize,
     /// The same channel on other nodes.
     link: Option<Box<dyn Link>>,
     home: Weak<Channels>,
@@ -386,6 +391,7 @@ impl OpenChannel {
             last: LastValue::new(),
             events: RandomState::new(),
             presence_len: AtomicUsize::new(0),
+            last_round: AtomicUsize::new(0),
             link: home.make_link.as_ref().map(|make_link| make_link(name)),
             home: Arc::downgrade(home),
             classes: hooks.transforms().then(classes),
@@ -511,7 +517,15 @@ impl OpenChannel {
             Recipients::Users(ids) => ids.len(),
             _ => self.members.len(),
         };
-        self.work_of(frame.json().len(), recipients)
+        let len = frame.json().len();
+        // Relaxed: any of several broadcasts at once may count.
+        self.last_round.store(len.saturating_mul(recipients), Ordering::Relaxed);
+        self.work_of(len, recipients)
+    }
+
+    /// Whether the last broadcast was so large that its sender waits for the writers' backlog.
+    pub(crate) fn has_large_rounds(&self) -> bool {
+        self.last_round.load(Ordering::Relaxed) >= LARGE_ROUND_BYTES
     }
 
     /// The work of sending a frame to so many members.

@@ -73,9 +73,10 @@ impl Endpoint {
         node: Option<Arc<Node>>,
     ) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let sessions = Arc::new(Sessions::new(Arc::clone(&metrics), &options));
         let (limits, times) = (options.limits, options.times);
         let writers = Arc::new(WriterPool::start(options.io_uring, options.waiting));
+        let backlog = Arc::clone(writers.backlog());
+        let sessions = Arc::new(Sessions::new(Arc::clone(&metrics), &options, backlog));
         let web_sockets =
             WebSockets::new(Arc::clone(&sessions), Arc::clone(&writers), limits, times);
         Self {

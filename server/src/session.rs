@@ -23,6 +23,7 @@ use crate::keepalive::Liveness;
 use crate::metrics::{Counted, Metrics};
 use crate::options::Options;
 use crate::rate_limit::{Decision as RateDecision, Rate, RateLimiter};
+use crate::writers::Backlog;
 
 /// The limits of each session; see [`Options`].
 struct SessionLimits {
@@ -33,6 +34,9 @@ struct SessionLimits {
     name_bytes: usize,
 }
 
+/// The most milliseconds for which a client waits for the writers' backlog.
+const MOST_LOOKS: usize = 100;
+
 /// The most answers, and their bytes, that may wait for the writer when a client's next message is received.
 const MOST_ANSWERS: (usize, usize) = (64, 1 << 20);
 
@@ -42,10 +46,12 @@ pub(crate) struct Sessions {
     limits: SessionLimits,
     /// Hashes channel names.
     names: RandomState,
+    backlog: Arc<Backlog>,
 }
 
 impl Sessions {
-    pub(crate) fn new(metrics: Arc<Metrics>, options: &Options) -> Self {
+    /// Sessions that send less while `backlog` exists.
+    pub(crate) fn new(metrics: Arc<Metrics>, options: &Options, backlog: Arc<Backlog>) -> Self {
         let limits = SessionLimits {
             message_rate: options.message_rate,
             byte_rate: options.byte_rate,
@@ -53,7 +59,7 @@ impl Sessions {
             message: options.limits,
             name_bytes: options.name_bytes,
         };
-        Self { metrics, limits, names: RandomState::new() }
+        Self { metrics, limits, names: RandomState::new(), backlog }
     }
 
     /// Opens a session for a new user, whose connection has this seat.
@@ -175,7 +181,14 @@ impl Session {
             channel: self.sent_to.take(),
             seat: self.seat().clone(),
             liveness: Arc::clone(&self.liveness),
+            backlog: Arc::clone(&self.shared.backlog),
         })
+    }
+
+    /// The channel if a client that has sent to it waits for the writers.
+    fn if_ahead(&self, channel: &Arc<OpenChannel>) -> Option<Arc<OpenChannel>> {
+        let is_ahead = channel.is_ahead() || has_backlog(channel, &self.shared.backlog);
+        is_ahead.then(|| Arc::clone(channel))
     }
 
     /// Carries out a received message. A message over the rate limit is answered with 429 instead.
@@ -294,7 +307,7 @@ impl Session {
         match &route.on_join {
             OnJoin::Plain(handler) => {
                 answerer.finish(handler(&join));
-                self.sent_to = answer.channel().and_then(|channel| if_ahead(&channel));
+                self.sent_to = answer.channel().and_then(|channel| self.if_ahead(&channel));
                 self.settle();
             }
             OnJoin::Async(handler) => {
@@ -324,7 +337,7 @@ impl Session {
             caller.charge_work(channel.presence_work());
         }
         let has_left = channel.remove(&caller.id, last, reason);
-        self.sent_to = if_ahead(channel);
+        self.sent_to = self.if_ahead(channel);
         has_left
     }
 
@@ -356,7 +369,7 @@ impl Session {
                 if let Err(error) = handler(&event) {
                     event.fail(error);
                 }
-                (if_ahead(&place.channel), None)
+                (self.if_ahead(&place.channel), None)
             }
             OnEvent::Async(handler) => {
                 (Some(Arc::clone(&place.channel)), Some(handler(event.into_owned())))
@@ -380,10 +393,12 @@ pub(crate) struct Wait {
     channel: Option<Arc<OpenChannel>>,
     seat: Seat,
     liveness: Arc<Liveness>,
+    backlog: Arc<Backlog>,
 }
 
-fn if_ahead(channel: &Arc<OpenChannel>) -> Option<Arc<OpenChannel>> {
-    channel.is_ahead().then(|| Arc::clone(channel))
+/// Whether the writers have not sent all that came before, and the channel adds much to it.
+fn has_backlog(channel: &OpenChannel, backlog: &Backlog) -> bool {
+    channel.has_large_rounds() && backlog.exists()
 }
 
 /// Whether so much waits for the writer that is for this client alone that it must wait, too.
@@ -411,9 +426,13 @@ impl Wait {
             })
             .await?;
         }
-        let is_ahead = || {
-            self.channel.as_ref().is_some_and(|channel| channel.is_ahead())
-                || has_many_answers(&self.seat)
+        let mut looks = 0;
+        let mut is_ahead = || {
+            // Others may keep a backlog for as long as they like.
+            looks += 1;
+            self.channel.as_ref().is_some_and(|channel| {
+                channel.is_ahead() || looks < MOST_LOOKS && has_backlog(channel, &self.backlog)
+            }) || has_many_answers(&self.seat)
         };
         while is_ahead() && self.seat.closed().is_none() {
             sleep(Duration::from_millis(1)).await;

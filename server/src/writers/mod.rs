@@ -81,6 +81,19 @@ struct ReadyLists {
     active: AtomicUsize,
     lists: Box<[ReadyList]>,
     meter: Mutex<Meter>,
+    backlog: Arc<Backlog>,
+}
+
+/// The shards that began a round although they had not sent all of the one before to connections that take it.
+#[derive(Default)]
+pub(crate) struct Backlog(AtomicUsize);
+
+impl Backlog {
+    /// Whether there are such shards.
+    pub(crate) fn exists(&self) -> bool {
+        // Relaxed: a moment later it may be otherwise.
+        self.0.load(Ordering::Relaxed) > 0
+    }
 }
 
 /// The shards that have something to do. No two lists share a cache line.
@@ -133,6 +146,24 @@ struct Connections {
     counted: Instant,
     /// How long the last round took.
     round: Duration,
+    /// Present while the shard counts as one of it.
+    backlog: Option<CountedIn>,
+}
+
+/// Counts a shard in a backlog until it is dropped.
+struct CountedIn(Arc<Backlog>);
+
+impl CountedIn {
+    fn new(backlog: &Arc<Backlog>) -> Self {
+        backlog.0.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(backlog))
+    }
+}
+
+impl Drop for CountedIn {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Connection {
@@ -186,6 +217,7 @@ impl WriterPool {
             active: AtomicUsize::new(1),
             lists: (0..count).map(|_| ReadyList::default()).collect(),
             meter: Mutex::new(Meter::new(count)),
+            backlog: Arc::default(),
         });
         let shards = (0..count).map(|number| WriterShard::new(number, &lists, options)).collect();
         let mut tasks = JoinSet::new();
@@ -202,6 +234,11 @@ impl WriterPool {
         let whole = in_turn.find(|shard| !shard.is_broken.load(Ordering::Acquire));
         let shard = Arc::clone(whole.unwrap_or(&self.shards[next]));
         OpenSeat { seat: shard.handle.open(form), shard }
+    }
+
+    /// What the writers have not sent in time.
+    pub(crate) fn backlog(&self) -> &Arc<Backlog> {
+        &self.shards[0].lists.backlog
     }
 
     /// The counters of all shards, of a moment ago.
@@ -357,6 +394,7 @@ impl WriterShard {
                 ending: Vec::new(),
                 counted: Instant::now(),
                 round: Duration::ZERO,
+                backlog: None,
             }))),
             is_broken: AtomicBool::new(false),
             #[cfg(test)]
@@ -591,7 +629,7 @@ impl Writer<'_> {
             rounds.end_round();
         }
         // As far as possible before the next round: or what its rooms send in rounds would pile up for a client
-        // that reads quickly.
+        // that reads quickly. While there is a backlog, clients that send much wait.
         let rest_begun = begun;
         while let Some(seat) = connections.behind.pop_front() {
             connections.write_behind(seat);
@@ -601,6 +639,11 @@ impl Writer<'_> {
                     break;
                 }
             }
+        }
+        match (connections.behind.is_empty(), &connections.backlog) {
+            (true, _) => connections.backlog = None,
+            (false, None) => connections.backlog = Some(CountedIn::new(&self.lists.backlog)),
+            (false, Some(_)) => {}
         }
         if is_ready {
             connections.round = round_begun.elapsed();
@@ -654,7 +697,7 @@ const MOST_GATHERED: Duration = Duration::from_micros(100);
 const TURN_TIME: Duration = Duration::from_micros(200);
 
 /// The time after which a round begins although not all have taken the rest of the one before.
-const MOST_REST: Duration = Duration::from_millis(20);
+const MOST_REST: Duration = Duration::from_millis(5);
 
 /// Stands for the number of bytes that a socket took that cannot be written to any more.
 const FAILED: usize = usize::MAX;

@@ -467,6 +467,28 @@ fn a_client_that_does_not_read_is_behind_then_too_slow() {
     });
 }
 
+/// It ends once all that is left waits for clients that do not read.
+#[test]
+fn there_is_a_backlog_while_a_round_is_not_sent_in_time() {
+    let runtime = one_thread();
+    with_pool(&runtime, async |pool, room| {
+        let mut members = Vec::new();
+        for _ in 0..60 {
+            members.push(Member::join(pool, room, false).await);
+        }
+        assert!(!pool.backlog().exists());
+        room.publish(&Frame::broadcast(&"x".repeat(8 << 20), "e", "r", Payload::EMPTY));
+        let given_up = Instant::now() + LOST;
+        for exists in [true, false] {
+            while pool.backlog().exists() != exists {
+                assert!(Instant::now() < given_up, "a backlog exists: {}", !exists);
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert!(members.iter().all(|member| member.writer.link.failure().is_none()));
+    });
+}
+
 #[test]
 fn a_turn_ends_after_so_many_connections_or_bytes() {
     let runtime = one_thread();
