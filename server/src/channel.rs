@@ -42,7 +42,7 @@ const MOST_UNREAD_BYTES: usize = 256 << 10;
 const MOST_ROUND_BYTES: usize = 40 << 20;
 
 /// The bytes of a broadcast, counted for each member, from which on its sender waits for the writers' backlog, too.
-const LARGE_ROUND_BYTES: usize = 1 << 20;
+const LARGE_ROUND_BYTES: usize = 64 << 10;
 
 /// Room for one message more of each client, and of other nodes: 40 bytes each while they wait.
 const LOG: RoomOptions = RoomOptions::new().with_max_frames(1 << 16).with_max_bytes(256 << 20);

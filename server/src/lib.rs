@@ -47,7 +47,7 @@
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
-//! | `writers` | the tasks that write to all connections, each of which has a seat in a shard; io_uring, the only unsafe code |
+//! | `writers` | the threads that write to all connections, each of which has a seat in a shard; io_uring, the only unsafe code |
 //! | `session`, `caller` | carries out one client's messages, over any transport; what a client may do in a channel |
 //! | `endpoints`, `channel` | the endpoints of a running server; the members of a channel and their presence |
 //! | `keepalive`, `budget` | ping and idle timeouts; fairness between connections |

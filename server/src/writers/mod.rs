@@ -1,5 +1,6 @@
-//! The writers of all connections: one task that writes for all of them, and further ones when it is busy
-//! all of the time.
+//! The writers of all connections: one thread that writes for all of them, and further ones when it is busy
+//! all of the time. They are threads of their own, not tasks, so that the operating system divides the time between
+//! them and the connections' tasks, and their memory stays in one core's caches.
 //!
 //! The connections are distributed over as many [shards](Shard) as there can be writers. A publish wakes
 //! each sleeping shard of the room once, whatever the number of members; a wake adds the shard to the list
@@ -22,23 +23,20 @@ mod load;
 mod sends;
 #[cfg(test)]
 mod tests;
-mod time_share;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use atomic_waker::AtomicWaker;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use pondwire::OutboxOptions;
 use pondwire::frame::Form;
 use pondwire::outbox::CloseReason;
@@ -46,12 +44,10 @@ use pondwire::room::{Seat, Send as RoundSend, Shard, ShardHandle, ShardStats, Un
 use smallvec::SmallVec;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 
 use crate::keepalive::Liveness;
 use load::{Meter, Total};
 use sends::{Send, Sends};
-use time_share::TimeShare;
 
 /// The most connections served by one call.
 const CLAIMS: usize = 64;
@@ -73,7 +69,6 @@ const COUNTED: Duration = Duration::from_millis(100);
 pub(crate) struct WriterPool {
     shards: Box<[Arc<WriterShard>]>,
     next: AtomicUsize,
-    _tasks: JoinSet<()>,
 }
 
 /// The lists of all writers, of which the first few are active: the others get no shards.
@@ -82,6 +77,8 @@ struct ReadyLists {
     lists: Box<[ReadyList]>,
     meter: Mutex<Meter>,
     backlog: Arc<Backlog>,
+    /// Set when the pool is dropped.
+    has_ended: AtomicBool,
 }
 
 /// The shards that began a round although they had not sent all of the one before to connections that take it.
@@ -101,7 +98,10 @@ impl Backlog {
 #[repr(align(64))]
 struct ReadyList {
     ready: Mutex<Vec<Arc<WriterShard>>>,
-    writer: AtomicWaker,
+    /// Notified when the list is no longer empty, and at the end.
+    changed: Condvar,
+    /// Whether the writer waits for this.
+    is_asleep: AtomicBool,
     /// The time during which the writer had work, in nanoseconds.
     busy: AtomicU64,
     /// How often the writer has found the list empty.
@@ -118,6 +118,8 @@ struct WriterShard {
     handle: ShardHandle,
     /// `None` once the shard is broken.
     requests: Mutex<Option<Vec<Request>>>,
+    /// Whether the last round was small, and so probably the next.
+    was_small: AtomicBool,
     /// `None` while a writer has them in hand.
     connections: Mutex<Option<Box<Connections>>>,
     /// Set once nobody writes for them any more, because writing has panicked: they have failed.
@@ -140,12 +142,12 @@ struct Connections {
     /// The seats that are behind, and whose sockets may have space.
     behind: VecDeque<usize>,
     ending: Vec<Arc<Link>>,
-    /// Whether the last look found something: the next only registers the waker, most likely.
-    is_second_look: bool,
+    /// Whether a round has begun that a writer must send.
+    has_round: bool,
+    /// For rounds that are sent without a writer.
+    small_sends: Sends,
     /// When the counters were copied.
     counted: Instant,
-    /// How long the last round took.
-    round: Duration,
     /// Present while the shard counts as one of it.
     backlog: Option<CountedIn>,
 }
@@ -211,20 +213,41 @@ pub(crate) struct WriterHandle {
 impl WriterPool {
     /// Starts one writer for each worker of the current runtime; the first is active. A connection that
     /// falls behind gets an outbox with these options.
+    ///
+    /// # Panics
+    /// The operating system starts no thread.
     pub(crate) fn start(io_uring: bool, options: OutboxOptions) -> Self {
+        let pool = Self::new(options);
+        pool.start_writers(io_uring);
+        pool
+    }
+
+    /// A pool whose writers have not started.
+    fn new(options: OutboxOptions) -> Self {
         let count = tokio::runtime::Handle::current().metrics().num_workers();
         let lists = Arc::new(ReadyLists {
             active: AtomicUsize::new(1),
             lists: (0..count).map(|_| ReadyList::default()).collect(),
             meter: Mutex::new(Meter::new(count)),
             backlog: Arc::default(),
+            has_ended: AtomicBool::new(false),
         });
         let shards = (0..count).map(|number| WriterShard::new(number, &lists, options)).collect();
-        let mut tasks = JoinSet::new();
-        for index in 0..count {
-            tasks.spawn(write(Arc::clone(&lists), index, Sends::new(io_uring)));
+        Self { shards, next: AtomicUsize::new(0) }
+    }
+
+    fn start_writers(&self, io_uring: bool) {
+        let lists = self.lists();
+        for index in 0..lists.lists.len() {
+            let lists = Arc::clone(lists);
+            let builder = thread::Builder::new().name(format!("pondwire-writer-{index}"));
+            let started = builder.spawn(move || write(&lists, index, Sends::new(io_uring)));
+            started.expect("the operating system starts a thread");
         }
-        Self { shards, next: AtomicUsize::new(0), _tasks: tasks }
+    }
+
+    fn lists(&self) -> &Arc<ReadyLists> {
+        &self.shards[0].lists
     }
 
     /// Opens a seat for a connection, in one of the shards in turn.
@@ -238,7 +261,7 @@ impl WriterPool {
 
     /// What the writers have not sent in time.
     pub(crate) fn backlog(&self) -> &Arc<Backlog> {
-        &self.shards[0].lists.backlog
+        &self.lists().backlog
     }
 
     /// The counters of all shards, of a moment ago.
@@ -339,12 +362,17 @@ impl Drop for WriterHandle {
 
 impl Drop for WriterPool {
     fn drop(&mut self) {
+        // Before the shards are looked at: a writer that has one in hand drops it itself.
+        self.lists().has_ended.store(true, Ordering::Release);
         for shard in &self.shards {
             // They hold links, which hold the shard.
             drop(shard.connections.lock().take());
             shard.break_off();
         }
-        self.shards[0].lists.lists.iter().for_each(|list| list.ready.lock().clear());
+        for list in &self.lists().lists {
+            list.ready.lock().clear();
+            list.changed.notify_one();
+        }
     }
 }
 
@@ -383,6 +411,7 @@ impl WriterShard {
             is_listed: AtomicBool::new(false),
             lists: Arc::clone(lists),
             handle: shard.handle(),
+            was_small: AtomicBool::new(true),
             requests: Mutex::new(Some(Vec::new())),
             connections: Mutex::new(Some(Box::new(Connections {
                 shard,
@@ -390,10 +419,10 @@ impl WriterShard {
                 requests: VecDeque::new(),
                 short: Vec::new(),
                 behind: VecDeque::new(),
-                is_second_look: false,
                 ending: Vec::new(),
+                has_round: false,
+                small_sends: Sends::new(false),
                 counted: Instant::now(),
-                round: Duration::ZERO,
                 backlog: None,
             }))),
             is_broken: AtomicBool::new(false),
@@ -407,12 +436,54 @@ impl WriterShard {
     fn list(self: &Arc<Self>) {
         let list = self.lists.list(self.number);
         let mut ready = list.ready.lock();
+        if self.lists.has_ended.load(Ordering::Acquire) {
+            // The list would keep the shard, and the shard the list.
+            return;
+        }
         let is_first = ready.is_empty();
         ready.push(Arc::clone(self));
         drop(ready);
         if is_first {
-            list.writer.wake();
+            list.changed.notify_one();
         }
+    }
+
+    /// Sends what is new if that is little and the writer sleeps, because waking it would take longer; otherwise adds
+    /// the shard to the writer's list. It is not in a list, but counts as listed. After a large round it is left to the
+    /// writer to begin the next, which then has all that comes until the writer runs.
+    fn send_or_list(self: &Arc<Self>) {
+        let is_asleep = self.lists.list(self.number).is_asleep.load(Ordering::Relaxed);
+        let taken = if is_asleep && self.was_small.load(Ordering::Relaxed) {
+            self.connections.lock().take()
+        } else {
+            None
+        };
+        let Some(connections) = taken else { return self.list() };
+        // Before anything is looked at, so that what comes later lists the shard again.
+        self.is_listed.swap(false, Ordering::AcqRel);
+        if self.guarded(connections, |connections| connections.send_small(self)) == Some(true) {
+            self.wake_by_ref();
+        }
+    }
+
+    /// Gives the connections to `look`, then back, so that the others can take them. A panic ends only the
+    /// connections of this shard; then, `None`.
+    fn guarded<T>(
+        &self,
+        mut connections: Box<Connections>,
+        look: impl FnOnce(&mut Connections) -> T,
+    ) -> Option<T> {
+        let Ok(looked) = catch_unwind(AssertUnwindSafe(|| look(&mut connections))) else {
+            drop(connections);
+            self.break_off();
+            return None;
+        };
+        let mut place = self.connections.lock();
+        // Under the lock: the pool has set it before it looks here.
+        if !self.lists.has_ended.load(Ordering::Acquire) {
+            *place = Some(connections);
+        }
+        Some(looked)
     }
 
     fn request(self: &Arc<Self>, request: Request) {
@@ -481,7 +552,7 @@ impl Drop for HeldWakes {
     fn drop(&mut self) {
         if self.is_outer {
             for shard in HELD.take().into_iter().flatten() {
-                shard.list();
+                shard.send_or_list();
             }
         }
     }
@@ -529,28 +600,32 @@ impl Drop for Connections {
     }
 }
 
-/// Runs one writer.
-async fn write(lists: Arc<ReadyLists>, index: usize, sends: Sends) {
+/// Runs one writer until the pool is dropped.
+fn write(lists: &ReadyLists, index: usize, sends: Sends) {
     let list = &lists.lists[index];
     let mut ready = Vec::new();
-    let mut writer =
-        Writer { lists: &lists, list, sends, share: TimeShare::default(), since: None };
+    let mut writer = Writer { lists, list, sends, since: None };
     loop {
-        poll_fn(|cx| {
-            list.writer.register(cx.waker());
-            mem::swap(&mut ready, &mut *list.ready.lock());
-            if ready.is_empty() {
-                writer.share.clear();
+        {
+            let mut listed = list.ready.lock();
+            if listed.is_empty() {
                 list.pauses.fetch_add(1, Ordering::Relaxed);
                 writer.since = None;
-                Poll::Pending
-            } else {
-                Poll::Ready(())
             }
-        })
-        .await;
+            while listed.is_empty() {
+                // Under the lock, which the pool takes to clear the list before it notifies.
+                if lists.has_ended.load(Ordering::Acquire) {
+                    return;
+                }
+                // Relaxed: whoever reads an old value lists the shard, as always.
+                list.is_asleep.store(true, Ordering::Relaxed);
+                list.changed.wait(&mut listed);
+                list.is_asleep.store(false, Ordering::Relaxed);
+            }
+            mem::swap(&mut ready, &mut *listed);
+        }
         for shard in ready.drain(..) {
-            writer.serve(&shard).await;
+            writer.serve(&shard);
         }
     }
 }
@@ -560,144 +635,45 @@ struct Writer<'a> {
     lists: &'a ReadyLists,
     list: &'a ReadyList,
     sends: Sends,
-    share: TimeShare,
     /// The time until which its work has been counted; `None` while it had none.
     since: Option<Instant>,
 }
 
 impl Writer<'_> {
-    /// Does what a shard has to do, in turns between which other tasks run.
-    async fn serve(&mut self, shard: &Arc<WriterShard>) {
+    /// Does what a shard has to do.
+    fn serve(&mut self, shard: &Arc<WriterShard>) {
         // Before anything is looked at, so that what comes later lists the shard again.
         shard.is_listed.swap(false, Ordering::AcqRel);
         if shard.is_broken.load(Ordering::Acquire) {
             return;
         }
-        let Some(mut connections) = shard.connections.lock().take() else {
+        let Some(connections) = shard.connections.lock().take() else {
             // Another writer, from which it has just moved here, has not finished with it.
-            tokio::task::yield_now().await;
+            thread::yield_now();
             return shard.wake_by_ref();
         };
-        let served = {
-            let mut run = pin!(self.run(shard, &mut connections));
-            poll_fn(|cx| {
-                // A panic ends only the connections of this shard.
-                let polled = catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(cx)));
-                polled.map_or_else(|panic| Poll::Ready(Err(panic)), |polled| polled.map(Ok))
-            })
-            .await
-        };
-        match served {
-            Ok(()) => *shard.connections.lock() = Some(connections),
-            Err(_) => {
-                drop(connections);
-                shard.break_off();
-            }
-        }
-    }
-
-    async fn run(&mut self, shard: &Arc<WriterShard>, connections: &mut Connections) {
-        if !mem::take(&mut connections.is_second_look) {
-            self.gather(connections.round).await;
-        }
-        let mut begun = Instant::now();
-        let round_begun = begun;
-        // Before the round, which then includes what the rooms sent before a request to end.
-        connections.take_requests(shard);
-        #[cfg(test)]
-        assert!(!shard.panics.load(Ordering::Relaxed), "as the test wants");
-        let waker = Waker::from(Arc::clone(shard));
-        let is_ready = connections.shard.poll_round(&mut Context::from_waker(&waker)).is_ready();
-        if is_ready {
-            let Connections { shard: rounds, open, short, behind, .. } = connections;
-            {
-                let mut due = Due { left: rounds.sends().collect(), send: 0, seat: 0 };
-                while due.send_some(open, &mut self.sends, short) {
-                    self.end_turn(&mut begun).await;
-                }
-            }
-            for (seat, sent) in short.drain(..) {
-                match sent {
-                    FAILED => rounds.fail(seat),
-                    _ => {
-                        rounds.fell_short(seat, sent);
-                        behind.push_back(seat);
-                    }
-                }
-            }
-            behind.extend(rounds.held_back());
-            rounds.end_round();
-        }
-        // As far as possible before the next round: or what its rooms send in rounds would pile up for a client
-        // that reads quickly. While there is a backlog, clients that send much wait.
-        let rest_begun = begun;
-        while let Some(seat) = connections.behind.pop_front() {
-            connections.write_behind(seat);
-            if begun.elapsed() >= TURN_TIME {
-                self.end_turn(&mut begun).await;
-                if begun - rest_begun >= MOST_REST {
-                    break;
-                }
-            }
-        }
-        match (connections.behind.is_empty(), &connections.backlog) {
-            (true, _) => connections.backlog = None,
-            (false, None) => connections.backlog = Some(CountedIn::new(&self.lists.backlog)),
-            (false, Some(_)) => {}
-        }
-        if is_ready {
-            connections.round = round_begun.elapsed();
-        }
-        connections.end_some();
-        let now = Instant::now();
-        if is_ready || !connections.behind.is_empty() {
-            connections.is_second_look = true;
+        let sends = &mut self.sends;
+        let looked = shard.guarded(connections, |connections| {
+            let begun = Instant::now();
+            let has_more = connections.look(shard, sends);
+            (begun, has_more)
+        });
+        let Some((begun, has_more)) = looked else { return };
+        if has_more {
             // The next look registers the waker.
             shard.wake_by_ref();
         }
-        if now - connections.counted >= COUNTED || !is_ready && !connections.shard.has_behind() {
-            connections.counted = now;
-            *shard.stats.lock() = connections.shard.stats();
-        }
-        self.end_turn(&mut begun).await;
-    }
-
-    /// Lets other tasks run for a fraction of the time that the last round took, because they may have more
-    /// to send in this one: a client sends several messages, or several clients answer the same one.
-    async fn gather(&self, last: Duration) {
-        let time = (last / GATHERED).min(MOST_GATHERED);
-        if time < LEAST_GATHERED {
-            return;
-        }
-        let begun = Instant::now();
-        while begun.elapsed() < time {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Counts the time since `begun`, and lets other tasks run if it is their time.
-    async fn end_turn(&mut self, begun: &mut Instant) {
         let now = Instant::now();
-        self.lists.record(self.list, self.since.unwrap_or(*begun), now);
+        self.lists.record(self.list, self.since.unwrap_or(begun), now);
         self.since = Some(now);
-        self.share.worked(now.saturating_duration_since(*begun));
-        self.share.yield_if_due().await;
-        *begun = Instant::now();
     }
 }
 
-/// The share of a round's time, one in so many, during which others may publish more before the next.
-const GATHERED: u32 = 32;
-
-/// The bounds of this time: less than the least is not worth a yield.
-const LEAST_GATHERED: Duration = Duration::from_micros(5);
-const MOST_GATHERED: Duration = Duration::from_micros(100);
-
-/// The time after which a turn that is not measured by its bytes ends.
-const TURN_TIME: Duration = Duration::from_micros(200);
-
 /// The time after which a round begins although not all have taken the rest of the one before.
 const MOST_REST: Duration = Duration::from_millis(5);
+
+/// The most sends, and their bytes, of a round that needs no writer.
+const MOST_SMALL: (usize, usize) = (16, 64 << 10);
 
 /// Stands for the number of bytes that a socket took that cannot be written to any more.
 const FAILED: usize = usize::MAX;
@@ -759,6 +735,100 @@ impl<'a> Due<'a> {
 }
 
 impl Connections {
+    /// Does what there is to do. `true` if more may be left: the next look will register the waker.
+    fn look(&mut self, shard: &Arc<WriterShard>, sends: &mut Sends) -> bool {
+        // Before the round, which then includes what the rooms sent before a request to end.
+        self.take_requests(shard);
+        let is_ready = mem::take(&mut self.has_round) || self.begin_round(shard);
+        if is_ready {
+            shard.was_small.store(self.has_small_round(), Ordering::Relaxed);
+            self.send_round(sends);
+        }
+        // As far as possible before the next round: or what its rooms send in rounds would pile up for a client
+        // that reads quickly. While there is a backlog, clients that send much wait.
+        let begun = Instant::now();
+        while let Some(seat) = self.behind.pop_front() {
+            self.write_behind(seat);
+            if begun.elapsed() >= MOST_REST {
+                break;
+            }
+        }
+        match (self.behind.is_empty(), &self.backlog) {
+            (true, _) => self.backlog = None,
+            (false, None) => self.backlog = Some(CountedIn::new(&shard.lists.backlog)),
+            (false, Some(_)) => {}
+        }
+        self.end_some();
+        self.copy_stats(shard, !is_ready);
+        is_ready || !self.behind.is_empty()
+    }
+
+    /// Does what there is to do as long as it is little. `true` if a writer must go on.
+    fn send_small(&mut self, shard: &Arc<WriterShard>) -> bool {
+        self.take_requests(shard);
+        while self.behind.is_empty() && self.ending.is_empty() {
+            if !self.has_round && !self.begin_round(shard) {
+                self.end_some();
+                self.copy_stats(shard, true);
+                return false;
+            }
+            if !self.has_small_round() {
+                self.has_round = true;
+                return true;
+            }
+            self.has_round = false;
+            let mut sends = mem::replace(&mut self.small_sends, Sends::new(false));
+            self.send_round(&mut sends);
+            self.small_sends = sends;
+        }
+        true
+    }
+
+    /// Begins a round if there is something to send, otherwise registers the waker.
+    fn begin_round(&mut self, shard: &Arc<WriterShard>) -> bool {
+        #[cfg(test)]
+        assert!(!shard.panics.load(Ordering::Relaxed), "as the test wants");
+        let waker = Waker::from(Arc::clone(shard));
+        self.shard.poll_round(&mut Context::from_waker(&waker)).is_ready()
+    }
+
+    fn has_small_round(&self) -> bool {
+        let (mut seats, mut bytes) = (0, 0);
+        for send in self.shard.sends() {
+            seats += send.seats.len();
+            bytes += send.seats.len() * send.bytes.len();
+        }
+        seats <= MOST_SMALL.0 && bytes <= MOST_SMALL.1
+    }
+
+    fn send_round(&mut self, sends: &mut Sends) {
+        let Self { shard, open, short, behind, .. } = self;
+        {
+            let mut due = Due { left: shard.sends().collect(), send: 0, seat: 0 };
+            while due.send_some(open, sends, short) {}
+        }
+        for (seat, sent) in short.drain(..) {
+            match sent {
+                FAILED => shard.fail(seat),
+                _ => {
+                    shard.fell_short(seat, sent);
+                    behind.push_back(seat);
+                }
+            }
+        }
+        behind.extend(shard.held_back());
+        shard.end_round();
+    }
+
+    /// Copies the counters, but not always while there is work.
+    fn copy_stats(&mut self, shard: &WriterShard, is_idle: bool) {
+        let now = Instant::now();
+        if now - self.counted >= COUNTED || is_idle && !self.shard.has_behind() {
+            self.counted = now;
+            *shard.stats.lock() = self.shard.stats();
+        }
+    }
+
     fn take_requests(&mut self, shard: &WriterShard) {
         self.requests.extend(shard.requests.lock().iter_mut().flat_map(|taken| taken.drain(..)));
         while let Some(request) = self.requests.pop_front() {

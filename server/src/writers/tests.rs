@@ -18,7 +18,8 @@ use tokio::time::sleep;
 
 use super::sends::Sends;
 use super::{
-    CLAIMS, Connection, Due, MOST_SENT, OpenSeat, RoundSend, WriterHandle, WriterPool, hold_wakes,
+    CLAIMS, Connection, Due, MOST_SENT, MOST_SMALL, OpenSeat, RoundSend, WriterHandle, WriterPool,
+    hold_wakes,
 };
 use crate::socket::write_unsent;
 
@@ -368,7 +369,7 @@ fn with_pool(runtime: &Runtime, test: impl AsyncFnOnce(&WriterPool, &Room)) {
     });
 }
 
-/// A runtime whose only thread is the test's: no writer runs until the test waits.
+/// A runtime whose only worker is the test's thread.
 fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
@@ -493,7 +494,7 @@ fn there_is_a_backlog_while_a_round_is_not_sent_in_time() {
 fn a_turn_ends_after_so_many_connections_or_bytes() {
     let runtime = one_thread();
     runtime.block_on(async {
-        let pool = WriterPool::start(false, ROOMY);
+        let pool = WriterPool::new(ROOMY);
         let mut pairs = Vec::new();
         for _ in 0..CLAIMS + 3 {
             let (stream, client) = pair(false).await;
@@ -573,23 +574,91 @@ fn shards_move_to_a_second_writer_and_back() {
     });
 }
 
+/// Does what a writer does with the only shard, but for sending; returns how often the shard was listed.
+fn look(pool: &WriterPool) -> usize {
+    let shard = &pool.shards[0];
+    let listed = pool.lists().lists[0].ready.lock().drain(..).len();
+    shard.is_listed.store(false, Ordering::Relaxed);
+    let mut connections = shard.connections.lock();
+    let connections = connections.as_mut().unwrap();
+    connections.take_requests(shard);
+    let waker = std::task::Waker::from(Arc::clone(shard));
+    let _ = connections.shard.poll_round(&mut std::task::Context::from_waker(&waker));
+    connections.shard.end_round();
+    listed
+}
+
+/// [`look`]s, and lets the shard know that the seats have their sockets.
+fn look_and_open(pool: &WriterPool) {
+    look(pool);
+    let mut connections = pool.shards[0].connections.lock();
+    let connections = connections.as_mut().unwrap();
+    while let Some(seat) = connections.behind.pop_front() {
+        connections.write_behind(seat);
+    }
+}
+
 /// A room's frame is written only after a client's messages that came with it.
 #[test]
 fn held_wakes_list_a_shard_later() {
-    with_pool(&one_thread(), async |pool, room| {
-        let mut member = Member::join(pool, room, false).await;
-        let listed = || pool.shards[0].lists.lists[0].ready.lock().len();
+    one_thread().block_on(async {
+        let (pool, room) = (WriterPool::new(ROOMY), Room::new());
+        let mut member = Member::join(&pool, &room, false).await;
+        assert_eq!(look(&pool), 1, "for the opening");
+        look(&pool);
         let frames = [frame(0, 1), frame(0, 2)];
-        // The writer takes the seat's opening, then sleeps.
-        sleep(Duration::from_millis(20)).await;
-        assert_eq!(listed(), 0);
+        let listed = || pool.lists().lists[0].ready.lock().len();
         let held = hold_wakes();
         frames.iter().for_each(|frame| _ = room.publish(frame));
         assert_eq!(listed(), 0);
         drop(held);
         assert_eq!(listed(), 1);
+        pool.start_writers(true);
+        for frame in frames {
+            member = member.expecting(frame).await;
+        }
+    });
+}
+
+/// A round of few sends needs no writer; any other is left to it, and so is what a socket did not take.
+#[test]
+fn small_rounds_are_sent_while_the_writer_sleeps() {
+    one_thread().block_on(async {
+        let (pool, room) = (WriterPool::new(ROOMY), Room::new());
+        let list = &pool.lists().lists[0];
+        let publish = |frame: &Frame| {
+            let held = hold_wakes();
+            room.publish(frame);
+            drop(held);
+            list.ready.lock().len()
+        };
+        let mut members = vec![Member::join(&pool, &room, false).await];
+        look_and_open(&pool);
+        // No writer has said that it sleeps.
+        assert_eq!(publish(&frame(0, 1)), 1);
+        assert_eq!(look(&pool), 1);
+        list.is_asleep.store(true, Ordering::Relaxed);
+        for number in 2..5 {
+            assert_eq!(publish(&frame(0, number)), 0);
+        }
+        // The first was dropped by `look`, which sends nothing.
+        let all: Vec<u8> = (2..5).flat_map(|number| frame(0, number).wire().to_vec()).collect();
+        members[0].expect(&all);
+        // More than it would send at once.
+        let large = Frame::broadcast("/c", &"x".repeat(MOST_SMALL.1), "r", Payload::EMPTY);
+        assert_eq!(publish(&large), 1);
+        assert!(pool.shards[0].connections.lock().as_ref().unwrap().has_round);
+        for _ in 0..MOST_SMALL.0 {
+            members.push(Member::join(&pool, &room, false).await);
+        }
+        list.is_asleep.store(false, Ordering::Relaxed);
+        pool.start_writers(true);
+        members[0].expect(large.wire());
         sleep(Duration::from_millis(20)).await;
-        frames.iter().for_each(|frame| member.expect(frame.wire()));
+        // The writer sleeps, and the room has too many members.
+        publish(&frame(0, 5));
+        members.iter_mut().for_each(|member| member.expect(frame(0, 5).wire()));
+        assert!(!pool.shards[0].was_small.load(Ordering::Relaxed));
     });
 }
 
@@ -679,13 +748,14 @@ fn clients_that_read_at_once_are_never_too_slow() {
             });
             members.push(member);
         }
-        let publishing = room.clone();
+        let (publishing, backlog) = (room.clone(), Arc::clone(pool.backlog()));
         tokio::task::spawn_blocking(move || {
             let frame = Frame::broadcast("/c", &"x".repeat(60_000), "r", Payload::EMPTY);
             let end = Instant::now() + seconds();
             while Instant::now() < end {
+                // As sessions do.
                 match publishing.unread() {
-                    (_, ..1_000_000) => drop(publishing.publish(&frame)),
+                    (_, ..1_000_000) if !backlog.exists() => drop(publishing.publish(&frame)),
                     _ => thread::sleep(Duration::from_millis(1)),
                 }
             }
@@ -702,14 +772,13 @@ fn clients_that_read_at_once_are_never_too_slow() {
 fn an_end_is_not_taken_for_the_next_connection_with_its_number() {
     let runtime = one_thread();
     runtime.block_on(async {
-        let pool = WriterPool::start(false, ROOMY);
+        let pool = WriterPool::new(ROOMY);
         let shard = Arc::clone(&pool.shards[0]);
         let (stream, _client) = pair(false).await;
         let (_reader, stream) = stream.into_split();
         let opened = pool.open(Form::Sse);
         let number = opened.seat.number();
         let handle = opened.register(stream, Arc::default());
-        // The only thread: no writer runs from here on.
         let mut it = shard.connections.lock().take().unwrap();
         let round = |it: &mut super::Connections| {
             let _ =
@@ -761,14 +830,16 @@ fn a_broken_shard_keeps_no_socket() {
 
 #[test]
 fn nested_holds_lose_no_wake() {
-    with_pool(&one_thread(), async |pool, room| {
-        let _member = Member::join(pool, room, false).await;
-        sleep(Duration::from_millis(20)).await;
+    one_thread().block_on(async {
+        let (pool, room) = (WriterPool::new(ROOMY), Room::new());
+        let _member = Member::join(&pool, &room, false).await;
+        look(&pool);
+        look(&pool);
         let outer = hold_wakes();
         room.publish(&frame(0, 1));
         drop(hold_wakes());
-        assert_eq!(pool.shards[0].lists.lists[0].ready.lock().len(), 0);
+        assert!(pool.lists().lists[0].ready.lock().is_empty());
         drop(outer);
-        assert_eq!(pool.shards[0].lists.lists[0].ready.lock().len(), 1);
+        assert_eq!(look(&pool), 1);
     });
 }
