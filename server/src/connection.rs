@@ -161,7 +161,7 @@ impl Endpoint {
     }
 
     /// Checks a request that another HTTP library has read, and accepts its handshake.
-    pub(crate) fn accept(
+    pub(crate) async fn accept(
         &self,
         request: &Request<'_>,
         address: &str,
@@ -171,13 +171,13 @@ impl Endpoint {
             return Err(UPGRADE_REQUIRED);
         }
         let accepted = request.upgrade()?;
-        Ok((accepted, self.connect(request, address)?))
+        Ok((accepted, self.connect(request, address).await?))
     }
 
     /// Asks the endpoint's handler about a connection.
-    fn connect(&self, request: &Request<'_>, address: &str) -> Result<Admitted, Status> {
+    async fn connect(&self, request: &Request<'_>, address: &str) -> Result<Admitted, Status> {
         let admitted = self.endpoints.connect(request.target, request.headers(), address);
-        admitted.map_err(status_of)
+        admitted.await.map_err(status_of)
     }
 
     /// The channel of this name behind the first endpoint that has one.
@@ -239,7 +239,7 @@ impl Endpoint {
                     let mut response = accepted.response();
                     let mut admitted = None;
                     if !echoes {
-                        match self.connect(&request, address) {
+                        match self.in_time(self.connect(&request, address)).await? {
                             Ok(connected) => {
                                 let end = response.len() - "\r\n".len();
                                 response.insert_str(end, &header_lines(connected.headers()));
@@ -256,7 +256,7 @@ impl Endpoint {
             },
             _ if echoes => Next::Refuse(UPGRADE_REQUIRED),
             (ENDPOINT, "GET") if request.headers().has_token("accept", "text/event-stream") => {
-                match self.connect(&request, address) {
+                match self.in_time(self.connect(&request, address)).await? {
                     Ok(admitted) => Next::EventStream(admitted),
                     Err(status) => Next::Refuse(status),
                 }

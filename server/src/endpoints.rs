@@ -73,20 +73,20 @@ impl Endpoints {
     ///
     /// # Errors
     /// The status to answer with; 404 if there is no such endpoint.
-    pub(crate) fn connect(
+    pub(crate) async fn connect(
         &self,
         target: &str,
         headers: Headers<'_>,
         address: &str,
     ) -> Result<Admitted, u16> {
+        let connection_id = uuid();
         let found = self
             .list
             .iter()
             .find_map(|endpoint| Some((endpoint, endpoint.route.pattern().matches(target)?)));
         let (endpoint, route) = found.ok_or(404_u16)?;
-        let connection_id = uuid();
         let request = IncomingConnection { id: &connection_id, address, headers, route };
-        let Admission { assigns, headers } = endpoint.route.connect(request)?;
+        let Admission { assigns, headers } = endpoint.route.connect(request).await?;
         Ok(Admitted {
             endpoint: Arc::clone(endpoint),
             user_id: UserId::from(&*uuid()),

@@ -99,7 +99,8 @@ pub use content::{Content, Json};
 pub use endpoints::Admitted;
 pub use handle::{Channel, Listener};
 pub use handlers::{
-    ChannelHandlers, Connect, Endpoint, Event, Join, Leave, Outcome, Outgoing, PondServer, Sent,
+    ChannelHandlers, Connect, Deciding, Endpoint, Event, Join, Leave, Outcome, Outgoing,
+    PondServer, Sent,
 };
 pub use http::{Request, Status};
 pub use options::{NodeOptions, Options, Times};

@@ -162,12 +162,12 @@ impl Server {
     /// The status to answer with: 401 or 403 if the request is not allowed, 404 if it is to no endpoint, 426 if it
     /// does not ask for an upgrade to WebSocket version 13, 400 if its handshake is malformed, or that of the
     /// handler. A 426 must name what it asks for, as that of `HandshakeError::Version` does.
-    pub fn accept(
+    pub async fn accept(
         &self,
         request: &Request<'_>,
         peer: SocketAddr,
     ) -> Result<(Accepted, Admitted), Status> {
-        self.endpoint.accept(request, &peer.to_string())
+        self.endpoint.accept(request, &peer.to_string()).await
     }
 
     /// Serves a WebSocket to its end. Its handshake was [accepted](Self::accept) and answered; `received`

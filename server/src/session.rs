@@ -1,10 +1,8 @@
 //! The session of one client: carries out its messages and answers them, whichever transport they arrive
 //! over.
 
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
@@ -18,6 +16,7 @@ use crate::channel::{Hooks, LeaveReason, OpenChannel};
 use crate::endpoints::{Admitted, OpenEndpoint};
 use crate::handlers::{
     ChannelRoute, Decision, Event, Join, JoinAnswer, JoinRequest, OnEvent, OnJoin, Params, Working,
+    caught,
 };
 use crate::keepalive::Liveness;
 use crate::metrics::{Counted, Metrics};
@@ -414,17 +413,9 @@ impl Wait {
     /// # Errors
     /// The handler panicked.
     pub(crate) async fn over(mut self) -> Result<(), ReceiveError> {
-        if let Some(mut working) = self.working.take() {
+        if let Some(working) = self.working.take() {
             let _busy = self.liveness.busy();
-            // Unwind-safe: the future is dropped after a panic, and the session, too.
-            poll_fn(|cx| {
-                let polled = catch_unwind(AssertUnwindSafe(|| working.as_mut().poll(cx)));
-                match polled {
-                    Ok(polled) => polled.map(Ok),
-                    Err(_) => Poll::Ready(Err(ReceiveError::Panicked)),
-                }
-            })
-            .await?;
+            caught(working).await.map_err(|_| ReceiveError::Panicked)?;
         }
         let mut looks = 0;
         let mut is_ahead = || {

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -119,7 +120,7 @@ async fn socket(
     let Some(permit) = ponds.admit(peer.ip()) else {
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")]).into_response();
     };
-    let (accepted, admitted) = match accept(&ponds, &request, peer) {
+    let (accepted, admitted) = match accept(&ponds, &request.into_parts().0, peer).await {
         Ok(accepted) => accepted,
         Err(status) => return refusal(status),
     };
@@ -142,19 +143,19 @@ async fn socket(
 }
 
 /// Applies the plain server's checks and handshake to an axum request.
-fn accept(
+async fn accept(
     ponds: &Server,
-    request: &Request,
+    request: &Parts,
     peer: SocketAddr,
 ) -> Result<(Accepted, Admitted), Status> {
-    let headers = request.headers().iter();
+    let headers = request.headers.iter();
     let request = pondwire_server::Request::new(
-        request.method().as_str(),
-        request.uri().path_and_query().map_or("/", |target| target.as_str()),
-        request.version() == Version::HTTP_11,
+        request.method.as_str(),
+        request.uri.path_and_query().map_or("/", |target| target.as_str()),
+        request.version == Version::HTTP_11,
         headers.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect(),
     );
-    ponds.accept(&request, peer)
+    ponds.accept(&request, peer).await
 }
 
 fn refusal(status: Status) -> Response {

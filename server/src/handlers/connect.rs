@@ -1,8 +1,8 @@
 //! The context of a connection's handler.
 
-use std::cell::RefCell;
 use std::fmt;
 
+use parking_lot::Mutex;
 use pondwire::error::PondError;
 use pondwire::protocol::IncomingConnection;
 
@@ -14,7 +14,7 @@ use crate::content::Content;
 /// declines it declines with 403.
 pub struct Connect<'a> {
     request: IncomingConnection<'a>,
-    answer: RefCell<Answer>,
+    answer: Mutex<Answer>,
 }
 
 /// The decision about a connection.
@@ -37,7 +37,7 @@ pub(crate) struct Admission {
 
 impl<'a> Connect<'a> {
     pub(crate) const fn new(request: IncomingConnection<'a>) -> Self {
-        Self { request, answer: RefCell::new(Answer::Open { headers: Vec::new() }) }
+        Self { request, answer: Mutex::new(Answer::Open { headers: Vec::new() }) }
     }
 
     pub(crate) fn into_answer(self) -> Answer {
@@ -82,7 +82,7 @@ impl<'a> Connect<'a> {
         let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
         let is_header =
             !name.is_empty() && name.bytes().all(is_token) && value.bytes().all(is_visible);
-        match &mut *self.answer.borrow_mut() {
+        match &mut *self.answer.lock() {
             Answer::Open { headers } if is_header => headers.push((name.into(), value.into())),
             _ => return Err(PondError::internal("", format!("header {name}: not added"))),
         }
@@ -112,7 +112,7 @@ impl<'a> Connect<'a> {
     }
 
     fn decide(&self, answer: impl FnOnce(Vec<(String, String)>) -> Answer) {
-        let mut decided = self.answer.borrow_mut();
+        let mut decided = self.answer.lock();
         if let Answer::Open { headers } = &mut *decided {
             *decided = answer(std::mem::take(headers));
         }

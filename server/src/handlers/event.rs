@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pondwire::error::PondError;
 use pondwire::payload::OwnedPayload;
-use pondwire::protocol::{PathMatch, PondEvent, Recipients, decode_object};
+use pondwire::protocol::{PathMatch, PondEvent, PondSchema, Recipients, decode_object};
 use pondwire::{ClientMessage, Frame, Payload};
 use serde::Deserialize;
 
@@ -277,6 +277,15 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn assigns(&self) -> Arc<OwnedPayload> {
         self.place.token.assigns().unwrap_or_default()
+    }
+
+    /// Decodes the server's data about the sender in a channel of this kind.
+    ///
+    /// # Errors
+    /// They are others: code 500, since a client cannot set them.
+    pub fn assigns_of<S: PondSchema>(&self) -> Result<S::Assigns, PondError> {
+        let assigns = S::decode_assigns(self.assigns().view().as_str());
+        assigns.map_err(|error| PondError::internal("", format!("assigns: {error}")))
     }
 
     /// Adds members to the server's data about the sender, or sets them.

@@ -219,7 +219,7 @@ impl<'a> Join<'a> {
     /// Accepts the join. The data of the connection become the member's assigns.
     ///
     /// # Errors
-    /// The join was answered already: code 409.
+    /// The join was answered already: code 409. The connection has failed: 503.
     pub fn accept(&self) -> Result<(), PondError> {
         self.accept_with(Payload::EMPTY)
     }
@@ -228,7 +228,7 @@ impl<'a> Join<'a> {
     /// member already stays one as it is.
     ///
     /// # Errors
-    /// The join was answered already: code 409. The content does not serialize: 500.
+    /// The join was answered already: code 409. The connection has failed: 503. The content does not serialize: 500.
     pub fn accept_with(&self, assigns: impl Content) -> Result<(), PondError> {
         let assigns = assigns.with(|assigns| merged(&self.caller.assigns, assigns))?;
         let mut decision = self.answer.0.lock();
@@ -243,14 +243,17 @@ impl<'a> Join<'a> {
             class: self.class.load(Ordering::Relaxed),
         };
         let (channel, joined) = self.channels.join(&self.channel_name, &self.hooks, &newcomer);
-        *decision = match joined {
-            Joined::Member(token) => Decision::Accepted(Place { channel, token }),
-            Joined::Failed => {
-                channel.close_if_empty();
-                Decision::Done
+        match joined {
+            Joined::Member(token) => {
+                *decision = Decision::Accepted(Place { channel, token });
+                Ok(())
             }
-        };
-        Ok(())
+            Joined::Failed => {
+                *decision = Decision::Done;
+                channel.close_if_empty();
+                Err(PondError::unavailable(self.channel_name(), "The connection has failed"))
+            }
+        }
     }
 
     /// Declines the join with a code, as of HTTP, and a text for the client; does nothing if it was answered

@@ -7,10 +7,11 @@ mod leave;
 mod outgoing;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use ahash::HashMap;
 use pondwire::Frame;
@@ -34,7 +35,14 @@ use crate::log;
 /// An asynchronous handler at work.
 pub(crate) type Working<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-type OnConnect = Box<dyn Fn(&Connect<'_>) + Send + Sync>;
+/// The handler of connections.
+enum OnConnect {
+    Plain(Box<dyn Fn(&Connect<'_>) + Send + Sync>),
+    Async(Box<dyn for<'a> Fn(&'a Connect<'_>) -> Deciding<'a> + Send + Sync>),
+}
+
+/// An asynchronous handler of a connection, which borrows it.
+pub type Deciding<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 type OnLeave = Box<dyn Fn(&Leave<'_>) + Send + Sync>;
 type OnOutgoing = Box<dyn Fn(&Outgoing<'_>) -> Sent + Send + Sync>;
 
@@ -137,11 +145,33 @@ impl PondServer {
         path: &str,
         on_connect: impl Fn(&Connect<'_>) + Send + Sync + 'static,
     ) -> &mut Endpoint {
-        self.endpoints.push(Endpoint {
-            path: path.to_owned(),
-            on_connect: Box::new(on_connect),
-            channels: Vec::new(),
-        });
+        self.add(path, OnConnect::Plain(Box::new(on_connect)))
+    }
+
+    /// [`endpoint`](Self::endpoint) with an asynchronous handler, which borrows the connection. It is dropped where it
+    /// waits if it has not ended within [`Times::request`](crate::Times::request), or if the client disconnects.
+    ///
+    /// ```
+    /// # use pondwire_server::PondServer;
+    /// # async fn is_session(session: &str) -> bool { session == "7" }
+    /// let mut pond = PondServer::new();
+    /// pond.endpoint_async("/api/socket", |connect| Box::pin(async move {
+    ///     match connect.cookie("session") {
+    ///         Some(session) if is_session(session).await => connect.accept(),
+    ///         _ => connect.decline(401),
+    ///     }
+    /// }));
+    /// ```
+    pub fn endpoint_async(
+        &mut self,
+        path: &str,
+        on_connect: impl for<'a> Fn(&'a Connect<'_>) -> Deciding<'a> + Send + Sync + 'static,
+    ) -> &mut Endpoint {
+        self.add(path, OnConnect::Async(Box::new(on_connect)))
+    }
+
+    fn add(&mut self, path: &str, on_connect: OnConnect) -> &mut Endpoint {
+        self.endpoints.push(Endpoint { path: path.to_owned(), on_connect, channels: Vec::new() });
         self.endpoints.last_mut().expect("pushed above")
     }
 
@@ -397,11 +427,16 @@ impl Route {
     }
 
     /// Asks the handler about a connection. A panic is a refusal with 500.
-    pub(crate) fn connect(&self, request: IncomingConnection<'_>) -> Result<Admission, u16> {
+    pub(crate) async fn connect(&self, request: IncomingConnection<'_>) -> Result<Admission, u16> {
         let connect = Connect::new(request);
-        // Unwind-safe: what the handler may have left half done is dropped.
-        if catch_unwind(AssertUnwindSafe(|| (self.on_connect)(&connect))).is_err() {
-            return Err(500);
+        match &self.on_connect {
+            OnConnect::Plain(handler) => {
+                // Unwind-safe: what the handler may have left half done is dropped.
+                catch_unwind(AssertUnwindSafe(|| handler(&connect))).map_err(|_| 500_u16)?;
+            }
+            OnConnect::Async(handler) => {
+                caught(Box::pin(async { handler(&connect).await })).await.map_err(|_| 500_u16)?;
+            }
         }
         match connect.into_answer() {
             Answer::Accepted(admission) => Ok(admission),
@@ -409,6 +444,24 @@ impl Route {
             Answer::Open { .. } => Err(403),
         }
     }
+}
+
+/// A handler panicked.
+#[derive(Debug)]
+pub(crate) struct Panicked;
+
+/// Waits for a handler to end.
+///
+/// # Errors
+/// It panicked. What it may have left half done must be dropped.
+pub(crate) async fn caught<T>(
+    mut working: Pin<Box<dyn Future<Output = T> + Send + '_>>,
+) -> Result<T, Panicked> {
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| working.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(_) => Poll::Ready(Err(Panicked)),
+    })
+    .await
 }
 
 fn compiled(pattern: &str) -> Result<Pattern, String> {

@@ -19,6 +19,7 @@ const PAGE: &str = include_str!("../../examples/server/page.html");
 /// A server that serves until it is dropped.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
+    pub(crate) server: pondwire_server::Server,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -64,15 +65,18 @@ impl Server {
         let addr = listener.local_addr().unwrap();
         let listening = listener.try_clone().unwrap();
         let (stop, stopped) = oneshot::channel();
+        let (started, server) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
             let runtime = runtime.enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let server = pond.start(options).expect("valid options");
+                started.send(server.clone()).expect("the test waits");
                 server.serve(listener, async { drop(stopped.await) }).await;
             });
         });
-        (Self { addr, stop: Some(stop), thread: Some(thread) }, listening)
+        let server = server.recv().expect("a server that starts");
+        (Self { addr, server, stop: Some(stop), thread: Some(thread) }, listening)
     }
 
     /// Asks it to stop.

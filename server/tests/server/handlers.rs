@@ -315,6 +315,37 @@ fn connections_are_accepted_or_declined_by_their_endpoint() {
 }
 
 #[test]
+fn a_connection_may_be_decided_later() {
+    let mut pond = PondServer::new();
+    pond.endpoint_async("/later", |connect| {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            match connect.query("answer").as_deref() {
+                Some("yes") => connect.accept(),
+                Some("no") => connect.decline(401),
+                Some("never") => std::future::pending().await,
+                _ => panic!("as requested"),
+            }
+        })
+    })
+    .channel("/chat/:id", |join| join.accept());
+    let times = Times { request: Duration::from_millis(500), ..Times::default() };
+    let server = Server::start_app(pond, Options { times, ..Options::default() });
+    let open = |answer: &str| WebSocket::open(server.addr, &format!("/later?answer={answer}"));
+    Client::greeted(open("yes").unwrap()).join(ROOM);
+    for (answer, status) in [("no", "401"), ("panic", "500")] {
+        let head = open(answer).err().expect("no upgrade");
+        assert!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
+    }
+    let mut never = websocket::connect(server.addr);
+    let head = "GET /later?answer=never HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n";
+    std::io::Write::write_all(&mut never, head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut never, &mut answer).unwrap();
+    assert_eq!(answer, "", "it ends without an answer");
+}
+
+#[test]
 fn a_join_is_answered_once_and_first() {
     let (told, results) = queue();
     let mut pond = PondServer::new();

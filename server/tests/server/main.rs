@@ -3,6 +3,7 @@
 mod congestion;
 mod deflate;
 mod events;
+mod examples;
 mod fixture;
 mod handlers;
 mod node;
