@@ -30,6 +30,7 @@ mod arch;
 mod blocks;
 mod lexeme;
 mod scalar;
+mod span;
 mod swar;
 #[cfg(test)]
 mod tests;
@@ -37,10 +38,12 @@ mod tests;
 pub use arch::{Tier, UnknownTier};
 pub(crate) use blocks::Specials;
 pub(crate) use lexeme::plain_text_end;
+pub(crate) use span::{Span, Text};
 
 use std::mem::MaybeUninit;
 
 use crate::error::Detail;
+use crate::limits::MOST_BYTES;
 
 /// The type of a JSON value, as its first byte shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,45 +74,6 @@ impl JsonType {
             b'n' => Self::Null,
             _ => Self::Number,
         }
-    }
-}
-
-/// The inside of a string: the bytes between its quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Text {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    /// A backslash occurs: the bytes must be unescaped.
-    pub(crate) escaped: bool,
-}
-
-/// A value: all its bytes, quotes and brackets included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    /// See [`Text::escaped`]; set for strings only.
-    pub(crate) escaped: bool,
-    /// A CR or LF may occur as whitespace.
-    pub(crate) newlines: bool,
-    /// An array at depth 3, as `[…]` in `{"a":{"b":[…]}}`, may hold an element that is not an
-    /// object.
-    pub(crate) mixed: bool,
-}
-
-impl Span {
-    /// The span of no value.
-    pub(crate) const NOWHERE: Self = Self::plain(0, 0);
-
-    /// A string without escapes.
-    #[inline(always)]
-    const fn plain(start: usize, end: usize) -> Self {
-        Self { start, end, escaped: false, newlines: false, mixed: false }
-    }
-
-    /// The inside of a span that is a string.
-    pub(crate) const fn text(self) -> Text {
-        Text { start: self.start + 1, end: self.end - 1, escaped: self.escaped }
     }
 }
 
@@ -144,9 +108,9 @@ impl Members for Ignored {
     fn member(&mut self, _: Text, _: Span) {}
 }
 
-/// Validates `bytes` as one JSON document in UTF-8 of at most `max_depth` nested brackets, passes
+/// Validates `bytes`, at most [`MOST_BYTES`], as one JSON document in UTF-8 of at most `max_depth` nested brackets, passes
 /// each member of a root object to `members` in order, duplicates included, and returns the text
-/// and the root's span. `text` is the same bytes if they are known to be UTF-8 already.
+/// and the root's span, which does not tell whether it is a string. `text` is the same bytes if they are known to be UTF-8 already.
 ///
 /// Members of a document that turns out to be malformed may have been reported before the error.
 #[inline(always)]
@@ -168,8 +132,9 @@ fn document_by<'a>(
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
-    // Beyond these limits depths and places do not fit the blocks' types.
-    if !(1..=RECURSION_LIMIT).contains(&max_depth) || u32::try_from(bytes.len()).is_err() {
+    debug_assert!(bytes.len() <= MOST_BYTES);
+    // Beyond this limit depths do not fit the blocks' types.
+    if !(1..=RECURSION_LIMIT).contains(&max_depth) {
         return by_scalar(bytes, text, max_depth, members);
     }
     let Some((prefix, ascii)) = arch::prefix(tier, bytes, max_depth, members) else {
@@ -177,15 +142,15 @@ fn document_by<'a>(
     };
     if prefix.complete {
         let text = text_of(text.or(ascii), bytes)?;
-        return Ok((text, Span::plain(0, bytes.len())));
+        return Ok((text, Span::other(0, bytes.len(), false, false)));
     }
     let mut outline = blocks::Outline::new();
     match arch::outline(tier, bytes, &prefix, max_depth, &mut outline) {
         Some(Ok(ascii)) => {
             let text = text_of(text.or(ascii), bytes)?;
             let root = outline.root(bytes);
-            let is_object = bytes[root.start] == b'{';
-            if !is_object || outline.members(bytes, root.start, &prefix, members).is_some() {
+            let is_object = bytes[root.start()] == b'{';
+            if !is_object || outline.members(bytes, root.start(), &prefix, members).is_some() {
                 return Ok((text, root));
             }
             debug_assert!(false, "the outline of a valid document has all its members");

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::document::{Document, Fields, parse_methods};
+use super::document::{Document, parse_methods};
+use super::fields::Fields;
 use super::message::ServerMessage;
 use super::owned::OwnedMessage;
 use super::presence::PresenceMessage;
@@ -41,8 +42,7 @@ impl<'a> ChannelEvent<'a> {
             let fields = PresenceMessage::fields(document)?;
             return Ok(Self::Presence(PresenceMessage::new(document.text, fields)));
         }
-        let fields = ServerMessage::fields(document)?;
-        Ok(Self::Server(ServerMessage::new(document.text, &fields)))
+        Ok(Self::Server(ServerMessage::new(document.text, ServerMessage::fields(document)?)))
     }
 
     fn owned_fields(document: &Document<'_>) -> Result<Fields<ServerAction>, ValidationError> {
@@ -91,7 +91,7 @@ impl<'a> ChannelEvent<'a> {
 
     /// The payload, validated and not decoded.
     #[must_use]
-    pub const fn payload(&self) -> Payload<'a> {
+    pub fn payload(&self) -> Payload<'a> {
         match self {
             Self::Server(message) => message.payload(),
             Self::Presence(message) => message.payload(),

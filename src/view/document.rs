@@ -1,6 +1,7 @@
 //! A scanned frame and the five fields of a message in it, which are checked in the order in which
 //! errors name them; and the parse methods of all views.
 
+use super::fields::{Fields, Places};
 use super::key::{KEYS, Key};
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::ParseOptions;
@@ -36,17 +37,6 @@ impl scan::Members for Found<'_> {
     }
 }
 
-/// The checked fields of a valid message.
-#[derive(Clone, Copy)]
-pub(super) struct Fields<A> {
-    pub(super) action: A,
-    pub(super) event: Text,
-    pub(super) channel_name: Text,
-    pub(super) request_id: Text,
-    /// Absent only when a missing payload may be read as `{}`.
-    pub(super) payload: Option<Span>,
-}
-
 impl<'a> Document<'a> {
     /// Scans `frame`; `text` is the same bytes if they are known to be UTF-8.
     #[inline(always)]
@@ -62,6 +52,24 @@ impl<'a> Document<'a> {
         Ok(Self { text, root, found, default_payload: options.default_payload })
     }
 
+    /// The fields of a message whose strings have no escapes and whose action `read` knows: nearly
+    /// all messages.
+    #[inline(always)]
+    pub(super) fn usual<A>(&self, read: impl Fn(&[u8]) -> Option<A>) -> Option<Fields<A>> {
+        let [event, action, payload, request_id, channel_name] = self.found.values;
+        if !Span::are_plain_strings([event, action, request_id, channel_name]) {
+            return None;
+        }
+        let bytes = self.text.as_bytes();
+        let action = action?.text();
+        let action = read(bytes.get(action.start..action.end)?)?;
+        if *bytes.get(payload?.start())? != b'{' {
+            return None;
+        }
+        let (event, channel_name, request_id) = (event?, channel_name?, request_id?);
+        Some(Fields::plain(action, Places { event, channel_name, request_id, payload }))
+    }
+
     #[inline(always)]
     const fn value(&self, key: Key) -> Option<Span> {
         self.found.values[key as usize]
@@ -69,7 +77,7 @@ impl<'a> Document<'a> {
 
     #[inline(always)]
     fn json_type(&self, value: Span) -> JsonType {
-        JsonType::of(self.text.as_bytes()[value.start])
+        JsonType::of(self.text.as_bytes()[value.start()])
     }
 
     /// Checks that the root is an object; `name` is the message's name in errors.
@@ -78,43 +86,40 @@ impl<'a> Document<'a> {
         if self.json_type(self.root) == JsonType::Object {
             return Ok(());
         }
-        Err(ValidationError::at(Field::Named(name), Detail::ExpectedObject, self.root.start))
+        Err(ValidationError::at(Field::Named(name), Detail::ExpectedObject, self.root.start()))
     }
 
     fn require(&self, key: Key) -> Result<Span, ValidationError> {
         self.value(key).ok_or_else(|| {
-            ValidationError::at(Field::Named(key.name()), Detail::Missing, self.root.start)
+            ValidationError::at(Field::Named(key.name()), Detail::Missing, self.root.start())
         })
     }
 
     /// A field that must be a string without lone surrogates.
     #[inline(always)]
-    fn string(&self, key: Key) -> Result<Text, ValidationError> {
+    fn string(&self, key: Key) -> Result<Span, ValidationError> {
         let value = self.require(key)?;
         let field = Field::Named(key.name());
-        let error = |detail| Err(ValidationError::at(field, detail, value.start));
-        if self.json_type(value) != JsonType::String {
+        let error = |detail| Err(ValidationError::at(field, detail, value.start()));
+        if !value.is_string() {
             return error(Detail::ExpectedString);
         }
         let text = value.text();
-        if text.escaped && text::has_lone_surrogate(&self.text[text.start..text.end]) {
+        if value.is_escaped() && text::has_lone_surrogate(&self.text[text.start..text.end]) {
             return error(Detail::ExpectedUnicode);
         }
-        Ok(text)
+        Ok(value)
     }
 
-    #[inline(always)]
-    pub(super) fn event(&self) -> Result<Text, ValidationError> {
+    pub(super) fn event(&self) -> Result<Span, ValidationError> {
         self.string(Key::Event)
     }
 
-    #[inline(always)]
-    pub(super) fn channel_name(&self) -> Result<Text, ValidationError> {
+    pub(super) fn channel_name(&self) -> Result<Span, ValidationError> {
         self.string(Key::ChannelName)
     }
 
-    #[inline(always)]
-    pub(super) fn request_id(&self) -> Result<Text, ValidationError> {
+    pub(super) fn request_id(&self) -> Result<Span, ValidationError> {
         self.string(Key::RequestId)
     }
 
@@ -135,7 +140,7 @@ impl<'a> Document<'a> {
             return Ok(value);
         }
         let field = Field::Named(Key::Payload.name());
-        Err(ValidationError::at(field, Detail::ExpectedObject, value.start))
+        Err(ValidationError::at(field, Detail::ExpectedObject, value.start()))
     }
 
     /// The action, which must be a word that `read` knows; `names` lists these.
@@ -153,7 +158,7 @@ impl<'a> Document<'a> {
         &self,
         read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
-    ) -> Result<(A, Text), ValidationError> {
+    ) -> Result<(A, Span), ValidationError> {
         let event = self.one_of(Key::Event, read, names)?;
         Ok((event, self.event()?))
     }
@@ -166,13 +171,10 @@ impl<'a> Document<'a> {
         names: &'static [&'static str],
     ) -> Result<A, ValidationError> {
         let value = self.require(key)?;
-        let word = match self.json_type(value) {
-            JsonType::String => read(self.word(value.text(), names)),
-            _ => None,
-        };
+        let word = if value.is_string() { read(self.word(value.text(), names)) } else { None };
         word.ok_or_else(|| {
             let detail = Detail::ExpectedOneOf(names);
-            ValidationError::at(Field::Named(key.name()), detail, value.start)
+            ValidationError::at(Field::Named(key.name()), detail, value.start())
         })
     }
 
@@ -186,8 +188,7 @@ impl<'a> Document<'a> {
     /// Whether `action` is `PRESENCE`; an error if it is missing.
     pub(super) fn is_presence(&self) -> Result<bool, ValidationError> {
         let value = self.require(Key::Action)?;
-        Ok(self.json_type(value) == JsonType::String
-            && self.word(value.text(), PRESENCE_NAMES) == b"PRESENCE")
+        Ok(value.is_string() && self.word(value.text(), PRESENCE_NAMES) == b"PRESENCE")
     }
 }
 

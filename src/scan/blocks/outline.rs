@@ -61,7 +61,7 @@ impl Outline {
         let is_space = |byte: &&u8| **byte <= b' ';
         let start = bytes.iter().take_while(is_space).count();
         let end = bytes.len() - bytes.iter().rev().take_while(is_space).count();
-        self.span(start, end, false)
+        self.span(start, end)
     }
 
     /// Passes each member after `prefix` of the root object that starts at `start` to `members`.
@@ -84,15 +84,15 @@ impl Outline {
                 Some([b':', first, ..]) if *first > b' ' => key.end + 2,
                 _ => past_space(bytes, past_space(bytes, key.end + 1) + 1),
             };
-            let (end, escaped) = match bytes.get(start)? {
+            let value = match bytes.get(start)? {
                 b'"' => {
                     let text = self.text(bytes, quotes.next()?, quotes.next()?);
-                    (text.end + 1, text.escaped)
+                    Span::string(start, text.end + 1, text.escaped)
                 }
-                b'{' | b'[' => (closes.next()? + 1, false),
-                _ => (skip::value(bytes, start), false),
+                b'{' | b'[' => self.span(start, closes.next()? + 1),
+                _ => self.span(start, skip::value(bytes, start)),
             };
-            members.member(key, self.span(start, end, escaped));
+            members.member(key, value);
         }
         Some(())
     }
@@ -112,16 +112,20 @@ impl Outline {
                 continue;
             }
             let (start, end) = (root + start, root + end);
-            let escaped = bytes[start] == b'"' && bytes[start..end].contains(&b'\\');
-            members.member(key, self.span(start, end, escaped));
+            let value = match bytes[start] {
+                b'"' => Span::string(start, end, bytes[start..end].contains(&b'\\')),
+                _ => self.span(start, end),
+            };
+            members.member(key, value);
         }
         Some(())
     }
 
-    /// A span with the flags of the whole document, which may hold for any of its parts.
+    /// The span of a value that is not a string, with the flags of the whole document, which may
+    /// hold for any of its parts.
     #[inline(always)]
-    const fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
-        Span { start, end, escaped, newlines: self.newlines, mixed: self.mixed }
+    fn span(&self, start: usize, end: usize) -> Span {
+        Span::other(start, end, self.newlines, self.mixed)
     }
 
     #[inline(always)]

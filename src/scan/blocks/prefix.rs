@@ -91,14 +91,15 @@ impl Prefix {
         let mut quotes = Quotes { bytes, start, pairs: places.iter() };
         let mut at = start.max(1);
         while let Some((key, value)) = quotes.key(at)
-            && let Some(end) = quotes.value(value)
+            && let Some(value) = quotes.value(value)
         {
+            let end = value.end();
             let next = bytes.get(end);
             self.complete = next == Some(&b'}') && end + 1 == bytes.len();
             if !self.complete && next != Some(&b',') {
                 break;
             }
-            members.member(key, Span::plain(value, end));
+            members.member(key, value);
             if self.complete {
                 break;
             }
@@ -132,15 +133,16 @@ impl Quotes<'_> {
         (*self.bytes.get(end)? == b':').then_some((key, end + 1))
     }
 
-    /// A string, a flat object, a number or a literal; returns where it ends.
+    /// The string, flat object, number or literal that starts at `start`.
     #[inline(always)]
-    fn value(&mut self, start: usize) -> Option<usize> {
-        match self.bytes.get(start)? {
-            b'"' => self.string(start),
-            b'{' => self.flat_object(start + 1),
-            b'[' => None,
-            _ => scalar_end(self.bytes, start),
-        }
+    fn value(&mut self, start: usize) -> Option<Span> {
+        let end = match self.bytes.get(start)? {
+            b'"' => return Some(Span::string(start, self.string(start)?, false)),
+            b'{' => self.flat_object(start + 1)?,
+            b'[' => return None,
+            _ => scalar_end(self.bytes, start)?,
+        };
+        Some(Span::other(start, end, false, false))
     }
 
     /// An object's inside that starts at `at`; returns where the object ends.
