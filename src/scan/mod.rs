@@ -89,6 +89,9 @@ pub(crate) struct Malformed {
 /// The deepest nesting that recursive decoders can safely handle.
 pub(crate) const RECURSION_LIMIT: usize = 127;
 
+/// The bytes before a value that [`Members::known_member`] compares.
+pub(crate) const BEFORE: usize = 16;
+
 /// Receives the root object's members.
 pub(crate) trait Members {
     /// The number of quotes in the members before the payload and in the payload's key. In a long
@@ -97,6 +100,14 @@ pub(crate) trait Members {
 
     /// Receives the next member, by its spans in the document.
     fn member(&mut self, key: Text, value: Span);
+
+    /// Receives the next member if `before`, the bytes before its value, ends with a known key of
+    /// `length` bytes in quotes and a colon; otherwise does nothing and returns `false`.
+    #[inline(always)]
+    fn known_member(&mut self, before: &[u8; BEFORE], length: usize, value: Span) -> bool {
+        let _ = (before, length, value);
+        false
+    }
 }
 
 /// Receives members and ignores them.
@@ -133,24 +144,43 @@ fn document_by<'a>(
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
     debug_assert!(bytes.len() <= MOST_BYTES);
+    let mut prefix = blocks::Prefix::NONE;
     // Beyond this limit depths do not fit the blocks' types.
+    if (1..=RECURSION_LIMIT).contains(&max_depth)
+        && let Some(ascii) = arch::prefix(tier, bytes, max_depth, &mut prefix, members)
+        && prefix.complete
+        && let Some(text) = text.or(ascii)
+    {
+        return Ok((text, Span::other(0, bytes.len(), false, false)));
+    }
+    behind_prefix(tier, bytes, text, &prefix, max_depth, members)
+}
+
+/// [`document`] after its `prefix`. Not inlined, so that the callers, which parse mostly short
+/// documents, stay small enough to be inlined themselves: a view that is returned is a view that
+/// is copied.
+#[inline(never)]
+fn behind_prefix<'a>(
+    tier: arch::Detected,
+    bytes: &'a [u8],
+    text: Option<&'a str>,
+    prefix: &blocks::Prefix,
+    max_depth: usize,
+    members: &mut impl Members,
+) -> Result<(&'a str, Span), Malformed> {
     if !(1..=RECURSION_LIMIT).contains(&max_depth) {
         return by_scalar(bytes, text, max_depth, members);
     }
-    let Some((prefix, ascii)) = arch::prefix(tier, bytes, max_depth, members) else {
-        return by_scalar(bytes, text, max_depth, members);
-    };
     if prefix.complete {
-        let text = text_of(text.or(ascii), bytes)?;
-        return Ok((text, Span::other(0, bytes.len(), false, false)));
+        return Ok((text_of(text, bytes)?, Span::other(0, bytes.len(), false, false)));
     }
     let mut outline = blocks::Outline::new();
-    match arch::outline(tier, bytes, &prefix, max_depth, &mut outline) {
+    match arch::outline(tier, bytes, prefix, max_depth, &mut outline) {
         Some(Ok(ascii)) => {
             let text = text_of(text.or(ascii), bytes)?;
             let root = outline.root(bytes);
             let is_object = bytes[root.start()] == b'{';
-            if !is_object || outline.members(bytes, root.start(), &prefix, members).is_some() {
+            if !is_object || outline.members(bytes, root.start(), prefix, members).is_some() {
                 return Ok((text, root));
             }
             debug_assert!(false, "the outline of a valid document has all its members");

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::arch::{self, Detected, Tier};
-use super::blocks::{Outline, Specials};
+use super::blocks::{Outline, Prefix, Specials};
 use super::{Ignored, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, skip};
 
 /// A scanner's verdict on a document: its members, or `None` if it is malformed.
@@ -29,7 +29,8 @@ fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
 
 fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
     let mut members = Vec::new();
-    let (prefix, ascii) = arch::prefix(tier, bytes, max_depth, &mut members)?;
+    let mut prefix = Prefix::NONE;
+    let ascii = arch::prefix(tier, bytes, max_depth, &mut prefix, &mut members)?;
     if prefix.complete {
         assert_eq!(ascii.is_some(), bytes.is_ascii());
         return Some(members);

@@ -6,21 +6,22 @@ use super::key::{KEYS, Key};
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::ParseOptions;
 use crate::protocol::ServerAction;
-use crate::scan::{self, JsonType, Span, Text, text};
+use crate::scan::{self, BEFORE, JsonType, Span, Text, text};
 
 /// The one action of a presence message.
 pub(super) const PRESENCE_NAMES: &[&str] = &[ServerAction::Presence.as_str()];
 
 /// A frame that was scanned as one JSON document within the limits, and the places of the fields.
-pub(super) struct Document<'a> {
+pub(super) struct Document<'a, 'f> {
     pub(super) text: &'a str,
     root: Span,
-    found: Found<'a>,
+    found: &'f Found<'a>,
     default_payload: bool,
 }
 
-/// The values of the five keys, recorded during the scan; the last of each counts.
-struct Found<'a> {
+/// The values of the five keys, recorded during the scan; the last of each counts. The caller owns
+/// it and [`Document`] borrows it: a copy right after the scan would wait for its stores.
+pub(super) struct Found<'a> {
     frame: &'a [u8],
     values: [Option<Span>; KEYS],
 }
@@ -35,19 +36,36 @@ impl scan::Members for Found<'_> {
             self.values[key as usize] = Some(value);
         }
     }
+
+    #[inline(always)]
+    fn known_member(&mut self, before: &[u8; BEFORE], length: usize, value: Span) -> bool {
+        let key = Key::before_value(before, length);
+        if let Some(key) = key {
+            self.values[key as usize] = Some(value);
+        }
+        key.is_some()
+    }
 }
 
-impl<'a> Document<'a> {
-    /// Scans `frame`; `text` is the same bytes if they are known to be UTF-8.
+impl<'a> Found<'a> {
+    #[inline(always)]
+    pub(super) const fn new(frame: &'a [u8]) -> Self {
+        Self { frame, values: [None; KEYS] }
+    }
+}
+
+impl<'a, 'f> Document<'a, 'f> {
+    /// Scans the frame of `found`, filling it; `text` is the same bytes if they are known to be
+    /// UTF-8.
     #[inline(always)]
     pub(super) fn scan(
-        frame: &'a [u8],
+        found: &'f mut Found<'a>,
         text: Option<&'a str>,
         options: &ParseOptions,
     ) -> Result<Self, ValidationError> {
+        let frame = found.frame;
         options.limits.check_size(frame.len())?;
-        let mut found = Found { frame, values: [None; KEYS] };
-        let (text, root) = scan::document(frame, text, options.limits.max_depth, &mut found)
+        let (text, root) = scan::document(frame, text, options.limits.max_depth, found)
             .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
         Ok(Self { text, root, found, default_payload: options.default_payload })
     }
@@ -208,6 +226,7 @@ macro_rules! parse_methods {
         /// # Errors
         /// The frame is larger or deeper than the limits, not UTF-8, not a JSON document, or
         #[doc = $errors]
+        #[inline]
         pub fn parse(frame: &'a [u8]) -> Result<Self, ValidationError> {
             Self::parse_with(frame, ParseOptions::default())
         }
@@ -216,11 +235,13 @@ macro_rules! parse_methods {
         ///
         /// # Errors
         /// As [`parse`](Self::parse).
+        #[inline]
         pub fn parse_with(
             frame: &'a [u8],
             options: impl Into<ParseOptions>,
         ) -> Result<Self, ValidationError> {
-            Self::from_document(&Document::scan(frame, None, &options.into())?)
+            let mut found = Found::new(frame);
+            Self::from_document(&Document::scan(&mut found, None, &options.into())?)
         }
 
         /// [`parse`](Self::parse) for text that is known to be UTF-8, as WebSocket libraries return
@@ -228,6 +249,7 @@ macro_rules! parse_methods {
         ///
         /// # Errors
         /// As [`parse`](Self::parse).
+        #[inline]
         pub fn parse_str(frame: &'a str) -> Result<Self, ValidationError> {
             Self::parse_str_with(frame, ParseOptions::default())
         }
@@ -237,11 +259,13 @@ macro_rules! parse_methods {
         ///
         /// # Errors
         /// As [`parse`](Self::parse).
+        #[inline]
         pub fn parse_str_with(
             frame: &'a str,
             options: impl Into<ParseOptions>,
         ) -> Result<Self, ValidationError> {
-            Self::from_document(&Document::scan(frame.as_bytes(), Some(frame), &options.into())?)
+            let mut found = Found::new(frame.as_bytes());
+            Self::from_document(&Document::scan(&mut found, Some(frame), &options.into())?)
         }
 
         /// A view that owns its frame; see [`OwnedMessage`].

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::document::{Document, parse_methods};
+use super::document::{Document, Found, parse_methods};
 use super::fields::{Fields, Places};
 use super::owned::OwnedMessage;
 use crate::error::ValidationError;
@@ -33,29 +33,25 @@ macro_rules! message {
             );
 
             #[inline(always)]
-            fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
-                Ok(Self::new(document.text, Self::fields(document)?))
-            }
-
-            fn owned_fields(document: &Document<'_>) -> Result<Fields<$action>, ValidationError> {
-                Self::fields(document)
-            }
-
-            #[inline(always)]
-            pub(super) fn fields(
-                document: &Document<'_>,
-            ) -> Result<Fields<$action>, ValidationError> {
+            pub(super) fn from_document(
+                document: &Document<'a, '_>,
+            ) -> Result<Self, ValidationError> {
+                // Both write to the result's place: nothing is copied.
                 match document.usual($read) {
-                    Some(fields) => Ok(fields),
-                    None => Self::unusual_fields(document),
+                    Some(fields) => Ok(Self { frame: document.text, fields }),
+                    None => Self::unusual(document),
                 }
             }
 
-            /// The fields of a message that is refused or has escapes.
+            /// A message that is refused or has escapes.
             #[cold]
             #[inline(never)]
-            fn unusual_fields(
-                document: &Document<'_>,
+            fn unusual(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
+                Ok(Self { frame: document.text, fields: Self::owned_fields(document)? })
+            }
+
+            pub(super) fn owned_fields(
+                document: &Document<'_, '_>,
             ) -> Result<Fields<$action>, ValidationError> {
                 document.check_root($root)?;
                 let event = document.event()?;
@@ -65,10 +61,6 @@ macro_rules! message {
                 let action = document.action($read, $names)?;
                 let places = Places { event, channel_name, request_id, payload };
                 Ok(Fields::new(document.text, action, places))
-            }
-
-            pub(super) const fn new(frame: &'a str, fields: Fields<$action>) -> Self {
-                Self { frame, fields }
             }
 
             /// The action.

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::document::Document;
+use super::document::{Document, Found};
 use super::fields::Fields;
 use crate::error::{Detail, ValidationError};
 use crate::limits::ParseOptions;
@@ -39,12 +39,13 @@ impl<A: Copy> OwnedMessage<A> {
     pub(super) fn parse(
         frame: Bytes,
         options: &ParseOptions,
-        fields: impl FnOnce(&Document<'_>) -> Result<Fields<A>, ValidationError>,
+        fields: impl FnOnce(&Document<'_, '_>) -> Result<Fields<A>, ValidationError>,
     ) -> Result<Self, ValidationError> {
         options.limits.check_size(frame.len())?;
         let text = ByteString::try_from(frame)
             .map_err(|error| ValidationError::wire(Detail::Utf8, error.valid_up_to()))?;
-        let fields = fields(&Document::scan(text.as_bytes(), Some(&text), options)?)?;
+        let mut found = Found::new(text.as_bytes());
+        let fields = fields(&Document::scan(&mut found, Some(&text), options)?)?;
         Ok(Self { text, fields })
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::document::{Document, PRESENCE_NAMES, parse_methods};
+use super::document::{Document, Found, PRESENCE_NAMES, parse_methods};
 use super::fields::{Fields, Places};
 use super::owned::OwnedMessage;
 use crate::error::{Detail, Field, ValidationError};
@@ -61,17 +61,17 @@ impl<'a> PresenceMessage<'a> {
          payload is an error here in any case."
     );
 
-    fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
+    fn from_document(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
         document.check_root("presenceMessage")?;
         Ok(Self::new(document.text, Self::fields(document)?))
     }
 
-    fn owned_fields(document: &Document<'_>) -> Result<Fields<ServerAction>, ValidationError> {
+    fn owned_fields(document: &Document<'_, '_>) -> Result<Fields<ServerAction>, ValidationError> {
         document.check_root("presenceMessage")?;
         Ok(Self::fields(document)?.fields)
     }
 
-    pub(super) fn fields(document: &Document<'_>) -> Result<PresenceFields, ValidationError> {
+    pub(super) fn fields(document: &Document<'_, '_>) -> Result<PresenceFields, ValidationError> {
         let request_id = document.request_id()?;
         let channel_name = document.channel_name()?;
         let (kind, event) = document.event_of(PresenceEvent::from_bytes, PresenceEvent::NAMES)?;

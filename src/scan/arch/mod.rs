@@ -32,21 +32,22 @@ use super::Members;
 use super::blocks::{Charset, ErrorSite, Outline, Prefix, Specials};
 use target::by_tier;
 
-/// The document's prefix, by the tier's instructions, and the bytes as text if the prefix is the
-/// whole document and ASCII; `None` for a tier without instructions. See
-/// [`blocks::prefix`](super::blocks::prefix).
+/// Finds the document's prefix by the tier's instructions, and returns the bytes as text if the
+/// prefix is the whole document and ASCII; `None` for a tier without instructions. See
+/// [`blocks::Prefix::find`](super::blocks::Prefix::find).
 #[inline(always)]
 pub(super) fn prefix<'a>(
     tier: Detected,
     bytes: &'a [u8],
     max_depth: usize,
+    prefix: &mut Prefix,
     members: &mut impl Members,
-) -> Option<(Prefix, Option<&'a str>)> {
-    let prefix = by_tier!(tier, prefix(bytes, max_depth, members), return None);
+) -> Option<Option<&'a str>> {
+    by_tier!(tier, prefix(bytes, max_depth, prefix, members), return None);
     let ascii = prefix.complete && prefix.is_ascii();
     // SAFETY: a complete prefix consists of strings, all of whose bytes are in the blocks that were
     // checked for ASCII, and of bytes between them that were compared with ASCII bytes.
-    Some((prefix, unsafe { text_if(ascii, bytes) }))
+    Some(unsafe { text_if(ascii, bytes) })
 }
 
 /// Fills `outline` by the tier's instructions and returns the bytes as text if they are ASCII;

@@ -40,15 +40,16 @@ fn isa(tier: Detected) -> Option<Absent> {
     None
 }
 
-/// See [`blocks::prefix`].
+/// See [`blocks::Prefix::find`].
 #[inline(always)]
 pub(super) fn prefix(
     tier: Detected,
     bytes: &[u8],
     max_depth: usize,
+    prefix: &mut blocks::Prefix,
     members: &mut impl Members,
-) -> Option<blocks::Prefix> {
-    isa(tier).map(|isa| blocks::prefix(isa, bytes, max_depth, members))
+) -> Option<()> {
+    isa(tier).map(|isa| prefix.find(isa, bytes, max_depth, members))
 }
 
 /// See [`blocks::outline`].

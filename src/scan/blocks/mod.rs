@@ -14,7 +14,7 @@ mod strings;
 
 pub(super) use grammar::{Charset, ErrorSite, outline};
 pub(super) use outline::Outline;
-pub(super) use prefix::{Prefix, prefix};
+pub(super) use prefix::Prefix;
 use strings::Strings;
 
 /// Bytes in a block.

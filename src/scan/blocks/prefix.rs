@@ -5,7 +5,7 @@
 
 use super::{BLOCK, Block, Isa};
 use crate::scan::lexeme::scalar_end;
-use crate::scan::{Members, Span, Text};
+use crate::scan::{BEFORE, Members, Span, Text};
 
 /// The number of bytes from the start that are searched; an envelope is shorter.
 const WITHIN: usize = 4 * BLOCK;
@@ -29,36 +29,36 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
+    /// No compact start.
+    pub(crate) const NONE: Self = Self { end: 0, complete: false, non_ascii: 0 };
+
     /// Whether all bytes of a `complete` prefix are ASCII.
     #[inline(always)]
     pub(crate) const fn is_ascii(&self) -> bool {
         self.non_ascii == 0
     }
-}
 
-/// Scans the first members that are strings, numbers, literals or objects of these, all written
-/// compactly, and passes them to `members`.
-#[inline(always)]
-pub(crate) fn prefix<I: Isa, M: Members>(
-    isa: I,
-    bytes: &[u8],
-    max_depth: usize,
-    members: &mut M,
-) -> Prefix {
-    let mut prefix = Prefix { end: 0, complete: false, non_ascii: 0 };
-    if !bytes.starts_with(b"{\"") || max_depth < 2 {
-        return prefix;
+    /// Scans the first members that are strings, numbers, literals or objects of these, all written
+    /// compactly, and passes them to `members`. `self` must be [`NONE`](Self::NONE).
+    #[inline(always)]
+    pub(crate) fn find<I: Isa, M: Members>(
+        &mut self,
+        isa: I,
+        bytes: &[u8],
+        max_depth: usize,
+        members: &mut M,
+    ) {
+        if !bytes.starts_with(b"{\"") || max_depth < 2 {
+            return;
+        }
+        let wanted = if bytes.len() > WITHIN { M::QUOTES_AHEAD } else { ENOUGH };
+        self.extend(isa, bytes, 0, wanted, members);
+        let is_nearly_all = bytes.len() > WITHIN && bytes.len() - self.end <= SHORT;
+        if is_nearly_all && !self.complete {
+            self.extend(isa, bytes, self.end, ENOUGH, members);
+        }
     }
-    let wanted = if bytes.len() > WITHIN { M::QUOTES_AHEAD } else { ENOUGH };
-    prefix.extend(isa, bytes, 0, wanted, members);
-    let is_nearly_all = bytes.len() > WITHIN && bytes.len() - prefix.end <= SHORT;
-    if is_nearly_all && !prefix.complete {
-        prefix.extend(isa, bytes, prefix.end, ENOUGH, members);
-    }
-    prefix
-}
 
-impl Prefix {
     /// Continues from the key or the brace at `start`.
     #[inline(always)]
     fn extend<I: Isa>(
@@ -90,18 +90,27 @@ impl Prefix {
         let (places, _) = places[..count].as_chunks();
         let mut quotes = Quotes { bytes, start, pairs: places.iter() };
         let mut at = start.max(1);
-        while let Some((key, value)) = quotes.key(at)
-            && let Some(value) = quotes.value(value)
-        {
+        loop {
+            while let Some(end) = quotes.known_member(at, members) {
+                at = end;
+                self.end = end;
+            }
+            let Some((key, value)) = quotes.key(at) else { return };
+            let Some(value) = quotes.value(value) else { return };
             let end = value.end();
             let next = bytes.get(end);
             self.complete = next == Some(&b'}') && end + 1 == bytes.len();
             if !self.complete && next != Some(&b',') {
-                break;
+                return;
             }
-            members.member(key, value);
+            let known = quotes
+                .before(value.start())
+                .is_some_and(|before| members.known_member(&before, key.end - key.start, value));
+            if !known {
+                members.member(key, value);
+            }
             if self.complete {
-                break;
+                return;
             }
             at = end + 1;
             self.end = at;
@@ -117,12 +126,50 @@ struct Quotes<'a> {
     pairs: std::slice::Iter<'a, [u8; 2]>,
 }
 
+/// The places of a string's quotes. Reads byte by byte: they were just written block by block, and
+/// a read that covers the ends of two writes would wait for both.
+#[inline(always)]
+fn places(start: usize, pair: &[u8; 2]) -> (usize, usize) {
+    (start + usize::from(pair[0]), start + usize::from(pair[1]))
+}
+
 impl Quotes<'_> {
     /// The string that starts at `at`, with its quotes; returns where it ends.
     #[inline(always)]
     fn string(&mut self, at: usize) -> Option<usize> {
-        let [open, close] = self.pairs.next()?.map(|place| self.start + usize::from(place));
+        let (open, close) = places(self.start, self.pairs.next()?);
         (open == at).then_some(close + 1)
+    }
+
+    /// The bytes before `at`, after NULs if there are fewer; `None` if the whole document is
+    /// shorter.
+    #[inline(always)]
+    fn before(&self, at: usize) -> Option<[u8; BEFORE]> {
+        match self.bytes.get(..at)?.last_chunk() {
+            Some(before) => Some(*before),
+            None => {
+                let first = u128::from_le_bytes(*self.bytes.first_chunk()?);
+                Some((first << (8 * (BEFORE - at))).to_le_bytes())
+            }
+        }
+    }
+
+    /// The member at `at`, if it is a string of a known key and a comma follows it; returns where
+    /// the next one starts. One comparison of the bytes before the value tells the whole key.
+    #[inline(always)]
+    fn known_member(&mut self, at: usize, members: &mut impl Members) -> Option<usize> {
+        let [key, value, rest @ ..] = self.pairs.as_slice() else { return None };
+        let (open, close) = places(self.start, key);
+        let (start, end) = places(self.start, value);
+        let before = self.before(start)?;
+        let comma = *self.bytes.get(end + 1)? == b',';
+        let value = Span::string(start, end + 1, false);
+        let is_next = open == at && start == close + 2 && comma;
+        if !is_next || !members.known_member(&before, close - open - 1, value) {
+            return None;
+        }
+        self.pairs = rest.iter();
+        Some(end + 2)
     }
 
     /// The key at `at` and its colon; returns where the value starts.

@@ -14,14 +14,15 @@ use crate::scan::blocks::BLOCK;
 /// `$features`.
 macro_rules! isa {
     ($features:literal, $registers:ty, $copy:path) => {
-        /// See [`blocks::prefix`].
+        /// See [`blocks::Prefix::find`].
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn prefix(
             bytes: &[u8],
             max_depth: usize,
+            prefix: &mut blocks::Prefix,
             members: &mut impl Members,
-        ) -> blocks::Prefix {
-            blocks::prefix(Proof(()), bytes, max_depth, members)
+        ) {
+            prefix.find(Proof(()), bytes, max_depth, members);
         }
 
         /// See [`blocks::outline`].
