@@ -5,6 +5,7 @@
 //!
 //! - [`Tier`] is a set of instructions to scan with: it reports the one in use, and selects another
 //!   for tests and measurements.
+//! - [`Algorithm`] is a way to scan with them; the best for each document is chosen by its size.
 //! - [`UnknownTier`] is the error for a name that is not a tier's.
 //! - [`JsonType`] is the type of a JSON value, which
 //!   [`Value::json_type`](crate::Value::json_type) returns.
@@ -34,8 +35,9 @@ mod span;
 mod swar;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
-pub use arch::{Tier, UnknownTier};
+pub use arch::{Algorithm, Tier, UnknownTier};
 pub(crate) use blocks::Specials;
 pub(crate) use lexeme::plain_text_end;
 pub(crate) use span::{Span, Text};
@@ -153,7 +155,7 @@ fn document_by<'a>(
     {
         return Ok((text, Span::other(0, bytes.len(), false, false)));
     }
-    behind_prefix(tier, bytes, text, &prefix, max_depth, members)
+    behind_prefix(tier, bytes, text, &mut prefix, max_depth, members)
 }
 
 /// [`document`] after its `prefix`. Not inlined, so that the callers, which parse mostly short
@@ -164,15 +166,29 @@ fn behind_prefix<'a>(
     tier: arch::Detected,
     bytes: &'a [u8],
     text: Option<&'a str>,
-    prefix: &blocks::Prefix,
+    prefix: &mut blocks::Prefix,
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
     if !(1..=RECURSION_LIMIT).contains(&max_depth) {
         return by_scalar(bytes, text, max_depth, members);
     }
+    let mut ascii = None;
+    if tier.algorithm(bytes.len()) == Algorithm::Tokens && prefix.container().is_some() {
+        match arch::tokens(tier, bytes, max_depth, prefix, members) {
+            Some(Ok(known)) => ascii = known,
+            Some(Err(Some(site))) => {
+                if let Some(malformed) = explain(&site, bytes, text, max_depth) {
+                    return Err(malformed);
+                }
+            }
+            // The blocks find the site.
+            Some(Err(None)) | None => {}
+        }
+    }
     if prefix.complete {
-        return Ok((text_of(text, bytes)?, Span::other(0, bytes.len(), false, false)));
+        let text = text_of(text.or(ascii), bytes)?;
+        return Ok((text, Span::other(0, bytes.len(), prefix.newlines, false)));
     }
     let mut outline = blocks::Outline::new();
     match arch::outline(tier, bytes, prefix, max_depth, &mut outline) {

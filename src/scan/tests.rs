@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::arch::{self, Detected, Tier};
+use super::arch::{self, Algorithm, Detected, Tier};
 use super::blocks::{Outline, Prefix, Specials};
 use super::{Ignored, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, skip};
 
@@ -17,8 +17,15 @@ impl Members for Vec<(Text, Span)> {
     }
 }
 
+/// Every tier but the scalar one, with every algorithm.
 fn tiers() -> impl Iterator<Item = Detected> {
-    Tier::ALL.iter().copied().filter(|tier| *tier != Tier::Scalar).filter_map(Detected::of)
+    let tiers = Tier::ALL.iter().copied().filter(|tier| *tier != Tier::Scalar);
+    let with_each = |tier: Detected| Algorithm::ALL.iter().map(move |&with| tier.with(with));
+    tiers.filter_map(Detected::of).flat_map(with_each)
+}
+
+fn name(tier: Detected) -> String {
+    format!("{} {}", tier.tier(), tier.algorithm(0))
 }
 
 fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
@@ -30,7 +37,10 @@ fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
 fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
     let mut members = Vec::new();
     let mut prefix = Prefix::NONE;
-    let ascii = arch::prefix(tier, bytes, max_depth, &mut prefix, &mut members)?;
+    let mut ascii = arch::prefix(tier, bytes, max_depth, &mut prefix, &mut members)?;
+    if tier.algorithm(bytes.len()) == Algorithm::Tokens && !prefix.complete {
+        ascii = arch::tokens(tier, bytes, max_depth, &mut prefix, &mut members)?.ok()?;
+    }
     if prefix.complete {
         assert_eq!(ascii.is_some(), bytes.is_ascii());
         return Some(members);
@@ -53,7 +63,7 @@ fn all_agree_within(bytes: &[u8], max_depth: usize) {
     for tier in tiers() {
         // An error must be the same, at the same place.
         let whole = document_by(tier, bytes, None, max_depth, &mut Ignored).err();
-        assert_eq!(whole, error, "{}: {:?}", tier.tier(), String::from_utf8_lossy(bytes));
+        assert_eq!(whole, error, "{}: {:?}", name(tier), String::from_utf8_lossy(bytes));
         if max_depth == 0 {
             // Blocks are not used then.
             continue;
@@ -64,21 +74,21 @@ fn all_agree_within(bytes: &[u8], max_depth: usize) {
                 expected.is_some(),
                 verdict.is_some(),
                 "{}: {:?}",
-                tier.tier(),
+                name(tier),
                 String::from_utf8_lossy(bytes),
             );
             continue;
         };
         assert_eq!(expected.len(), members.len());
         for ((key, value), (tier_key, tier_value)) in expected.iter().zip(members) {
-            assert_eq!(key, tier_key, "{}", tier.tier());
+            assert_eq!(key, tier_key, "{}", name(tier));
             let place = |span: &Span| (span.range(), span.is_string(), span.is_escaped());
             let text = String::from_utf8_lossy(bytes);
-            assert_eq!(place(value), place(tier_value), "{}: {text:?}", tier.tier());
+            assert_eq!(place(value), place(tier_value), "{}: {text:?}", name(tier));
             assert!(tier_value.has_newlines() || !value.has_newlines());
             let holds_mixed_list = holds_mixed_list(bytes, *value);
             assert!(value.is_mixed() || !holds_mixed_list, "scalar");
-            assert!(tier_value.is_mixed() || !holds_mixed_list, "{}", tier.tier());
+            assert!(tier_value.is_mixed() || !holds_mixed_list, "{}", name(tier));
         }
     }
 }
@@ -99,7 +109,7 @@ fn lists_of_objects_are_not_mixed() {
         document_by(tier, json.as_bytes(), None, RECURSION_LIMIT, &mut members).unwrap();
         members[0].1.is_mixed()
     };
-    for tier in Tier::ALL.iter().copied().filter_map(Detected::of) {
+    for tier in tiers().chain(Detected::of(Tier::Scalar)) {
         for list in ["[]", "[{}]", "[ {\"id\":[1]} , {\"a\":{\"b\":[2]}} ]"] {
             assert!(!is_mixed(&format!("{{\"payload\":{{\"presence\":{list}}}}}"), tier), "{list}");
         }
@@ -438,7 +448,7 @@ fn a_requested_tier_is_used_if_it_is_supported() {
         assert_eq!(Detected::of(tier).is_some(), tier.is_supported());
     }
     assert!("avx3".parse::<Tier>().is_err());
-    let names: Vec<_> = tiers().map(|tier| tier.tier().as_str()).collect();
+    let names: Vec<_> = tiers().map(name).collect();
     println!("tiers compared with the scalar scanner: {}", names.join(", "));
 }
 

@@ -10,6 +10,7 @@
 
 #![allow(unsafe_code)]
 
+mod algorithm;
 mod newlines;
 #[cfg(not(target_arch = "x86_64"))]
 mod none;
@@ -22,6 +23,7 @@ use none as target;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as target;
 
+pub use algorithm::Algorithm;
 pub(super) use target::without_tier;
 pub(super) use tier::Detected;
 pub use tier::{Tier, UnknownTier};
@@ -44,10 +46,31 @@ pub(super) fn prefix<'a>(
     members: &mut impl Members,
 ) -> Option<Option<&'a str>> {
     by_tier!(tier, prefix(bytes, max_depth, prefix, members), return None);
+    Some(ascii(prefix, bytes))
+}
+
+/// Extends the prefix over the container after it, by the tier's instructions, and returns the bytes
+/// as text as [`prefix`] does. See [`tokens::member`](super::tokens::member).
+#[inline]
+pub(super) fn tokens<'a>(
+    tier: Detected,
+    bytes: &'a [u8],
+    max_depth: usize,
+    prefix: &mut Prefix,
+    members: &mut impl Members,
+) -> Option<Result<Option<&'a str>, Option<ErrorSite>>> {
+    let checked = by_tier!(tier, tokens(bytes, max_depth, prefix, members), return None);
+    Some(checked.map(|()| ascii(prefix, bytes)))
+}
+
+/// The bytes as text if `prefix` is the whole document and ASCII.
+#[inline(always)]
+fn ascii<'a>(prefix: &Prefix, bytes: &'a [u8]) -> Option<&'a str> {
     let ascii = prefix.complete && prefix.is_ascii();
-    // SAFETY: a complete prefix consists of strings, all of whose bytes are in the blocks that were
-    // checked for ASCII, and of bytes between them that were compared with ASCII bytes.
-    Some(unsafe { text_if(ascii, bytes) })
+    // SAFETY: a complete prefix consists of strings and containers, all of whose bytes are in the
+    // blocks that were checked for ASCII, and of bytes between them that were compared with ASCII
+    // bytes.
+    unsafe { text_if(ascii, bytes) }
 }
 
 /// Fills `outline` by the tier's instructions and returns the bytes as text if they are ASCII;

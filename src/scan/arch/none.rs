@@ -9,6 +9,7 @@ use super::newlines;
 use super::tier::{Detected, Tier};
 use crate::scan::Members;
 use crate::scan::blocks::{self, Block, Isa};
+use crate::scan::tokens;
 
 pub(super) const fn supports(tier: Tier) -> bool {
     matches!(tier, Tier::Scalar)
@@ -64,6 +65,18 @@ pub(super) fn outline(
     isa(tier).map(|isa| blocks::outline(isa, bytes, prefix, max_depth, outline))
 }
 
+/// See [`tokens::member`].
+#[inline(always)]
+pub(super) fn tokens(
+    tier: Detected,
+    bytes: &[u8],
+    max_depth: usize,
+    prefix: &mut blocks::Prefix,
+    members: &mut impl Members,
+) -> Option<Result<(), Option<blocks::ErrorSite>>> {
+    isa(tier).map(|isa| tokens::member(isa, bytes, max_depth, prefix, members))
+}
+
 /// See [`blocks::container_end`].
 #[inline(always)]
 pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Option<usize> {
@@ -98,6 +111,10 @@ impl Isa for Absent {
     }
 
     fn put_places(self, _: u64, _: u8, _: &mut [u8; blocks::BLOCK]) {
+        match self {}
+    }
+
+    fn squeeze(self, _: Self, _: &[u8], _: u64, _: &mut [u8; blocks::BLOCK]) {
         match self {}
     }
 

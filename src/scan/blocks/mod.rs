@@ -12,10 +12,11 @@ mod outline;
 mod prefix;
 mod strings;
 
-pub(super) use grammar::{Charset, ErrorSite, outline};
+pub(super) use brackets::Brackets;
+pub(super) use grammar::{Charset, ErrorSite, follow, outline};
 pub(super) use outline::Outline;
 pub(super) use prefix::Prefix;
-use strings::Strings;
+pub(super) use strings::Strings;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 64;
@@ -31,6 +32,10 @@ pub(super) trait Isa: Copy {
     /// Writes the sum of `base` and the place of each bit of `mask`, in order; the bytes after the
     /// last are arbitrary.
     fn put_places(self, mask: u64, base: u8, to: &mut [u8; BLOCK]);
+
+    /// Writes the bytes of `mask` in `block`, the start of `bytes`, in order; the bytes after the last
+    /// are arbitrary.
+    fn squeeze(self, block: Self::Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]);
 
     /// Bit *i* of the result is the parity of the bits up to *i*.
     fn prefix_xor(self, mask: u64) -> u64;
@@ -60,7 +65,7 @@ pub(super) trait Block: Copy {
 /// `mask` shifted to the next byte, with `carry` as the lowest bit; `carry` becomes the bit that is
 /// shifted out.
 #[inline(always)]
-fn next(mask: u64, carry: &mut u64) -> u64 {
+pub(super) fn next(mask: u64, carry: &mut u64) -> u64 {
     let moved = mask << 1 | *carry;
     *carry = mask >> 63;
     moved
@@ -93,6 +98,18 @@ pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl 
             *place = of(mask.trailing_zeros());
             mask &= mask.wrapping_sub(1);
         }
+    }
+}
+
+/// [`Isa::squeeze`] byte by byte.
+#[inline(always)]
+pub(super) fn squeeze(bytes: &[u8], mut mask: u64, to: &mut [u8; BLOCK]) {
+    for to in to {
+        if mask == 0 {
+            return;
+        }
+        *to = bytes[mask.trailing_zeros() as usize];
+        mask &= mask - 1;
     }
 }
 

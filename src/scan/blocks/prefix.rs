@@ -5,6 +5,7 @@
 
 use super::{BLOCK, Block, Isa};
 use crate::scan::lexeme::scalar_end;
+use crate::scan::tokens::Container;
 use crate::scan::{BEFORE, Members, Span, Text};
 
 /// The number of bytes from the start that are searched; an envelope is shorter.
@@ -21,8 +22,12 @@ const ENOUGH: usize = BLOCK;
 pub(crate) struct Prefix {
     /// The start of the next key, after a comma; 0 if the document does not start compactly.
     pub(super) end: usize,
-    /// The prefix is the whole document, without whitespace.
+    /// The prefix is the whole document, without whitespace around its members.
     pub(crate) complete: bool,
+    /// The member at `end`, if its key is compact and its value an object or an array.
+    container: Option<(Text, usize)>,
+    /// A CR or LF occurs as whitespace.
+    pub(crate) newlines: bool,
     /// Not zero if a byte is not ASCII; covers the bytes from the start to `end` at least, and all
     /// bytes if the prefix is `complete`.
     pub(super) non_ascii: u64,
@@ -30,7 +35,8 @@ pub(crate) struct Prefix {
 
 impl Prefix {
     /// No compact start.
-    pub(crate) const NONE: Self = Self { end: 0, complete: false, non_ascii: 0 };
+    pub(crate) const NONE: Self =
+        Self { end: 0, complete: false, container: None, newlines: false, non_ascii: 0 };
 
     /// Whether all bytes of a `complete` prefix are ASCII.
     #[inline(always)]
@@ -96,11 +102,14 @@ impl Prefix {
                 self.end = end;
             }
             let Some((key, value)) = quotes.key(at) else { return };
-            let Some(value) = quotes.value(value) else { return };
-            let end = value.end();
-            let next = bytes.get(end);
-            self.complete = next == Some(&b'}') && end + 1 == bytes.len();
-            if !self.complete && next != Some(&b',') {
+            let start = value;
+            let Some(value) = quotes.value(start) else {
+                if matches!(bytes.get(start), Some(b'{' | b'[')) {
+                    self.container = Some((key, start));
+                }
+                return;
+            };
+            if !self.end_member(bytes, value.end()) {
                 return;
             }
             let known = quotes
@@ -112,8 +121,48 @@ impl Prefix {
             if self.complete {
                 return;
             }
-            at = end + 1;
-            self.end = at;
+            at = self.end;
+        }
+    }
+
+    /// Takes in a member that ends at `end`; returns `false`, and does not, if something else than
+    /// the next one or the document's end follows it.
+    #[inline(always)]
+    fn end_member(&mut self, bytes: &[u8], end: usize) -> bool {
+        let next = bytes.get(end);
+        self.complete = next == Some(&b'}') && end + 1 == bytes.len();
+        let more = next == Some(&b',');
+        if more {
+            self.end = end + 1;
+        }
+        self.complete || more
+    }
+
+    /// The object or array that is the value of the next member, if that has a compact key.
+    #[inline(always)]
+    pub(crate) fn container(&self) -> Option<usize> {
+        self.container.map(|(_, start)| start)
+    }
+
+    /// Takes in the member whose value is that container, now that it was validated, and the
+    /// compact members behind it.
+    #[inline(always)]
+    pub(crate) fn pass<I: Isa>(
+        &mut self,
+        isa: I,
+        bytes: &[u8],
+        container: &Container,
+        members: &mut impl Members,
+    ) {
+        let Some((key, start)) = self.container.take() else { return };
+        self.non_ascii |= container.non_ascii;
+        self.newlines |= container.newlines;
+        if self.end_member(bytes, container.end) {
+            let value = Span::other(start, container.end, container.newlines, container.mixed);
+            members.member(key, value);
+            if !self.complete {
+                self.extend(isa, bytes, self.end, ENOUGH, members);
+            }
         }
     }
 }

@@ -8,9 +8,9 @@
 use super::tier::Tier;
 use crate::scan::blocks::BLOCK;
 
-/// Defines, from the functions `load`, `put_places`, `prefix_xor`, `equal`, `within`, `specials`,
-/// `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `outline`,
-/// `container_end`, `each_specials` and `copy_with_spaces`, which is `$copy`, with all of
+/// Defines, from the functions `load`, `put_places`, `squeeze`, `prefix_xor`, `equal`, `within`, `specials`,
+/// `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `tokens`,
+/// `outline`, `container_end`, `each_specials` and `copy_with_spaces`, which is `$copy`, with all of
 /// `$features`.
 macro_rules! isa {
     ($features:literal, $registers:ty, $copy:path) => {
@@ -34,6 +34,17 @@ macro_rules! isa {
             outline: &mut blocks::Outline,
         ) -> Result<blocks::Charset, blocks::ErrorSite> {
             blocks::outline(Proof(()), bytes, prefix, max_depth, outline)
+        }
+
+        /// See [`tokens::member`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn tokens(
+            bytes: &[u8],
+            max_depth: usize,
+            prefix: &mut blocks::Prefix,
+            members: &mut impl Members,
+        ) -> Result<(), Option<blocks::ErrorSite>> {
+            tokens::member(Proof(()), bytes, max_depth, prefix, members)
         }
 
         /// See [`blocks::container_end`].
@@ -80,6 +91,12 @@ macro_rules! isa {
             fn put_places(self, mask: u64, base: u8, to: &mut [u8; BLOCK]) {
                 // SAFETY: by the invariant of `Proof` the features are available.
                 unsafe { put_places(mask, base, to) }
+            }
+
+            #[inline(always)]
+            fn squeeze(self, block: Registers, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                unsafe { squeeze(block.0, bytes, mask, to) }
             }
 
             #[inline(always)]

@@ -10,6 +10,7 @@ use super::window;
 use crate::scan::Members;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
+use crate::scan::tokens;
 
 /// 64 bytes, and the number of bits by which their masks must be shifted down.
 type Block = ([__m128i; 4], u32);
@@ -35,6 +36,12 @@ fn load(bytes: &[u8], at: usize) -> (Block, u64) {
 #[target_feature(enable = "sse2")]
 fn put_places(mask: u64, base: u8, to: &mut [u8; BLOCK]) {
     blocks::put_places(mask, to.as_chunks_mut().0, |place| base.wrapping_add(place as u8));
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn squeeze(_: Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
+    blocks::squeeze(bytes, mask, to);
 }
 
 /// By doubling: SSE2 has no carry-less multiplication.

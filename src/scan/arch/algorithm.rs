@@ -1,0 +1,59 @@
+//! The algorithms to scan with, and the choice between them by measured sizes.
+
+use std::fmt;
+
+use super::Tier;
+
+/// How a tier scans a document after its compact start, whose quotes alone show its structure.
+///
+/// All give the same views and errors. The best one for the tier and the document's size is chosen
+/// for each document; [`Tier::select_with`] selects one for tests and measurements.
+///
+/// ```
+/// use pondwire::scan::{Algorithm, Tier};
+///
+/// for tier in Tier::ALL.iter().filter(|tier| tier.is_supported()) {
+///     for algorithm in Algorithm::ALL {
+///         assert!(tier.select_with(*algorithm));
+///     }
+///     tier.select();
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// The grammar as arithmetic on masks of 64 bytes of the text.
+    Blocks,
+    /// The same on masks of 64 tokens, into which the text was squeezed.
+    Tokens,
+}
+
+impl Algorithm {
+    /// All algorithms.
+    pub const ALL: &'static [Self] = &[Self::Blocks, Self::Tokens];
+
+    /// The best one for a document of `bytes`, measured on Sapphire Rapids.
+    #[inline(always)]
+    pub(super) const fn best(tier: Tier, bytes: usize) -> Self {
+        let _ = bytes;
+        match tier {
+            Tier::Avx512 => Self::Tokens,
+            _ => Self::Blocks,
+        }
+    }
+
+    /// A lower-case name: `blocks` or `tokens`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocks => "blocks",
+            Self::Tokens => "tokens",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
