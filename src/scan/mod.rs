@@ -36,6 +36,7 @@ mod swar;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod walk;
 
 pub use arch::{Algorithm, Tier, UnknownTier};
 pub(crate) use blocks::Specials;
@@ -91,7 +92,7 @@ pub(crate) struct Malformed {
 /// The deepest nesting that recursive decoders can safely handle.
 pub(crate) const RECURSION_LIMIT: usize = 127;
 
-/// The bytes before a value that [`Members::known_member`] compares.
+/// The bytes around a key that [`Members`] compares.
 pub(crate) const BEFORE: usize = 16;
 
 /// Receives the root object's members.
@@ -102,6 +103,19 @@ pub(crate) trait Members {
 
     /// Receives the next member, by its spans in the document.
     fn member(&mut self, key: Text, value: Span);
+
+    /// The length of a known key, if `start` is that key in quotes and a colon, as far as it goes.
+    #[inline(always)]
+    fn known_key(start: &[u8; BEFORE]) -> Option<usize> {
+        let _ = start;
+        None
+    }
+
+    /// Receives, in order, where objects and arrays end that are members or elements of the root
+    /// object's members: the first of these in the document, or none.
+    fn inner_end(&mut self, end: usize) {
+        let _ = end;
+    }
 
     /// Receives the next member if `before`, the bytes before its value, ends with a known key of
     /// `length` bytes in quotes and a colon; otherwise does nothing and returns `false`.
@@ -174,8 +188,16 @@ fn behind_prefix<'a>(
         return by_scalar(bytes, text, max_depth, members);
     }
     let mut ascii = None;
-    if tier.algorithm(bytes.len()) == Algorithm::Tokens && prefix.container().is_some() {
-        match arch::tokens(tier, bytes, max_depth, prefix, members) {
+    let algorithm = if prefix.complete { None } else { Some(tier.algorithm(bytes.len())) };
+    match algorithm {
+        Some(Algorithm::Walk) => match arch::walk(tier, bytes, max_depth, prefix, members) {
+            Some(Ok(Some(walked))) => {
+                return Ok((text_of(text.or(walked.ascii), bytes)?, walked.root));
+            }
+            Some(Ok(None)) | None => {}
+            Some(Err(malformed)) => return Err(in_utf8(bytes, text, malformed)),
+        },
+        Some(Algorithm::Tokens) => match arch::tokens(tier, bytes, max_depth, prefix, members) {
             Some(Ok(known)) => ascii = known,
             Some(Err(Some(site))) => {
                 if let Some(malformed) = explain(&site, bytes, text, max_depth) {
@@ -184,7 +206,8 @@ fn behind_prefix<'a>(
             }
             // The blocks find the site.
             Some(Err(None)) | None => {}
-        }
+        },
+        Some(Algorithm::Blocks) | None => {}
     }
     if prefix.complete {
         let text = text_of(text.or(ascii), bytes)?;
@@ -226,6 +249,16 @@ fn explain(
         return Some(malformed);
     }
     scalar::resume(bytes, site, max_depth).err()
+}
+
+/// The error of a document in which the scanner found `malformed`: bytes that are not UTF-8 come
+/// first, wherever they are.
+#[cold]
+fn in_utf8(bytes: &[u8], text: Option<&str>, malformed: Malformed) -> Malformed {
+    match text {
+        Some(_) => malformed,
+        None => utf8(bytes).err().unwrap_or(malformed),
+    }
 }
 
 #[inline(always)]

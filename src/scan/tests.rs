@@ -38,8 +38,19 @@ fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
     let mut members = Vec::new();
     let mut prefix = Prefix::NONE;
     let mut ascii = arch::prefix(tier, bytes, max_depth, &mut prefix, &mut members)?;
-    if tier.algorithm(bytes.len()) == Algorithm::Tokens && !prefix.complete {
-        ascii = arch::tokens(tier, bytes, max_depth, &mut prefix, &mut members)?.ok()?;
+    match tier.algorithm(bytes.len()) {
+        _ if prefix.complete => {}
+        Algorithm::Blocks => {}
+        Algorithm::Tokens => {
+            ascii = arch::tokens(tier, bytes, max_depth, &mut prefix, &mut members)?.ok()?;
+        }
+        Algorithm::Walk => {
+            let walk = arch::walk(tier, bytes, max_depth, &mut prefix, &mut members)?.ok()?;
+            if let Some(walked) = walk {
+                assert_eq!(walked.ascii.is_some(), bytes.is_ascii());
+                return Some(members);
+            }
+        }
     }
     if prefix.complete {
         assert_eq!(ascii.is_some(), bytes.is_ascii());
@@ -91,6 +102,47 @@ fn all_agree_within(bytes: &[u8], max_depth: usize) {
             assert!(tier_value.is_mixed() || !holds_mixed_list, "{}", name(tier));
         }
     }
+}
+
+/// The ends of containers that are known are the first ones, in order, on every tier.
+#[test]
+fn inner_ends_are_the_first_ones() {
+    #[derive(Default)]
+    struct Ends(Vec<usize>);
+    impl Members for Ends {
+        const QUOTES_AHEAD: usize = 18;
+        fn member(&mut self, _: Text, _: Span) {}
+        fn inner_end(&mut self, end: usize) {
+            self.0.push(end);
+        }
+    }
+    let mut random = Random::new("inner_ends_are_the_first_ones");
+    let mut known = vec![0; tiers().count()];
+    for _ in 0..cases(20_000) {
+        let mut json = String::from("{\"payload\":");
+        value(&mut random, &mut json, 0);
+        json.push('}');
+        let inner = |start: usize, end: usize| {
+            let items = skip::Items::new(&json.as_bytes()[start..end]);
+            let ends = items.map(move |(_, from, to)| (start + from, start + to));
+            ends.filter(|&(from, _)| matches!(json.as_bytes()[from], b'{' | b'['))
+        };
+        let members = skip::Items::new(json.as_bytes()).map(|(_, start, end)| (start, end));
+        let expected: Vec<usize> =
+            members.flat_map(|(start, end)| inner(start, end)).map(|(_, end)| end).collect();
+        for (tier, known) in tiers().zip(&mut known) {
+            let mut ends = Ends::default();
+            document_by(tier, json.as_bytes(), None, RECURSION_LIMIT, &mut ends).unwrap();
+            // A walk that gives up reports some of them, and the blocks then all.
+            let last =
+                ends.0.windows(2).rposition(|pair| pair[0] >= pair[1]).map_or(0, |at| at + 1);
+            for ends in [&ends.0[..last], &ends.0[last..]] {
+                assert!(expected.starts_with(ends), "{} {json}", name(tier));
+            }
+            *known += ends.0.len();
+        }
+    }
+    assert!(known.iter().all(|known| *known > 0), "{known:?}");
 }
 
 /// Whether an array at depth 3 has an element that is not an object, found by walking.

@@ -24,7 +24,13 @@ pub(super) struct Document<'a, 'f> {
 pub(super) struct Found<'a> {
     frame: &'a [u8],
     values: [Option<Span>; KEYS],
+    /// The ends of the first containers in containers, in order.
+    inner_ends: [u32; INNER],
+    inner_count: usize,
 }
+
+/// A presence payload has two.
+const INNER: usize = 4;
 
 impl scan::Members for Found<'_> {
     /// The quotes of four members and of the key after them.
@@ -35,6 +41,19 @@ impl scan::Members for Found<'_> {
         if let Some(key) = Key::at(self.frame, key) {
             self.values[key as usize] = Some(value);
         }
+    }
+
+    #[inline(always)]
+    fn inner_end(&mut self, end: usize) {
+        if let Some(slot) = self.inner_ends.get_mut(self.inner_count) {
+            *slot = end as u32;
+            self.inner_count += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn known_key(start: &[u8; BEFORE]) -> Option<usize> {
+        Key::length_at(start)
     }
 
     #[inline(always)]
@@ -50,7 +69,7 @@ impl scan::Members for Found<'_> {
 impl<'a> Found<'a> {
     #[inline(always)]
     pub(super) const fn new(frame: &'a [u8]) -> Self {
-        Self { frame, values: [None; KEYS] }
+        Self { frame, values: [None; KEYS], inner_ends: [0; INNER], inner_count: 0 }
     }
 }
 
@@ -86,6 +105,13 @@ impl<'a, 'f> Document<'a, 'f> {
         }
         let (event, channel_name, request_id) = (event?, channel_name?, request_id?);
         Some(Fields::plain(action, Places { event, channel_name, request_id, payload }))
+    }
+
+    /// The end of the container at `start` that is a member of the payload, if the scan kept it: the
+    /// first end behind it is its own.
+    pub(super) fn inner_end(&self, start: usize) -> Option<usize> {
+        let ends = self.found.inner_ends[..self.found.inner_count].iter();
+        ends.map(|&end| end as usize).find(|&end| end > start)
     }
 
     #[inline(always)]

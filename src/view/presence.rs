@@ -77,7 +77,7 @@ impl<'a> PresenceMessage<'a> {
         let (kind, event) = document.event_of(PresenceEvent::from_bytes, PresenceEvent::NAMES)?;
         let action = document.action(presence_action, PRESENCE_NAMES)?;
         let payload = document.required_payload()?;
-        let shape = payload_shape(document.text, payload)?;
+        let shape = payload_shape(document, payload)?;
         let places = Places { event, channel_name, request_id, payload: Some(payload) };
         let fields = Fields::new(document.text, action, places);
         Ok(PresenceFields { fields, event: kind, shape })
@@ -150,10 +150,13 @@ impl fmt::Debug for PresenceMessage<'_> {
 }
 
 /// Finds `presence`, a list of objects, and `changed`, an object, in the payload's `span`.
-fn payload_shape(frame: &str, span: Span) -> Result<Shape, ValidationError> {
+fn payload_shape(document: &Document<'_, '_>, span: Span) -> Result<Shape, ValidationError> {
+    let frame = document.text;
     let json = &frame.as_bytes()[span.range()];
     let (mut presence, mut changed) = (None, None);
-    for (key, start, end) in Items::new(json) {
+    let mut items = Items::new(json);
+    let end_of = |start| Some(document.inner_end(span.start() + start)? - span.start());
+    while let Some((key, start, end)) = items.next_by(end_of) {
         let Some(key) = key else { continue };
         let inside = &frame[span.start() + key.start..span.start() + key.end];
         let is = |name: &str| match key.escaped {

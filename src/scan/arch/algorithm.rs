@@ -26,28 +26,34 @@ pub enum Algorithm {
     Blocks,
     /// The same on masks of 64 tokens, into which the text was squeezed.
     Tokens,
+    /// From token to token, searching for the ends of strings 16 or 32 bytes at a time.
+    Walk,
 }
+
+/// Larger documents are read in blocks with AVX2.
+const WALKED: usize = 600;
 
 impl Algorithm {
     /// All algorithms.
-    pub const ALL: &'static [Self] = &[Self::Blocks, Self::Tokens];
+    pub const ALL: &'static [Self] = &[Self::Blocks, Self::Tokens, Self::Walk];
 
     /// The best one for a document of `bytes`, measured on Sapphire Rapids.
     #[inline(always)]
     pub(super) const fn best(tier: Tier, bytes: usize) -> Self {
-        let _ = bytes;
         match tier {
             Tier::Avx512 => Self::Tokens,
-            _ => Self::Blocks,
+            Tier::Avx2 if bytes > WALKED => Self::Blocks,
+            Tier::Avx2 | Tier::Sse2 | Tier::Scalar => Self::Walk,
         }
     }
 
-    /// A lower-case name: `blocks` or `tokens`.
+    /// A lower-case name: `blocks`, `tokens` or `walk`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Blocks => "blocks",
             Self::Tokens => "tokens",
+            Self::Walk => "walk",
         }
     }
 }

@@ -30,8 +30,9 @@ pub use tier::{Tier, UnknownTier};
 
 use std::mem::MaybeUninit;
 
-use super::Members;
 use super::blocks::{Charset, ErrorSite, Outline, Prefix, Specials};
+use super::walk::Walk;
+use super::{Malformed, Members, Span};
 use target::by_tier;
 
 /// Finds the document's prefix by the tier's instructions, and returns the bytes as text if the
@@ -61,6 +62,35 @@ pub(super) fn tokens<'a>(
 ) -> Option<Result<Option<&'a str>, Option<ErrorSite>>> {
     let checked = by_tier!(tier, tokens(bytes, max_depth, prefix, members), return None);
     Some(checked.map(|()| ascii(prefix, bytes)))
+}
+
+/// A document that was walked over to its end: the root's span, and the bytes as text if they are
+/// ASCII.
+pub(super) struct Walked<'a> {
+    pub(super) root: Span,
+    pub(super) ascii: Option<&'a str>,
+}
+
+/// Walks over the document behind the prefix, by the tier's instructions; returns nothing if the
+/// walk gave up. See [`walk::document`](super::walk::document).
+#[inline]
+pub(super) fn walk<'a>(
+    tier: Detected,
+    bytes: &'a [u8],
+    max_depth: usize,
+    prefix: &mut Prefix,
+    members: &mut impl Members,
+) -> Option<Result<Option<Walked<'a>>, Malformed>> {
+    let walk = by_tier!(tier, walk(bytes, max_depth, prefix, members), return None);
+    Some(walk.map(|walk| match walk {
+        Walk::Done(root, charset) => {
+            // SAFETY: the prefix and the walk check the bytes of strings, and compare those between
+            // them with ASCII bytes.
+            let ascii = unsafe { text_if(charset == Charset::Ascii, bytes) };
+            Some(Walked { root, ascii })
+        }
+        Walk::GivenUp => None,
+    }))
 }
 
 /// The bytes as text if `prefix` is the whole document and ASCII.

@@ -7,9 +7,9 @@ use std::mem::MaybeUninit;
 
 use super::newlines;
 use super::tier::{Detected, Tier};
-use crate::scan::Members;
 use crate::scan::blocks::{self, Block, Isa};
-use crate::scan::tokens;
+use crate::scan::{Malformed, Members};
+use crate::scan::{tokens, walk};
 
 pub(super) const fn supports(tier: Tier) -> bool {
     matches!(tier, Tier::Scalar)
@@ -65,6 +65,18 @@ pub(super) fn outline(
     isa(tier).map(|isa| blocks::outline(isa, bytes, prefix, max_depth, outline))
 }
 
+/// See [`walk::document`].
+#[inline(always)]
+pub(super) fn walk(
+    tier: Detected,
+    bytes: &[u8],
+    max_depth: usize,
+    prefix: &mut blocks::Prefix,
+    members: &mut impl Members,
+) -> Option<Result<walk::Walk, Malformed>> {
+    isa(tier).map(|isa| walk::document(isa, bytes, max_depth, prefix, members))
+}
+
 /// See [`tokens::member`].
 #[inline(always)]
 pub(super) fn tokens(
@@ -115,6 +127,10 @@ impl Isa for Absent {
     }
 
     fn squeeze(self, _: Self, _: &[u8], _: u64, _: &mut [u8; blocks::BLOCK]) {
+        match self {}
+    }
+
+    fn text_end(self, _: &[u8], _: usize, _: &mut u64) -> usize {
         match self {}
     }
 

@@ -76,8 +76,8 @@ impl Brackets {
                     return None;
                 }
                 after.close();
-                if after.depth == 1 {
-                    outline.close_container(base + bracket.trailing_zeros() as usize);
+                if after.depth <= 2 {
+                    outline.close_container(after.depth, base + bracket.trailing_zeros() as usize);
                 }
             }
         }

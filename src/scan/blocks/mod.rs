@@ -18,6 +18,8 @@ pub(super) use outline::Outline;
 pub(super) use prefix::Prefix;
 pub(super) use strings::Strings;
 
+use super::lexeme::plain_text_end;
+
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 64;
 
@@ -36,6 +38,10 @@ pub(super) trait Isa: Copy {
     /// Writes the bytes of `mask` in `block`, the start of `bytes`, in order; the bytes after the last
     /// are arbitrary.
     fn squeeze(self, block: Self::Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]);
+
+    /// The end of plain string text from `at` on: a quote, a backslash, a control character or the
+    /// end of `bytes`. Adds bits to `non_ascii` if a byte before it, or close behind, is not ASCII.
+    fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize;
 
     /// Bit *i* of the result is the parity of the bits up to *i*.
     fn prefix_xor(self, mask: u64) -> u64;
@@ -99,6 +105,34 @@ pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl 
             mask &= mask.wrapping_sub(1);
         }
     }
+}
+
+/// [`Isa::text_end`] in pieces of `N` bytes, of which `masks` tells those that are not plain text
+/// and those that are not ASCII; the last piece is read backwards from the end.
+#[inline(always)]
+pub(super) fn text_end<const N: usize>(
+    bytes: &[u8],
+    mut at: usize,
+    non_ascii: &mut u64,
+    masks: impl Fn(&[u8; N]) -> (u64, u64),
+) -> usize {
+    while let Some(piece) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let (stops, high) = masks(piece);
+        *non_ascii |= high;
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize;
+        }
+        at += N;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    let Some(piece) = bytes.last_chunk() else {
+        *non_ascii |= u64::from(!rest.is_ascii());
+        return plain_text_end(bytes, at);
+    };
+    let (stops, high) = masks(piece);
+    *non_ascii |= high;
+    let stops = stops.checked_shr((N - rest.len()) as u32).unwrap_or(0);
+    if stops != 0 { at + stops.trailing_zeros() as usize } else { bytes.len() }
 }
 
 /// [`Isa::squeeze`] byte by byte.

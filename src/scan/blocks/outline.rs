@@ -16,6 +16,9 @@ pub(crate) struct Outline {
     /// The ends of containers at depth 1, in order.
     closes: [u32; CONTAINERS],
     close_count: usize,
+    /// The ends of the first containers at depth 2, in order.
+    inner_ends: [u32; CONTAINERS],
+    inner_count: usize,
     /// A backslash occurs in a string at depth 1.
     pub(super) escapes: bool,
     /// A CR or LF occurs outside of strings.
@@ -31,6 +34,8 @@ impl Outline {
             quote_count: 0,
             closes: [0; CONTAINERS],
             close_count: 0,
+            inner_ends: [0; CONTAINERS],
+            inner_count: 0,
             escapes: false,
             newlines: false,
             mixed: false,
@@ -48,12 +53,20 @@ impl Outline {
         self.quote_count += quotes.count_ones() as usize;
     }
 
+    /// Records the bracket at `at`, which leaves `depth` containers open: 0, 1 or 2.
     #[inline(always)]
-    pub(super) fn close_container(&mut self, at: usize) {
-        if let Some(slot) = self.closes.get_mut(self.close_count) {
-            *slot = at as u32;
+    pub(super) fn close_container(&mut self, depth: usize, at: usize) {
+        if depth == 1 {
+            if let Some(slot) = self.closes.get_mut(self.close_count) {
+                *slot = at as u32;
+            }
+            self.close_count += 1;
+        } else if let Some(slot) = self.inner_ends.get_mut(self.inner_count)
+            && depth == 2
+        {
+            *slot = at as u32 + 1;
+            self.inner_count += 1;
         }
-        self.close_count += 1;
     }
 
     /// The document without the whitespace around it.
@@ -73,6 +86,9 @@ impl Outline {
         prefix: &Prefix,
         members: &mut impl Members,
     ) -> Option<()> {
+        for end in &self.inner_ends[..self.inner_count] {
+            members.inner_end(*end as usize);
+        }
         if self.quote_count > QUOTES || self.close_count > CONTAINERS {
             return self.members_by_skipping(bytes, start, prefix, members);
         }

@@ -21,7 +21,7 @@ const ENOUGH: usize = BLOCK;
 #[derive(Clone, Copy)]
 pub(crate) struct Prefix {
     /// The start of the next key, after a comma; 0 if the document does not start compactly.
-    pub(super) end: usize,
+    pub(in crate::scan) end: usize,
     /// The prefix is the whole document, without whitespace around its members.
     pub(crate) complete: bool,
     /// The member at `end`, if its key is compact and its value an object or an array.
@@ -30,7 +30,7 @@ pub(crate) struct Prefix {
     pub(crate) newlines: bool,
     /// Not zero if a byte is not ASCII; covers the bytes from the start to `end` at least, and all
     /// bytes if the prefix is `complete`.
-    pub(super) non_ascii: u64,
+    pub(in crate::scan) non_ascii: u64,
 }
 
 impl Prefix {

@@ -16,6 +16,8 @@ pub(super) struct Grammar {
     exponent: u64,
     /// An array at depth 3 holds an element that is not an object.
     pub(super) mixed: bool,
+    /// The tokens of the last step that close a container at depth 2.
+    pub(super) inner_ends: u64,
 }
 
 /// The verdict on a step; tokens are counted from its first one.
@@ -42,7 +44,13 @@ struct Masks {
 impl Default for Grammar {
     /// Before a value in the root object.
     fn default() -> Self {
-        Self { brackets: Brackets::in_root_object(), fraction: 0, exponent: 0, mixed: false }
+        Self {
+            brackets: Brackets::in_root_object(),
+            fraction: 0,
+            exponent: 0,
+            mixed: false,
+            inner_ends: 0,
+        }
     }
 }
 
@@ -159,6 +167,7 @@ impl Grammar {
         let mut lists = 0;
         let mut rest = have & FRESH;
         let mut after = self.brackets;
+        self.inner_ends = 0;
         while brackets != 0 {
             let through = brackets ^ (brackets - 1);
             let bracket = brackets & brackets.wrapping_neg();
@@ -183,6 +192,12 @@ impl Grammar {
             if !fits {
                 error |= bracket;
                 break;
+            }
+            if after.depth > 2 {
+                continue;
+            }
+            if after.depth == 2 {
+                self.inner_ends |= masks.close & bracket;
             }
             if after.depth == 1 {
                 error &= through;

@@ -49,9 +49,9 @@ pub(super) fn member<I: Isa>(
 ) -> Result<(), Option<ErrorSite>> {
     let Some(start) = prefix.container() else { return Ok(()) };
     let container = if bytes.len() <= SHORT {
-        container::<16, { 16 * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth)
+        container::<16, { 16 * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     } else {
-        container::<64, { 64 * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth)
+        container::<64, { 64 * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     }?;
     prefix.pass(isa, bytes, &container, members);
     Ok(())
@@ -67,10 +67,14 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     bytes: &[u8],
     start: usize,
     max_depth: usize,
+    members: &mut impl Members,
 ) -> Result<Container, Option<ErrorSite>> {
-    let mut tape = Tape::<BATCH, TAPE>::new(start);
+    const { assert!(TAPE >= BATCH * BLOCK + MARGIN) };
+    let (mut tokens, mut masks) = ([0; TAPE], [0; BATCH]);
+    let mut tape = Tape::new(&mut tokens, &mut masks, start);
     let mut squeezer = Squeezer::default();
     let mut grammar = Grammar::default();
+    let mut inner_ends = InnerEnds { complete: true };
     loop {
         let mut flaw = None;
         while tape.blocks < BATCH && tape.next_block() < bytes.len() {
@@ -89,7 +93,9 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
             }
             let have = if left < BLOCK { !(!0 << left) } else { !0 };
             let before = grammar.brackets;
-            match grammar.step(isa, &tape.tokens, tape.len, from, have, max_depth) {
+            let step = grammar.step(isa, tape.tokens, tape.len, from, have, max_depth);
+            inner_ends.report(&tape, from, grammar.inner_ends, members);
+            match step {
                 Step::Valid => {}
                 Step::End(token) => {
                     return Ok(Container {
@@ -118,9 +124,35 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     }
 }
 
-/// The tokens of up to `BATCH` blocks, after some tokens of the blocks before.
-struct Tape<const BATCH: usize, const TAPE: usize> {
-    tokens: [u8; TAPE],
+/// Reports where the containers in the container end, until one has no known place.
+struct InnerEnds {
+    complete: bool,
+}
+
+impl InnerEnds {
+    /// Reports those of the step at `from`.
+    #[inline(always)]
+    fn report<const BATCH: usize, const TAPE: usize>(
+        &mut self,
+        tape: &Tape<'_, BATCH, TAPE>,
+        from: usize,
+        mut ends: u64,
+        members: &mut impl Members,
+    ) {
+        while self.complete && ends != 0 {
+            match tape.place(from + ends.trailing_zeros() as usize) {
+                Some(place) => members.inner_end(place + 1),
+                None => self.complete = false,
+            }
+            ends &= ends - 1;
+        }
+    }
+}
+
+/// The tokens of up to `BATCH` blocks, after some tokens of the blocks before. It borrows what is
+/// large, so as not to be moved with it.
+struct Tape<'a, const BATCH: usize, const TAPE: usize> {
+    tokens: &'a mut [u8; TAPE],
     len: usize,
     /// The number of tokens that are kept from the batch before.
     kept: usize,
@@ -128,26 +160,24 @@ struct Tape<const BATCH: usize, const TAPE: usize> {
     separator: Option<(usize, usize)>,
     /// The start of the batch, and for each block of it the bytes that became tokens.
     base: usize,
-    masks: [u64; BATCH],
+    masks: &'a mut [u64; BATCH],
     blocks: usize,
 }
 
-impl<const BATCH: usize, const TAPE: usize> Tape<BATCH, TAPE> {
+impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
     /// An empty tape before the value at `start`, after a key and its colon.
     #[inline(always)]
-    fn new(start: usize) -> Self {
-        const { assert!(TAPE >= BATCH * BLOCK + MARGIN) };
-        let mut tape = Self {
-            tokens: [0; TAPE],
+    fn new(tokens: &'a mut [u8; TAPE], masks: &'a mut [u64; BATCH], start: usize) -> Self {
+        tokens[..OVERLAP].copy_from_slice(b"\0\0\0{\":");
+        Self {
+            tokens,
             len: OVERLAP,
             kept: OVERLAP,
             separator: Some((OVERLAP - 1, start - 1)),
             base: start,
-            masks: [0; BATCH],
+            masks,
             blocks: 0,
-        };
-        tape.tokens[..OVERLAP].copy_from_slice(b"\0\0\0{\":");
-        tape
+        }
     }
 
     #[inline(always)]

@@ -7,11 +7,11 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-use super::avx2::prefix_xor;
-use crate::scan::Members;
+use super::avx2::{prefix_xor, text_masks};
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
-use crate::scan::tokens;
+use crate::scan::{Malformed, Members};
+use crate::scan::{tokens, walk};
 
 isa!(
     "avx512f,avx512bw,avx512vl,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq",

@@ -8,8 +8,8 @@
 use super::tier::Tier;
 use crate::scan::blocks::BLOCK;
 
-/// Defines, from the functions `load`, `put_places`, `squeeze`, `prefix_xor`, `equal`, `within`, `specials`,
-/// `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `tokens`,
+/// Defines, from the functions `load`, `put_places`, `squeeze`, `text_masks`, `prefix_xor`, `equal`, `within`, `specials`,
+/// `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `walk`, `tokens`,
 /// `outline`, `container_end`, `each_specials` and `copy_with_spaces`, which is `$copy`, with all of
 /// `$features`.
 macro_rules! isa {
@@ -34,6 +34,17 @@ macro_rules! isa {
             outline: &mut blocks::Outline,
         ) -> Result<blocks::Charset, blocks::ErrorSite> {
             blocks::outline(Proof(()), bytes, prefix, max_depth, outline)
+        }
+
+        /// See [`walk::document`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn walk(
+            bytes: &[u8],
+            max_depth: usize,
+            prefix: &mut blocks::Prefix,
+            members: &mut impl Members,
+        ) -> Result<walk::Walk, Malformed> {
+            walk::document(Proof(()), bytes, max_depth, prefix, members)
         }
 
         /// See [`tokens::member`].
@@ -97,6 +108,12 @@ macro_rules! isa {
             fn squeeze(self, block: Registers, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
                 // SAFETY: by the invariant of `Proof` the features are available.
                 unsafe { squeeze(block.0, bytes, mask, to) }
+            }
+
+            #[inline(always)]
+            fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                blocks::text_end(bytes, at, non_ascii, |piece| unsafe { text_masks(piece) })
             }
 
             #[inline(always)]
