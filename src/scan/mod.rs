@@ -167,7 +167,7 @@ fn document_by<'a>(
         && prefix.complete
         && let Some(text) = text.or(ascii)
     {
-        return Ok((text, Span::other(0, bytes.len(), false, false)));
+        return Ok((text, prefix.root()));
     }
     behind_prefix(tier, bytes, text, &mut prefix, max_depth, members)
 }
@@ -211,7 +211,7 @@ fn behind_prefix<'a>(
     }
     if prefix.complete {
         let text = text_of(text.or(ascii), bytes)?;
-        return Ok((text, Span::other(0, bytes.len(), prefix.newlines, false)));
+        return Ok((text, prefix.root()));
     }
     let mut outline = blocks::Outline::new();
     match arch::outline(tier, bytes, prefix, max_depth, &mut outline) {

@@ -37,7 +37,7 @@ impl From<Malformed> for Stop {
 
 /// Validates `bytes` as one document that starts with `prefix`, and passes the members behind that
 /// to `members`. See [`outline`](super::blocks::outline) for the bounds. Gives up at once if the
-/// root is not an object.
+/// root is an array or a string.
 #[inline(always)]
 pub(super) fn document<I: Isa>(
     isa: I,
@@ -90,8 +90,13 @@ impl<'a, I: Isa> Walker<'a, I> {
         let (mut start, mut at) = (0, prefix.end);
         if at == 0 {
             start = self.space(0);
-            if self.byte(start) != b'{' {
-                return Err(Stop::GivenUp);
+            match self.byte(start) {
+                b'{' => {}
+                b'[' | b'"' => return Err(Stop::GivenUp),
+                _ => {
+                    let end = lexeme::scalar(self.bytes, start)?;
+                    return Ok(self.end(start, end)?);
+                }
             }
             self.newlines = false;
             at = self.space(start + 1);

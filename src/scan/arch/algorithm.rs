@@ -30,20 +30,23 @@ pub enum Algorithm {
     Walk,
 }
 
-/// Larger documents are read in blocks with AVX2.
-const WALKED: usize = 600;
+/// Up to this many bytes a tape is not worth clearing, with AVX-512.
+const SHORT: usize = 256;
+
+/// Up to this many bytes a walk is faster than blocks with AVX2.
+const MEDIUM: usize = 600;
 
 impl Algorithm {
     /// All algorithms.
     pub const ALL: &'static [Self] = &[Self::Blocks, Self::Tokens, Self::Walk];
 
-    /// The best one for a document of `bytes`, measured on Sapphire Rapids.
+    /// The best one for a document of `bytes` that starts compactly, measured on Sapphire Rapids.
     #[inline(always)]
     pub(super) const fn best(tier: Tier, bytes: usize) -> Self {
         match tier {
-            Tier::Avx512 => Self::Tokens,
-            Tier::Avx2 if bytes > WALKED => Self::Blocks,
-            Tier::Avx2 | Tier::Sse2 | Tier::Scalar => Self::Walk,
+            Tier::Avx512 if bytes > SHORT => Self::Tokens,
+            Tier::Avx2 if bytes > MEDIUM => Self::Blocks,
+            Tier::Avx512 | Tier::Avx2 | Tier::Sse2 | Tier::Scalar => Self::Walk,
         }
     }
 

@@ -3,7 +3,7 @@
 //! follows from the one before, and the bytes within strings need no further check. A short message
 //! often consists of nothing else.
 
-use super::{BLOCK, Block, Isa};
+use super::{BLOCK, Block, Brackets, ErrorSite, Isa};
 use crate::scan::lexeme::scalar_end;
 use crate::scan::tokens::Container;
 use crate::scan::{BEFORE, Members, Span, Text};
@@ -24,6 +24,8 @@ pub(crate) struct Prefix {
     pub(in crate::scan) end: usize,
     /// The prefix is the whole document, without whitespace around its members.
     pub(crate) complete: bool,
+    /// The byte behind the root's brace, if it is complete.
+    root_end: usize,
     /// The member at `end`, if its key is compact and its value an object or an array.
     container: Option<(Text, usize)>,
     /// A CR or LF occurs as whitespace.
@@ -35,8 +37,14 @@ pub(crate) struct Prefix {
 
 impl Prefix {
     /// No compact start.
-    pub(crate) const NONE: Self =
-        Self { end: 0, complete: false, container: None, newlines: false, non_ascii: 0 };
+    pub(crate) const NONE: Self = Self {
+        end: 0,
+        complete: false,
+        root_end: 0,
+        container: None,
+        newlines: false,
+        non_ascii: 0,
+    };
 
     /// Whether all bytes of a `complete` prefix are ASCII.
     #[inline(always)]
@@ -129,13 +137,21 @@ impl Prefix {
     /// the next one or the document's end follows it.
     #[inline(always)]
     fn end_member(&mut self, bytes: &[u8], end: usize) -> bool {
-        let next = bytes.get(end);
-        self.complete = next == Some(&b'}') && end + 1 == bytes.len();
-        let more = next == Some(&b',');
-        if more {
-            self.end = end + 1;
+        match bytes.get(end) {
+            Some(b',') => self.end = end + 1,
+            Some(b'}') if is_space(&bytes[end + 1..]) => {
+                self.complete = true;
+                self.root_end = end + 1;
+            }
+            _ => return false,
         }
-        self.complete || more
+        true
+    }
+
+    /// The span of the root, if the prefix is complete.
+    #[inline(always)]
+    pub(crate) fn root(&self) -> Span {
+        Span::other(0, self.root_end, self.newlines, false)
     }
 
     /// The object or array that is the value of the next member, if that has a compact key.
@@ -145,7 +161,7 @@ impl Prefix {
     }
 
     /// Takes in the member whose value is that container, now that it was validated, and the
-    /// compact members behind it.
+    /// compact members behind it. Fails if no comma and no bracket follows.
     #[inline(always)]
     pub(crate) fn pass<I: Isa>(
         &mut self,
@@ -153,10 +169,16 @@ impl Prefix {
         bytes: &[u8],
         container: &Container,
         members: &mut impl Members,
-    ) {
-        let Some((key, start)) = self.container.take() else { return };
+    ) -> Result<(), ErrorSite> {
+        let Some((key, start)) = self.container.take() else { return Ok(()) };
         self.non_ascii |= container.non_ascii;
         self.newlines |= container.newlines;
+        let next = bytes.get(container.end).copied().unwrap_or(0);
+        if !matches!(next, b',' | b'}' | b' ' | b'\t' | b'\n' | b'\r') {
+            let brackets = Brackets::in_root_object();
+            let separator = Some(container.end - 1);
+            return Err(ErrorSite { block: 0, separator, brackets, in_text: false });
+        }
         if self.end_member(bytes, container.end) {
             let value = Span::other(start, container.end, container.newlines, container.mixed);
             members.member(key, value);
@@ -164,7 +186,13 @@ impl Prefix {
                 self.extend(isa, bytes, self.end, ENOUGH, members);
             }
         }
+        Ok(())
     }
+}
+
+#[inline(always)]
+fn is_space(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
 }
 
 /// The strings ahead, by the places of their quotes.

@@ -53,8 +53,7 @@ pub(super) fn member<I: Isa>(
     } else {
         container::<64, { 64 * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     }?;
-    prefix.pass(isa, bytes, &container, members);
-    Ok(())
+    prefix.pass(isa, bytes, &container, members).map_err(Some)
 }
 
 /// Validates the object or array at `start`, the value of a member of the root object, right after

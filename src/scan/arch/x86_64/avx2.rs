@@ -7,6 +7,7 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
+use super::sse2::text_masks;
 use super::window;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
@@ -41,20 +42,6 @@ fn put_places(mask: u64, base: u8, to: &mut [u8; BLOCK]) {
 #[target_feature(enable = "avx2")]
 fn squeeze(_: Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
     blocks::squeeze(bytes, mask, to);
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn text_masks(piece: &[u8; 32]) -> (u64, u64) {
-    let [quote, backslash, control] = [b'"', b'\\', 0x1F].map(|byte| _mm256_set1_epi8(byte as i8));
-    // SAFETY: 32 bytes are readable behind the reference; no alignment is required.
-    let piece = unsafe { _mm256_loadu_si256(piece.as_ptr().cast()) };
-    let controls = _mm256_cmpeq_epi8(_mm256_min_epu8(piece, control), piece);
-    let quotes = _mm256_cmpeq_epi8(piece, quote);
-    let backslashes = _mm256_cmpeq_epi8(piece, backslash);
-    let or = |a, b| _mm256_or_si256(a, b);
-    let bits = |bytes| u64::from(_mm256_movemask_epi8(bytes) as u32);
-    (bits(or(controls, or(quotes, backslashes))), bits(piece))
 }
 
 /// The carry-less product with all ones is the prefix XOR.

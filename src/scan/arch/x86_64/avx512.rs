@@ -7,7 +7,8 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-use super::avx2::{prefix_xor, text_masks};
+use super::avx2::prefix_xor;
+use super::sse2::text_masks;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
 use crate::scan::{Malformed, Members};
