@@ -19,10 +19,12 @@
 //! business of [`view`](crate::view). `skip` walks text that `document` has accepted, and `text`
 //! reads its strings.
 //!
-//! There are two scanners. `blocks` reads 64 bytes at a time, with the masks that `arch` makes by
-//! the CPU's vector instructions, and decides whether a document is malformed. `scalar` finds where
-//! and why, and is the oracle that `blocks` is tested against: they share the primitives of
-//! `lexeme` and nothing else.
+//! A scan by the CPU's vector instructions, which `arch` provides, begins with the quotes of the
+//! document's compact start: a short message is often nothing else. One of three algorithms reads
+//! the rest, by the tier and the document's size: `blocks`, masks of 64 bytes; `tokens`, masks of 64
+//! tokens; `walk`, from token to token. `blocks` and `tokens` decide whether a document is
+//! malformed, and `scalar`, resumed shortly before, finds where and why. `scalar` is the oracle that
+//! the others are tested against: they share the primitives of `lexeme` and nothing else.
 
 pub(crate) mod skip;
 pub(crate) mod text;

@@ -252,7 +252,7 @@ macro_rules! parse_methods {
         /// # Errors
         /// The frame is larger or deeper than the limits, not UTF-8, not a JSON document, or
         #[doc = $errors]
-        #[inline]
+        #[inline(always)]
         pub fn parse(frame: &'a [u8]) -> Result<Self, ValidationError> {
             Self::parse_with(frame, ParseOptions::default())
         }
@@ -261,7 +261,7 @@ macro_rules! parse_methods {
         ///
         /// # Errors
         /// As [`parse`](Self::parse).
-        #[inline]
+        #[inline(always)]
         pub fn parse_with(
             frame: &'a [u8],
             options: impl Into<ParseOptions>,
@@ -275,7 +275,7 @@ macro_rules! parse_methods {
         ///
         /// # Errors
         /// As [`parse`](Self::parse).
-        #[inline]
+        #[inline(always)]
         pub fn parse_str(frame: &'a str) -> Result<Self, ValidationError> {
             Self::parse_str_with(frame, ParseOptions::default())
         }
@@ -285,7 +285,7 @@ macro_rules! parse_methods {
         ///
         /// # Errors
         /// As [`parse`](Self::parse).
-        #[inline]
+        #[inline(always)]
         pub fn parse_str_with(
             frame: &'a str,
             options: impl Into<ParseOptions>,

@@ -85,7 +85,7 @@ impl Prefix {
     ) {
         let rest = &bytes[start..];
         let mut places = [0_u8; ENOUGH + BLOCK];
-        let (mut count, mut base) = (0, 0);
+        let (mut count, mut base, mut non_ascii) = (0, 0, 0);
         while base < rest.len().min(WITHIN) && count < wanted {
             let (block, valid) = isa.load(rest, base);
             let quotes = block.equal(b'"');
@@ -94,21 +94,21 @@ impl Prefix {
             let free = places[count..].first_chunk_mut().expect("a block more than is wanted");
             isa.put_places(quotes, base as u8, free);
             count += quotes.count_ones() as usize;
-            self.non_ascii |= block.non_ascii() & valid;
-            let starts_compactly = count >= 3 && places[2] == places[1] + 2;
+            non_ascii |= block.non_ascii() & valid;
+            let starts_compactly = base > 0 || count >= 3 && places[2] == places[1] + 2;
             if stops & valid != 0 || !starts_compactly {
                 break;
             }
             base += BLOCK;
         }
+        self.non_ascii |= non_ascii;
         let (places, _) = places[..count].as_chunks();
         let mut quotes = Quotes { bytes, start, pairs: places.iter() };
-        let mut at = start.max(1);
+        let mut at = quotes.known_members(start.max(1), members);
+        if at > 1 {
+            self.end = at;
+        }
         loop {
-            while let Some(end) = quotes.known_member(at, members) {
-                at = end;
-                self.end = end;
-            }
             let Some((key, value)) = quotes.key(at) else { return };
             let start = value;
             let Some(value) = quotes.value(start) else {
@@ -231,22 +231,26 @@ impl Quotes<'_> {
         }
     }
 
-    /// The member at `at`, if it is a string of a known key and a comma follows it; returns where
-    /// the next one starts. One comparison of the bytes before the value tells the whole key.
+    /// The members from `at` on that are strings of known keys and followed by a comma; returns
+    /// where the next one starts. One comparison of the bytes before a value tells its whole key.
     #[inline(always)]
-    fn known_member(&mut self, at: usize, members: &mut impl Members) -> Option<usize> {
-        let [key, value, rest @ ..] = self.pairs.as_slice() else { return None };
-        let (open, close) = places(self.start, key);
-        let (start, end) = places(self.start, value);
-        let before = self.before(start)?;
-        let comma = *self.bytes.get(end + 1)? == b',';
-        let value = Span::string(start, end + 1, false);
-        let is_next = open == at && start == close + 2 && comma;
-        if !is_next || !members.known_member(&before, close - open - 1, value) {
-            return None;
+    fn known_members(&mut self, mut at: usize, members: &mut impl Members) -> usize {
+        let mut pairs = self.pairs.as_slice();
+        while let [key, value, rest @ ..] = pairs {
+            let (open, close) = places(self.start, key);
+            let (start, end) = places(self.start, value);
+            let Some(before) = self.before(start) else { break };
+            let comma = self.bytes.get(end + 1) == Some(&b',');
+            let value = Span::string(start, end + 1, false);
+            let is_next = open == at && start == close + 2 && comma;
+            if !is_next || !members.known_member(&before, close - open - 1, value) {
+                break;
+            }
+            at = end + 2;
+            pairs = rest;
         }
-        self.pairs = rest.iter();
-        Some(end + 2)
+        self.pairs = pairs.iter();
+        at
     }
 
     /// The key at `at` and its colon; returns where the value starts.

@@ -34,8 +34,9 @@ const AHEAD: usize = 8;
 /// the last token, and for the block that is read there.
 const MARGIN: usize = 4 * BLOCK;
 
-/// Documents of up to this many bytes are read in short batches, whose tape is cheap to clear.
-const SHORT: usize = 16 * BLOCK;
+/// Up to this many blocks are read in one short batch, whose tape is cheap to clear.
+const SHORT: usize = 8;
+const LONG: usize = 32;
 
 /// Validates the container after `prefix`, if there is one, and extends `prefix` over it and the
 /// compact members behind it, which are passed to `members`.
@@ -48,10 +49,10 @@ pub(super) fn member<I: Isa>(
     members: &mut impl Members,
 ) -> Result<(), Option<ErrorSite>> {
     let Some(start) = prefix.container() else { return Ok(()) };
-    let container = if bytes.len() <= SHORT {
-        container::<16, { 16 * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
+    let container = if bytes.len() - start <= SHORT * BLOCK {
+        container::<SHORT, { SHORT * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     } else {
-        container::<64, { 64 * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
+        container::<LONG, { LONG * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     }?;
     prefix.pass(isa, bytes, &container, members).map_err(Some)
 }
