@@ -278,6 +278,11 @@ const PIECES: &[&str] = &[
 fn near_json(random: &mut Random) -> Vec<u8> {
     let mut text = String::new();
     value(random, &mut text, 0);
+    flawed(random, text)
+}
+
+/// The text with up to two flaws.
+fn flawed(random: &mut Random, text: String) -> Vec<u8> {
     let mut bytes = text.into_bytes();
     for _ in 0..random.below(3) {
         let at = random.below(bytes.len() + 1);
@@ -354,6 +359,27 @@ fn documents_that_are_nearly_json() {
         all_agree(&bytes);
     }
     println!("documents_that_are_nearly_json: {cases} cases, {valid} valid");
+    assert!(valid > cases / 10 && valid < cases);
+}
+
+/// Documents of several times the bytes that are squeezed at a time, with a compact start.
+#[test]
+fn documents_of_several_batches() {
+    let mut random = Random::new("documents_of_several_batches");
+    let (cases, mut valid) = (cases(6_000), 0);
+    for _ in 0..cases {
+        let mut text = String::from("{\"event\":\"e\",\"payload\":[");
+        let least = 1500 + random.below(5000);
+        while text.len() < least {
+            value(&mut random, &mut text, 3);
+            text.push(',');
+        }
+        text.push_str(random.pick(&["1]}", "{}],\"action\":\"a\"}", "\"\"]\n}", "0] ,\"a\":[] }"]));
+        let bytes = flawed(&mut random, text);
+        valid += usize::from(by_scalar(&bytes, RECURSION_LIMIT).is_some());
+        all_agree(&bytes);
+    }
+    println!("documents_of_several_batches: {cases} cases, {valid} valid");
     assert!(valid > cases / 10 && valid < cases);
 }
 
