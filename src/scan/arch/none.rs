@@ -126,12 +126,12 @@ impl Isa for Absent {
         match self {}
     }
 
-    fn squeeze(self, _: Self, _: &[u8], _: u64, _: &mut [u8; blocks::BLOCK]) {
-        match self {}
+    fn squeeze(self, _: Self, bytes: &[u8], mask: u64, to: &mut [u8; blocks::BLOCK]) {
+        blocks::squeeze(bytes, mask, to);
     }
 
-    fn text_end(self, _: &[u8], _: usize, _: &mut u64) -> usize {
-        match self {}
+    fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize {
+        blocks::text_end(bytes, at, non_ascii, |_: &[u8; 16]| match self {})
     }
 
     fn prefix_xor(self, _: u64) -> u64 {
