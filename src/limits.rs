@@ -8,12 +8,16 @@
 
 use crate::error::{Detail, ValidationError};
 
+/// The size from which frames are refused whatever the limits say: the scanner has 30 bits for a
+/// place.
+pub(crate) const MOST_BYTES: usize = (1 << 30) - 1;
+
 /// Limits on a received frame. The defaults suit a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// The largest accepted frame in bytes; checked before the frame is read. By default 1 MiB, as in the
-    /// JavaScript and Rust servers.
+    /// JavaScript and Rust servers. A frame of 1 GiB or more is refused whatever this says.
     pub max_bytes: usize,
     /// The most brackets open at once, the message's own included. By default 127, which every
     /// implementation accepts. With a higher limit frames are scanned without vector instructions, two to
@@ -43,14 +47,19 @@ impl Limits {
     }
 
     pub(crate) const fn check_size(&self, bytes: usize) -> Result<(), ValidationError> {
-        if bytes > self.max_bytes { Err(self.too_large()) } else { Ok(()) }
+        if bytes > self.most_bytes() { Err(self.too_large()) } else { Ok(()) }
     }
 
-    /// The error for a frame larger than `max_bytes`, for a transport that refuses the frame before all its
+    const fn most_bytes(&self) -> usize {
+        if self.max_bytes < MOST_BYTES { self.max_bytes } else { MOST_BYTES }
+    }
+
+    /// The error for a frame larger than the limit, for a transport that refuses the frame before all its
     /// bytes have arrived. [`Frame::invalid_message`](crate::Frame::invalid_message) builds the answer.
     #[must_use]
     pub const fn too_large(&self) -> ValidationError {
-        ValidationError::wire(Detail::TooLarge { limit: self.max_bytes }, self.max_bytes)
+        let limit = self.most_bytes();
+        ValidationError::wire(Detail::TooLarge { limit }, limit)
     }
 }
 
@@ -112,5 +121,19 @@ impl ParseOptions {
 impl From<Limits> for ParseOptions {
     fn from(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_admits_more_than_places_can_tell() {
+        let limits = Limits::new().with_max_bytes(usize::MAX);
+        assert_eq!(limits.check_size(MOST_BYTES), Ok(()));
+        let error = limits.check_size(MOST_BYTES + 1).unwrap_err();
+        assert_eq!((error.is_too_large(), error.offset()), (true, MOST_BYTES));
+        assert_eq!(error, limits.too_large());
     }
 }

@@ -1,4 +1,4 @@
-//! Every tier gives the views and errors of the scalar one, and skips to the same places.
+//! Every tier, with every algorithm, gives the views and errors of the scalar one, and skips to the same places.
 //!
 //! The input is copied into an allocation of its exact size, and once more at another alignment, so
 //! that AddressSanitizer detects a read outside of it.
@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pondwire::scan::Tier;
+use pondwire::scan::{Algorithm, Tier};
 use pondwire::{Limits, Payload, ValidationError, Value};
 use pondwire_fuzz::{Kind, Message};
 
@@ -20,6 +20,10 @@ fuzz_target!(|data: &[u8]| {
         let expected = verdicts(frame);
         let others = Tier::ALL.iter().copied().filter(|tier| *tier != Tier::Scalar);
         for tier in others.filter(|tier| tier.is_supported()) {
+            for &algorithm in Algorithm::ALL {
+                assert!(tier.select_with(algorithm));
+                assert_eq!(verdicts(frame), expected, "{tier} {algorithm}");
+            }
             assert!(tier.select());
             assert_eq!(verdicts(frame), expected, "{tier}");
         }

@@ -25,9 +25,7 @@ pub(super) struct Document<'a, 'f> {
 /// owns it and [`Document`] borrows it.
 pub(super) struct Found<'a> {
     frame: &'a [u8],
-    values: [Span; KEYS],
-    /// Bit *i* is set when key number *i* was found.
-    present: u32,
+    values: [Option<Span>; KEYS],
 }
 
 impl scan::Members for Found<'_> {
@@ -37,8 +35,7 @@ impl scan::Members for Found<'_> {
     #[inline(always)]
     fn member(&mut self, key: Text, value: Span) {
         if let Some(key) = Key::at(self.frame, key) {
-            self.values[key as usize] = value;
-            self.present |= 1 << key as u32;
+            self.values[key as usize] = Some(value);
         }
     }
 }
@@ -46,7 +43,7 @@ impl scan::Members for Found<'_> {
 impl<'a> Found<'a> {
     #[inline(always)]
     pub(super) fn new(frame: &'a [u8]) -> Self {
-        Self { frame, values: [Span::NOWHERE; KEYS], present: 0 }
+        Self { frame, values: [None; KEYS] }
     }
 }
 
@@ -58,16 +55,16 @@ impl<'a, 'f> Document<'a, 'f> {
         limits.check_size(frame.len())?;
         let (text, root) = scan::document(frame, None, limits.max_depth, found)
             .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
-        if frame[root.start] == b'{' {
-            return Ok(Self { text, root: root.start, found });
+        if frame[root.start()] == b'{' {
+            return Ok(Self { text, root: root.start(), found });
         }
         let field = Field::Named("distributedMessage");
-        Err(ValidationError::at(field, Detail::ExpectedObject, root.start))
+        Err(ValidationError::at(field, Detail::ExpectedObject, root.start()))
     }
 
     #[inline(always)]
     fn value(&self, key: Key) -> Option<Span> {
-        (self.found.present >> key as u32 & 1 == 1).then(|| self.found.values[key as usize])
+        self.found.values[key as usize]
     }
 
     /// The value; `None` when it is missing or `null`.
@@ -91,12 +88,12 @@ impl<'a, 'f> Document<'a, 'f> {
     /// Tests the type of a value, which its first byte determines.
     #[inline(always)]
     fn starts_with(&self, value: Span, first: u8) -> bool {
-        self.found.frame[value.start] == first
+        self.found.frame[value.start()] == first
     }
 
     #[inline(always)]
     fn raw(&self, value: Span) -> &'a str {
-        &self.text[value.start..value.end]
+        &self.text[value.range()]
     }
 
     /// Checks that a string is the given text, which needs no escaping.
@@ -108,25 +105,25 @@ impl<'a, 'f> Document<'a, 'f> {
     ) -> Result<(), ValidationError> {
         let value = self.require(key)?;
         if self.starts_with(value, b'"') {
-            let inside = &self.found.frame[value.start + 1..value.end - 1];
+            let inside = &self.found.frame[value.start() + 1..value.end() - 1];
             if inside == texts[0].as_bytes() {
                 return Ok(());
             }
             let raw = self.raw(value);
-            if value.escaped && text::unescapes_to(&raw[1..raw.len() - 1], texts[0]) {
+            if value.is_escaped() && text::unescapes_to(&raw[1..raw.len() - 1], texts[0]) {
                 return Ok(());
             }
         }
-        Err(error(key, Detail::ExpectedOneOf(texts), value.start))
+        Err(error(key, Detail::ExpectedOneOf(texts), value.start()))
     }
 
     /// Checks that a value is the number 1, written `1`.
     #[inline(always)]
     pub(super) fn one(&self, key: Key) -> Result<(), ValidationError> {
         let value = self.require(key)?;
-        match &self.found.frame[value.start..value.end] {
+        match &self.found.frame[value.range()] {
             b"1" => Ok(()),
-            _ => Err(error(key, Detail::ExpectedOneOf(&["1"]), value.start)),
+            _ => Err(error(key, Detail::ExpectedOneOf(&["1"]), value.start())),
         }
     }
 
@@ -134,7 +131,7 @@ impl<'a, 'f> Document<'a, 'f> {
     #[inline(always)]
     pub(super) fn unsigned(&self, key: Key) -> Result<u64, ValidationError> {
         let value = self.require(key)?;
-        let digits = &self.found.frame[value.start..value.end];
+        let digits = &self.found.frame[value.range()];
         let number = match digits.len() {
             // No number of fewer than 20 digits overflows.
             ..20 => {
@@ -149,7 +146,7 @@ impl<'a, 'f> Document<'a, 'f> {
             // The only sign that JSON's grammar admits is `-`.
             _ => self.raw(value).parse().ok(),
         };
-        number.ok_or_else(|| error(key, Detail::ExpectedUnsigned, value.start))
+        number.ok_or_else(|| error(key, Detail::ExpectedUnsigned, value.start()))
     }
 
     /// A string without lone surrogates.
@@ -175,11 +172,11 @@ impl<'a, 'f> Document<'a, 'f> {
     #[inline(always)]
     fn string_at(&self, key: Key, value: Span) -> Result<Cow<'a, str>, ValidationError> {
         if !self.starts_with(value, b'"') {
-            return Err(error(key, Detail::ExpectedString, value.start));
+            return Err(error(key, Detail::ExpectedString, value.start()));
         }
-        let inside = &self.text[value.start + 1..value.end - 1];
-        let text = text::unescape(inside, value.escaped);
-        text.ok_or_else(|| error(key, Detail::ExpectedUnicode, value.start))
+        let inside = &self.text[value.start() + 1..value.end() - 1];
+        let text = text::unescape(inside, value.is_escaped());
+        text.ok_or_else(|| error(key, Detail::ExpectedUnicode, value.start()))
     }
 
     /// An object; `None` when it is missing or `null`.
@@ -187,7 +184,7 @@ impl<'a, 'f> Document<'a, 'f> {
     pub(super) fn object(&self, key: Key) -> Result<Option<Payload<'a>>, ValidationError> {
         let Some(value) = self.some_value(key) else { return Ok(None) };
         if !self.starts_with(value, b'{') {
-            return Err(error(key, Detail::ExpectedObject, value.start));
+            return Err(error(key, Detail::ExpectedObject, value.start()));
         }
         Ok(Some(Payload::from_span(self.text, value)))
     }
@@ -209,14 +206,14 @@ impl<'a, 'f> Document<'a, 'f> {
         let key = Key::RecipientDescriptor;
         let value = self.require(key)?;
         let raw = self.raw(value);
-        let unknown = || error(key, Detail::ExpectedOneOf(DESCRIPTORS), value.start);
+        let unknown = || error(key, Detail::ExpectedOneOf(DESCRIPTORS), value.start());
         match raw.as_bytes()[0] {
             b'[' => {
-                check_ids(raw, value.start)?;
+                check_ids(raw, value.start())?;
                 Ok(Recipients::Users(UserIds::from_json(raw)))
             }
             b'"' => {
-                let name = text::unescape_lossy(&raw[1..raw.len() - 1], value.escaped);
+                let name = text::unescape_lossy(&raw[1..raw.len() - 1], value.is_escaped());
                 Recipients::from_word(&name).ok_or_else(unknown)
             }
             _ => Err(unknown()),
@@ -227,11 +224,11 @@ impl<'a, 'f> Document<'a, 'f> {
     pub(super) fn users(&self) -> Result<Users<'a>, ValidationError> {
         let Some(value) = self.some_value(Key::Users) else { return Ok(Users::from(&[][..])) };
         if !self.starts_with(value, b'[') {
-            return Err(error(Key::Users, Detail::ExpectedArray, value.start));
+            return Err(error(Key::Users, Detail::ExpectedArray, value.start()));
         }
         let list = self.raw(value);
         for (index, (_, start, end)) in Items::new(list.as_bytes()).enumerate() {
-            check_user(&list[start..end], index, value.start + start)?;
+            check_user(&list[start..end], index, value.start() + start)?;
         }
         Ok(Users::from_json(Payload::from_span(self.text, value)))
     }

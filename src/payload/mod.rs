@@ -79,17 +79,17 @@ impl<'a> Payload<'a> {
         limits.check_size(json.len())?;
         let root = scan::root(json, limits.max_depth)
             .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
-        if json.as_bytes()[root.start] == b'{' {
+        if json.as_bytes()[root.start()] == b'{' {
             Ok(Self::from_span(json, root))
         } else {
-            Err(ValidationError::at(Field::Named("payload"), Detail::ExpectedObject, root.start))
+            Err(ValidationError::at(Field::Named("payload"), Detail::ExpectedObject, root.start()))
         }
     }
 
     /// The object at `span` of `text`.
     #[inline(always)]
     pub(crate) fn from_span(text: &'a str, span: Span) -> Self {
-        Self { json: &text[span.start..span.end], newlines: span.newlines }
+        Self { json: &text[span.range()], newlines: span.has_newlines() }
     }
 
     /// An object that was validated as a payload and has no raw newlines.

@@ -5,6 +5,7 @@
 //!
 //! - [`Tier`] is a set of instructions to scan with: it reports the one in use, and selects another
 //!   for tests and measurements.
+//! - [`Algorithm`] is a way to scan with them; the best for each document is chosen by its size.
 //! - [`UnknownTier`] is the error for a name that is not a tier's.
 //! - [`JsonType`] is the type of a JSON value, which
 //!   [`Value::json_type`](crate::Value::json_type) returns.
@@ -18,10 +19,12 @@
 //! business of [`view`](crate::view). `skip` walks text that `document` has accepted, and `text`
 //! reads its strings.
 //!
-//! There are two scanners. `blocks` reads 64 bytes at a time, with the masks that `arch` makes by
-//! the CPU's vector instructions, and decides whether a document is malformed. `scalar` finds where
-//! and why, and is the oracle that `blocks` is tested against: they share the primitives of
-//! `lexeme` and nothing else.
+//! A scan by the CPU's vector instructions, which `arch` provides, begins with the quotes of the
+//! document's compact start: a short message is often nothing else. One of three algorithms reads
+//! the rest, by the tier and the document's size: `blocks`, masks of 64 bytes; `tokens`, masks of 64
+//! tokens; `walk`, from token to token. `blocks` and `tokens` decide whether a document is
+//! malformed, and `scalar`, resumed shortly before, finds where and why. `scalar` is the oracle that
+//! the others are tested against: they share the primitives of `lexeme` and nothing else.
 
 pub(crate) mod skip;
 pub(crate) mod text;
@@ -30,17 +33,22 @@ mod arch;
 mod blocks;
 mod lexeme;
 mod scalar;
+mod span;
 mod swar;
 #[cfg(test)]
 mod tests;
+mod tokens;
+mod walk;
 
-pub use arch::{Tier, UnknownTier};
+pub use arch::{Algorithm, Tier, UnknownTier};
 pub(crate) use blocks::Specials;
 pub(crate) use lexeme::plain_text_end;
+pub(crate) use span::{Span, Text};
 
 use std::mem::MaybeUninit;
 
 use crate::error::Detail;
+use crate::limits::MOST_BYTES;
 
 /// The type of a JSON value, as its first byte shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,45 +82,6 @@ impl JsonType {
     }
 }
 
-/// The inside of a string: the bytes between its quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Text {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    /// A backslash occurs: the bytes must be unescaped.
-    pub(crate) escaped: bool,
-}
-
-/// A value: all its bytes, quotes and brackets included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    /// See [`Text::escaped`]; set for strings only.
-    pub(crate) escaped: bool,
-    /// A CR or LF may occur as whitespace.
-    pub(crate) newlines: bool,
-    /// An array at depth 3, as `[…]` in `{"a":{"b":[…]}}`, may hold an element that is not an
-    /// object.
-    pub(crate) mixed: bool,
-}
-
-impl Span {
-    /// The span of no value.
-    pub(crate) const NOWHERE: Self = Self::plain(0, 0);
-
-    /// A string without escapes.
-    #[inline(always)]
-    const fn plain(start: usize, end: usize) -> Self {
-        Self { start, end, escaped: false, newlines: false, mixed: false }
-    }
-
-    /// The inside of a span that is a string.
-    pub(crate) const fn text(self) -> Text {
-        Text { start: self.start + 1, end: self.end - 1, escaped: self.escaped }
-    }
-}
-
 /// The error of bytes that are not one JSON document: the reason, and where it shows. The detail is
 /// always [`Detail::Utf8`], [`Detail::Json`] or [`Detail::TooDeep`]; `at` is at most the input's
 /// length.
@@ -125,6 +94,9 @@ pub(crate) struct Malformed {
 /// The deepest nesting that recursive decoders can safely handle.
 pub(crate) const RECURSION_LIMIT: usize = 127;
 
+/// The bytes around a key that [`Members`] compares.
+pub(crate) const BEFORE: usize = 16;
+
 /// Receives the root object's members.
 pub(crate) trait Members {
     /// The number of quotes in the members before the payload and in the payload's key. In a long
@@ -133,6 +105,27 @@ pub(crate) trait Members {
 
     /// Receives the next member, by its spans in the document.
     fn member(&mut self, key: Text, value: Span);
+
+    /// The length of a known key, if `start` is that key in quotes and a colon, as far as it goes.
+    #[inline(always)]
+    fn known_key(start: &[u8; BEFORE]) -> Option<usize> {
+        let _ = start;
+        None
+    }
+
+    /// Receives, in order, where objects and arrays end that are members or elements of the root
+    /// object's members: the first of these in the document, or none.
+    fn inner_end(&mut self, end: usize) {
+        let _ = end;
+    }
+
+    /// Receives the next member if `before`, the bytes before its value, ends with a known key of
+    /// `length` bytes in quotes and a colon; otherwise does nothing and returns `false`.
+    #[inline(always)]
+    fn known_member(&mut self, before: &[u8; BEFORE], length: usize, value: Span) -> bool {
+        let _ = (before, length, value);
+        false
+    }
 }
 
 /// Receives members and ignores them.
@@ -144,9 +137,9 @@ impl Members for Ignored {
     fn member(&mut self, _: Text, _: Span) {}
 }
 
-/// Validates `bytes` as one JSON document in UTF-8 of at most `max_depth` nested brackets, passes
+/// Validates `bytes`, at most [`MOST_BYTES`], as one JSON document in UTF-8 of at most `max_depth` nested brackets, passes
 /// each member of a root object to `members` in order, duplicates included, and returns the text
-/// and the root's span. `text` is the same bytes if they are known to be UTF-8 already.
+/// and the root's span, which does not tell whether it is a string. `text` is the same bytes if they are known to be UTF-8 already.
 ///
 /// Members of a document that turns out to be malformed may have been reported before the error.
 #[inline(always)]
@@ -168,24 +161,67 @@ fn document_by<'a>(
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
-    // Beyond these limits depths and places do not fit the blocks' types.
-    if !(1..=RECURSION_LIMIT).contains(&max_depth) || u32::try_from(bytes.len()).is_err() {
+    debug_assert!(bytes.len() <= MOST_BYTES);
+    let mut prefix = blocks::Prefix::NONE;
+    // Beyond this limit depths do not fit the blocks' types.
+    if (1..=RECURSION_LIMIT).contains(&max_depth)
+        && let Some(ascii) = arch::prefix(tier, bytes, max_depth, &mut prefix, members)
+        && prefix.complete
+        && let Some(text) = text.or(ascii)
+    {
+        return Ok((text, prefix.root()));
+    }
+    behind_prefix(tier, bytes, text, &mut prefix, max_depth, members)
+}
+
+/// [`document`] after its `prefix`. Not inlined, so that the callers, which parse mostly short
+/// documents, stay small enough to be inlined themselves: a view that is returned is a view that
+/// is copied.
+#[inline(never)]
+fn behind_prefix<'a>(
+    tier: arch::Detected,
+    bytes: &'a [u8],
+    text: Option<&'a str>,
+    prefix: &mut blocks::Prefix,
+    max_depth: usize,
+    members: &mut impl Members,
+) -> Result<(&'a str, Span), Malformed> {
+    if !(1..=RECURSION_LIMIT).contains(&max_depth) {
         return by_scalar(bytes, text, max_depth, members);
     }
-    let Some((prefix, ascii)) = arch::prefix(tier, bytes, max_depth, members) else {
-        return by_scalar(bytes, text, max_depth, members);
-    };
+    let mut ascii = None;
+    let algorithm = if prefix.complete { None } else { Some(tier.algorithm(bytes.len())) };
+    match algorithm {
+        Some(Algorithm::Walk) => match arch::walk(tier, bytes, max_depth, prefix, members) {
+            Some(Ok(Some(walked))) => {
+                return Ok((text_of(text.or(walked.ascii), bytes)?, walked.root));
+            }
+            Some(Ok(None)) | None => {}
+            Some(Err(malformed)) => return Err(in_utf8(bytes, text, malformed)),
+        },
+        Some(Algorithm::Tokens) => match arch::tokens(tier, bytes, max_depth, prefix, members) {
+            Some(Ok(known)) => ascii = known,
+            Some(Err(Some(site))) => {
+                if let Some(malformed) = explain(&site, bytes, text, max_depth) {
+                    return Err(malformed);
+                }
+            }
+            // The blocks find the site.
+            Some(Err(None)) | None => {}
+        },
+        Some(Algorithm::Blocks) | None => {}
+    }
     if prefix.complete {
         let text = text_of(text.or(ascii), bytes)?;
-        return Ok((text, Span::plain(0, bytes.len())));
+        return Ok((text, prefix.root()));
     }
     let mut outline = blocks::Outline::new();
-    match arch::outline(tier, bytes, &prefix, max_depth, &mut outline) {
+    match arch::outline(tier, bytes, prefix, max_depth, &mut outline) {
         Some(Ok(ascii)) => {
             let text = text_of(text.or(ascii), bytes)?;
             let root = outline.root(bytes);
-            let is_object = bytes[root.start] == b'{';
-            if !is_object || outline.members(bytes, root.start, &prefix, members).is_some() {
+            let is_object = bytes[root.start()] == b'{';
+            if !is_object || outline.members(bytes, root.start(), prefix, members).is_some() {
                 return Ok((text, root));
             }
             debug_assert!(false, "the outline of a valid document has all its members");
@@ -215,6 +251,16 @@ fn explain(
         return Some(malformed);
     }
     scalar::resume(bytes, site, max_depth).err()
+}
+
+/// The error of a document in which the scanner found `malformed`: bytes that are not UTF-8 come
+/// first, wherever they are.
+#[cold]
+fn in_utf8(bytes: &[u8], text: Option<&str>, malformed: Malformed) -> Malformed {
+    match text {
+        Some(_) => malformed,
+        None => utf8(bytes).err().unwrap_or(malformed),
+    }
 }
 
 #[inline(always)]

@@ -22,7 +22,7 @@ pub(super) fn document(
     } else {
         cursor.value(start)?
     };
-    let root = cursor.span(start, end, false);
+    let root = cursor.span(start, end);
     let rest = cursor.space(end);
     if rest == bytes.len() { Ok(root) } else { Err(malformed("trailing data", rest)) }
 }
@@ -54,7 +54,7 @@ struct Cursor<'a> {
     containers: Containers,
     /// A CR or LF was skipped as whitespace since this was last cleared.
     newlines: bool,
-    /// [`Span::mixed`] for all values so far.
+    /// [`Span::is_mixed`] for all values so far.
     mixed: bool,
 }
 
@@ -69,8 +69,9 @@ impl<'a> Cursor<'a> {
         lexeme::byte(self.bytes, at)
     }
 
-    fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
-        Span { start, end, escaped, newlines: self.newlines, mixed: self.mixed }
+    /// The span of a value that is not a string.
+    fn span(&self, start: usize, end: usize) -> Span {
+        Span::other(start, end, self.newlines, self.mixed)
     }
 
     #[cold]
@@ -114,13 +115,13 @@ impl<'a> Cursor<'a> {
             self.newlines = false;
             let value = if self.byte(value_at) == b'"' {
                 let text = self.string(value_at)?;
-                self.span(value_at, text.end + 1, text.escaped)
+                Span::string(value_at, text.end + 1, text.escaped)
             } else {
                 let end = self.value(value_at)?;
-                self.span(value_at, end, false)
+                self.span(value_at, end)
             };
             members.member(key, value);
-            at = self.space(value.end);
+            at = self.space(value.end());
             match self.byte(at) {
                 b',' => at = self.space(at + 1),
                 b'}' => break,
@@ -228,7 +229,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Updates [`Span::mixed`] for an array's item that starts at `at`.
+    /// Updates [`Span::is_mixed`] for an array's item that starts at `at`.
     #[inline(always)]
     fn note_item(&mut self, at: usize) {
         self.mixed |= self.containers.depth() == 3 && self.byte(at) != b'{';

@@ -36,6 +36,13 @@ impl Iterator for Items<'_> {
     type Item = Item;
 
     fn next(&mut self) -> Option<Item> {
+        self.next_by(|_| None)
+    }
+}
+
+impl Items<'_> {
+    /// The next item; `end_of` may know where a value ends, from where it starts.
+    pub(crate) fn next_by(&mut self, end_of: impl FnOnce(usize) -> Option<usize>) -> Option<Item> {
         let mut at = separator(self.json, self.at);
         let key = if self.object {
             if *self.json.get(at)? != b'"' {
@@ -51,7 +58,11 @@ impl Iterator for Items<'_> {
             self.at = self.json.len();
             return None;
         }
-        let end = value(self.json, at);
+        let end = match self.json[at] {
+            b'{' | b'[' => end_of(at),
+            _ => None,
+        };
+        let end = end.unwrap_or_else(|| value(self.json, at));
         self.at = end.max(at + 1);
         Some((key, at, end))
     }

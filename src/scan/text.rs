@@ -87,19 +87,31 @@ fn decode_lossy(inside: &str) -> String {
     decode(inside, Some(char::REPLACEMENT_CHARACTER)).unwrap_or_default()
 }
 
+/// Appends the unescaped inside of a validated string to `text`, with U+FFFD for a lone surrogate.
+pub(crate) fn push_unescaped(inside: &str, text: &mut String) {
+    decode_into(inside, Some(char::REPLACEMENT_CHARACTER), text);
+}
+
 /// Undoes the escapes, with `instead` for a lone surrogate; `None` if there is one and no
 /// `instead`.
 fn decode(inside: &str, instead: Option<char>) -> Option<String> {
     // An escape is at least as long as the character that it stands for.
     let mut text = String::with_capacity(inside.len());
+    decode_into(inside, instead, &mut text).then_some(text)
+}
+
+/// Appends to `text` until a lone surrogate has no `instead`; returns `false` then.
+fn decode_into(inside: &str, instead: Option<char>, text: &mut String) -> bool {
     for piece in (Pieces { rest: inside }) {
-        match piece {
-            Piece::Plain(plain) => text.push_str(plain),
-            Piece::Char(character) => text.push(character),
-            Piece::LoneSurrogate => text.push(instead?),
+        match (piece, instead) {
+            (Piece::Plain(plain), _) => text.push_str(plain),
+            (Piece::Char(character), _) | (Piece::LoneSurrogate, Some(character)) => {
+                text.push(character);
+            }
+            (Piece::LoneSurrogate, None) => return false,
         }
     }
-    Some(text)
+    true
 }
 
 /// The start of a long text for a `Debug` output: at most `limit` bytes, whole characters.

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::document::{Document, Fields, parse_methods};
+use super::document::{Document, Found, parse_methods};
+use super::fields::Fields;
 use super::message::ServerMessage;
 use super::owned::OwnedMessage;
 use super::presence::PresenceMessage;
@@ -35,22 +36,21 @@ impl<'a> ChannelEvent<'a> {
          action is `PRESENCE`, else as [`ServerMessage::parse`] does."
     );
 
-    fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
+    fn from_document(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
         document.check_root("channelEvent")?;
         if document.is_presence()? {
             let fields = PresenceMessage::fields(document)?;
             return Ok(Self::Presence(PresenceMessage::new(document.text, fields)));
         }
-        let fields = ServerMessage::fields(document)?;
-        Ok(Self::Server(ServerMessage::new(document.text, &fields)))
+        ServerMessage::from_document(document).map(Self::Server)
     }
 
-    fn owned_fields(document: &Document<'_>) -> Result<Fields<ServerAction>, ValidationError> {
+    fn owned_fields(document: &Document<'_, '_>) -> Result<Fields<ServerAction>, ValidationError> {
         document.check_root("channelEvent")?;
         if document.is_presence()? {
             return Ok(PresenceMessage::fields(document)?.fields);
         }
-        ServerMessage::fields(document)
+        ServerMessage::owned_fields(document)
     }
 
     /// The action.
@@ -91,7 +91,7 @@ impl<'a> ChannelEvent<'a> {
 
     /// The payload, validated and not decoded.
     #[must_use]
-    pub const fn payload(&self) -> Payload<'a> {
+    pub fn payload(&self) -> Payload<'a> {
         match self {
             Self::Server(message) => message.payload(),
             Self::Presence(message) => message.payload(),

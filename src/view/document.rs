@@ -1,28 +1,36 @@
 //! A scanned frame and the five fields of a message in it, which are checked in the order in which
 //! errors name them; and the parse methods of all views.
 
+use super::fields::{Fields, Places};
 use super::key::{KEYS, Key};
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::ParseOptions;
 use crate::protocol::ServerAction;
-use crate::scan::{self, JsonType, Span, Text, text};
+use crate::scan::{self, BEFORE, JsonType, Span, Text, text};
 
 /// The one action of a presence message.
 pub(super) const PRESENCE_NAMES: &[&str] = &[ServerAction::Presence.as_str()];
 
 /// A frame that was scanned as one JSON document within the limits, and the places of the fields.
-pub(super) struct Document<'a> {
+pub(super) struct Document<'a, 'f> {
     pub(super) text: &'a str,
     root: Span,
-    found: Found<'a>,
+    found: &'f Found<'a>,
     default_payload: bool,
 }
 
-/// The values of the five keys, recorded during the scan; the last of each counts.
-struct Found<'a> {
+/// The values of the five keys, recorded during the scan; the last of each counts. The caller owns
+/// it and [`Document`] borrows it: a copy right after the scan would wait for its stores.
+pub(super) struct Found<'a> {
     frame: &'a [u8],
     values: [Option<Span>; KEYS],
+    /// The ends of the first containers in containers, in order.
+    inner_ends: [u32; INNER],
+    inner_count: usize,
 }
+
+/// A presence payload has two.
+const INNER: usize = 4;
 
 impl scan::Members for Found<'_> {
     /// The quotes of four members and of the key after them.
@@ -34,32 +42,76 @@ impl scan::Members for Found<'_> {
             self.values[key as usize] = Some(value);
         }
     }
+
+    #[inline(always)]
+    fn inner_end(&mut self, end: usize) {
+        if let Some(slot) = self.inner_ends.get_mut(self.inner_count) {
+            *slot = end as u32;
+            self.inner_count += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn known_key(start: &[u8; BEFORE]) -> Option<usize> {
+        Key::length_at(start)
+    }
+
+    #[inline(always)]
+    fn known_member(&mut self, before: &[u8; BEFORE], length: usize, value: Span) -> bool {
+        let key = Key::before_value(before, length);
+        if let Some(key) = key {
+            self.values[key as usize] = Some(value);
+        }
+        key.is_some()
+    }
 }
 
-/// The checked fields of a valid message.
-#[derive(Clone, Copy)]
-pub(super) struct Fields<A> {
-    pub(super) action: A,
-    pub(super) event: Text,
-    pub(super) channel_name: Text,
-    pub(super) request_id: Text,
-    /// Absent only when a missing payload may be read as `{}`.
-    pub(super) payload: Option<Span>,
+impl<'a> Found<'a> {
+    #[inline(always)]
+    pub(super) const fn new(frame: &'a [u8]) -> Self {
+        Self { frame, values: [None; KEYS], inner_ends: [0; INNER], inner_count: 0 }
+    }
 }
 
-impl<'a> Document<'a> {
-    /// Scans `frame`; `text` is the same bytes if they are known to be UTF-8.
+impl<'a, 'f> Document<'a, 'f> {
+    /// Scans the frame of `found`, filling it; `text` is the same bytes if they are known to be
+    /// UTF-8.
     #[inline(always)]
     pub(super) fn scan(
-        frame: &'a [u8],
+        found: &'f mut Found<'a>,
         text: Option<&'a str>,
         options: &ParseOptions,
     ) -> Result<Self, ValidationError> {
+        let frame = found.frame;
         options.limits.check_size(frame.len())?;
-        let mut found = Found { frame, values: [None; KEYS] };
-        let (text, root) = scan::document(frame, text, options.limits.max_depth, &mut found)
+        let (text, root) = scan::document(frame, text, options.limits.max_depth, found)
             .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
         Ok(Self { text, root, found, default_payload: options.default_payload })
+    }
+
+    /// The fields of a message whose strings have no escapes and whose action `read` knows: nearly
+    /// all messages.
+    #[inline(always)]
+    pub(super) fn usual<A>(&self, read: impl Fn(&[u8]) -> Option<A>) -> Option<Fields<A>> {
+        let [event, action, payload, request_id, channel_name] = self.found.values;
+        if !Span::are_plain_strings([event, action, request_id, channel_name]) {
+            return None;
+        }
+        let bytes = self.text.as_bytes();
+        let action = action?.text();
+        let action = read(bytes.get(action.start..action.end)?)?;
+        if *bytes.get(payload?.start())? != b'{' {
+            return None;
+        }
+        let (event, channel_name, request_id) = (event?, channel_name?, request_id?);
+        Some(Fields::plain(action, Places { event, channel_name, request_id, payload }))
+    }
+
+    /// The end of the container at `start` that is a member of the payload, if the scan kept it: the
+    /// first end behind it is its own.
+    pub(super) fn inner_end(&self, start: usize) -> Option<usize> {
+        let ends = self.found.inner_ends[..self.found.inner_count].iter();
+        ends.map(|&end| end as usize).find(|&end| end > start)
     }
 
     #[inline(always)]
@@ -69,7 +121,7 @@ impl<'a> Document<'a> {
 
     #[inline(always)]
     fn json_type(&self, value: Span) -> JsonType {
-        JsonType::of(self.text.as_bytes()[value.start])
+        JsonType::of(self.text.as_bytes()[value.start()])
     }
 
     /// Checks that the root is an object; `name` is the message's name in errors.
@@ -78,43 +130,40 @@ impl<'a> Document<'a> {
         if self.json_type(self.root) == JsonType::Object {
             return Ok(());
         }
-        Err(ValidationError::at(Field::Named(name), Detail::ExpectedObject, self.root.start))
+        Err(ValidationError::at(Field::Named(name), Detail::ExpectedObject, self.root.start()))
     }
 
     fn require(&self, key: Key) -> Result<Span, ValidationError> {
         self.value(key).ok_or_else(|| {
-            ValidationError::at(Field::Named(key.name()), Detail::Missing, self.root.start)
+            ValidationError::at(Field::Named(key.name()), Detail::Missing, self.root.start())
         })
     }
 
     /// A field that must be a string without lone surrogates.
     #[inline(always)]
-    fn string(&self, key: Key) -> Result<Text, ValidationError> {
+    fn string(&self, key: Key) -> Result<Span, ValidationError> {
         let value = self.require(key)?;
         let field = Field::Named(key.name());
-        let error = |detail| Err(ValidationError::at(field, detail, value.start));
-        if self.json_type(value) != JsonType::String {
+        let error = |detail| Err(ValidationError::at(field, detail, value.start()));
+        if !value.is_string() {
             return error(Detail::ExpectedString);
         }
         let text = value.text();
-        if text.escaped && text::has_lone_surrogate(&self.text[text.start..text.end]) {
+        if value.is_escaped() && text::has_lone_surrogate(&self.text[text.start..text.end]) {
             return error(Detail::ExpectedUnicode);
         }
-        Ok(text)
+        Ok(value)
     }
 
-    #[inline(always)]
-    pub(super) fn event(&self) -> Result<Text, ValidationError> {
+    pub(super) fn event(&self) -> Result<Span, ValidationError> {
         self.string(Key::Event)
     }
 
-    #[inline(always)]
-    pub(super) fn channel_name(&self) -> Result<Text, ValidationError> {
+    pub(super) fn channel_name(&self) -> Result<Span, ValidationError> {
         self.string(Key::ChannelName)
     }
 
-    #[inline(always)]
-    pub(super) fn request_id(&self) -> Result<Text, ValidationError> {
+    pub(super) fn request_id(&self) -> Result<Span, ValidationError> {
         self.string(Key::RequestId)
     }
 
@@ -135,7 +184,7 @@ impl<'a> Document<'a> {
             return Ok(value);
         }
         let field = Field::Named(Key::Payload.name());
-        Err(ValidationError::at(field, Detail::ExpectedObject, value.start))
+        Err(ValidationError::at(field, Detail::ExpectedObject, value.start()))
     }
 
     /// The action, which must be a word that `read` knows; `names` lists these.
@@ -153,7 +202,7 @@ impl<'a> Document<'a> {
         &self,
         read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
-    ) -> Result<(A, Text), ValidationError> {
+    ) -> Result<(A, Span), ValidationError> {
         let event = self.one_of(Key::Event, read, names)?;
         Ok((event, self.event()?))
     }
@@ -166,13 +215,10 @@ impl<'a> Document<'a> {
         names: &'static [&'static str],
     ) -> Result<A, ValidationError> {
         let value = self.require(key)?;
-        let word = match self.json_type(value) {
-            JsonType::String => read(self.word(value.text(), names)),
-            _ => None,
-        };
+        let word = if value.is_string() { read(self.word(value.text(), names)) } else { None };
         word.ok_or_else(|| {
             let detail = Detail::ExpectedOneOf(names);
-            ValidationError::at(Field::Named(key.name()), detail, value.start)
+            ValidationError::at(Field::Named(key.name()), detail, value.start())
         })
     }
 
@@ -186,8 +232,7 @@ impl<'a> Document<'a> {
     /// Whether `action` is `PRESENCE`; an error if it is missing.
     pub(super) fn is_presence(&self) -> Result<bool, ValidationError> {
         let value = self.require(Key::Action)?;
-        Ok(self.json_type(value) == JsonType::String
-            && self.word(value.text(), PRESENCE_NAMES) == b"PRESENCE")
+        Ok(value.is_string() && self.word(value.text(), PRESENCE_NAMES) == b"PRESENCE")
     }
 }
 
@@ -207,6 +252,7 @@ macro_rules! parse_methods {
         /// # Errors
         /// The frame is larger or deeper than the limits, not UTF-8, not a JSON document, or
         #[doc = $errors]
+        #[inline(always)]
         pub fn parse(frame: &'a [u8]) -> Result<Self, ValidationError> {
             Self::parse_with(frame, ParseOptions::default())
         }
@@ -215,11 +261,13 @@ macro_rules! parse_methods {
         ///
         /// # Errors
         /// As [`parse`](Self::parse).
+        #[inline(always)]
         pub fn parse_with(
             frame: &'a [u8],
             options: impl Into<ParseOptions>,
         ) -> Result<Self, ValidationError> {
-            Self::from_document(&Document::scan(frame, None, &options.into())?)
+            let mut found = Found::new(frame);
+            Self::from_document(&Document::scan(&mut found, None, &options.into())?)
         }
 
         /// [`parse`](Self::parse) for text that is known to be UTF-8, as WebSocket libraries return
@@ -227,6 +275,7 @@ macro_rules! parse_methods {
         ///
         /// # Errors
         /// As [`parse`](Self::parse).
+        #[inline(always)]
         pub fn parse_str(frame: &'a str) -> Result<Self, ValidationError> {
             Self::parse_str_with(frame, ParseOptions::default())
         }
@@ -236,11 +285,13 @@ macro_rules! parse_methods {
         ///
         /// # Errors
         /// As [`parse`](Self::parse).
+        #[inline(always)]
         pub fn parse_str_with(
             frame: &'a str,
             options: impl Into<ParseOptions>,
         ) -> Result<Self, ValidationError> {
-            Self::from_document(&Document::scan(frame.as_bytes(), Some(frame), &options.into())?)
+            let mut found = Found::new(frame.as_bytes());
+            Self::from_document(&Document::scan(&mut found, Some(frame), &options.into())?)
         }
 
         /// A view that owns its frame; see [`OwnedMessage`].

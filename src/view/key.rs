@@ -1,6 +1,6 @@
 //! The five keys of a message.
 
-use crate::scan::{Text, text};
+use crate::scan::{BEFORE, Text, text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
@@ -33,6 +33,22 @@ const WORDS: [u128; KEYS] = {
         key += 1;
     }
     words
+};
+
+/// The ends of the bytes before the values of the keys, `"event":`, as numbers whose highest bytes
+/// come last, and the masks of these bytes.
+const BEFORE_VALUES: [(u128, u128); KEYS] = {
+    let mut ends = [(0, 0); KEYS];
+    let mut key = 0;
+    while key < KEYS {
+        let quoted = (WORDS[key] << 8 | b'"' as u128)
+            | (b'"' as u128) << (8 * (ALL[key].name().len() + 1))
+            | (b':' as u128) << (8 * (ALL[key].name().len() + 2));
+        let free = 8 * (BEFORE - ALL[key].name().len() - 3);
+        ends[key] = (quoted << free, !0 << free);
+        key += 1;
+    }
+    ends
 };
 
 /// The key of each length; an arbitrary one for a length that no key has.
@@ -72,6 +88,34 @@ impl Key {
         }
     }
 
+    /// The key of `length` bytes that `before`, the bytes before a value, ends with in quotes and
+    /// with a colon.
+    #[inline(always)]
+    pub(super) fn before_value(before: &[u8; BEFORE], length: usize) -> Option<Self> {
+        let key = OF_LENGTH[length % WORD];
+        let (expected, mask) = BEFORE_VALUES[key as usize];
+        let differs = (u128::from_le_bytes(*before) ^ expected) & mask;
+        (differs == 0).then_some(key)
+    }
+
+    /// The length of the key that `start` has in quotes and with a colon, as far as it goes.
+    /// Branches, which are predicted, instead of a table, which would have to be waited for.
+    #[inline(always)]
+    pub(super) fn length_at(start: &[u8; BEFORE]) -> Option<usize> {
+        let key = match start[1] {
+            b'a' => Self::Action,
+            b'c' => Self::ChannelName,
+            b'e' => Self::Event,
+            b'p' => Self::Payload,
+            b'r' => Self::RequestId,
+            _ => return None,
+        };
+        let (before, mask) = BEFORE_VALUES[key as usize];
+        let free = 8 * (BEFORE - key.name().len() - 3);
+        let differs = u128::from_le_bytes(*start) ^ before >> free;
+        (differs & mask >> free == 0).then_some(key.name().len())
+    }
+
     /// A key that is long, escaped, or close to the end of the frame.
     #[inline(never)]
     fn unusual(inside: &[u8]) -> Option<Self> {
@@ -83,6 +127,32 @@ impl Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_is_found_before_its_value_in_full_only() {
+        for expected in ALL {
+            let name = expected.name();
+            let found = |text: &str| {
+                let padded = format!("{text:>16}");
+                Key::before_value(padded.as_bytes().last_chunk().unwrap(), name.len())
+            };
+            let quoted = format!("\"{name}\":");
+            let length = |text: &str| {
+                let padded = format!("{text:<16}");
+                Key::length_at(padded.as_bytes().first_chunk().unwrap())
+            };
+            assert_eq!(length(&quoted), Some(name.len()));
+            assert_eq!(length(&format!("{quoted}{{}}}}")), Some(name.len()));
+            assert_eq!(found(&quoted), Some(expected));
+            assert_eq!(found(&format!(",{quoted}")), Some(expected));
+            for at in 0..quoted.len() {
+                let mut other = quoted.clone().into_bytes();
+                other[at] ^= 1;
+                let other = std::str::from_utf8(&other).unwrap();
+                assert_eq!((found(other), length(other)), (None, None));
+            }
+        }
+    }
 
     fn key(inside: &str, behind: &str) -> Option<Key> {
         let frame = format!("{{\"{inside}\"{behind}");

@@ -1,22 +1,16 @@
 //! The two plain messages: a client's and a server's.
 
-use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 
-use super::document::{Document, Fields, parse_methods};
+use super::document::{Document, Found, parse_methods};
+use super::fields::{Fields, Places};
 use super::owned::OwnedMessage;
 use crate::error::ValidationError;
 use crate::limits::ParseOptions;
 use crate::payload::Payload;
 use crate::protocol::{ClientAction, ServerAction};
-use crate::scan::{Text, text};
-
-/// The text of a field that was checked to hold no lone surrogate.
-#[inline(always)]
-pub(super) fn field_text(frame: &str, field: Text) -> Cow<'_, str> {
-    text::unescape_lossy(&frame[field.start..field.end], field.escaped)
-}
 
 /// The methods that every view has, over a `fields(Document) -> Result<Fields<Action>, _>`.
 macro_rules! message {
@@ -25,13 +19,10 @@ macro_rules! message {
         $name:ident, $action:ty, $root:literal, $read:expr, $names:expr
     ) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone)]
         pub struct $name<'a> {
-            action: $action,
-            event: Cow<'a, str>,
-            channel_name: Cow<'a, str>,
-            request_id: Cow<'a, str>,
-            payload: Payload<'a>,
+            frame: &'a str,
+            fields: Fields<$action>,
         }
 
         impl<'a> $name<'a> {
@@ -42,70 +33,83 @@ macro_rules! message {
             );
 
             #[inline(always)]
-            fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
-                document.check_root($root)?;
-                Ok(Self::new(document.text, &Self::fields(document)?))
-            }
-
-            fn owned_fields(document: &Document<'_>) -> Result<Fields<$action>, ValidationError> {
-                document.check_root($root)?;
-                Self::fields(document)
-            }
-
-            #[inline(always)]
-            pub(super) fn fields(
-                document: &Document<'_>,
-            ) -> Result<Fields<$action>, ValidationError> {
-                Ok(Fields {
-                    event: document.event()?,
-                    request_id: document.request_id()?,
-                    channel_name: document.channel_name()?,
-                    payload: document.payload()?,
-                    action: document.action($read, $names)?,
-                })
-            }
-
-            #[inline(always)]
-            pub(super) fn new(frame: &'a str, fields: &Fields<$action>) -> Self {
-                Self {
-                    action: fields.action,
-                    event: field_text(frame, fields.event),
-                    channel_name: field_text(frame, fields.channel_name),
-                    request_id: field_text(frame, fields.request_id),
-                    payload: fields
-                        .payload
-                        .map_or(Payload::EMPTY, |span| Payload::from_span(frame, span)),
+            pub(super) fn from_document(
+                document: &Document<'a, '_>,
+            ) -> Result<Self, ValidationError> {
+                // Both write to the result's place: nothing is copied.
+                match document.usual($read) {
+                    Some(fields) => Ok(Self { frame: document.text, fields }),
+                    None => Self::unusual(document),
                 }
+            }
+
+            /// A message that is refused or has escapes.
+            #[cold]
+            #[inline(never)]
+            fn unusual(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
+                Ok(Self { frame: document.text, fields: Self::owned_fields(document)? })
+            }
+
+            pub(super) fn owned_fields(
+                document: &Document<'_, '_>,
+            ) -> Result<Fields<$action>, ValidationError> {
+                document.check_root($root)?;
+                let event = document.event()?;
+                let request_id = document.request_id()?;
+                let channel_name = document.channel_name()?;
+                let payload = document.payload()?;
+                let action = document.action($read, $names)?;
+                let places = Places { event, channel_name, request_id, payload };
+                Ok(Fields::new(document.text, action, places))
             }
 
             /// The action.
             #[must_use]
             pub const fn action(&self) -> $action {
-                self.action
+                self.fields.action
             }
 
             /// The name of the event; may be empty.
             #[must_use]
+            #[inline]
             pub fn event(&self) -> &str {
-                &self.event
+                self.fields.event(self.frame)
             }
 
             /// The channel that the message belongs to; may be empty.
             #[must_use]
+            #[inline]
             pub fn channel_name(&self) -> &str {
-                &self.channel_name
+                self.fields.channel_name(self.frame)
             }
 
             /// The id that a reply repeats; may be empty.
             #[must_use]
+            #[inline]
             pub fn request_id(&self) -> &str {
-                &self.request_id
+                self.fields.request_id(self.frame)
             }
 
             /// The payload, validated and not decoded.
             #[must_use]
-            pub const fn payload(&self) -> Payload<'a> {
-                self.payload
+            #[inline]
+            pub fn payload(&self) -> Payload<'a> {
+                self.fields.payload(self.frame)
+            }
+        }
+
+        impl PartialEq for $name<'_> {
+            /// Compares the five fields, the payload by its text.
+            fn eq(&self, other: &Self) -> bool {
+                self.fields.equals(self.frame, &other.fields, other.frame)
+            }
+        }
+
+        impl Eq for $name<'_> {}
+
+        impl fmt::Debug for $name<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.fields.debug(self.frame, stringify!($name), f)
             }
         }
     };

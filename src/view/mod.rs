@@ -6,9 +6,9 @@
 //! - [`PresenceMessage`] is a change of presence, with the presence of all users.
 //! - [`OwnedMessage`] is a view that owns its frame, for another task or later use.
 //!
-//! A view borrows the frame it was parsed from. Parsing validates all of the frame, the payload
-//! included, and allocates nothing unless one of `event`, `channelName` and `requestId` is
-//! written with escapes.
+//! A view borrows the frame it was parsed from, and keeps the places of its fields, 8 bytes each.
+//! Parsing validates all of the frame, the payload included, and allocates nothing unless one of
+//! `event`, `channelName` and `requestId` is written with escapes.
 //!
 //! # Implementation
 //!
@@ -17,6 +17,7 @@
 
 mod channel_event;
 mod document;
+mod fields;
 mod key;
 mod message;
 mod owned;

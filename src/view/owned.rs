@@ -1,17 +1,16 @@
 //! A message that owns its frame, for another task or later use.
 
 use std::fmt;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::document::{Document, Fields};
+use super::document::{Document, Found};
+use super::fields::Fields;
 use crate::error::{Detail, ValidationError};
 use crate::limits::ParseOptions;
 use crate::payload::Payload;
 use crate::protocol::ClientAction;
-use crate::scan::{Span, Text, text};
 
 /// A validated message and its frame: `'static`, `Send`, and cheap to clone.
 ///
@@ -33,86 +32,51 @@ use crate::scan::{Span, Text, text};
 #[derive(Clone)]
 pub struct OwnedMessage<A = ClientAction> {
     text: ByteString,
-    action: A,
-    event: OwnedText,
-    channel_name: OwnedText,
-    request_id: OwnedText,
-    payload: Option<Span>,
-}
-
-/// A header string: its place in the frame, or the unescaped text.
-#[derive(Clone)]
-enum OwnedText {
-    Plain(Text),
-    Unescaped(Arc<str>),
-}
-
-impl OwnedText {
-    fn new(frame: &str, field: Text) -> Self {
-        if field.escaped {
-            let inside = &frame[field.start..field.end];
-            Self::Unescaped(text::unescape_lossy(inside, true).into())
-        } else {
-            Self::Plain(field)
-        }
-    }
-
-    fn get<'a>(&'a self, frame: &'a str) -> &'a str {
-        match self {
-            Self::Plain(field) => &frame[field.start..field.end],
-            Self::Unescaped(text) => text,
-        }
-    }
+    fields: Fields<A>,
 }
 
 impl<A: Copy> OwnedMessage<A> {
     pub(super) fn parse(
         frame: Bytes,
         options: &ParseOptions,
-        fields: impl FnOnce(&Document<'_>) -> Result<Fields<A>, ValidationError>,
+        fields: impl FnOnce(&Document<'_, '_>) -> Result<Fields<A>, ValidationError>,
     ) -> Result<Self, ValidationError> {
         options.limits.check_size(frame.len())?;
         let text = ByteString::try_from(frame)
             .map_err(|error| ValidationError::wire(Detail::Utf8, error.valid_up_to()))?;
-        let found = fields(&Document::scan(text.as_bytes(), Some(&text), options)?)?;
-        Ok(Self {
-            action: found.action,
-            event: OwnedText::new(&text, found.event),
-            channel_name: OwnedText::new(&text, found.channel_name),
-            request_id: OwnedText::new(&text, found.request_id),
-            payload: found.payload,
-            text,
-        })
+        let mut found = Found::new(text.as_bytes());
+        let fields = fields(&Document::scan(&mut found, Some(&text), options)?)?;
+        Ok(Self { text, fields })
     }
 
     /// The action.
     #[must_use]
     pub const fn action(&self) -> A {
-        self.action
+        self.fields.action
     }
 
     /// The name of the event; may be empty.
     #[must_use]
     pub fn event(&self) -> &str {
-        self.event.get(&self.text)
+        self.fields.event(&self.text)
     }
 
     /// The channel that the message belongs to; may be empty.
     #[must_use]
     pub fn channel_name(&self) -> &str {
-        self.channel_name.get(&self.text)
+        self.fields.channel_name(&self.text)
     }
 
     /// The id that a reply repeats; may be empty.
     #[must_use]
     pub fn request_id(&self) -> &str {
-        self.request_id.get(&self.text)
+        self.fields.request_id(&self.text)
     }
 
     /// The payload, validated and not decoded. Borrows this message.
     #[must_use]
     pub fn payload(&self) -> Payload<'_> {
-        self.payload.map_or(Payload::EMPTY, |span| Payload::from_span(&self.text, span))
+        self.fields.payload(&self.text)
     }
 
     /// The whole frame as it was received; shares the memory.
@@ -132,11 +96,7 @@ impl<A: Copy> OwnedMessage<A> {
 impl<A: Copy + PartialEq> PartialEq for OwnedMessage<A> {
     /// Compares the five fields, the payload by its text.
     fn eq(&self, other: &Self) -> bool {
-        self.action == other.action
-            && self.event() == other.event()
-            && self.channel_name() == other.channel_name()
-            && self.request_id() == other.request_id()
-            && self.payload() == other.payload()
+        self.fields.equals(&self.text, &other.fields, &other.text)
     }
 }
 
@@ -144,12 +104,6 @@ impl<A: Copy + Eq> Eq for OwnedMessage<A> {}
 
 impl<A: Copy + fmt::Debug> fmt::Debug for OwnedMessage<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedMessage")
-            .field("action", &self.action)
-            .field("event", &self.event())
-            .field("channel_name", &self.channel_name())
-            .field("request_id", &self.request_id())
-            .field("payload", &self.payload())
-            .finish()
+        self.fields.debug(&self.text, "OwnedMessage", f)
     }
 }

@@ -1,12 +1,12 @@
 //! The presence message, whose payload has a fixed shape.
 
-use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::document::{Document, Fields, PRESENCE_NAMES, parse_methods};
-use super::message::field_text;
+use super::document::{Document, Found, PRESENCE_NAMES, parse_methods};
+use super::fields::{Fields, Places};
 use super::owned::OwnedMessage;
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::ParseOptions;
@@ -27,27 +27,30 @@ use crate::scan::{JsonType, Span, text};
 /// assert_eq!(message.changed().get("id").unwrap().as_str().unwrap(), "u1");
 /// # Ok::<(), pondwire::ValidationError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct PresenceMessage<'a> {
-    event: PresenceEvent,
-    channel_name: Cow<'a, str>,
-    request_id: Cow<'a, str>,
-    payload: Payload<'a>,
-    presence: Range<usize>,
-    changed: Range<usize>,
+    frame: &'a str,
+    fields: PresenceFields,
 }
 
 fn presence_action(word: &[u8]) -> Option<ServerAction> {
     ServerAction::from_bytes(word).filter(|action| *action == ServerAction::Presence)
 }
 
-/// The fields of a valid presence message; the ranges are within the payload.
+/// The fields of a valid presence message.
+#[derive(Clone)]
 pub(super) struct PresenceFields {
     pub(super) fields: Fields<ServerAction>,
     event: PresenceEvent,
-    payload: Span,
-    presence: Range<usize>,
-    changed: Range<usize>,
+    /// The two members of the payload.
+    shape: Shape,
+}
+
+/// The list of all users' presence, and the one that changed.
+#[derive(Clone, Copy)]
+struct Shape {
+    presence: Span,
+    changed: Span,
 }
 
 impl<'a> PresenceMessage<'a> {
@@ -58,38 +61,30 @@ impl<'a> PresenceMessage<'a> {
          payload is an error here in any case."
     );
 
-    fn from_document(document: &Document<'a>) -> Result<Self, ValidationError> {
+    fn from_document(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
         document.check_root("presenceMessage")?;
         Ok(Self::new(document.text, Self::fields(document)?))
     }
 
-    fn owned_fields(document: &Document<'_>) -> Result<Fields<ServerAction>, ValidationError> {
+    fn owned_fields(document: &Document<'_, '_>) -> Result<Fields<ServerAction>, ValidationError> {
         document.check_root("presenceMessage")?;
         Ok(Self::fields(document)?.fields)
     }
 
-    pub(super) fn fields(document: &Document<'_>) -> Result<PresenceFields, ValidationError> {
+    pub(super) fn fields(document: &Document<'_, '_>) -> Result<PresenceFields, ValidationError> {
         let request_id = document.request_id()?;
         let channel_name = document.channel_name()?;
-        let (event, event_name) =
-            document.event_of(PresenceEvent::from_bytes, PresenceEvent::NAMES)?;
+        let (kind, event) = document.event_of(PresenceEvent::from_bytes, PresenceEvent::NAMES)?;
         let action = document.action(presence_action, PRESENCE_NAMES)?;
         let payload = document.required_payload()?;
-        let (presence, changed) = payload_shape(document.text, payload)?;
-        let fields =
-            Fields { action, event: event_name, channel_name, request_id, payload: Some(payload) };
-        Ok(PresenceFields { fields, event, payload, presence, changed })
+        let shape = payload_shape(document, payload)?;
+        let places = Places { event, channel_name, request_id, payload: Some(payload) };
+        let fields = Fields::new(document.text, action, places);
+        Ok(PresenceFields { fields, event: kind, shape })
     }
 
-    pub(super) fn new(frame: &'a str, found: PresenceFields) -> Self {
-        Self {
-            event: found.event,
-            channel_name: field_text(frame, found.fields.channel_name),
-            request_id: field_text(frame, found.fields.request_id),
-            payload: Payload::from_span(frame, found.payload),
-            presence: found.presence,
-            changed: found.changed,
-        }
+    pub(super) const fn new(frame: &'a str, fields: PresenceFields) -> Self {
+        Self { frame, fields }
     }
 
     /// Always [`ServerAction::Presence`].
@@ -101,50 +96,69 @@ impl<'a> PresenceMessage<'a> {
     /// The kind of change.
     #[must_use]
     pub const fn event(&self) -> PresenceEvent {
-        self.event
+        self.fields.event
     }
 
     /// The channel that the message belongs to; may be empty.
     #[must_use]
     pub fn channel_name(&self) -> &str {
-        &self.channel_name
+        self.fields.fields.channel_name(self.frame)
     }
 
     /// The message's id; may be empty.
     #[must_use]
     pub fn request_id(&self) -> &str {
-        &self.request_id
+        self.fields.fields.request_id(self.frame)
     }
 
     /// The whole payload, validated and not decoded.
     #[must_use]
-    pub const fn payload(&self) -> Payload<'a> {
-        self.payload
+    pub fn payload(&self) -> Payload<'a> {
+        self.fields.fields.payload(self.frame)
     }
 
     /// The presence of all users in the channel now, in the server's order. Each is found by
     /// skipping the ones before.
     pub fn presence(&self) -> impl Iterator<Item = Payload<'a>> + use<'a> {
-        let payload = self.payload;
-        let start = self.presence.start;
-        let list = &payload.as_str().as_bytes()[self.presence.clone()];
-        Items::new(list).map(move |(_, from, to)| payload.part(start + from..start + to))
+        let (frame, list) = (self.frame, self.fields.shape.presence);
+        Items::new(&frame.as_bytes()[list.range()]).map(move |(_, from, to)| {
+            let (from, to) = (list.start() + from, list.start() + to);
+            Payload::from_span(frame, Span::other(from, to, list.has_newlines(), false))
+        })
     }
 
     /// The presence that changed: the new value, or the departed user's last value.
     #[must_use]
     pub fn changed(&self) -> Payload<'a> {
-        self.payload.part(self.changed.clone())
+        Payload::from_span(self.frame, self.fields.shape.changed)
+    }
+}
+
+impl PartialEq for PresenceMessage<'_> {
+    /// Compares the five fields, the payload by its text.
+    fn eq(&self, other: &Self) -> bool {
+        self.fields.fields.equals(self.frame, &other.fields.fields, other.frame)
+    }
+}
+
+impl Eq for PresenceMessage<'_> {}
+
+impl fmt::Debug for PresenceMessage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fields.fields.debug(self.frame, "PresenceMessage", f)
     }
 }
 
 /// Finds `presence`, a list of objects, and `changed`, an object, in the payload's `span`.
-fn payload_shape(frame: &str, span: Span) -> Result<(Range<usize>, Range<usize>), ValidationError> {
-    let json = &frame.as_bytes()[span.start..span.end];
+fn payload_shape(document: &Document<'_, '_>, span: Span) -> Result<Shape, ValidationError> {
+    let frame = document.text;
+    let json = &frame.as_bytes()[span.range()];
     let (mut presence, mut changed) = (None, None);
-    for (key, start, end) in Items::new(json) {
+    let mut items = Items::new(json);
+    let end_of = |start| Some(document.inner_end(span.start() + start)? - span.start());
+    while let Some((key, start, end)) = items.next_by(end_of) {
         let Some(key) = key else { continue };
-        let inside = &frame[span.start + key.start..span.start + key.end];
+        let inside = &frame[span.start() + key.start..span.start() + key.end];
         let is = |name: &str| match key.escaped {
             true => text::unescapes_to(inside, name),
             false => inside == name,
@@ -157,24 +171,28 @@ fn payload_shape(frame: &str, span: Span) -> Result<(Range<usize>, Range<usize>)
     }
     let require = |path, found: Option<Range<usize>>, wanted, detail| {
         let field = Field::Named(path);
-        let missing = || ValidationError::at(field, Detail::Missing, span.start);
+        let missing = || ValidationError::at(field, Detail::Missing, span.start());
         let found = found.ok_or_else(missing)?;
         match JsonType::of(json[found.start]) == wanted {
             true => Ok(found),
-            false => Err(ValidationError::at(field, detail, span.start + found.start)),
+            false => Err(ValidationError::at(field, detail, span.start() + found.start)),
         }
     };
     let presence = require("payload.presence", presence, JsonType::Array, Detail::ExpectedArray)?;
     // Usually the scan has found already that all entries are objects.
-    let unsure = if span.mixed { &json[presence.clone()] } else { b"" };
+    let unsure = if span.is_mixed() { &json[presence.clone()] } else { b"" };
     for (index, (_, start, _)) in Items::new(unsure).enumerate() {
         let start = presence.start + start;
         if json[start] != b'{' {
             let field = Field::Item("payload.presence", index);
-            let offset = span.start + start;
+            let offset = span.start() + start;
             return Err(ValidationError::at(field, Detail::ExpectedObject, offset));
         }
     }
     let changed = require("payload.changed", changed, JsonType::Object, Detail::ExpectedObject)?;
-    Ok((presence, changed))
+    let place = |item: Range<usize>| {
+        let (start, end) = (span.start() + item.start, span.start() + item.end);
+        Span::other(start, end, span.has_newlines(), false)
+    };
+    Ok(Shape { presence: place(presence), changed: place(changed) })
 }

@@ -2,12 +2,11 @@
 
 #![allow(unsafe_code, reason = "pages are mapped and protected")]
 
-use pondwire::scan::Tier;
 use pondwire::{ChannelEvent, ClientMessage};
 use pondwire_test_support::{Random, cases, mutate, workload_frames};
 use std::ptr;
 
-use super::tier_lock;
+use super::{scanners, select, tier_lock};
 
 /// Longer frames are cut.
 const LONGEST: usize = 12 << 10;
@@ -86,11 +85,11 @@ fn nothing_beyond_a_frame_is_read() {
     let mut random = Random::from_env("nothing_beyond_a_frame_is_read");
     let frames = workload_frames(LONGEST);
     let mut guarded = Guarded::new(LONGEST);
-    let tiers: Vec<Tier> = Tier::ALL.iter().copied().filter(|tier| tier.select()).collect();
-    println!("tiers: {tiers:?}");
+    let scanners = scanners();
+    println!("scanners: {scanners:?}");
     let mut compare = |frame: &[u8]| {
-        let verdicts = tiers.iter().flat_map(|tier| {
-            assert!(tier.select());
+        let verdicts = scanners.iter().flat_map(|&scanner| {
+            select(scanner);
             [read(guarded.at_the_end(frame)), read(guarded.at_the_start(frame))]
         });
         let verdicts: Vec<bool> = verdicts.collect();

@@ -5,6 +5,8 @@ use std::{env, fs};
 
 const LOCK: &str = include_str!("../Cargo.lock");
 
+const MANIFEST: &str = include_str!("../Cargo.toml");
+
 /// A Markdown list of the machine, the compiler, the versions of these crates, the commit, the date
 /// and the command; `program` is the part of the command before its arguments.
 pub fn facts(program: &str, crates: &[&str]) -> String {
@@ -16,6 +18,7 @@ pub fn facts(program: &str, crates: &[&str]) -> String {
         ("Machine", cpu()),
         ("Compiler", env!("RUSTC_VERSION").to_owned()),
         ("RUSTFLAGS", if flags.is_empty() { "none".to_owned() } else { format!("`{flags}`") }),
+        ("Profile", profile()),
         ("Crates", versions.join(", ")),
         ("Commit", output_of("git", &["describe", "--always", "--dirty"])),
         ("Date", output_of("date", &["-u", "+%F"])),
@@ -28,6 +31,22 @@ pub fn facts(program: &str, crates: &[&str]) -> String {
 fn locked_version(name: &str) -> &'static str {
     let (_, entry) = LOCK.split_once(&format!("name = \"{name}\"\n")).expect("a dependency");
     entry.split('"').nth(1).expect("a version")
+}
+
+/// The settings of the release profile that decide how much is inlined: those of the manifest, or
+/// of the variables that override them when this is built.
+fn profile() -> String {
+    let (_, release) = MANIFEST.split_once("[profile.release]\n").expect("the section");
+    let settings = release.lines().map_while(|line| line.split_once(" = "));
+    let overridden = |name| match name {
+        "lto" => option_env!("CARGO_PROFILE_RELEASE_LTO"),
+        "codegen-units" => option_env!("CARGO_PROFILE_RELEASE_CODEGEN_UNITS"),
+        _ => None,
+    };
+    let settings = settings.map(|(name, value)| {
+        format!("`{name} = {}`", overridden(name).unwrap_or(value.trim_matches('"')))
+    });
+    settings.collect::<Vec<_>>().join(", ")
 }
 
 /// The CPU's model, with the numbers that distinguish generations of the same name.

@@ -10,6 +10,7 @@
 
 #![allow(unsafe_code)]
 
+mod algorithm;
 mod newlines;
 #[cfg(not(target_arch = "x86_64"))]
 mod none;
@@ -22,31 +23,84 @@ use none as target;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as target;
 
+pub use algorithm::Algorithm;
 pub(super) use target::without_tier;
 pub(super) use tier::Detected;
 pub use tier::{Tier, UnknownTier};
 
 use std::mem::MaybeUninit;
 
-use super::Members;
 use super::blocks::{Charset, ErrorSite, Outline, Prefix, Specials};
+use super::walk::Walk;
+use super::{Malformed, Members, Span};
 use target::by_tier;
 
-/// The document's prefix, by the tier's instructions, and the bytes as text if the prefix is the
-/// whole document and ASCII; `None` for a tier without instructions. See
-/// [`blocks::prefix`](super::blocks::prefix).
+/// Finds the document's prefix by the tier's instructions, and returns the bytes as text if the
+/// prefix is the whole document and ASCII; `None` for a tier without instructions. See
+/// [`blocks::Prefix::find`](super::blocks::Prefix::find).
 #[inline(always)]
 pub(super) fn prefix<'a>(
     tier: Detected,
     bytes: &'a [u8],
     max_depth: usize,
+    prefix: &mut Prefix,
     members: &mut impl Members,
-) -> Option<(Prefix, Option<&'a str>)> {
-    let prefix = by_tier!(tier, prefix(bytes, max_depth, members), return None);
+) -> Option<Option<&'a str>> {
+    by_tier!(tier, prefix(bytes, max_depth, prefix, members), return None);
+    Some(ascii(prefix, bytes))
+}
+
+/// Extends the prefix over the container after it, by the tier's instructions, and returns the bytes
+/// as text as [`prefix`] does. See [`tokens::member`](super::tokens::member).
+#[inline]
+pub(super) fn tokens<'a>(
+    tier: Detected,
+    bytes: &'a [u8],
+    max_depth: usize,
+    prefix: &mut Prefix,
+    members: &mut impl Members,
+) -> Option<Result<Option<&'a str>, Option<ErrorSite>>> {
+    let checked = by_tier!(tier, tokens(bytes, max_depth, prefix, members), return None);
+    Some(checked.map(|()| ascii(prefix, bytes)))
+}
+
+/// A document that was walked over to its end: the root's span, and the bytes as text if they are
+/// ASCII.
+pub(super) struct Walked<'a> {
+    pub(super) root: Span,
+    pub(super) ascii: Option<&'a str>,
+}
+
+/// Walks over the document behind the prefix, by the tier's instructions; returns nothing if the
+/// walk gave up. See [`walk::document`](super::walk::document).
+#[inline]
+pub(super) fn walk<'a>(
+    tier: Detected,
+    bytes: &'a [u8],
+    max_depth: usize,
+    prefix: &mut Prefix,
+    members: &mut impl Members,
+) -> Option<Result<Option<Walked<'a>>, Malformed>> {
+    let walk = by_tier!(tier, walk(bytes, max_depth, prefix, members), return None);
+    Some(walk.map(|walk| match walk {
+        Walk::Done(root, charset) => {
+            // SAFETY: the prefix and the walk check the bytes of strings, and compare those between
+            // them with ASCII bytes.
+            let ascii = unsafe { text_if(charset == Charset::Ascii, bytes) };
+            Some(Walked { root, ascii })
+        }
+        Walk::GivenUp => None,
+    }))
+}
+
+/// The bytes as text if `prefix` is the whole document and ASCII.
+#[inline(always)]
+fn ascii<'a>(prefix: &Prefix, bytes: &'a [u8]) -> Option<&'a str> {
     let ascii = prefix.complete && prefix.is_ascii();
-    // SAFETY: a complete prefix consists of strings, all of whose bytes are in the blocks that were
-    // checked for ASCII, and of bytes between them that were compared with ASCII bytes.
-    Some((prefix, unsafe { text_if(ascii, bytes) }))
+    // SAFETY: a complete prefix consists of strings and containers, all of whose bytes are in the
+    // blocks that were checked for ASCII, and of bytes between them that were compared with ASCII
+    // bytes.
+    unsafe { text_if(ascii, bytes) }
 }
 
 /// Fills `outline` by the tier's instructions and returns the bytes as text if they are ASCII;

@@ -7,8 +7,9 @@ use std::mem::MaybeUninit;
 
 use super::newlines;
 use super::tier::{Detected, Tier};
-use crate::scan::Members;
 use crate::scan::blocks::{self, Block, Isa};
+use crate::scan::{Malformed, Members};
+use crate::scan::{tokens, walk};
 
 pub(super) const fn supports(tier: Tier) -> bool {
     matches!(tier, Tier::Scalar)
@@ -40,15 +41,16 @@ fn isa(tier: Detected) -> Option<Absent> {
     None
 }
 
-/// See [`blocks::prefix`].
+/// See [`blocks::Prefix::find`].
 #[inline(always)]
 pub(super) fn prefix(
     tier: Detected,
     bytes: &[u8],
     max_depth: usize,
+    prefix: &mut blocks::Prefix,
     members: &mut impl Members,
-) -> Option<blocks::Prefix> {
-    isa(tier).map(|isa| blocks::prefix(isa, bytes, max_depth, members))
+) -> Option<()> {
+    isa(tier).map(|isa| prefix.find(isa, bytes, max_depth, members))
 }
 
 /// See [`blocks::outline`].
@@ -61,6 +63,30 @@ pub(super) fn outline(
     outline: &mut blocks::Outline,
 ) -> Option<Result<blocks::Charset, blocks::ErrorSite>> {
     isa(tier).map(|isa| blocks::outline(isa, bytes, prefix, max_depth, outline))
+}
+
+/// See [`walk::document`].
+#[inline(always)]
+pub(super) fn walk(
+    tier: Detected,
+    bytes: &[u8],
+    max_depth: usize,
+    prefix: &mut blocks::Prefix,
+    members: &mut impl Members,
+) -> Option<Result<walk::Walk, Malformed>> {
+    isa(tier).map(|isa| walk::document(isa, bytes, max_depth, prefix, members))
+}
+
+/// See [`tokens::member`].
+#[inline(always)]
+pub(super) fn tokens(
+    tier: Detected,
+    bytes: &[u8],
+    max_depth: usize,
+    prefix: &mut blocks::Prefix,
+    members: &mut impl Members,
+) -> Option<Result<(), Option<blocks::ErrorSite>>> {
+    isa(tier).map(|isa| tokens::member(isa, bytes, max_depth, prefix, members))
 }
 
 /// See [`blocks::container_end`].
@@ -98,6 +124,14 @@ impl Isa for Absent {
 
     fn put_places(self, _: u64, _: u8, _: &mut [u8; blocks::BLOCK]) {
         match self {}
+    }
+
+    fn squeeze(self, _: Self, bytes: &[u8], mask: u64, to: &mut [u8; blocks::BLOCK]) {
+        blocks::squeeze(bytes, mask, to);
+    }
+
+    fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize {
+        blocks::text_end(bytes, at, non_ascii, |_: &[u8; 16]| match self {})
     }
 
     fn prefix_xor(self, _: u64) -> u64 {

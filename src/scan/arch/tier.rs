@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::Algorithm;
+
 /// A set of instructions to scan with.
 ///
 /// The best that the CPU has is found when the first frame is parsed. The environment variable
@@ -55,17 +57,19 @@ impl Tier {
     /// The tier that frames are scanned with now.
     #[must_use]
     pub fn current() -> Self {
-        Detected::current().0
+        Detected::current().tier
     }
 
-    /// Scans with this tier from now on, in all threads. Returns `false`, and changes nothing, if
-    /// the CPU lacks it.
+    /// Scans with this tier from now on, in all threads, and with its best algorithm for each
+    /// document. Returns `false`, and changes nothing, if the CPU lacks it.
     pub fn select(self) -> bool {
-        let detected = Detected::of(self);
-        if let Some(detected) = detected {
-            detected.store();
-        }
-        detected.is_some()
+        Detected::of(self).map(Detected::store).is_some()
+    }
+
+    /// [`select`](Self::select), but with the same algorithm for all documents. The scalar tier has
+    /// one of its own and ignores it.
+    pub fn select_with(self, algorithm: Algorithm) -> bool {
+        Detected::of(self).map(|tier| tier.with(algorithm).store()).is_some()
     }
 }
 
@@ -98,18 +102,39 @@ impl FromStr for Tier {
 /// A tier that this CPU was found to support. Invariant: made by [`Detected::of`] only, or loaded
 /// from [`CURRENT`], where only such tiers are stored.
 #[derive(Clone, Copy)]
-pub(crate) struct Detected(Tier);
+pub(crate) struct Detected {
+    tier: Tier,
+    /// The algorithm for all documents, if one was selected.
+    algorithm: Option<Algorithm>,
+}
 
-/// The index in [`Tier::ALL`] of the tier to scan with, plus one; 0 before the first use.
+/// The index in [`Tier::ALL`] of the tier to scan with, plus one; 0 before the first use. The upper
+/// half is that of the selected algorithm in [`Algorithm::ALL`], or 0.
 static CURRENT: AtomicU8 = AtomicU8::new(0);
+
+/// The values of a half of [`CURRENT`].
+const HALF: u8 = 16;
 
 impl Detected {
     pub(crate) fn of(tier: Tier) -> Option<Self> {
-        super::target::supports(tier).then_some(Self(tier))
+        super::target::supports(tier).then_some(Self { tier, algorithm: None })
     }
 
     pub(crate) const fn tier(self) -> Tier {
-        self.0
+        self.tier
+    }
+
+    pub(crate) const fn with(self, algorithm: Algorithm) -> Self {
+        Self { algorithm: Some(algorithm), ..self }
+    }
+
+    /// The algorithm for a document of `bytes`.
+    #[inline(always)]
+    pub(crate) const fn algorithm(self, bytes: usize) -> Algorithm {
+        match self.algorithm {
+            Some(algorithm) => algorithm,
+            None => Algorithm::best(self.tier, bytes),
+        }
     }
 
     #[inline]
@@ -117,19 +142,24 @@ impl Detected {
         // Relaxed: the value alone is used, no other data is published with it.
         match CURRENT.load(Ordering::Relaxed) {
             0 => Self::choose(),
-            stored => Self(Tier::ALL[usize::from(stored - 1)]),
+            stored => Self {
+                tier: Tier::ALL[usize::from(stored % HALF - 1)],
+                algorithm: Algorithm::ALL.get(usize::from(stored / HALF).wrapping_sub(1)).copied(),
+            },
         }
     }
 
     fn store(self) {
-        CURRENT.store(self.0 as u8 + 1, Ordering::Relaxed);
+        let algorithm = self.algorithm.map_or(0, |algorithm| algorithm as u8 + 1);
+        CURRENT.store(self.tier as u8 + 1 + algorithm * HALF, Ordering::Relaxed);
     }
 
     #[cold]
     fn choose() -> Self {
         let requested = std::env::var("PONDWIRE_TIER").ok().and_then(|name| name.parse().ok());
         let best = Tier::ALL.iter().copied().rev().find_map(Self::of);
-        let chosen = requested.and_then(Self::of).or(best).unwrap_or(Self(Tier::Scalar));
+        let chosen = requested.and_then(Self::of).or(best);
+        let chosen = chosen.unwrap_or(Self { tier: Tier::Scalar, algorithm: None });
         chosen.store();
         chosen
     }

@@ -6,7 +6,7 @@ use super::outline::Outline;
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Brackets {
     objects: u128,
-    pub(super) depth: usize,
+    pub(in crate::scan) depth: usize,
 }
 
 /// The masks of a block that are checked against the open brackets.
@@ -42,7 +42,7 @@ impl Brackets {
     }
 
     /// The brackets within an object that is the outermost value.
-    pub(super) const fn in_root_object() -> Self {
+    pub(in crate::scan) const fn in_root_object() -> Self {
         Self { objects: 1, depth: 1 }
     }
 
@@ -70,16 +70,14 @@ impl Brackets {
                 if after.depth == max_depth {
                     return None;
                 }
-                after.objects = after.objects << 1 | u128::from(curly);
-                after.depth += 1;
+                after.open(curly);
             } else {
                 if after.depth == 0 || curly != after.in_object() {
                     return None;
                 }
-                after.objects >>= 1;
-                after.depth -= 1;
-                if after.depth == 1 {
-                    outline.close_container(base + bracket.trailing_zeros() as usize);
+                after.close();
+                if after.depth <= 2 {
+                    outline.close_container(after.depth, base + bracket.trailing_zeros() as usize);
                 }
             }
         }
@@ -95,7 +93,7 @@ impl Brackets {
     /// Adds a stretch, whose only bracket may be its last byte, in the innermost container.
     #[inline(always)]
     fn add_stretch(&self, masks: &StructuralMasks, stretch: u64, sums: &mut Sums) {
-        sums.error |= stretch & self.wrong_here(masks);
+        sums.error |= stretch & self.wrong_here(masks.of_object, masks.of_array);
         match self.depth {
             0 => sums.error |= stretch & masks.separators,
             1 => sums.level_1 |= stretch,
@@ -105,14 +103,42 @@ impl Brackets {
     }
 
     #[inline(always)]
-    fn in_object(&self) -> bool {
+    pub(in crate::scan) const fn open(&mut self, object: bool) {
+        self.objects = self.objects << 1 | object as u128;
+        self.depth += 1;
+    }
+
+    /// At least one must be open.
+    #[inline(always)]
+    pub(in crate::scan) const fn close(&mut self) {
+        self.objects >>= 1;
+        self.depth -= 1;
+    }
+
+    /// The brackets after `separator`, a bracket, colon or comma; `None` if it closes none that is
+    /// open.
+    pub(in crate::scan) fn after(mut self, separator: u8) -> Option<Self> {
+        match separator {
+            b'{' | b'[' => self.open(separator == b'{'),
+            b'}' | b']' if self.depth == 0 || self.in_object() != (separator == b'}') => {
+                return None;
+            }
+            b'}' | b']' => self.close(),
+            _ => {}
+        }
+        Some(self)
+    }
+
+    #[inline(always)]
+    pub(in crate::scan) const fn in_object(&self) -> bool {
         self.objects & 1 == 1
     }
 
-    /// The bytes that the innermost container does not allow.
+    /// The bytes that the innermost container does not allow: those `of_array` in an object, those
+    /// `of_object` in an array.
     #[inline(always)]
-    fn wrong_here(&self, masks: &StructuralMasks) -> u64 {
+    pub(in crate::scan) const fn wrong_here(&self, of_object: u64, of_array: u64) -> u64 {
         let object = 0_u64.wrapping_sub(self.objects as u64 & 1);
-        masks.of_array & object | masks.of_object & !object
+        of_array & object | of_object & !object
     }
 }

@@ -64,6 +64,7 @@ pub(crate) fn outline<I: Isa>(
         // The document itself stands where a value is due, as after a colon.
         grammar.behind_colon = 1;
     }
+    outline.newlines = prefix.newlines;
     let mut context = BlockContext { bytes, base: prefix.end, max_depth };
     while context.base < bytes.len() {
         let (block, valid) = isa.load(bytes, context.base);
@@ -202,7 +203,7 @@ fn literals_are_right(context: &BlockContext<'_>, mut starts: u64) -> bool {
 
 /// The first byte after each of `mask` that is not a space.
 #[inline(always)]
-fn follow(mask: u64, spaces: u64, carry: &mut u64) -> u64 {
+pub(in crate::scan) fn follow(mask: u64, spaces: u64, carry: &mut u64) -> u64 {
     let behind = next(mask, carry);
     if spaces == 0 {
         return behind;

@@ -12,10 +12,13 @@ mod outline;
 mod prefix;
 mod strings;
 
-pub(super) use grammar::{Charset, ErrorSite, outline};
+pub(super) use brackets::Brackets;
+pub(super) use grammar::{Charset, ErrorSite, follow, outline};
 pub(super) use outline::Outline;
-pub(super) use prefix::{Prefix, prefix};
-use strings::Strings;
+pub(super) use prefix::Prefix;
+pub(super) use strings::Strings;
+
+use super::lexeme::plain_text_end;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 64;
@@ -31,6 +34,14 @@ pub(super) trait Isa: Copy {
     /// Writes the sum of `base` and the place of each bit of `mask`, in order; the bytes after the
     /// last are arbitrary.
     fn put_places(self, mask: u64, base: u8, to: &mut [u8; BLOCK]);
+
+    /// Writes the bytes of `mask` in `block`, the start of `bytes`, in order; the bytes after the last
+    /// are arbitrary.
+    fn squeeze(self, block: Self::Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]);
+
+    /// The end of plain string text from `at` on: a quote, a backslash, a control character or the
+    /// end of `bytes`. Adds bits to `non_ascii` if a byte before it, or close behind, is not ASCII.
+    fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize;
 
     /// Bit *i* of the result is the parity of the bits up to *i*.
     fn prefix_xor(self, mask: u64) -> u64;
@@ -60,7 +71,7 @@ pub(super) trait Block: Copy {
 /// `mask` shifted to the next byte, with `carry` as the lowest bit; `carry` becomes the bit that is
 /// shifted out.
 #[inline(always)]
-fn next(mask: u64, carry: &mut u64) -> u64 {
+pub(super) fn next(mask: u64, carry: &mut u64) -> u64 {
     let moved = mask << 1 | *carry;
     *carry = mask >> 63;
     moved
@@ -93,6 +104,46 @@ pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl 
             *place = of(mask.trailing_zeros());
             mask &= mask.wrapping_sub(1);
         }
+    }
+}
+
+/// [`Isa::text_end`] in pieces of `N` bytes, of which `masks` tells those that are not plain text
+/// and those that are not ASCII; the last piece is read backwards from the end.
+#[inline(always)]
+pub(super) fn text_end<const N: usize>(
+    bytes: &[u8],
+    mut at: usize,
+    non_ascii: &mut u64,
+    masks: impl Fn(&[u8; N]) -> (u64, u64),
+) -> usize {
+    while let Some(piece) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let (stops, high) = masks(piece);
+        *non_ascii |= high;
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize;
+        }
+        at += N;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    let Some(piece) = bytes.last_chunk() else {
+        *non_ascii |= u64::from(!rest.is_ascii());
+        return plain_text_end(bytes, at);
+    };
+    let (stops, high) = masks(piece);
+    *non_ascii |= high;
+    let stops = stops.checked_shr((N - rest.len()) as u32).unwrap_or(0);
+    if stops != 0 { at + stops.trailing_zeros() as usize } else { bytes.len() }
+}
+
+/// [`Isa::squeeze`] byte by byte.
+#[inline(always)]
+pub(super) fn squeeze(bytes: &[u8], mut mask: u64, to: &mut [u8; BLOCK]) {
+    for to in to {
+        if mask == 0 {
+            return;
+        }
+        *to = bytes[mask.trailing_zeros() as usize];
+        mask &= mask - 1;
     }
 }
 

@@ -16,6 +16,9 @@ pub(crate) struct Outline {
     /// The ends of containers at depth 1, in order.
     closes: [u32; CONTAINERS],
     close_count: usize,
+    /// The ends of the first containers at depth 2, in order.
+    inner_ends: [u32; CONTAINERS],
+    inner_count: usize,
     /// A backslash occurs in a string at depth 1.
     pub(super) escapes: bool,
     /// A CR or LF occurs outside of strings.
@@ -31,6 +34,8 @@ impl Outline {
             quote_count: 0,
             closes: [0; CONTAINERS],
             close_count: 0,
+            inner_ends: [0; CONTAINERS],
+            inner_count: 0,
             escapes: false,
             newlines: false,
             mixed: false,
@@ -48,12 +53,20 @@ impl Outline {
         self.quote_count += quotes.count_ones() as usize;
     }
 
+    /// Records the bracket at `at`, which leaves `depth` containers open: 0, 1 or 2.
     #[inline(always)]
-    pub(super) fn close_container(&mut self, at: usize) {
-        if let Some(slot) = self.closes.get_mut(self.close_count) {
-            *slot = at as u32;
+    pub(super) fn close_container(&mut self, depth: usize, at: usize) {
+        if depth == 1 {
+            if let Some(slot) = self.closes.get_mut(self.close_count) {
+                *slot = at as u32;
+            }
+            self.close_count += 1;
+        } else if let Some(slot) = self.inner_ends.get_mut(self.inner_count)
+            && depth == 2
+        {
+            *slot = at as u32 + 1;
+            self.inner_count += 1;
         }
-        self.close_count += 1;
     }
 
     /// The document without the whitespace around it.
@@ -61,7 +74,7 @@ impl Outline {
         let is_space = |byte: &&u8| **byte <= b' ';
         let start = bytes.iter().take_while(is_space).count();
         let end = bytes.len() - bytes.iter().rev().take_while(is_space).count();
-        self.span(start, end, false)
+        self.span(start, end)
     }
 
     /// Passes each member after `prefix` of the root object that starts at `start` to `members`.
@@ -73,6 +86,9 @@ impl Outline {
         prefix: &Prefix,
         members: &mut impl Members,
     ) -> Option<()> {
+        for end in &self.inner_ends[..self.inner_count] {
+            members.inner_end(*end as usize);
+        }
         if self.quote_count > QUOTES || self.close_count > CONTAINERS {
             return self.members_by_skipping(bytes, start, prefix, members);
         }
@@ -84,15 +100,15 @@ impl Outline {
                 Some([b':', first, ..]) if *first > b' ' => key.end + 2,
                 _ => past_space(bytes, past_space(bytes, key.end + 1) + 1),
             };
-            let (end, escaped) = match bytes.get(start)? {
+            let value = match bytes.get(start)? {
                 b'"' => {
                     let text = self.text(bytes, quotes.next()?, quotes.next()?);
-                    (text.end + 1, text.escaped)
+                    Span::string(start, text.end + 1, text.escaped)
                 }
-                b'{' | b'[' => (closes.next()? + 1, false),
-                _ => (skip::value(bytes, start), false),
+                b'{' | b'[' => self.span(start, closes.next()? + 1),
+                _ => self.span(start, skip::value(bytes, start)),
             };
-            members.member(key, self.span(start, end, escaped));
+            members.member(key, value);
         }
         Some(())
     }
@@ -112,16 +128,20 @@ impl Outline {
                 continue;
             }
             let (start, end) = (root + start, root + end);
-            let escaped = bytes[start] == b'"' && bytes[start..end].contains(&b'\\');
-            members.member(key, self.span(start, end, escaped));
+            let value = match bytes[start] {
+                b'"' => Span::string(start, end, bytes[start..end].contains(&b'\\')),
+                _ => self.span(start, end),
+            };
+            members.member(key, value);
         }
         Some(())
     }
 
-    /// A span with the flags of the whole document, which may hold for any of its parts.
+    /// The span of a value that is not a string, with the flags of the whole document, which may
+    /// hold for any of its parts.
     #[inline(always)]
-    const fn span(&self, start: usize, end: usize, escaped: bool) -> Span {
-        Span { start, end, escaped, newlines: self.newlines, mixed: self.mixed }
+    fn span(&self, start: usize, end: usize) -> Span {
+        Span::other(start, end, self.newlines, self.mixed)
     }
 
     #[inline(always)]

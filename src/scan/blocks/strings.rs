@@ -4,7 +4,7 @@ use super::{Block, Isa};
 
 /// The state that carries over between blocks.
 #[derive(Default)]
-pub(super) struct Strings {
+pub(in crate::scan) struct Strings {
     /// Bit 0: the next block's first byte is escaped.
     escaped: u64,
     /// All ones while inside a string.
@@ -14,13 +14,13 @@ pub(super) struct Strings {
 }
 
 /// The strings of a block.
-pub(super) struct StringMasks {
+pub(in crate::scan) struct StringMasks {
     /// Quotes that open or close.
-    pub(super) quotes: u64,
+    pub(in crate::scan) quotes: u64,
     /// From an opening quote to the byte before the closing one.
-    pub(super) inside: u64,
+    pub(in crate::scan) inside: u64,
     pub(super) backslashes: u64,
-    pub(super) error: u64,
+    pub(in crate::scan) error: u64,
 }
 
 /// Every other bit, from bit 1.
@@ -29,12 +29,17 @@ const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
 impl Strings {
     /// Whether the next byte is inside a string and not part of an escape.
     #[inline(always)]
-    pub(super) const fn in_text(&self) -> bool {
+    pub(in crate::scan) const fn in_text(&self) -> bool {
         self.inside != 0 && self.escaped | self.hex == 0
     }
 
     #[inline(always)]
-    pub(super) fn masks<I: Isa>(&mut self, isa: I, block: I::Block, controls: u64) -> StringMasks {
+    pub(in crate::scan) fn masks<I: Isa>(
+        &mut self,
+        isa: I,
+        block: I::Block,
+        controls: u64,
+    ) -> StringMasks {
         let mut quotes = block.equal(b'"');
         let backslashes = block.equal(b'\\');
         let mut error = 0;

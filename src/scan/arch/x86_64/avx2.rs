@@ -7,10 +7,12 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
+use super::sse2::text_masks;
 use super::window;
-use crate::scan::Members;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
+use crate::scan::{Malformed, Members};
+use crate::scan::{tokens, walk};
 
 /// 64 bytes, and the number of bits by which their masks must be shifted down.
 type Block = ([__m256i; 2], u32);
@@ -34,6 +36,12 @@ fn load(bytes: &[u8], at: usize) -> (Block, u64) {
 #[target_feature(enable = "avx2")]
 fn put_places(mask: u64, base: u8, to: &mut [u8; BLOCK]) {
     blocks::put_places(mask, to.as_chunks_mut().0, |place| base.wrapping_add(place as u8));
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn squeeze(_: Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
+    blocks::squeeze(bytes, mask, to);
 }
 
 /// The carry-less product with all ones is the prefix XOR.

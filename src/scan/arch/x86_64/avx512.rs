@@ -8,9 +8,11 @@ use std::arch::x86_64::{
 use std::mem::MaybeUninit;
 
 use super::avx2::prefix_xor;
-use crate::scan::Members;
+use super::sse2::text_masks;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
+use crate::scan::{Malformed, Members};
+use crate::scan::{tokens, walk};
 
 isa!(
     "avx512f,avx512bw,avx512vl,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq",
@@ -52,6 +54,14 @@ fn put_places(mask: u64, base: u8, to: &mut [u8; BLOCK]) {
     let places = _mm512_maskz_compress_epi8(mask, places);
     // SAFETY: 64 bytes are writable behind the reference; no alignment is required.
     unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), places) };
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi2")]
+fn squeeze(block: __m512i, _: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
+    let squeezed = _mm512_maskz_compress_epi8(mask, block);
+    // SAFETY: 64 bytes are writable behind the reference; no alignment is required.
+    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), squeezed) };
 }
 
 #[inline]

@@ -8,20 +8,21 @@
 use super::tier::Tier;
 use crate::scan::blocks::BLOCK;
 
-/// Defines, from the functions `load`, `put_places`, `prefix_xor`, `equal`, `within`, `specials`,
-/// `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `outline`,
-/// `container_end`, `each_specials` and `copy_with_spaces`, which is `$copy`, with all of
+/// Defines, from the functions `load`, `put_places`, `squeeze`, `text_masks`, `prefix_xor`, `equal`, `within`, `specials`,
+/// `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions `prefix`, `walk`, `tokens`,
+/// `outline`, `container_end`, `each_specials` and `copy_with_spaces`, which is `$copy`, with all of
 /// `$features`.
 macro_rules! isa {
     ($features:literal, $registers:ty, $copy:path) => {
-        /// See [`blocks::prefix`].
+        /// See [`blocks::Prefix::find`].
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn prefix(
             bytes: &[u8],
             max_depth: usize,
+            prefix: &mut blocks::Prefix,
             members: &mut impl Members,
-        ) -> blocks::Prefix {
-            blocks::prefix(Proof(()), bytes, max_depth, members)
+        ) {
+            prefix.find(Proof(()), bytes, max_depth, members);
         }
 
         /// See [`blocks::outline`].
@@ -33,6 +34,28 @@ macro_rules! isa {
             outline: &mut blocks::Outline,
         ) -> Result<blocks::Charset, blocks::ErrorSite> {
             blocks::outline(Proof(()), bytes, prefix, max_depth, outline)
+        }
+
+        /// See [`walk::document`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn walk(
+            bytes: &[u8],
+            max_depth: usize,
+            prefix: &mut blocks::Prefix,
+            members: &mut impl Members,
+        ) -> Result<walk::Walk, Malformed> {
+            walk::document(Proof(()), bytes, max_depth, prefix, members)
+        }
+
+        /// See [`tokens::member`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn tokens(
+            bytes: &[u8],
+            max_depth: usize,
+            prefix: &mut blocks::Prefix,
+            members: &mut impl Members,
+        ) -> Result<(), Option<blocks::ErrorSite>> {
+            tokens::member(Proof(()), bytes, max_depth, prefix, members)
         }
 
         /// See [`blocks::container_end`].
@@ -79,6 +102,18 @@ macro_rules! isa {
             fn put_places(self, mask: u64, base: u8, to: &mut [u8; BLOCK]) {
                 // SAFETY: by the invariant of `Proof` the features are available.
                 unsafe { put_places(mask, base, to) }
+            }
+
+            #[inline(always)]
+            fn squeeze(self, block: Registers, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                unsafe { squeeze(block.0, bytes, mask, to) }
+            }
+
+            #[inline(always)]
+            fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                blocks::text_end(bytes, at, non_ascii, |piece| unsafe { text_masks(piece) })
             }
 
             #[inline(always)]

@@ -7,9 +7,10 @@ use std::arch::x86_64::{
 use std::mem::MaybeUninit;
 
 use super::window;
-use crate::scan::Members;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
+use crate::scan::{Malformed, Members};
+use crate::scan::{tokens, walk};
 
 /// 64 bytes, and the number of bits by which their masks must be shifted down.
 type Block = ([__m128i; 4], u32);
@@ -35,6 +36,26 @@ fn load(bytes: &[u8], at: usize) -> (Block, u64) {
 #[target_feature(enable = "sse2")]
 fn put_places(mask: u64, base: u8, to: &mut [u8; BLOCK]) {
     blocks::put_places(mask, to.as_chunks_mut().0, |place| base.wrapping_add(place as u8));
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn squeeze(_: Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
+    blocks::squeeze(bytes, mask, to);
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(super) fn text_masks(piece: &[u8; 16]) -> (u64, u64) {
+    let [quote, backslash, control] = [b'"', b'\\', 0x1F].map(|byte| _mm_set1_epi8(byte as i8));
+    // SAFETY: 16 bytes are readable behind the reference; no alignment is required.
+    let piece = unsafe { _mm_loadu_si128(piece.as_ptr().cast()) };
+    let controls = _mm_cmpeq_epi8(_mm_min_epu8(piece, control), piece);
+    let quotes = _mm_cmpeq_epi8(piece, quote);
+    let backslashes = _mm_cmpeq_epi8(piece, backslash);
+    let or = |a, b| _mm_or_si128(a, b);
+    let bits = |bytes| u64::from(_mm_movemask_epi8(bytes) as u16);
+    (bits(or(controls, or(quotes, backslashes))), bits(piece))
 }
 
 /// By doubling: SSE2 has no carry-less multiplication.

@@ -1,0 +1,276 @@
+//! A container in dense tokens: first its blocks are squeezed into a tape, on which a string is one
+//! quote and whitespace is gone, then the grammar is arithmetic on masks of 64 tokens.
+//!
+//! Most bytes of a document are inside of strings, so the grammar, which is the costly part, reads
+//! three to six times fewer of them than in blocks of the text itself. Squeezing a block is one
+//! instruction with AVX-512 VBMI2; other instruction sets can do it, for the tests, but gain nothing
+//! by it.
+
+mod grammar;
+mod squeeze;
+
+use grammar::{Grammar, OVERLAP, Step};
+use squeeze::Squeezer;
+
+use super::Members;
+use super::blocks::{BLOCK, Brackets, ErrorSite, Isa, Prefix, container_end};
+
+/// A valid container.
+pub(super) struct Container {
+    /// The byte after its closing bracket.
+    pub(super) end: usize,
+    /// Not zero if a byte of it, or one that was read beyond it, is not ASCII.
+    pub(super) non_ascii: u64,
+    /// A CR or LF may occur in it as whitespace.
+    pub(super) newlines: bool,
+    /// See [`Span::other`](super::Span::other).
+    pub(super) mixed: bool,
+}
+
+/// Tokens that are read after one that is checked: the rest of a literal and the token behind it.
+const AHEAD: usize = 8;
+
+/// The space on a tape for the tokens that are kept from the batch before, for a whole block after
+/// the last token, and for the block that is read there.
+const MARGIN: usize = 4 * BLOCK;
+
+/// Up to this many blocks are read in one short batch, whose tape is cheap to clear.
+const SHORT: usize = 8;
+const LONG: usize = 32;
+
+/// Validates the container after `prefix`, if there is one, and extends `prefix` over it and the
+/// compact members behind it, which are passed to `members`.
+#[inline(always)]
+pub(super) fn member<I: Isa>(
+    isa: I,
+    bytes: &[u8],
+    max_depth: usize,
+    prefix: &mut Prefix,
+    members: &mut impl Members,
+) -> Result<(), Option<ErrorSite>> {
+    let Some(start) = prefix.container() else { return Ok(()) };
+    let container = if bytes.len() - start <= SHORT * BLOCK {
+        container::<SHORT, { SHORT * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
+    } else {
+        container::<LONG, { LONG * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
+    }?;
+    prefix.pass(isa, bytes, &container, members).map_err(Some)
+}
+
+/// Validates the object or array at `start`, the value of a member of the root object, right after
+/// its colon. It is read in batches of `BATCH` blocks, of which `TAPE` must hold all bytes and
+/// [`MARGIN`]. See [`outline`](super::blocks::outline) for the bounds. An error comes with its site
+/// if that is known.
+#[inline(always)]
+fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
+    isa: I,
+    bytes: &[u8],
+    start: usize,
+    max_depth: usize,
+    members: &mut impl Members,
+) -> Result<Container, Option<ErrorSite>> {
+    const { assert!(TAPE >= BATCH * BLOCK + MARGIN) };
+    let (mut tokens, mut masks) = ([0; TAPE], [0; BATCH]);
+    let mut tape = Tape::new(&mut tokens, &mut masks, start);
+    let mut squeezer = Squeezer::default();
+    let mut grammar = Grammar::default();
+    let mut inner_ends = InnerEnds { complete: true };
+    loop {
+        let mut flaw = None;
+        while tape.blocks < BATCH && tape.next_block() < bytes.len() {
+            let in_text = squeezer.in_text();
+            if !tape.push_block(isa, bytes, &mut squeezer) {
+                flaw = Some((tape.next_block(), in_text));
+                break;
+            }
+        }
+        let last = tape.next_block() >= bytes.len() || flaw.is_some();
+        let mut from = 0;
+        loop {
+            let left = tape.len - from;
+            if left < BLOCK + AHEAD && !last {
+                break;
+            }
+            let have = if left < BLOCK { !(!0 << left) } else { !0 };
+            let before = grammar.brackets;
+            let step = grammar.step(isa, tape.tokens, tape.len, from, have, max_depth);
+            inner_ends.report(&tape, from, grammar.inner_ends, members);
+            match step {
+                Step::Valid => {}
+                Step::End(token) => {
+                    return Ok(Container {
+                        end: match tape.place(from + token) {
+                            Some(place) => place + 1,
+                            None => container_end(isa, bytes, start),
+                        },
+                        non_ascii: squeezer.non_ascii,
+                        newlines: squeezer.newlines,
+                        mixed: grammar.mixed,
+                    });
+                }
+                Step::Error(token) => return Err(tape.site_of_error(before, from, token)),
+            }
+            if left <= BLOCK {
+                break;
+            }
+            from += BLOCK - OVERLAP;
+        }
+        if last {
+            // The text ends too early, or has a flaw and is not read any further.
+            let stop = flaw.unwrap_or((bytes.len(), squeezer.in_text()));
+            return Err(tape.site_of_end(grammar.brackets, stop));
+        }
+        tape.keep_from(from);
+    }
+}
+
+/// Reports where the containers in the container end, until one has no known place.
+struct InnerEnds {
+    complete: bool,
+}
+
+impl InnerEnds {
+    /// Reports those of the step at `from`.
+    #[inline(always)]
+    fn report<const BATCH: usize, const TAPE: usize>(
+        &mut self,
+        tape: &Tape<'_, BATCH, TAPE>,
+        from: usize,
+        mut ends: u64,
+        members: &mut impl Members,
+    ) {
+        while self.complete && ends != 0 {
+            match tape.place(from + ends.trailing_zeros() as usize) {
+                Some(place) => members.inner_end(place + 1),
+                None => self.complete = false,
+            }
+            ends &= ends - 1;
+        }
+    }
+}
+
+/// The tokens of up to `BATCH` blocks, after some tokens of the blocks before. It borrows what is
+/// large, so as not to be moved with it.
+struct Tape<'a, const BATCH: usize, const TAPE: usize> {
+    tokens: &'a mut [u8; TAPE],
+    len: usize,
+    /// The number of tokens that are kept from the batch before.
+    kept: usize,
+    /// The last bracket, colon or comma among the first of these, as token and as place.
+    separator: Option<(usize, usize)>,
+    /// The start of the batch, and for each block of it the bytes that became tokens.
+    base: usize,
+    masks: &'a mut [u64; BATCH],
+    blocks: usize,
+}
+
+impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
+    /// An empty tape before the value at `start`, after a key and its colon.
+    #[inline(always)]
+    fn new(tokens: &'a mut [u8; TAPE], masks: &'a mut [u64; BATCH], start: usize) -> Self {
+        tokens[..OVERLAP].copy_from_slice(b"\0\0\0{\":");
+        Self {
+            tokens,
+            len: OVERLAP,
+            kept: OVERLAP,
+            separator: Some((OVERLAP - 1, start - 1)),
+            base: start,
+            masks,
+            blocks: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn next_block(&self) -> usize {
+        self.base + self.blocks * BLOCK
+    }
+
+    /// Squeezes the next block; returns `false`, and adds no tokens, if it has a flaw.
+    #[inline(always)]
+    fn push_block<I: Isa>(&mut self, isa: I, bytes: &[u8], squeezer: &mut Squeezer) -> bool {
+        let at = self.next_block();
+        let free = self.tokens[self.len..].first_chunk_mut().expect("the margin has space");
+        let Some(mask) = squeezer.block(isa, bytes, at, free) else { return false };
+        self.masks[self.blocks] = mask;
+        self.blocks += 1;
+        self.len += mask.count_ones() as usize;
+        true
+    }
+
+    /// Starts the next batch with the tokens from `from` on.
+    #[inline(always)]
+    fn keep_from(&mut self, from: usize) {
+        let last = (from..from + OVERLAP).rev().find(|&token| is_separator(self.tokens[token]));
+        let place = |token| Some((token - from, self.place(token)?));
+        self.separator = last.and_then(place);
+        self.base = self.next_block();
+        self.blocks = 0;
+        self.tokens.copy_within(from..self.len, 0);
+        self.len -= from;
+        self.kept = self.len;
+    }
+
+    /// The place of a token in the document; `None` for most that were kept.
+    fn place(&self, token: usize) -> Option<usize> {
+        if let Some((separator, place)) = self.separator
+            && token == separator
+        {
+            return Some(place);
+        }
+        let mut before = token.checked_sub(self.kept)? as u32;
+        for (block, &mask) in self.masks[..self.blocks].iter().enumerate() {
+            if before < mask.count_ones() {
+                let bit = (0..before).fold(mask, |mask, _| mask & (mask - 1)).trailing_zeros();
+                return Some(self.base + block * BLOCK + bit as usize);
+            }
+            before -= mask.count_ones();
+        }
+        None
+    }
+
+    /// The site of an error that token `error` of the step at `from` showed, before which the
+    /// brackets were `brackets`.
+    #[cold]
+    fn site_of_error(
+        &self,
+        mut brackets: Brackets,
+        from: usize,
+        error: usize,
+    ) -> Option<ErrorSite> {
+        // An error shows at most two tokens after its first one.
+        let until = from + error.saturating_sub(2);
+        let mut separator = None;
+        for token in from + OVERLAP..until {
+            let byte = self.tokens[token];
+            if is_separator(byte) {
+                separator = Some((token, brackets.after(byte)?));
+                brackets = brackets.after(byte)?;
+            }
+        }
+        let (token, brackets) = match separator {
+            Some(found) => found,
+            None => (self.last_separator(from + OVERLAP)?, brackets),
+        };
+        let separator = Some(self.place(token)?);
+        Some(ErrorSite { block: 0, separator, brackets, in_text: false })
+    }
+
+    /// The site of an error after the last token, with the `brackets` there: in the block of `stop`,
+    /// which starts in the plain text of a string or does not.
+    #[cold]
+    fn site_of_end(&self, brackets: Brackets, stop: (usize, bool)) -> Option<ErrorSite> {
+        let token = self.last_separator(self.len)?;
+        let separator = Some(self.place(token)?);
+        // The string must be the token behind the separator.
+        let in_text = stop.1 && token + 2 == self.len;
+        Some(ErrorSite { block: stop.0, separator, brackets, in_text })
+    }
+
+    fn last_separator(&self, until: usize) -> Option<usize> {
+        self.tokens[..until].iter().rposition(|&byte| is_separator(byte))
+    }
+}
+
+const fn is_separator(byte: u8) -> bool {
+    matches!(byte, b'{' | b'}' | b'[' | b']' | b':' | b',')
+}
