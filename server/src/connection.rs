@@ -1,50 +1,78 @@
-//! The HTTP part of a connection: its requests, until it becomes a WebSocket or an event stream.
+//! The HTTP part of the server: requests, until a connection becomes a WebSocket or an event stream.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use pondwire::websocket::handshake::Accepted;
-use tokio::io::AsyncWriteExt;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, Version};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use pondwire::protocol::Headers;
+use pondwire::websocket::handshake::{self, Accepted};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::authorize::AccessPolicy;
+use crate::budget::{self, Budget};
 use crate::channel::OpenChannel;
 use crate::endpoints::{Admitted, Endpoints};
-use crate::event_stream::EventStreams;
+use crate::event_stream::{CONNECTION_ID, EventStreams, Prepared, add_headers};
 use crate::handlers::Gauge;
-use crate::http::{Http, NOT_FOUND, Request, Status, UPGRADE_REQUIRED, header_lines, status_of};
 use crate::metrics::{Gauges, Metrics};
 use crate::node::Node;
 use crate::options::Options;
+use crate::response::{self, ResponseBody};
 use crate::session::Sessions;
 use crate::socket::{discard, linger};
 use crate::websocket::WebSockets;
 use crate::writers::WriterPool;
 
-/// Stands for the path of any endpoint.
-const ENDPOINT: &str = "an endpoint";
-
 /// The path of the echo WebSocket, if [`Options::echo`] is set.
 const ECHO: &str = "/echo";
 
-/// The next step of a connection after a request.
-enum Next {
-    /// The request is answered, and another may follow.
-    Request,
-    /// The request is refused with this status, and the connection ends.
-    Refuse(Status),
-    /// The request is answered, and the connection ends.
-    End,
-    WebSocket {
-        deflates: bool,
-        /// `None` if messages are sent back.
-        admitted: Option<Admitted>,
-    },
+/// The largest request head in bytes: the least that hyper can be told.
+const MAX_HEAD: usize = 8 * 1024;
+
+/// The most headers of a request.
+const MAX_HEADERS: usize = 128;
+
+/// The answer to a connection over the limits, whatever it requests.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n\
+    503 Service Unavailable\n";
+
+/// The answer to a request.
+pub(crate) enum Answer {
+    Response(Response<ResponseBody>),
+    /// It is to become a WebSocket.
+    WebSocket(Accepted, Kind),
+    /// It is to become an event stream.
     EventStream(Admitted),
+}
+
+/// The kind of a WebSocket.
+pub(crate) enum Kind {
+    Client(Admitted),
+    /// Messages are sent back.
+    Echo,
+}
+
+impl From<StatusCode> for Answer {
+    /// A refusal.
+    fn from(status: StatusCode) -> Self {
+        Self::Response(response::refusal(status))
+    }
 }
 
 /// Answers requests, and hands each connection over to the part of the server that it is for.
@@ -96,106 +124,9 @@ impl Endpoint {
         }
     }
 
-    /// Serves a connection to its end.
-    pub(crate) async fn serve(&self, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
-        // Frames are small and are flushed once no more are queued, so Nagle's algorithm would only delay
-        // them. The connection works without this option, so a failure is ignored.
-        let _ = stream.set_nodelay(true);
-        let address = stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string());
-        let mut http = Http::new(stream);
-        let next = loop {
-            // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now.
-            tokio::select! {
-                next = Box::pin(self.request(&mut http, &address)) => match next {
-                    Some(Next::Request) => {}
-                    Some(next) => break next,
-                    None => return,
-                },
-                _ = stopping.wait_for(|stopping| *stopping) => return,
-            }
-        };
-        let stopped = Box::pin(async move { drop(stopping.wait_for(|stopping| *stopping).await) });
-        match next {
-            Next::WebSocket { deflates, admitted } => {
-                let Http { stream, received, .. } = http;
-                let sockets = &self.web_sockets;
-                match admitted {
-                    None => Box::pin(sockets.run_echo(stream, received, deflates, stopped)).await,
-                    Some(admitted) => {
-                        Box::pin(sockets.run(stream, received, deflates, admitted, stopped)).await;
-                    }
-                }
-            }
-            Next::EventStream(admitted) => {
-                Box::pin(self.event_streams.run(http.stream, admitted, stopped)).await;
-            }
-            Next::Refuse(status) => Box::pin(self.refuse(http, status)).await,
-            Next::Request | Next::End => {
-                drop(Box::pin(timeout(self.closing_time, linger(http.stream))).await);
-            }
-        }
-    }
-
-    /// Answers a connection over the limits with 503, whatever it requests.
-    pub(crate) async fn reject(&self, stream: TcpStream) {
-        self.refuse(Http::new(stream), "503 Service Unavailable").await;
-    }
-
-    /// Answers with an error status, and ends the connection.
-    async fn refuse(&self, mut http: Http, status: Status) {
-        let headers = match &status[..3] {
-            "401" => "www-authenticate: Bearer\r\n",
-            "405" => "allow: GET, POST, DELETE\r\n",
-            "503" => "retry-after: 5\r\n",
-            _ => "",
-        };
-        let answered = async {
-            if status == UPGRADE_REQUIRED {
-                http.require_upgrade().await;
-            } else {
-                http.respond(status, headers, &format!("{status}\n")).await;
-            }
-            discard(http.stream).await
-        };
-        let _ = timeout(self.closing_time, answered).await;
-    }
-
-    /// Checks a request that another HTTP library has read, and accepts its handshake.
-    pub(crate) async fn accept(
-        &self,
-        request: &Request<'_>,
-        address: &str,
-    ) -> Result<(Accepted, Admitted), Status> {
-        self.access.check(request)?;
-        if !request.is_upgrade() {
-            return Err(UPGRADE_REQUIRED);
-        }
-        let accepted = request.upgrade()?;
-        Ok((accepted, self.connect(request, address).await?))
-    }
-
-    /// Asks the endpoint's handler about a connection.
-    async fn connect(&self, request: &Request<'_>, address: &str) -> Result<Admitted, Status> {
-        let admitted = self.endpoints.connect(request.target, request.headers(), address);
-        admitted.await.map_err(status_of)
-    }
-
-    /// The channel of this name behind the first endpoint that has one.
-    pub(crate) fn channel(&self, name: &str) -> Option<Arc<OpenChannel>> {
-        self.endpoints.channel(name)
-    }
-
-    /// Serves a WebSocket whose handshake was answered elsewhere; `received` holds the bytes that arrived
-    /// after it.
-    pub(crate) async fn serve_web_socket(
-        &self,
-        stream: TcpStream,
-        received: BytesMut,
-        deflates: bool,
-        admitted: Admitted,
-        stopped: impl Future<Output = ()>,
-    ) {
-        self.web_sockets.run(stream, received, deflates, admitted, stopped).await;
+    /// How long a request may take to arrive.
+    pub(crate) const fn request_time(&self) -> Duration {
+        self.request_time
     }
 
     /// All counters in Prometheus' text format.
@@ -215,85 +146,423 @@ impl Endpoint {
         page.into_text()
     }
 
-    /// Answers the next request; `None` if the connection ends or the request does not arrive in time.
-    async fn request(&self, http: &mut Http, address: &str) -> Option<Next> {
-        let head = match self.in_time(http.head()).await? {
-            Ok(head) => head?,
-            Err(status) => return Some(Next::Refuse(status)),
-        };
-        let Some(request) = Request::parse(&head) else {
-            return Some(Next::Refuse("400 Bad Request"));
-        };
-        let echoes = self.has_echo && request.path == ECHO;
-        // The echo endpoint differs only in how it handles messages, and has no event streams.
-        let is_endpoint = echoes || self.endpoints.has(request.path);
-        let path = if is_endpoint { ENDPOINT } else { request.path };
-        if path == ENDPOINT
-            && let Err(status) = self.access.check(&request)
-        {
-            return Some(Next::Refuse(status));
+    /// The channel of this name behind the first endpoint that has one.
+    pub(crate) fn channel(&self, name: &str) -> Option<Arc<OpenChannel>> {
+        self.endpoints.channel(name)
+    }
+
+    /// Answers a request to any path of the server, from this address.
+    async fn answer<B: Body>(
+        &self,
+        head: Parts,
+        body: B,
+        address: &str,
+        budget: &mut Budget,
+    ) -> Answer {
+        let reads = matches!(head.method, Method::GET | Method::HEAD);
+        match head.uri.path() {
+            path if self.endpoints.has(path) => {
+                self.answer_endpoint(head, body, address, budget).await
+            }
+            _ if !has_valid_host(&head) => StatusCode::BAD_REQUEST.into(),
+            ECHO if self.has_echo => match self.accept(&head, &body) {
+                Ok(accepted) => Answer::WebSocket(accepted, Kind::Echo),
+                Err(status) => status.into(),
+            },
+            "/" if reads && self.page.is_some() => {
+                Answer::Response(response::page(self.page.unwrap_or_default()))
+            }
+            "/metrics" if reads => Answer::Response(response::plain(self.metrics())),
+            _ => StatusCode::NOT_FOUND.into(),
         }
-        Some(match (path, request.method) {
-            (ENDPOINT, "GET") if request.is_upgrade() => match request.upgrade() {
-                Ok(accepted) => {
-                    let mut response = accepted.response();
-                    let mut admitted = None;
-                    if !echoes {
-                        match self.in_time(self.connect(&request, address)).await? {
-                            Ok(connected) => {
-                                let end = response.len() - "\r\n".len();
-                                response.insert_str(end, &header_lines(connected.headers()));
-                                admitted = Some(connected);
-                            }
-                            Err(status) => return Some(Next::Refuse(status)),
-                        }
-                    }
-                    let answer = http.stream.write_all(response.as_bytes());
-                    self.in_time(answer).await?.ok()?;
-                    Next::WebSocket { deflates: accepted.deflate().is_some(), admitted }
-                }
-                Err(status) => Next::Refuse(status),
+    }
+
+    /// Answers a request to an endpoint. Its work is charged to `budget`.
+    pub(crate) async fn answer_endpoint<B: Body>(
+        &self,
+        mut head: Parts,
+        body: B,
+        address: &str,
+        budget: &mut Budget,
+    ) -> Answer {
+        if !has_valid_host(&head) {
+            return StatusCode::BAD_REQUEST.into();
+        }
+        if !self.endpoints.has(head.uri.path()) {
+            return StatusCode::NOT_FOUND.into();
+        }
+        if let Err(status) = self.access.check(&mut head) {
+            return status.into();
+        }
+        let headers = Headers::from(&head.headers);
+        let is_upgrade = handshake::is_upgrade(headers);
+        match head.method {
+            Method::GET if is_upgrade => match self.accept(&head, &body) {
+                Ok(accepted) => match self.connect(&head, address).await {
+                    Ok(admitted) => Answer::WebSocket(accepted, Kind::Client(admitted)),
+                    Err(status) => status.into(),
+                },
+                Err(status) => status.into(),
             },
-            _ if echoes => Next::Refuse(UPGRADE_REQUIRED),
-            (ENDPOINT, "GET") if request.headers().has_token("accept", "text/event-stream") => {
-                match self.in_time(self.connect(&request, address)).await? {
-                    Ok(admitted) => Next::EventStream(admitted),
-                    Err(status) => Next::Refuse(status),
+            Method::GET if headers.has_token("accept", "text/event-stream") => {
+                match self.connect(&head, address).await {
+                    Ok(admitted) => Answer::EventStream(admitted),
+                    Err(status) => status.into(),
                 }
             }
-            (ENDPOINT, "GET") => Next::Refuse("400 Bad Request"),
-            (ENDPOINT, "POST" | "DELETE") => {
-                let body = http.body(&request, self.message_bytes);
-                let body = match self.in_time(body).await? {
-                    Ok(body) => body?,
-                    Err(status) => return Some(Next::Refuse(status)),
-                };
-                let id = request.headers().get_str("x-connection-id").unwrap_or_default();
-                let status = match request.method {
-                    "POST" => self.event_streams.receive(id, &body, &mut http.budget).await,
-                    _ if self.event_streams.close(id) => "204 No Content",
-                    _ => NOT_FOUND,
-                };
-                let stays = self.in_time(http.done(status)).await? && request.keeps_alive();
-                if stays { Next::Request } else { Next::End }
+            Method::GET | Method::HEAD => StatusCode::BAD_REQUEST.into(),
+            Method::POST | Method::DELETE => {
+                Answer::Response(self.carry_out(&head, body, budget).await)
             }
-            (ENDPOINT, _) => Next::Refuse("405 Method Not Allowed"),
-            ("/", "GET") => match self.page {
-                Some(page) => {
-                    self.in_time(http.page(page)).await?;
-                    Next::End
-                }
-                None => Next::Refuse(NOT_FOUND),
-            },
-            ("/metrics", "GET") => {
-                self.in_time(http.respond("200 OK", "", &self.metrics())).await?;
-                Next::End
-            }
-            _ => Next::Refuse(NOT_FOUND),
+            _ => StatusCode::METHOD_NOT_ALLOWED.into(),
+        }
+    }
+
+    /// Asks the endpoint's handler about a connection.
+    async fn connect(&self, head: &Parts, address: &str) -> Result<Admitted, StatusCode> {
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let asked = self.endpoints.connect(target, Headers::from(&head.headers), address);
+        let answered = timeout(self.request_time, asked).await;
+        // A handler that takes too long is the server's fault.
+        let answered = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        answered.map_err(|code| StatusCode::from_u16(code).unwrap_or(StatusCode::FORBIDDEN))
+    }
+
+    /// Carries out a request of an event stream's client.
+    async fn carry_out<B: Body>(
+        &self,
+        head: &Parts,
+        body: B,
+        budget: &mut Budget,
+    ) -> Response<ResponseBody> {
+        let id = head.headers.get(CONNECTION_ID).and_then(|id| id.to_str().ok());
+        let id = id.unwrap_or_default();
+        if body.size_hint().lower() > self.message_bytes as u64 {
+            return response::refusal(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        // Before the body is received, or everybody could have the server keep bodies.
+        if !self.event_streams.has(id) {
+            return response::empty(StatusCode::NOT_FOUND);
+        }
+        let body = match timeout(self.request_time, self.receive(body, budget)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(status)) => return response::refusal(status),
+            Err(_) => return response::refusal(StatusCode::REQUEST_TIMEOUT),
+        };
+        response::empty(match head.method {
+            Method::POST => self.event_streams.receive(id, &body, budget).await,
+            _ if self.event_streams.close(id) => StatusCode::NO_CONTENT,
+            _ => StatusCode::NOT_FOUND,
         })
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        timeout(self.request_time, work).await.ok()
+    /// Receives a body of at most the size of a message. Memory grows with the bytes that arrive, not with
+    /// the announced length.
+    async fn receive<B: Body>(&self, body: B, budget: &mut Budget) -> Result<Bytes, StatusCode> {
+        let mut body = pin!(body);
+        let mut received = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+            budget.charge(budget::FRAME);
+            budget.yield_if_spent().await;
+            let Ok(data) = frame.into_data() else { continue };
+            if data.remaining() > self.message_bytes - received.len() {
+                return Err(StatusCode::PAYLOAD_TOO_LARGE);
+            }
+            received.put(data);
+        }
+        Ok(received.freeze())
     }
+
+    /// Accepts the handshake of a WebSocket, with compression if the client offers it.
+    ///
+    /// # Errors
+    /// The request is not a valid handshake, or has a body, which could be taken for frames.
+    fn accept(&self, head: &Parts, body: &impl Body) -> Result<Accepted, StatusCode> {
+        let headers = Headers::from(&head.headers);
+        if head.method != Method::GET || !handshake::is_upgrade(headers) {
+            return Err(StatusCode::UPGRADE_REQUIRED);
+        }
+        if head.version != Version::HTTP_11 || !body.is_end_stream() {
+            return Err(StatusCode::BAD_REQUEST);
+        }
+        let accepted = handshake::accept(headers);
+        accepted.and_then(|accepted| accepted.with_deflate(headers)).map_err(|error| {
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST)
+        })
+    }
+
+    /// Prepares an event stream.
+    pub(crate) fn prepare_event_stream(&self, admitted: Admitted) -> Prepared {
+        self.event_streams.prepare(admitted)
+    }
+
+    /// Serves an event stream to its end; `head` is sent before all else.
+    pub(crate) async fn serve_event_stream(
+        &self,
+        prepared: Prepared,
+        stream: TcpStream,
+        head: &[u8],
+        stopped: impl Future<Output = ()>,
+    ) {
+        self.event_streams.run(prepared, stream, head, stopped).await;
+    }
+
+    /// Serves a WebSocket to its end, whose handshake was answered; `received` holds the bytes that arrived
+    /// after it.
+    pub(crate) async fn serve_web_socket(
+        &self,
+        stream: TcpStream,
+        received: &[u8],
+        WebSocket { deflates, kind }: WebSocket,
+        stopped: impl Future<Output = ()>,
+    ) {
+        // Frames are small and are flushed once no more are queued, so Nagle's algorithm would only delay
+        // them. The connection works without this option, so a failure is ignored.
+        let _ = stream.set_nodelay(true);
+        // Copied, because the buffer of an HTTP connection is large.
+        let (received, sockets) = (BytesMut::from(received), &self.web_sockets);
+        match kind {
+            Kind::Echo => Box::pin(sockets.run_echo(stream, received, deflates, stopped)).await,
+            Kind::Client(admitted) => {
+                Box::pin(sockets.run(stream, received, deflates, admitted, stopped)).await;
+            }
+        }
+    }
+
+    /// Serves a connection of the server's own listener to its end.
+    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, stopping: watch::Receiver<bool>) {
+        let _ = stream.set_nodelay(true);
+        let address = stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string());
+        // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now.
+        let Some((stream, received, next)) =
+            Box::pin(self.answer_requests(stream, address, stopping.clone())).await
+        else {
+            return;
+        };
+        let stopped = stopped(stopping);
+        match next {
+            Next::WebSocket(socket) => {
+                let served = self.serve_web_socket(stream, &received, socket, stopped);
+                Box::pin(served).await;
+            }
+            Next::EventStream(admitted) => {
+                drop(received);
+                let mut prepared = self.event_streams.prepare(admitted);
+                let head = head_of(&prepared.take_headers());
+                Box::pin(self.serve_event_stream(prepared, stream, &head, stopped)).await;
+            }
+            Next::End => {
+                let ended = async {
+                    if received.starts_with(HTTP2) {
+                        stream_refusing_http2(stream).await
+                    } else {
+                        discard(stream).await
+                    }
+                };
+                drop(Box::pin(timeout(self.closing_time, ended)).await);
+            }
+        }
+    }
+
+    /// Answers a connection over the limits with 503, whatever it requests.
+    pub(crate) async fn reject(&self, mut stream: TcpStream) {
+        let answered = async {
+            stream.write_all(BUSY).await?;
+            discard(stream).await
+        };
+        let _ = timeout(self.closing_time, answered).await;
+    }
+
+    /// Answers the requests of a connection, until it ends or becomes something else; `None` if it has not
+    /// sent a request in time.
+    async fn answer_requests<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Arc<Self>,
+        stream: S,
+        address: String,
+        stopping: watch::Receiver<bool>,
+    ) -> Option<(S, Bytes, Next)> {
+        let requests = Arc::new(Requests {
+            endpoint: Arc::clone(self),
+            address,
+            state: Mutex::new(RequestsState {
+                budget: Budget::new(budget::CONNECTION),
+                due: Some(Instant::now() + self.request_time),
+                next: Next::End,
+            }),
+        });
+        let service = service_fn(|request| {
+            let requests = Arc::clone(&requests);
+            Box::pin(async move { requests.respond(request).await })
+        });
+        let mut connection = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut stopped = pin!(stopped(stopping));
+        let mut is_stopping = false;
+        loop {
+            let due = requests.due().unwrap_or_else(|| Instant::now() + self.request_time);
+            tokio::select! {
+                // An error was answered if it can be, or is on purpose: see `TakenOver`.
+                _ = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break,
+                () = sleep_until(due) => {
+                    if requests.due().is_some_and(|due| due <= Instant::now()) {
+                        return None;
+                    }
+                }
+                () = &mut stopped, if !is_stopping => {
+                    is_stopping = true;
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        }
+        let parts = connection.into_parts();
+        let next = mem::replace(&mut requests.state.lock().next, Next::End);
+        Some((parts.io.into_inner(), parts.read_buf, next))
+    }
+}
+
+/// What a connection becomes once its requests are answered.
+enum Next {
+    End,
+    WebSocket(WebSocket),
+    EventStream(Admitted),
+}
+
+/// A WebSocket whose handshake was answered.
+pub(crate) struct WebSocket {
+    /// Whether permessage-deflate was negotiated.
+    deflates: bool,
+    kind: Kind,
+}
+
+impl WebSocket {
+    /// The socket, and the response that opens it.
+    pub(crate) fn open(accepted: &Accepted, kind: Kind) -> (Self, Response<ResponseBody>) {
+        let mut response = accepted.to_http();
+        if let Kind::Client(admitted) = &kind {
+            add_headers(response.headers_mut(), admitted);
+        }
+        (Self { deflates: accepted.deflate().is_some(), kind }, response)
+    }
+}
+
+/// The requests of one connection, which arrive one after another.
+struct Requests {
+    endpoint: Arc<Endpoint>,
+    /// The client's.
+    address: String,
+    state: Mutex<RequestsState>,
+}
+
+struct RequestsState {
+    budget: Budget,
+    /// When the next request must have arrived, and the response to the previous one been sent; `None`
+    /// during a request.
+    due: Option<Instant>,
+    next: Next,
+}
+
+/// The error by which hyper gives a connection back without a response: an event stream's is written by its
+/// own writer, to the socket. Earlier responses were written, unless the client does not read them.
+#[derive(Debug)]
+struct TakenOver;
+
+impl std::fmt::Display for TakenOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection becomes an event stream")
+    }
+}
+
+impl std::error::Error for TakenOver {}
+
+impl Requests {
+    fn due(&self) -> Option<Instant> {
+        self.state.lock().due
+    }
+
+    async fn respond<B: Body>(
+        &self,
+        request: http::Request<B>,
+    ) -> Result<Response<ResponseBody>, TakenOver> {
+        let mut budget = {
+            let mut state = self.state.lock();
+            state.due = None;
+            mem::replace(&mut state.budget, Budget::new(budget::CONNECTION))
+        };
+        let (head, body) = request.into_parts();
+        budget.charge(budget::MESSAGE + size_of(&head.headers));
+        budget.yield_if_spent().await;
+        let is_message = matches!(head.method, Method::POST | Method::DELETE);
+        let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+        let answer = self.endpoint.answer(head, body, &self.address, &mut budget).await;
+        let mut state = self.state.lock();
+        state.budget = budget;
+        state.due = Some(Instant::now() + self.endpoint.request_time);
+        match answer {
+            Answer::Response(mut response) => {
+                // Only a client of an event stream sends many requests, and its answers have no body. A chunked
+                // one may have had a length, too, that hyper has removed: then the connection must end (RFC
+                // 9112, section 6.1).
+                if !response.body().is_end_stream() || !is_message || is_chunked {
+                    // Beside that of a 426, which asks for an upgrade.
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().append(header::CONNECTION, close);
+                }
+                Ok(response)
+            }
+            Answer::WebSocket(accepted, kind) => {
+                let (socket, response) = WebSocket::open(&accepted, kind);
+                state.next = Next::WebSocket(socket);
+                Ok(response)
+            }
+            Answer::EventStream(admitted) => {
+                state.next = Next::EventStream(admitted);
+                Err(TakenOver)
+            }
+        }
+    }
+}
+
+/// Completes once the server stops.
+pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the server is gone.
+    drop(stopping.wait_for(|stopping| *stopping).await);
+}
+
+/// Whether the request names one host, as HTTP/1.1 demands (RFC 9112, section 3.2): a proxy may have read
+/// another one.
+fn has_valid_host(head: &Parts) -> bool {
+    let hosts = head.headers.get_all(header::HOST).iter().count();
+    hosts == 1 || hosts == 0 && head.version != Version::HTTP_11
+}
+
+/// The bytes of the headers, approximately as they arrived.
+fn size_of(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+/// The head of the response that opens an event stream; it ends with the connection.
+fn head_of(headers: &HeaderMap) -> Vec<u8> {
+    let mut head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n".to_vec();
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// The first bytes of a client that speaks HTTP/2 without having been offered it.
+const HTTP2: &[u8] = b"PRI * HTTP/2";
+
+/// Empty settings, and a GOAWAY that demands HTTP/1.1 (RFC 9113, sections 6.8 and 7).
+const HTTP_1_1_REQUIRED: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0D";
+
+async fn stream_refusing_http2(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.write_all(HTTP_1_1_REQUIRED).await?;
+    linger(stream).await
 }

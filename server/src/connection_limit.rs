@@ -1,6 +1,5 @@
 //! Limits on the number of connections, in total and per address.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -27,9 +26,10 @@ struct Open {
 }
 
 /// Permission for one connection; dropping it lets another client connect.
-pub struct Permit {
+pub(crate) struct Permit {
     limit: Arc<ConnectionLimit>,
-    address: IpAddr,
+    /// `None` if the connection counts for no address.
+    address: Option<IpAddr>,
 }
 
 impl ConnectionLimit {
@@ -38,18 +38,13 @@ impl ConnectionLimit {
         Self { most, most_of_one, open: Mutex::default(), rejections }
     }
 
-    /// A permit for a connection from this address; `None` if a limit is reached.
-    pub(crate) fn try_acquire(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
-        let address = network(address);
+    /// A permit for a connection from this address, if it is known; `None` if a limit is reached.
+    pub(crate) fn try_acquire(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Permit> {
+        let address = address.map(network);
         let mut open = self.open.lock();
-        if open.all >= self.most {
+        if open.all >= self.most || !open.try_add(address, self.most_of_one) {
             return None;
         }
-        let of_one = open.by_address.get(&address).copied().unwrap_or(0);
-        if of_one >= self.most_of_one {
-            return None;
-        }
-        open.by_address.insert(address, of_one + 1);
         open.all += 1;
         Some(Permit { limit: Arc::clone(self), address })
     }
@@ -61,21 +56,33 @@ impl ConnectionLimit {
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut open = self.limit.open.lock();
-        open.all -= 1;
-        let of_one = open.by_address.get_mut(&self.address).expect("an address with a permit");
+impl Open {
+    /// Counts one connection more for the address; `false` if that would be more than `most`.
+    fn try_add(&mut self, address: Option<IpAddr>, most: usize) -> bool {
+        let Some(address) = address else { return true };
+        let of_one = self.by_address.get(&address).copied().unwrap_or(0);
+        if of_one >= most {
+            return false;
+        }
+        self.by_address.insert(address, of_one + 1);
+        true
+    }
+
+    fn remove(&mut self, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
+        let of_one = self.by_address.get_mut(&address).expect("an address with a permit");
         *of_one -= 1;
         if *of_one == 0 {
-            open.by_address.remove(&self.address);
+            self.by_address.remove(&address);
         }
     }
 }
 
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("address", &self.address).finish_non_exhaustive()
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut open = self.limit.open.lock();
+        open.all -= 1;
+        open.remove(self.address);
     }
 }
 

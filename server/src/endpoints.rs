@@ -20,25 +20,12 @@ pub(crate) struct Endpoints {
 }
 
 /// A connection that an endpoint's handler has accepted.
-pub struct Admitted {
+pub(crate) struct Admitted {
     pub(crate) endpoint: Arc<OpenEndpoint>,
     pub(crate) user_id: UserId,
     pub(crate) connection_id: Arc<str>,
     pub(crate) assigns: Assigns,
     pub(crate) headers: Vec<(String, String)>,
-}
-
-impl Admitted {
-    /// The headers that the response must have besides those of the handshake: names and values, checked.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.headers.iter().map(|(name, value)| (&**name, &**value))
-    }
-}
-
-impl std::fmt::Debug for Admitted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admitted").field("user_id", &self.user_id).finish_non_exhaustive()
-    }
 }
 
 impl Endpoints {

@@ -4,9 +4,12 @@
 //! A stream's id is sent only to the client that opened it. Without a CORS header, pages of other origins
 //! cannot read it.
 
+use std::mem;
 use std::sync::Arc;
 
 use ahash::HashMap;
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use pondwire::frame::Form;
 use tokio::io::{AsyncWriteExt, copy, sink};
@@ -16,11 +19,13 @@ use tokio::time::timeout;
 
 use crate::budget::Budget;
 use crate::endpoints::Admitted;
-use crate::http::{NOT_FOUND, Status, header_lines};
 use crate::options::Times;
 use crate::session::{ReceiveError, Session, Sessions, Wait};
 use crate::socket::{linger, write_unsent};
-use crate::writers::WriterPool;
+use crate::writers::{OpenSeat, WriterPool};
+
+/// The header that names a stream, in the response that opens it and in the requests of its client.
+pub(crate) const CONNECTION_ID: HeaderName = HeaderName::from_static("x-connection-id");
 
 /// The event streams that are open, by connection id.
 pub(crate) struct EventStreams {
@@ -28,6 +33,41 @@ pub(crate) struct EventStreams {
     sessions: Arc<Sessions>,
     writers: Arc<WriterPool>,
     times: Times,
+}
+
+/// A stream that is about to open.
+pub(crate) struct Prepared {
+    seat: OpenSeat,
+    session: Session,
+    /// Those of the endpoint's handler.
+    headers: HeaderMap,
+}
+
+impl Prepared {
+    /// Takes the headers of the response that opens the stream.
+    pub(crate) fn take_headers(&mut self) -> HeaderMap {
+        let mut headers = mem::take(&mut self.headers);
+        let id = HeaderValue::from_str(self.session.connection_id()).expect("a UUID");
+        for (name, value) in [
+            (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+            (header::CACHE_CONTROL, "no-cache, no-transform"),
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        headers.insert(CONNECTION_ID, id);
+        headers
+    }
+}
+
+/// Adds the headers that an endpoint's handler has set.
+pub(crate) fn add_headers(headers: &mut HeaderMap, admitted: &Admitted) {
+    for (name, value) in &admitted.headers {
+        let pair = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value));
+        // The handler could set no others.
+        let (Ok(name), Ok(value)) = pair else { continue };
+        headers.append(name, value);
+    }
 }
 
 /// An open stream, shared with the requests that name it.
@@ -59,10 +99,18 @@ impl EventStreams {
     /// one stream are carried out one at a time. Errors other than an invalid message end the stream. The
     /// work is charged to `budget`, the budget of the request's connection. Returns late if the client is
     /// ahead of the writers.
-    pub(crate) async fn receive(&self, id: &str, message: &[u8], budget: &mut Budget) -> Status {
-        let Some(open) = self.table.lock().get(id).map(Arc::clone) else { return NOT_FOUND };
+    pub(crate) async fn receive(
+        &self,
+        id: &str,
+        message: &[u8],
+        budget: &mut Budget,
+    ) -> StatusCode {
+        let open = self.table.lock().get(id).map(Arc::clone);
+        let Some(open) = open else { return StatusCode::NOT_FOUND };
         let _turn = open.turn.lock().await;
-        let Some((mut received, wait)) = open.receive(message, budget) else { return NOT_FOUND };
+        let Some((mut received, wait)) = open.receive(message, budget) else {
+            return StatusCode::NOT_FOUND;
+        };
         if received.is_err() {
             self.close(id);
         }
@@ -73,14 +121,19 @@ impl EventStreams {
             received = Err(error);
         }
         match received {
-            Ok(()) => "204 No Content",
-            Err(ReceiveError::TooMany) => "429 Too Many Requests",
-            Err(_) => "500 Internal Server Error",
+            Ok(()) => StatusCode::NO_CONTENT,
+            Err(ReceiveError::TooMany) => StatusCode::TOO_MANY_REQUESTS,
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.table.lock().len()
+    }
+
+    /// Whether a stream of this id is open.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.table.lock().contains_key(id)
     }
 
     /// Ends the session; the stream ends once its queued frames have been sent. `false` if there is no such
@@ -93,28 +146,26 @@ impl EventStreams {
         true
     }
 
-    /// Serves an event stream to its end.
+    /// Prepares an event stream.
+    pub(crate) fn prepare(&self, admitted: Admitted) -> Prepared {
+        let seat = self.writers.open(Form::Sse);
+        let mut headers = HeaderMap::new();
+        add_headers(&mut headers, &admitted);
+        Prepared { session: self.sessions.open(seat.seat.clone(), admitted), seat, headers }
+    }
+
+    /// Serves an event stream to its end; `head` is sent before all else.
     pub(crate) async fn run(
         &self,
+        Prepared { seat: opened, session, .. }: Prepared,
         stream: TcpStream,
-        admitted: Admitted,
+        head: &[u8],
         stopped: impl Future<Output = ()>,
     ) {
-        let opened = self.writers.open(Form::Sse);
-        let more = header_lines(admitted.headers());
-        let session = self.sessions.open(opened.seat.clone(), admitted);
         let counted = session.counted();
         let (id, liveness) = (Arc::clone(session.connection_id()), Arc::clone(session.liveness()));
-        let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
-             cache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
-             x-connection-id: {id}\r\n{more}connection: close\r\n\r\n"
-        );
         let (mut reader, mut writer) = stream.into_split();
-        if !matches!(
-            timeout(self.times.closing, writer.write_all(head.as_bytes())).await,
-            Ok(Ok(()))
-        ) {
+        if !matches!(timeout(self.times.closing, writer.write_all(head)).await, Ok(Ok(()))) {
             return;
         }
         let seat = session.seat().clone();

@@ -43,7 +43,8 @@
 //! | `handle`, `users` | a channel for code outside of handlers; its users at one moment |
 //! | `options`, `arguments` | the options, and the command line that sets them |
 //! | `connection` | HTTP requests, until a connection becomes a WebSocket or an event stream |
-//! | `http` | HTTP/1.1 |
+//! | `request`, `response` | a request's head as hooks see it; responses |
+//! | `service`, `bridge` | the server as a tower service; streams that are no TCP |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
@@ -64,6 +65,7 @@
 
 mod arguments;
 mod authorize;
+mod bridge;
 mod budget;
 mod caller;
 mod channel;
@@ -75,7 +77,6 @@ mod endpoints;
 mod event_stream;
 mod handle;
 mod handlers;
-mod http;
 mod keepalive;
 pub mod log;
 mod metrics;
@@ -83,7 +84,10 @@ mod metrics;
 mod node;
 mod options;
 mod rate_limit;
+mod request;
+mod response;
 mod server;
+mod service;
 mod session;
 mod socket;
 mod stop;
@@ -94,17 +98,18 @@ mod writers;
 pub use arguments::help;
 pub use authorize::{Authorize, by_token};
 pub use channel::LeaveReason;
-pub use connection_limit::Permit;
 pub use content::{Content, Json};
-pub use endpoints::Admitted;
 pub use handle::{Channel, Listener};
 pub use handlers::{
     ChannelHandlers, Connect, Deciding, Endpoint, Event, Join, Leave, Outcome, Outgoing,
     PondServer, Sent,
 };
-pub use http::{Request, Status};
+pub use http::StatusCode;
 pub use options::{NodeOptions, Options, Times};
 pub use rate_limit::Rate;
+pub use request::Request;
+pub use response::ResponseBody;
 pub use server::Server;
+pub use service::PondService;
 pub use stop::stop_signal;
 pub use users::{User, Users};

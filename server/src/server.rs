@@ -3,14 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use parking_lot::Mutex;
-use pondwire::websocket::handshake::Accepted;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -18,23 +16,27 @@ use tokio::time::{sleep, timeout};
 use crate::channel::{ChannelOptions, MakeLink};
 use crate::connection::Endpoint;
 use crate::connection_limit::{ConnectionLimit, Permit};
-use crate::endpoints::{Admitted, Endpoints};
+use crate::endpoints::Endpoints;
 use crate::handle::Channel;
 use crate::handlers::PondServer;
-use crate::http::{Request, Status};
 use crate::log;
 use crate::node::Node;
 use crate::options::Options;
 use crate::socket::{check_congestion_control, set_congestion_control};
 
-/// A running server, cheap to clone. It either listens itself ([`serve`](Self::serve)) or is part of another HTTP server
-/// ([`admit`](Self::admit), [`accept`](Self::accept) and [`serve_web_socket`](Self::serve_web_socket), as
-/// in `examples/axum` in the repository).
+/// A running server, cheap to clone. It either listens itself ([`serve`](Self::serve)) or is part of an application
+/// of axum, hyper or tower ([`into_service`](Self::into_service), as in `examples/axum` in the repository).
 #[derive(Clone)]
 pub struct Server {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     endpoint: Arc<Endpoint>,
     connections: Arc<ConnectionLimit>,
-    node: Option<Arc<RunningNode>>,
+    node: Option<RunningNode>,
+    /// `true` from the moment on when all connections are to close. Each holds a receiver.
+    stopping: watch::Sender<bool>,
     /// How long connections may take to close at shutdown.
     closing: Duration,
     congestion_control: Option<String>,
@@ -75,17 +77,19 @@ impl PondServer {
             let receiver = Arc::clone(&node);
             let mut receiving = JoinSet::new();
             receiving.spawn(async move { receiver.run().await });
-            Arc::new(RunningNode { node, receiving: Mutex::new(receiving) })
+            RunningNode { node, receiving: Mutex::new(receiving) }
         });
         let connections =
             ConnectionLimit::new(options.connections, options.connections_per_address);
-        Ok(Server {
+        let shared = Shared {
             connections: Arc::new(connections),
+            stopping: watch::Sender::new(false),
             closing: options.times.closing,
             congestion_control,
             endpoint: Arc::new(Endpoint::new(options, endpoints, self.gauges, node)),
             node: running,
-        })
+        };
+        Ok(Server { shared: Arc::new(shared) })
     }
 }
 
@@ -93,35 +97,35 @@ impl Server {
     /// A channel, to use it outside of its handlers; `None` if no endpoint's pattern matches the name. Of several
     /// endpoints, the first that was added counts.
     pub fn channel(&self, name: &str) -> Option<Channel> {
-        self.endpoint.channel(name).map(Channel::new)
+        self.shared.endpoint.channel(name).map(Channel::new)
     }
 
     /// Serves the connections of the listener until `stop` completes, then closes all of them: each has
     /// [`Times::closing`](crate::Times::closing) to send its queued frames. Finally [shuts
     /// down](Self::shutdown).
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        if let Some(name) = &self.congestion_control
+        let Shared { endpoint, connections: limit, stopping, congestion_control, .. } =
+            &*self.shared;
+        if let Some(name) = congestion_control
             && let Err(error) = set_congestion_control(&listener, name)
         {
             // The same name was possible a moment ago, and it only affects the speed.
             log::line(format_args!("congestion control {name}: {error}"));
         }
-        // A little longer than any connection may take to close.
-        let grace = self.closing + Duration::from_secs(1);
-        let stopping = watch::Sender::new(false);
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let (endpoint, stopping) = (Arc::clone(&self.endpoint), stopping.subscribe());
-                        if let Some(permit) = self.admit(peer.ip()) {
+                        let endpoint = Arc::clone(endpoint);
+                        if let Some(permit) = self.admit(Some(peer.ip())) {
+                            let stopping = stopping.subscribe();
                             connections.spawn(async move {
                                 endpoint.serve(stream, stopping).await;
                                 drop(permit);
                             });
-                        } else if let Some(permit) = self.connections.try_reject() {
+                        } else if let Some(permit) = limit.try_reject() {
                             connections.spawn(async move {
                                 endpoint.reject(stream).await;
                                 drop(permit);
@@ -142,59 +146,48 @@ impl Server {
         drop(listener);
         stopping.send_replace(true);
         let closed = async { while connections.join_next().await.is_some() {} };
-        if timeout(grace, closed).await.is_err() {
+        if timeout(self.grace(), closed).await.is_err() {
             log::line("some connections did not close in time");
             connections.shutdown().await;
         }
         self.shutdown().await;
     }
 
+    /// A little longer than any connection may take to close.
+    fn grace(&self) -> Duration {
+        self.shared.closing + Duration::from_secs(1)
+    }
+
+    pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
+        Arc::clone(&self.shared.endpoint)
+    }
+
+    /// Becomes `true` when all connections are to close; each holds one.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.shared.stopping.subscribe()
+    }
+
     /// A permit for a connection from this address, to be dropped when the connection ends; `None` if a
     /// connection limit is reached.
-    pub fn admit(&self, address: IpAddr) -> Option<Permit> {
-        self.connections.try_acquire(address)
-    }
-
-    /// Checks whether the request may connect, accepts its WebSocket opening handshake, and asks the endpoint's
-    /// handler. The response must have the headers of the handshake and [those of the handler](Admitted::headers).
-    ///
-    /// # Errors
-    /// The status to answer with: 401 or 403 if the request is not allowed, 404 if it is to no endpoint, 426 if it
-    /// does not ask for an upgrade to WebSocket version 13, 400 if its handshake is malformed, or that of the
-    /// handler. A 426 must name what it asks for, as that of `HandshakeError::Version` does.
-    pub async fn accept(
-        &self,
-        request: &Request<'_>,
-        peer: SocketAddr,
-    ) -> Result<(Accepted, Admitted), Status> {
-        self.endpoint.accept(request, &peer.to_string()).await
-    }
-
-    /// Serves a WebSocket to its end. Its handshake was [accepted](Self::accept) and answered; `received`
-    /// holds the bytes that arrived after it, and `deflates` is `true` if [`Accepted::deflate`] is `Some`.
-    /// The connection is closed when `stopped` completes.
-    pub async fn serve_web_socket(
-        &self,
-        stream: TcpStream,
-        received: BytesMut,
-        deflates: bool,
-        admitted: Admitted,
-        stopped: impl Future<Output = ()>,
-    ) {
-        self.endpoint.serve_web_socket(stream, received, deflates, admitted, stopped).await;
+    pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Permit> {
+        self.shared.connections.try_acquire(address)
     }
 
     /// All counters in Prometheus' text format, version 0.0.4. Visits every connection once.
     pub fn metrics(&self) -> String {
-        self.endpoint.metrics()
+        self.shared.endpoint.metrics()
     }
 
-    /// Publishes the messages that wait for the other nodes, for at most 2 seconds, and leaves the cluster.
-    /// [`serve`](Self::serve) calls it; a server embedded in another must call it once its connections have
-    /// ended.
+    /// Closes all connections, WebSockets with 1001, within [`Times::closing`](crate::Times::closing) and a
+    /// second. Then publishes the messages that wait for the other nodes, for at most 2 seconds, and leaves
+    /// the cluster. [`serve`](Self::serve) calls it; an application that has the server as a
+    /// [service](Self::into_service) must call it when it stops.
     pub async fn shutdown(&self) {
-        if let Some(running) = &self.node {
-            let RunningNode { node, receiving } = &**running;
+        self.shared.stopping.send_replace(true);
+        if timeout(self.grace(), self.shared.stopping.closed()).await.is_err() {
+            log::line("some connections did not close in time");
+        }
+        if let Some(RunningNode { node, receiving }) = &self.shared.node {
             node.shutdown().await;
             let mut receiving = std::mem::take(&mut *receiving.lock());
             // The task ends with the bus.
@@ -205,7 +198,9 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("is_node", &self.node.is_some()).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("is_node", &self.shared.node.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use pondwire_test_support::client::{Client, ROOM, message_of};
+use pondwire_test_support::event_stream::EventStream;
 use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
 
 struct App {
@@ -78,7 +79,9 @@ fn routes_and_limits_hold_beside_it() {
     assert!(WebSocket::open(app.addr, "/api/socket?token=abc").is_ok());
 
     let mut stream = websocket::connect(app.addr);
-    write!(stream, "GET /api/socket?token=abc HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    let head = "host: test\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 8\r\n\
+                sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    write!(stream, "GET /api/socket?token=abc HTTP/1.1\r\n{head}\r\n").unwrap();
     websocket::assert_upgrade_required(&websocket::read_head(&mut stream));
 
     let app = App::start(&["--connections", "1"]);
@@ -89,15 +92,30 @@ fn routes_and_limits_hold_beside_it() {
 }
 
 #[test]
+fn event_streams_are_response_bodies() {
+    let app = App::start(&[]);
+    let mut peer = Client::joined(app.addr, ROOM);
+    let mut events = EventStream::open_by(app.addr, "HTTP/1.0");
+    events.join(ROOM);
+    peer.event("say", r#"{"text":"hi"}"#);
+    assert_eq!(events.next_text(), Some(peer.next_text()));
+    assert_eq!(events.request("DELETE", b""), 204);
+    assert_eq!(events.next_text(), None);
+    peer.expect_alive();
+}
+
+#[test]
 #[cfg(unix)]
 fn shutdown_closes_sockets() {
-    let mut app = App::start(&[]);
-    let mut client = Client::joined(app.addr, ROOM);
-    let process = app.process.id().to_string();
-    Command::new("kill").args(["-INT", &process]).status().unwrap();
-    assert_eq!(client.socket.receive(), Received::Close(1001));
-    client.socket.send(Opcode::Close, true, &[0x03, 0xE9]);
-    assert_eq!(client.socket.receive(), Received::End);
-    drop(client);
-    assert!(app.process.wait().unwrap().success());
+    for signal in ["-INT", "-TERM"] {
+        let mut app = App::start(&[]);
+        let mut client = Client::joined(app.addr, ROOM);
+        let process = app.process.id().to_string();
+        Command::new("kill").args([signal, &process]).status().unwrap();
+        assert_eq!(client.socket.receive(), Received::Close(1001));
+        client.socket.send(Opcode::Close, true, &[0x03, 0xE9]);
+        assert_eq!(client.socket.receive(), Received::End);
+        drop(client);
+        assert!(app.process.wait().unwrap().success());
+    }
 }

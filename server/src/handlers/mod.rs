@@ -149,7 +149,7 @@ impl PondServer {
     }
 
     /// [`endpoint`](Self::endpoint) with an asynchronous handler, which borrows the connection. It is dropped where it
-    /// waits if it has not ended within [`Times::request`](crate::Times::request), or if the client disconnects.
+    /// waits if it has not ended within [`Times::request`](crate::Times::request); the client is then answered 503.
     ///
     /// ```
     /// # use pondwire_server::PondServer;

@@ -110,8 +110,9 @@ fn requests_on_one_connection_are_carried_out_in_order() {
     for i in 0..100 {
         let body = message("BROADCAST", ROOM, "echo", &format!("r-{i}"), "{}");
         let length = body.len();
-        all +=
-            &format!("POST /api/socket HTTP/1.1\r\n{id}\r\nContent-Length: {length}\r\n\r\n{body}");
+        all += &format!(
+            "POST /api/socket HTTP/1.1\r\nhost: test\r\n{id}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
     }
     requests.raw(&all);
     for i in 0..100 {
@@ -122,7 +123,7 @@ fn requests_on_one_connection_are_carried_out_in_order() {
     let body = message("BROADCAST", ROOM, "echo", "r-last", "{}");
     let length = body.len();
     let slowly = format!(
-        "POST /api/socket HTTP/1.1\r\n{id}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST /api/socket HTTP/1.1\r\nhost: test\r\n{id}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     );
     for byte in slowly.as_bytes() {
         requests.stream.write_all(&[*byte]).unwrap();
@@ -142,17 +143,21 @@ fn a_body_may_be_as_large_as_a_message_and_no_larger() {
         assert_eq!(events.request("POST", message_of(len).as_bytes()), 413);
     }
     // Only announced: too large, larger than memory, and larger than any integer.
-    for length in ["1048577", "1125899906842624", "99999999999999999999999999"] {
+    for (length, status) in
+        [("1048577", 413), ("1125899906842624", 413), ("99999999999999999999999999", 400)]
+    {
         let mut requests = Requests::new(server.addr);
-        requests.raw(&format!("POST /api/socket HTTP/1.1\r\ncontent-length: {length}\r\n\r\n"));
-        assert_eq!(requests.status(), 413, "{length}");
+        requests.raw(&format!(
+            "POST /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n\r\n"
+        ));
+        assert_eq!(requests.status(), status, "{length}");
     }
     // A client that expects `100 Continue` before it sends.
     let mut requests = Requests::new(server.addr);
     let body = message("BROADCAST", ROOM, "echo", "r-1", "{}");
     let (id, length) = (&events.id, body.len());
     requests.raw(&format!(
-        "POST /api/socket HTTP/1.1\r\nx-connection-id: {id}\r\nexpect: 100-continue\r\n\
+        "POST /api/socket HTTP/1.1\r\nhost: test\r\nx-connection-id: {id}\r\nexpect: 100-continue\r\n\
          content-length: {length}\r\n\r\n"
     ));
     assert_eq!(requests.status(), 100);
@@ -166,9 +171,9 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
     let server = Server::start();
     let post = "POST /api/socket HTTP/1.1\r\nhost: test\r\n";
     for (request, status) in [
-        (format!("{post}\r\n"), 411),
-        (format!("{post}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"), 411),
-        (format!("{post}transfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n{{}}"), 411),
+        (format!("{post}transfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n{{}}"), 404),
+        (format!("{post}content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{{}}"), 404),
+        (format!("{post}transfer-encoding: gzip\r\n\r\n{{}}"), 400),
         (format!("{post}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"), 400),
         (format!("{post}content-length: 2, 2\r\n\r\n{{}}"), 400),
         (format!("{post}content-length: +2\r\n\r\n{{}}"), 400),
@@ -176,12 +181,13 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
         (format!("{post}content-length: 0x2\r\n\r\n{{}}"), 400),
         (format!("{post}content-length:\r\n\r\n"), 400),
         (format!("{post}content-length : 2\r\n\r\n{{}}"), 400),
+        (format!("{post}host: test\r\ncontent-length: 2\r\n\r\n{{}}"), 400),
+        ("POST /api/socket HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}".to_owned(), 400),
         ("nonsense\r\n\r\n".to_owned(), 400),
         ("GET /api/socket HTTP/2.0\r\n\r\n".to_owned(), 400),
-        ("PUT /api/socket HTTP/1.1\r\ncontent-length: 0\r\n\r\n".to_owned(), 405),
-        ("OPTIONS /api/socket HTTP/1.1\r\n\r\n".to_owned(), 405),
-        ("POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n".to_owned(), 404),
-        (format!("{post}{}\r\n", "x: y\r\n".repeat(65)), 431),
+        ("PUT /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n".to_owned(), 405),
+        ("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n".to_owned(), 404),
+        (format!("{post}{}\r\n", "x: y\r\n".repeat(130)), 431),
         (format!("{post}x: {}\r\n\r\n", "y".repeat(8 << 10)), 431),
         (format!("{post}x: {}", "y".repeat(8 << 10)), 431),
     ] {
@@ -190,6 +196,54 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
         assert_eq!(requests.status(), status, "{request}");
         assert!(!requests.rest().contains("HTTP/1.1"), "nothing is read as another request");
     }
+}
+
+#[test]
+fn bodies_may_be_chunked_and_heads_have_many_headers() {
+    let server = Server::start();
+    let mut events = EventStream::joined(server.addr, ROOM);
+    let body = message("BROADCAST", ROOM, "echo", "r-1", "{}");
+    let (first, second) = body.split_at(20);
+    let mut requests = Requests::new(server.addr);
+    requests.raw(&format!(
+        "POST /api/socket HTTP/1.1\r\nhost: test\r\nx-connection-id: {}\r\n{}\
+         transfer-encoding: chunked\r\n\r\n{:x}\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
+        events.id,
+        "x: y\r\n".repeat(100),
+        first.len(),
+        second.len(),
+    ));
+    assert_eq!(requests.status(), 204);
+    assert_eq!(requests.rest(), "", "the connection ends after it");
+    assert_eq!(events.next()["requestId"], "r-1");
+    // Larger than a message, which is known only as it arrives.
+    let mut requests = Requests::new(server.addr);
+    requests.raw(&format!(
+        "POST /api/socket HTTP/1.1\r\nhost: test\r\nx-connection-id: {}\r\n\
+         transfer-encoding: chunked\r\n\r\n{:x}\r\n{}\r\n",
+        events.id,
+        LIMIT + 1,
+        "x".repeat(LIMIT + 1),
+    ));
+    assert_eq!(requests.status(), 413);
+}
+
+#[test]
+fn a_body_for_an_unknown_stream_is_not_awaited() {
+    let server = Server::start();
+    let mut requests = Requests::new(server.addr);
+    requests.raw("POST /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: 1000000\r\n\r\n");
+    assert_eq!(requests.status(), 404);
+}
+
+#[test]
+fn a_client_of_http2_is_told_to_use_http1() {
+    let server = Server::start();
+    let mut requests = Requests::new(server.addr);
+    requests.raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    let answer = requests.rest();
+    // Settings, then a GOAWAY that ends with the code HTTP_1_1_REQUIRED.
+    assert!(answer.starts_with("\0\0\0\x04") && answer.ends_with("\0\0\0\x0D"), "{answer:?}");
 }
 
 #[test]
@@ -214,7 +268,7 @@ fn slow_requests_time_out() {
         String::new(),
         "POST /api/so".to_owned(),
         format!(
-            "POST /api/socket HTTP/1.1\r\nx-connection-id: {id}\r\ncontent-length: 9\r\n\r\n{{"
+            "POST /api/socket HTTP/1.1\r\nhost: test\r\nx-connection-id: {id}\r\ncontent-length: 9\r\n\r\n{{"
         ),
     ]
     .iter()
@@ -224,13 +278,15 @@ fn slow_requests_time_out() {
         requests
     })
     .collect();
-    for requests in &mut waiting {
+    for requests in &mut waiting[..2] {
         assert_eq!(requests.rest(), "");
     }
+    assert!(waiting[2].rest().starts_with("HTTP/1.1 408 "));
     // Requests without an end, whose answers are not read.
     let mut flood = Requests::new(server.addr);
     flood.stream.set_write_timeout(Some(in_millis(200))).unwrap();
-    let unknown = "POST /api/socket HTTP/1.1\r\ncontent-length: 0\r\n\r\n".repeat(1000);
+    let unknown =
+        "POST /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n".repeat(1000);
     let broken = loop {
         match flood.stream.write_all(unknown.as_bytes()).map_err(|error| error.kind()) {
             Ok(()) | Err(ErrorKind::WouldBlock) => {}

@@ -291,7 +291,6 @@ fn connections_are_accepted_or_declined_by_their_endpoint() {
         ("/v", "404"),
         ("/v/3/4", "404"),
     ] {
-        let status = if path == "/v/1" { "403" } else { status };
         assert_eq!(open(path).err().as_deref(), Some(status), "{path}");
     }
     let (socket, head) = open("/v/3?mood=fine").unwrap();
@@ -342,7 +341,7 @@ fn a_connection_may_be_decided_later() {
     std::io::Write::write_all(&mut never, head.as_bytes()).unwrap();
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut never, &mut answer).unwrap();
-    assert_eq!(answer, "", "it ends without an answer");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
 }
 
 #[test]

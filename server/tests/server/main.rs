@@ -9,4 +9,5 @@ mod handlers;
 mod node;
 mod page;
 mod protection;
+mod service;
 mod websocket;

@@ -2,7 +2,8 @@
 
 use crate::fixture::Server;
 use pondwire_test_support::client::{Client, ROOM};
-use pondwire_test_support::websocket::get;
+use pondwire_test_support::event_stream::Requests;
+use pondwire_test_support::websocket::{get, read_head};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -75,6 +76,23 @@ fn the_page_loads_nothing_from_elsewhere() {
     for elsewhere in ["http://", "https://", " src=", "@import", "url("] {
         assert!(!page.contains(elsewhere), "{elsewhere}");
     }
+}
+
+#[test]
+fn heads_are_answered_as_gets_without_the_body() {
+    let server = Server::start();
+    for (path, status) in [("/", 200), ("/metrics", 200), ("http://test/metrics", 200), ("/x", 404)]
+    {
+        let mut requests = Requests::new(server.addr);
+        requests.raw(&format!("HEAD {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        let head = read_head(&mut requests.stream);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {head}");
+        assert!(head.contains("\r\ndate: ") && head.contains("\r\ncontent-length: "), "{head}");
+        assert_eq!(requests.rest(), "");
+    }
+    let mut requests = Requests::new(server.addr);
+    requests.raw("GET http://test/metrics HTTP/1.1\r\nhost: test\r\n\r\n");
+    assert!(requests.rest().contains("pondwire_connections "));
 }
 
 /// The next report about a crowd; broadcasts before it are skipped.

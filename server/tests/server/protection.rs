@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pondwire::{Limits, OutboxOptions, Policy};
 
 use crate::fixture::Server;
-use pondwire_server::{Options, Rate, Times, by_token, help};
+use pondwire_server::{Options, Rate, StatusCode, Times, by_token, help};
 use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::event_stream::{EventStream, Requests};
 use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
@@ -466,21 +466,32 @@ fn requests_without_the_token_are_refused() {
     let server = Server::start_as(Options { authorize, ..Options::default() });
     for (query, headers, expected) in [
         ("", "", [401; 4]),
-        ("?tokens=s3cret.T~k-n&=s3cret.T~k-n&token", "", [401; 4]),
+        ("?tokens=s3cret.T~k-n&=s3cret.T~k-n", "", [401; 4]),
         ("", "authorization: Basic s3cret.T~k-n\r\ncookie: tokens=s3cret.T~k-n\r\n", [401; 4]),
         ("?token=", "", [403; 4]),
+        ("?token", "", [403; 4]),
         ("?token=s3cret.T~k-N", "", [403; 4]),
         ("?token=s3cret.T~k-", "", [403; 4]),
         ("?token=s3cret.T~k-nn", "", [403; 4]),
         ("?token=s3cret.T~k-n", "authorization: Bearer no\r\n", [403; 4]),
         ("?token=s3cret.T~k-n", "", WELCOME),
+        ("?token=s3cret%2eT%7Ek-n", "", WELCOME),
         ("?a=b&token=s3cret.T~k-n", "", WELCOME),
         ("", "authorization: Bearer s3cret.T~k-n\r\n", WELCOME),
+        ("", "authorization: bEARER  s3cret.T~k-n\r\n", WELCOME),
+        ("", "origin: http://Test\r\ncookie: token=s3cret.T~k-n\r\n", WELCOME),
+        ("", "origin: http://evil.test\r\ncookie: token=s3cret.T~k-n\r\n", [401; 4]),
+        ("", "origin: null\r\ncookie: token=s3cret.T~k-n\r\n", [401; 4]),
         ("", "cookie: a=b; token=s3cret.T~k-n\r\n", WELCOME),
         ("", "cookie: a=b\r\ncookie: token=s3cret.T~k-n; c=d\r\n", WELCOME),
     ] {
         assert_eq!(statuses(server.addr, query, headers), expected, "{query} {headers}");
     }
+    let authorize = Some(by_token("s3cret".to_owned()).ok().unwrap());
+    let origins = vec!["https://pond.example".to_owned()];
+    let listed = Server::start_as(Options { authorize, origins, ..Options::default() });
+    let headers = "origin: https://pond.example\r\ncookie: token=s3cret\r\n";
+    assert_eq!(statuses(listed.addr, "", headers), WELCOME);
     let refused = websocket::get(server.addr, ENDPOINT);
     assert!(refused.contains("\r\nwww-authenticate: Bearer\r\n"), "{refused}");
     assert!(websocket::get(server.addr, "/").starts_with("HTTP/1.1 200 "), "the page is for all");
@@ -495,10 +506,10 @@ fn a_hook_sees_headers_cookies_and_query() {
         authorize: Some(Box::new(|request| {
             let is_known = request.cookie("session") == Some("7");
             let is_new = request.headers().get_str("x-client-version") == Some("2");
-            match (is_known, is_new && request.query("room") == Some("42")) {
+            match (is_known, is_new && request.query("room").as_deref() == Some("42")) {
                 (true, true) => Ok(()),
-                (true, false) => Err("403 Forbidden"),
-                (false, _) => Err("401 Unauthorized"),
+                (true, false) => Err(StatusCode::FORBIDDEN),
+                (false, _) => Err(StatusCode::UNAUTHORIZED),
             }
         })),
         ..Options::default()

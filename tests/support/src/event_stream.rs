@@ -22,9 +22,14 @@ pub struct EventStream {
 impl EventStream {
     /// Opens a stream and reads its greeting.
     pub fn open(server: SocketAddr) -> Self {
+        Self::open_by(server, "HTTP/1.1")
+    }
+
+    /// The same with this version of HTTP: a response to HTTP/1.0 is not chunked.
+    pub fn open_by(server: SocketAddr, version: &str) -> Self {
         let mut stream = connect(server);
         let accept = "accept: text/html, Text/Event-Stream;q=0.9";
-        write!(stream, "GET /api/socket?token=abc HTTP/1.1\r\nhost: test\r\n{accept}\r\n\r\n")
+        write!(stream, "GET /api/socket?token=abc {version}\r\nhost: test\r\n{accept}\r\n\r\n")
             .unwrap();
         let head = read_head(&mut stream).to_ascii_lowercase();
         let id = head.split("x-connection-id: ").nth(1).unwrap().lines().next().unwrap().to_owned();
@@ -43,11 +48,15 @@ impl EventStream {
     /// Opens a stream and joins the channel.
     pub fn joined(server: SocketAddr, channel: &str) -> Self {
         let mut events = Self::open(server);
-        let request = events.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", "{}");
-        let answer = events.next();
+        events.join(channel);
+        events
+    }
+
+    pub fn join(&mut self, channel: &str) {
+        let request = self.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", "{}");
+        let answer = self.next();
         assert_eq!(answer["event"], "ACKNOWLEDGE");
         assert_eq!(answer["requestId"], request);
-        events
     }
 
     /// The next line, without its end; `None` at the end of the stream.

@@ -1,0 +1,126 @@
+//! The responses of the server.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use pondwire::websocket::handshake::HandshakeError;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The most bytes of an event stream in one frame of a response body.
+const PIECE: usize = 4 << 10;
+
+/// The body of a response: a text, or an event stream.
+#[derive(Debug)]
+pub struct ResponseBody(Content);
+
+#[derive(Debug)]
+enum Content {
+    Text(Bytes),
+    /// Whatever arrives here.
+    Stream(TcpStream),
+}
+
+impl Default for ResponseBody {
+    fn default() -> Self {
+        Self(Content::Text(Bytes::new()))
+    }
+}
+
+impl ResponseBody {
+    pub(crate) const fn stream(stream: TcpStream) -> Self {
+        Self(Content::Stream(stream))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let stream = match &mut self.0 {
+            Content::Text(text) => {
+                let text = std::mem::take(text);
+                return Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text))));
+            }
+            Content::Stream(stream) => stream,
+        };
+        // On the stack: a stream that waits has no memory for it.
+        let mut bytes = [0; PIECE];
+        let mut read = ReadBuf::new(&mut bytes);
+        Pin::new(stream).poll_read(cx, &mut read).map(|done| match done {
+            Ok(()) if read.filled().is_empty() => None,
+            Ok(()) => Some(Ok(Frame::data(Bytes::copy_from_slice(read.filled())))),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.0, Content::Text(text) if text.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Content::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Content::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A response without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// A text of this media type.
+pub(crate) fn text(kind: &'static str, text: impl Into<Bytes>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody(Content::Text(text.into())));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+pub(crate) fn plain(content: impl Into<Bytes>) -> Response<ResponseBody> {
+    text("text/plain; charset=utf-8", content)
+}
+
+/// A page that may load nothing from other origins.
+pub(crate) fn page(html: &'static str) -> Response<ResponseBody> {
+    let mut response = text("text/html; charset=utf-8", html);
+    let policy = "default-src 'self' 'unsafe-inline' data:; frame-ancestors 'none'";
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// A refusal: the status as a text, and the headers that belong to it.
+pub(crate) fn refusal(status: StatusCode) -> Response<ResponseBody> {
+    if status == StatusCode::UPGRADE_REQUIRED {
+        return HandshakeError::Version.to_http();
+    }
+    let mut response = plain(format!("{status}\n"));
+    *response.status_mut() = status;
+    let (name, value) = match status {
+        StatusCode::UNAUTHORIZED => (header::WWW_AUTHENTICATE, "Bearer"),
+        StatusCode::METHOD_NOT_ALLOWED => (header::ALLOW, METHODS),
+        StatusCode::SERVICE_UNAVAILABLE => (header::RETRY_AFTER, "5"),
+        _ => return response,
+    };
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}
+
+/// The methods of the endpoint.
+pub(crate) const METHODS: &str = "GET, POST, DELETE, OPTIONS";

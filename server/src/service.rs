@@ -1,0 +1,164 @@
+//! The server as a part of an application of axum, hyper or tower.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Extensions, Request, Response, StatusCode};
+use http_body::Body;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::bridge::{bridge, pair};
+use crate::budget::{self, Budget};
+use crate::connection::{Answer, WebSocket, stopped};
+use crate::connection_limit::Permit;
+use crate::log;
+use crate::response::{self, ResponseBody};
+use crate::server::Server;
+
+/// The endpoints as a tower service: WebSockets, event streams, and the requests of their clients. Any other path
+/// is answered 404.
+///
+/// With axum: `.route_service("/api/socket", server.clone().into_service())`.
+///
+/// A WebSocket needs an HTTP server that upgrades connections, as `axum::serve` does. If the connection is a
+/// plain TCP stream of tokio, it is taken out of hyper, and costs afterwards what it costs under
+/// [`Server::serve`], and one task that ends with it. Any other stream, such as one of TLS, costs two file
+/// descriptors more, two buffers of 8 KiB, and for each write of the server one more write and one more read.
+/// So does every event stream, whose connection stays with hyper: it is a response body.
+///
+/// The application must call [`Server::shutdown`] when it stops, and sets its own limits on heads of
+/// requests. [`Options::connections`](crate::Options::connections) limits WebSockets and event streams.
+/// Extended CONNECT of HTTP/2 (RFC 8441) is not supported; browsers then use HTTP/1.1 for WebSockets.
+#[derive(Clone)]
+pub struct PondService {
+    server: Server,
+    address: fn(&Extensions) -> Option<SocketAddr>,
+}
+
+impl PondService {
+    /// Tells how to find a client's address in its request, for the limit per address and for handlers; without
+    /// it, none is counted by address, and handlers see an empty one. With axum:
+    /// `|extensions| Some(extensions.get::<ConnectInfo<SocketAddr>>()?.0)`.
+    #[must_use]
+    pub fn with_address(self, address: fn(&Extensions) -> Option<SocketAddr>) -> Self {
+        Self { address, ..self }
+    }
+
+    async fn respond<B: Body>(self, mut request: Request<B>) -> Response<ResponseBody> {
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (head, body) = request.into_parts();
+        let endpoint = self.server.endpoint();
+        let mut budget = Budget::new(budget::CONNECTION);
+        let address = (self.address)(&head.extensions);
+        let text = address.map_or_else(String::new, |address| address.to_string());
+        let answer = endpoint.answer_endpoint(head, body, &text, &mut budget).await;
+        if let Answer::Response(response) = answer {
+            return response;
+        }
+        let Some(permit) = self.server.admit(address.map(|address| address.ip())) else {
+            return response::refusal(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        match answer {
+            Answer::Response(response) => response,
+            Answer::WebSocket(accepted, kind) => {
+                let (socket, response) = WebSocket::open(&accepted, kind);
+                tokio::spawn(self.server.serve_upgrade(upgrade, socket, permit));
+                response
+            }
+            Answer::EventStream(admitted) => {
+                let Ok((inner, outer)) = pair() else {
+                    return response::refusal(StatusCode::SERVICE_UNAVAILABLE);
+                };
+                let mut prepared = endpoint.prepare_event_stream(admitted);
+                let mut response = Response::new(ResponseBody::stream(outer));
+                *response.headers_mut() = prepared.take_headers();
+                let stopping = self.server.stopping();
+                tokio::spawn(async move {
+                    let stopped = stopped(stopping.clone());
+                    endpoint.serve_event_stream(prepared, inner, b"", stopped).await;
+                    drop((permit, stopping));
+                });
+                response
+            }
+        }
+    }
+}
+
+impl Server {
+    /// The server as a tower service, for a route of an application.
+    pub fn into_service(self) -> PondService {
+        PondService { server: self, address: |_| None }
+    }
+
+    /// Serves a WebSocket to its end, once its connection has been upgraded.
+    async fn serve_upgrade(self, upgrade: OnUpgrade, socket: WebSocket, permit: Permit) {
+        let endpoint = self.endpoint();
+        // The client may disconnect before it has the response.
+        let Ok(Ok(upgraded)) = timeout(endpoint.request_time(), upgrade).await else { return };
+        // Also while it is closing: a shutdown waits for all receivers to be dropped.
+        let stopping = self.stopping();
+        let stopped = stopped(stopping.clone());
+        match tcp_stream(upgraded) {
+            Ok((stream, received)) => {
+                endpoint.serve_web_socket(stream, &received, socket, stopped).await;
+            }
+            Err(upgraded) => {
+                let served = Box::pin(bridge(TokioIo::new(upgraded), |stream| {
+                    endpoint.serve_web_socket(stream, b"", socket, stopped)
+                }));
+                if let Err(error) = served.await {
+                    log::line(format_args!("WebSocket: {error}"));
+                }
+            }
+        }
+        drop((permit, stopping));
+    }
+}
+
+/// The TCP stream of a connection, and the bytes that arrived after the request.
+///
+/// # Errors
+/// Its stream is of another type.
+fn tcp_stream(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
+    // `axum::serve` and hyper-util's automatic server wrap the stream in a private type, a server of hyper
+    // itself does not.
+    auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded)
+        .map(|parts| (parts.io.into_inner(), parts.read_buf))
+        .or_else(|upgraded| {
+            let parts = upgraded.downcast::<TokioIo<TcpStream>>()?;
+            Ok((parts.io.into_inner(), parts.read_buf))
+        })
+}
+
+impl<B> tower_service::Service<Request<B>> for PondService
+where
+    B: Body<Data: Send, Error: Send> + Send + 'static,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.respond(request).await) })
+    }
+}
+
+impl fmt::Debug for PondService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PondService").field("server", &self.server).finish_non_exhaustive()
+    }
+}
