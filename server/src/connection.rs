@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::mem;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,9 @@ const MAX_HEADERS: usize = 128;
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n\
     503 Service Unavailable\n";
+
+/// A connection that is being served, to its end.
+pub(crate) type Serving<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// The answer to a request.
 pub(crate) enum Answer {
@@ -298,34 +301,34 @@ impl Endpoint {
     }
 
     /// Serves an event stream to its end; `head` is sent before all else.
-    pub(crate) async fn serve_event_stream(
-        &self,
+    pub(crate) fn serve_event_stream<'a>(
+        &'a self,
         prepared: Prepared,
         stream: TcpStream,
-        head: &[u8],
-        stopped: impl Future<Output = ()>,
-    ) {
-        self.event_streams.run(prepared, stream, head, stopped).await;
+        head: Vec<u8>,
+        stopped: impl Future<Output = ()> + Send + 'a,
+    ) -> Serving<'a> {
+        Box::pin(self.event_streams.run(prepared, stream, head, Box::pin(stopped)))
     }
 
     /// Serves a WebSocket to its end, whose handshake was answered; `received` holds the bytes that arrived
     /// after it.
-    pub(crate) async fn serve_web_socket(
-        &self,
+    pub(crate) fn serve_web_socket<'a>(
+        &'a self,
         stream: TcpStream,
         received: &[u8],
         WebSocket { deflates, kind }: WebSocket,
-        stopped: impl Future<Output = ()>,
-    ) {
+        stopped: impl Future<Output = ()> + Send + 'a,
+    ) -> Serving<'a> {
         // Frames are small and are flushed once no more are queued, so Nagle's algorithm would only delay
         // them. The connection works without this option, so a failure is ignored.
         let _ = stream.set_nodelay(true);
-        // Copied, because the buffer of an HTTP connection is large.
-        let (received, sockets) = (BytesMut::from(received), &self.web_sockets);
+        // Copied, because the buffer of an HTTP connection is large, even when it is empty.
+        let (received, stopped) = (BytesMut::from(received), Box::pin(stopped));
         match kind {
-            Kind::Echo => Box::pin(sockets.run_echo(stream, received, deflates, stopped)).await,
+            Kind::Echo => Box::pin(self.web_sockets.run_echo(stream, received, deflates, stopped)),
             Kind::Client(admitted) => {
-                Box::pin(sockets.run(stream, received, deflates, admitted, stopped)).await;
+                Box::pin(self.web_sockets.run(stream, received, deflates, admitted, stopped))
             }
         }
     }
@@ -333,36 +336,39 @@ impl Endpoint {
     /// Serves a connection of the server's own listener to its end.
     pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, stopping: watch::Receiver<bool>) {
         let _ = stream.set_nodelay(true);
-        let address = stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string());
         // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now.
-        let Some((stream, received, next)) =
-            Box::pin(self.answer_requests(stream, address, stopping.clone())).await
-        else {
-            return;
-        };
+        if let Some(serving) = Box::pin(self.become_served(stream, stopping)).await {
+            serving.await;
+        }
+    }
+
+    /// Answers the requests of a connection; returns what it is then served by, if it is still there.
+    async fn become_served(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        stopping: watch::Receiver<bool>,
+    ) -> Option<Serving<'_>> {
+        let address = stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string());
+        let (stream, received, next) =
+            self.answer_requests(stream, address, stopping.clone()).await?;
         let stopped = stopped(stopping);
-        match next {
-            Next::WebSocket(socket) => {
-                let served = self.serve_web_socket(stream, &received, socket, stopped);
-                Box::pin(served).await;
-            }
+        Some(match next {
+            Next::WebSocket(socket) => self.serve_web_socket(stream, &received, socket, stopped),
             Next::EventStream(admitted) => {
-                drop(received);
                 let mut prepared = self.event_streams.prepare(admitted);
                 let head = head_of(&prepared.take_headers());
-                Box::pin(self.serve_event_stream(prepared, stream, &head, stopped)).await;
+                self.serve_event_stream(prepared, stream, head, stopped)
             }
             Next::End => {
-                let ended = async {
-                    if received.starts_with(HTTP2) {
-                        stream_refusing_http2(stream).await
-                    } else {
-                        discard(stream).await
-                    }
-                };
-                drop(Box::pin(timeout(self.closing_time, ended)).await);
+                let is_http2 = received.starts_with(HTTP2);
+                Box::pin(async move {
+                    let ended = async {
+                        if is_http2 { refuse_http2(stream).await } else { discard(stream).await }
+                    };
+                    let _ = timeout(self.closing_time, ended).await;
+                })
             }
-        }
+        })
     }
 
     /// Answers a connection over the limits with 503, whatever it requests.
@@ -376,7 +382,7 @@ impl Endpoint {
 
     /// Answers the requests of a connection, until it ends or becomes something else; `None` if it has not
     /// sent a request in time.
-    async fn answer_requests<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn answer_requests<S: AsyncRead + AsyncWrite + Send + Unpin>(
         self: &Arc<Self>,
         stream: S,
         address: String,
@@ -414,7 +420,7 @@ impl Endpoint {
                 }
                 () = &mut stopped, if !is_stopping => {
                     is_stopping = true;
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    Pin::new(&mut connection).graceful_shutdown();
                 }
             }
         }
@@ -562,7 +568,7 @@ const HTTP2: &[u8] = b"PRI * HTTP/2";
 /// Empty settings, and a GOAWAY that demands HTTP/1.1 (RFC 9113, sections 6.8 and 7).
 const HTTP_1_1_REQUIRED: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0D";
 
-async fn stream_refusing_http2(mut stream: TcpStream) -> std::io::Result<()> {
+async fn refuse_http2(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(HTTP_1_1_REQUIRED).await?;
     linger(stream).await
 }

@@ -159,15 +159,16 @@ impl EventStreams {
         &self,
         Prepared { seat: opened, session, .. }: Prepared,
         stream: TcpStream,
-        head: &[u8],
+        head: Vec<u8>,
         stopped: impl Future<Output = ()>,
     ) {
         let counted = session.counted();
         let (id, liveness) = (Arc::clone(session.connection_id()), Arc::clone(session.liveness()));
         let (mut reader, mut writer) = stream.into_split();
-        if !matches!(timeout(self.times.closing, writer.write_all(head)).await, Ok(Ok(()))) {
+        if !matches!(timeout(self.times.closing, writer.write_all(&head)).await, Ok(Ok(()))) {
             return;
         }
+        drop(head);
         let seat = session.seat().clone();
         let writer = opened.register(writer, Arc::clone(&liveness));
         session.greet();

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::bridge::{bridge, pair};
 use crate::budget::{self, Budget};
-use crate::connection::{Answer, WebSocket, stopped};
+use crate::connection::{Answer, Serving, WebSocket, stopped};
 use crate::connection_limit::Permit;
 use crate::log;
 use crate::response::{self, ResponseBody};
@@ -84,7 +84,7 @@ impl PondService {
                 let stopping = self.server.stopping();
                 tokio::spawn(async move {
                     let stopped = stopped(stopping.clone());
-                    endpoint.serve_event_stream(prepared, inner, b"", stopped).await;
+                    endpoint.serve_event_stream(prepared, inner, Vec::new(), stopped).await;
                     drop((permit, stopping));
                 });
                 response
@@ -107,19 +107,20 @@ impl Server {
         // Also while it is closing: a shutdown waits for all receivers to be dropped.
         let stopping = self.stopping();
         let stopped = stopped(stopping.clone());
-        match tcp_stream(upgraded) {
-            Ok((stream, received)) => {
-                endpoint.serve_web_socket(stream, &received, socket, stopped).await;
-            }
+        let serving: Serving<'_> = match tcp_stream(upgraded) {
+            Ok((stream, received)) => endpoint.serve_web_socket(stream, &received, socket, stopped),
             Err(upgraded) => {
-                let served = Box::pin(bridge(TokioIo::new(upgraded), |stream| {
+                let bridged = bridge(TokioIo::new(upgraded), |stream| {
                     endpoint.serve_web_socket(stream, b"", socket, stopped)
-                }));
-                if let Err(error) = served.await {
-                    log::line(format_args!("WebSocket: {error}"));
-                }
+                });
+                Box::pin(async move {
+                    if let Err(error) = bridged.await {
+                        log::line(format_args!("WebSocket: {error}"));
+                    }
+                })
             }
-        }
+        };
+        serving.await;
         drop((permit, stopping));
     }
 }
