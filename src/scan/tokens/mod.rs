@@ -238,19 +238,13 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
         error: usize,
     ) -> Option<ErrorSite> {
         // An error shows at most two tokens after its first one.
-        let until = from + error.saturating_sub(2);
-        let mut separator = None;
-        for token in from + OVERLAP..until {
-            let byte = self.tokens[token];
-            if is_separator(byte) {
-                separator = Some((token, brackets.after(byte)?));
+        let (fresh, until) = (from + OVERLAP, from + error.saturating_sub(2));
+        let token = self.last_separator(until.max(fresh))?;
+        for &byte in self.tokens.get(fresh..=token).unwrap_or_default() {
+            if !matches!(byte, b':' | b',') && is_separator(byte) {
                 brackets = brackets.after(byte)?;
             }
         }
-        let (token, brackets) = match separator {
-            Some(found) => found,
-            None => (self.last_separator(from + OVERLAP)?, brackets),
-        };
         let separator = Some(self.place(token)?);
         Some(ErrorSite { block: 0, separator, brackets, in_text: false })
     }
