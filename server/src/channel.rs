@@ -546,7 +546,6 @@ impl OpenChannel {
     }
 
     /// Waits until the writers have read enough. Cancel-safe.
-    #[cfg(feature = "redis")]
     pub(crate) async fn caught_up(&self) {
         while self.is_ahead() {
             tokio::time::sleep(Duration::from_millis(1)).await;

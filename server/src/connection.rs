@@ -34,7 +34,7 @@ use crate::node::Node;
 use crate::options::Options;
 use crate::response::{self, ResponseBody};
 use crate::session::Sessions;
-use crate::socket::{discard, linger};
+use crate::socket::{discard, linger, set_nodelay};
 use crate::websocket::WebSockets;
 use crate::writers::WriterPool;
 
@@ -320,9 +320,6 @@ impl Endpoint {
         WebSocket { deflates, kind }: WebSocket,
         stopped: impl Future<Output = ()> + Send + 'a,
     ) -> Serving<'a> {
-        // Frames are small and are flushed once no more are queued, so Nagle's algorithm would only delay
-        // them. The connection works without this option, so a failure is ignored.
-        let _ = stream.set_nodelay(true);
         // Copied, because the buffer of an HTTP connection is large, even when it is empty.
         let (received, stopped) = (BytesMut::from(received), Box::pin(stopped));
         match kind {
@@ -335,7 +332,7 @@ impl Endpoint {
 
     /// Serves a connection of the server's own listener to its end.
     pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, stopping: watch::Receiver<bool>) {
-        let _ = stream.set_nodelay(true);
+        set_nodelay(&stream);
         // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now.
         if let Some(serving) = Box::pin(self.become_served(stream, stopping)).await {
             serving.await;

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pondwire::error::PondError;
 use pondwire::payload::OwnedPayload;
@@ -90,9 +89,7 @@ impl Channel {
     /// Waits while more than some hundred frames or some hundred kilobytes wait for the writers, as the server does
     /// before it reads on from a client. Cancel-safe.
     pub async fn ready(&self) {
-        while self.open.current().is_ahead() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.open.current().caught_up().await;
     }
 
     /// The number of members and [listeners](Self::listen) on this node.

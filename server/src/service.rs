@@ -23,6 +23,7 @@ use crate::connection_limit::Permit;
 use crate::log;
 use crate::response::{self, ResponseBody};
 use crate::server::Server;
+use crate::socket::set_nodelay;
 
 /// The endpoints as a tower service: WebSockets, event streams, and the requests of their clients. Any other path
 /// is answered 404.
@@ -108,7 +109,10 @@ impl Server {
         let stopping = self.stopping();
         let stopped = stopped(stopping.clone());
         let serving: Serving<'_> = match tcp_stream(upgraded) {
-            Ok((stream, received)) => endpoint.serve_web_socket(stream, &received, socket, stopped),
+            Ok((stream, received)) => {
+                set_nodelay(&stream);
+                endpoint.serve_web_socket(stream, &received, socket, stopped)
+            }
             Err(upgraded) => {
                 let bridged = bridge(TokioIo::new(upgraded), |stream| {
                     endpoint.serve_web_socket(stream, b"", socket, stopped)

@@ -18,6 +18,12 @@ const QUIET: Duration = Duration::from_millis(300);
 /// message that it may be sending.
 const DRAINED: usize = 16 << 20;
 
+/// Frames are small and are flushed once no more are queued, so Nagle's algorithm would only delay them. The
+/// connection works without this option, so a failure is ignored.
+pub(crate) fn set_nodelay(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+}
+
 /// Sets TCP's congestion control of a socket; if it listens, of the connections that it accepts from now on.
 ///
 /// # Errors

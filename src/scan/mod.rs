@@ -137,9 +137,10 @@ impl Members for Ignored {
     fn member(&mut self, _: Text, _: Span) {}
 }
 
-/// Validates `bytes`, at most [`MOST_BYTES`], as one JSON document in UTF-8 of at most `max_depth` nested brackets, passes
-/// each member of a root object to `members` in order, duplicates included, and returns the text
-/// and the root's span, which does not tell whether it is a string. `text` is the same bytes if they are known to be UTF-8 already.
+/// Validates `bytes`, at most [`MOST_BYTES`], as one JSON document in UTF-8 of at most `max_depth`
+/// nested brackets, passes each member of a root object to `members` in order, duplicates included,
+/// and returns the text and the root's span, which does not tell whether it is a string. `text` is
+/// the same bytes if they are known to be UTF-8 already.
 ///
 /// Members of a document that turns out to be malformed may have been reported before the error.
 #[inline(always)]

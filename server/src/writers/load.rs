@@ -21,8 +21,8 @@ const RELAXED_WINDOWS: u32 = 40;
 ///
 /// One is added when none of the writers has run out of work for a while: only then the queues grow. A share
 /// of the time would say less. Clients that answer at once leave a writer few and short pauses, though a
-/// second writer would make nothing faster; and a writer whose worker is needed by other tasks, too, may be
-/// overdue while it works for less than half of the time.
+/// second writer would make nothing faster; and a writer whose core is needed by other threads, too, may be
+/// overdue while it runs for less than half of the time.
 pub(super) struct Load {
     most: usize,
     active: usize,
@@ -34,7 +34,7 @@ pub(super) struct Load {
 /// Counts of all writers, added up.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Total {
-    /// The time during which they had work, whether they did it or let other tasks run.
+    /// The time during which they had work, whether or not their threads ran.
     pub(super) busy: Duration,
     /// How often one had no more work.
     pub(super) pauses: u64,
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(run(&mut load, 9.0, 1000), [3], "there are no more");
     }
 
-    /// Its worker belongs to other tasks for most of the time.
+    /// Its core belongs to other threads for most of the time.
     #[test]
     fn a_writer_that_never_catches_up_needs_another_though_it_works_little() {
         let mut load = Load::new(2);

@@ -52,14 +52,14 @@ use sends::{Send, Sends};
 /// The most connections served by one call.
 const CLAIMS: usize = 64;
 
-/// The work after which a turn ends, in bytes: a fraction of a millisecond.
-const TURN: usize = 512 << 10;
+/// The work of one call, in bytes, beyond which it serves no further connection: a fraction of a millisecond.
+const CALL: usize = 512 << 10;
 
 /// The most bytes that a connection is sent before others have their turn: of more, the rest follows as if
 /// the socket had been full.
 pub(crate) const MOST_SENT: usize = 128 << 10;
 
-/// The fixed work of a connection's turn: a system call, or a share of one; some microseconds.
+/// The fixed work of a send: a system call, or a share of one; some microseconds.
 const CLAIM: usize = 4 << 10;
 
 /// The least time between two copies of a shard's counters while it has work.
@@ -698,7 +698,7 @@ impl<'a> Due<'a> {
         }
     }
 
-    /// Sends to the next connections, until they are [`CLAIMS`] or cost [`TURN`]; appends those that took
+    /// Sends to the next connections, until they are [`CLAIMS`] or cost [`CALL`]; appends those that took
     /// less than all to `short`. `false` if there was none.
     fn send_some(
         &mut self,
@@ -709,7 +709,7 @@ impl<'a> Due<'a> {
         let mut seats = SmallVec::<[(usize, usize); CLAIMS]>::new();
         let mut batch = SmallVec::<[Send<'_>; CLAIMS]>::new();
         let (mut work, mut found) = (0, false);
-        while seats.len() < CLAIMS && work < TURN {
+        while seats.len() < CLAIMS && work < CALL {
             let Some((seat, bytes)) = self.next() else { break };
             found = true;
             if let Some(Some(connection)) = open.get(seat) {
@@ -753,10 +753,10 @@ impl Connections {
                 break;
             }
         }
-        match (self.behind.is_empty(), &self.backlog) {
-            (true, _) => self.backlog = None,
-            (false, None) => self.backlog = Some(CountedIn::new(&shard.lists.backlog)),
-            (false, Some(_)) => {}
+        if self.behind.is_empty() {
+            self.backlog = None;
+        } else {
+            self.backlog.get_or_insert_with(|| CountedIn::new(&shard.lists.backlog));
         }
         self.end_some();
         self.copy_stats(shard, !is_ready);
@@ -767,7 +767,7 @@ impl Connections {
     fn send_small(&mut self, shard: &Arc<WriterShard>) -> bool {
         self.take_requests(shard);
         while self.behind.is_empty() && self.ending.is_empty() {
-            if !self.has_round && !self.begin_round(shard) {
+            if !mem::take(&mut self.has_round) && !self.begin_round(shard) {
                 self.end_some();
                 self.copy_stats(shard, true);
                 return false;
@@ -776,7 +776,6 @@ impl Connections {
                 self.has_round = true;
                 return true;
             }
-            self.has_round = false;
             let mut sends = mem::replace(&mut self.small_sends, Sends::new(false));
             self.send_round(&mut sends);
             self.small_sends = sends;

@@ -1,4 +1,4 @@
-//! The algorithms to scan with, and the choice between them by measured sizes.
+//! The algorithms to scan with, and the choice between them by the document's size.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::Tier;
 
 /// How a tier scans a document after its compact start, whose quotes alone show its structure.
 ///
-/// All give the same views and errors. The best one for the tier and the document's size is chosen
+/// All give the same views and errors. The tier and the document's size choose one
 /// for each document; [`Tier::select_with`] selects one for tests and measurements.
 ///
 /// ```
@@ -30,17 +30,18 @@ pub enum Algorithm {
     Walk,
 }
 
-/// Up to this many bytes a tape is not worth clearing, with AVX-512.
+/// Up to this many bytes a document is walked with AVX-512: a tape must be cleared first. No sweep of sizes has
+/// confirmed it yet.
 const SHORT: usize = 256;
 
-/// Up to this many bytes a walk is faster than blocks with AVX2.
+/// Up to this many bytes a document is walked with AVX2; likewise.
 const MEDIUM: usize = 600;
 
 impl Algorithm {
     /// All algorithms.
     pub const ALL: &'static [Self] = &[Self::Blocks, Self::Tokens, Self::Walk];
 
-    /// The best one for a document of `bytes` that starts compactly, measured on Sapphire Rapids.
+    /// The one for a document of `bytes` that starts compactly.
     #[inline(always)]
     pub(super) const fn best(tier: Tier, bytes: usize) -> Self {
         match tier {
