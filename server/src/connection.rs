@@ -356,6 +356,9 @@ impl Endpoint {
                 let head = head_of(&prepared.take_headers());
                 self.serve_event_stream(prepared, stream, head, stopped)
             }
+            Next::Answered => Box::pin(async move {
+                let _ = timeout(self.closing_time, linger(stream)).await;
+            }),
             Next::End => {
                 let is_http2 = received.starts_with(HTTP2);
                 Box::pin(async move {
@@ -430,6 +433,8 @@ impl Endpoint {
 /// What a connection becomes once its requests are answered.
 enum Next {
     End,
+    /// It was answered as it wanted, and has nothing more to send.
+    Answered,
     WebSocket(WebSocket),
     EventStream(Admitted),
 }
@@ -513,6 +518,9 @@ impl Requests {
                     // Beside that of a 426, which asks for an upgrade.
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().append(header::CONNECTION, close);
+                    if response.status().is_success() {
+                        state.next = Next::Answered;
+                    }
                 }
                 Ok(response)
             }

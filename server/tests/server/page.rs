@@ -1,11 +1,15 @@
 //! Metrics, the demo page, and the simulated crowd.
 
 use crate::fixture::Server;
+use pondwire_server::Times;
 use pondwire_test_support::client::{Client, ROOM};
 use pondwire_test_support::event_stream::Requests;
 use pondwire_test_support::websocket::{get, read_head};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The value of a sample, by its name without the prefix but with its labels.
@@ -13,6 +17,29 @@ fn metric(server: SocketAddr, name: &str) -> u64 {
     let page = get(server, "/metrics");
     let line = page.lines().find_map(|line| line.strip_prefix(&format!("pondwire_{name} ")));
     line.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
+}
+
+/// The end of a page is not held back until the client is silent, as that of a refusal is.
+#[test]
+fn a_page_ends_at_once() {
+    let times = Times { closing: Duration::from_secs(60), ..Times::default() };
+    let server = Server::start_with(times);
+    let mut stream = TcpStream::connect(server.addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    let (mut sending, has_ended) = (stream.try_clone().unwrap(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !has_ended.load(Ordering::Relaxed) && sending.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let mut page = String::new();
+        let read = stream.read_to_string(&mut page);
+        has_ended.store(true, Ordering::Relaxed);
+        read.expect("the page ends while the client sends");
+        assert!(page.starts_with("HTTP/1.1 200 OK") && page.contains("pondwire_connections"));
+    });
 }
 
 /// Waits for a sample to have this value: the end of a connection is counted with a delay.
