@@ -47,6 +47,9 @@ const MAX_HEAD: usize = 8 * 1024;
 /// The most headers of a request.
 const MAX_HEADERS: usize = 128;
 
+/// The longest body in bytes that is received for an event stream that does not exist.
+const SHORT_BODY: u64 = 16 * 1024;
+
 /// The answer to a connection over the limits, whatever it requests.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n\
@@ -243,9 +246,14 @@ impl Endpoint {
         if body.size_hint().lower() > self.message_bytes as u64 {
             return response::refusal(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        // Before the body is received, or everybody could have the server keep bodies.
-        if !self.event_streams.has(id) {
-            return response::empty(StatusCode::NOT_FOUND);
+        // Before a long body is received, or everybody could have the server keep bodies. hyper then ends the
+        // connection, so the client must be told; after a short one more requests may follow.
+        let is_short = body.size_hint().upper().is_some_and(|len| len <= SHORT_BODY);
+        if !is_short && !self.event_streams.has(id) {
+            let mut response = response::empty(StatusCode::NOT_FOUND);
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+            return response;
         }
         let body = match timeout(self.request_time, self.receive(body, budget)).await {
             Ok(Ok(body)) => body,

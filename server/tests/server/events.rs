@@ -234,6 +234,22 @@ fn a_body_for_an_unknown_stream_is_not_awaited() {
     let mut requests = Requests::new(server.addr);
     requests.raw("POST /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: 1000000\r\n\r\n");
     assert_eq!(requests.status(), 404);
+    let mut requests = Requests::new(server.addr);
+    requests.raw("POST /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: 1000000\r\n\r\n");
+    // Without the body the client could send no further request.
+    assert!(requests.rest().contains("\r\nconnection: close\r\n"));
+}
+
+#[test]
+fn requests_follow_a_short_body_for_an_unknown_stream_however_late_that_comes() {
+    let server = Server::start();
+    let mut requests = Requests::new(server.addr);
+    for _ in 0..3 {
+        requests.raw("POST /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\n\r\n{");
+        thread::sleep(Duration::from_millis(50));
+        requests.raw("  }");
+        assert_eq!(requests.status(), 404);
+    }
 }
 
 #[test]

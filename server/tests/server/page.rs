@@ -51,7 +51,7 @@ fn expect_metric(server: SocketAddr, name: &str, value: u64) {
             return;
         }
         assert!(began.elapsed() < Duration::from_secs(10), "{name} is {now}, not {value}");
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
