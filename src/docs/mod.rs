@@ -6,6 +6,9 @@ pub mod patterns {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 
+#[doc = include_str!("measurements.md")]
+pub mod measurements {}
+
 #[doc = include_str!("scaling.md")]
 pub mod scaling {}
 

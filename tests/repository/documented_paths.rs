@@ -109,3 +109,11 @@ fn the_readme_lists_the_folders_that_the_package_leaves_out() {
     named.dedup();
     assert_eq!(list, named, "the list names each folder once, in order");
 }
+
+#[test]
+fn the_server_in_the_readme_is_an_example() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let example = fs::read_to_string(root().join("server/examples/hello.rs")).unwrap();
+    let (_, code) = example.split_once("\n\n").unwrap();
+    assert!(readme.contains(&format!("```rust,ignore\n{code}```\n")), "{code}");
+}

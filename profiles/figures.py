@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""Puts the newest records' tables and charts where they are shown.
+
+    profiles/figures.py           writes the tables in README.md and src/docs/*.md, and profiles/charts/*.svg
+    profiles/figures.py --check   fails if any of them is not what the records say
+
+A table stands between two comments in a page:
+
+    <!-- table NAME-*.md: HEADING: ROW, ROW -->
+    <!-- end -->
+
+Without rows it is the whole table after the heading, without a heading the record's first. `<!-- summary -->` is the
+README's own.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import charts
+from charts import facts, newest, number, table
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "src/docs").glob("*.md"))]
+
+
+def markdown(rows):
+    names = list(rows[0])
+    lines = ["| " + " | ".join("" if name == "name" else name for name in names) + " |"]
+    lines.append("|---|" + "---:|" * (len(names) - 1))
+    lines += ["| " + " | ".join(row[name] for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def excerpt(pattern, heading, wanted):
+    record = newest(pattern)
+    rows = table(record, heading)
+    if wanted:
+        found = {row["name"]: row for row in rows}
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            sys.exit(f"{record.name}: no row {', '.join(missing)} in {heading}")
+        rows = [found[name] for name in wanted]
+    of = facts(record)
+    return f"{markdown(rows)}\n\n`{record.relative_to(ROOT)}`: {of['Machine']}, commit {of['Commit']}."
+
+
+def cell(record, heading, row, column):
+    found = next((it for it in table(record, heading) if it["name"] == row), None)
+    if found is None:
+        sys.exit(f"{record.name}: no row {row} in {heading}")
+    return found[column]
+
+
+def summary():
+    """The README's table: what the parts and the whole cost, beside what one would use instead."""
+    codec, shard, race = newest("compare-*-avx512.md"), newest("shard-*.md"), newest("race-*.md")
+    parse = lambda column: cell(codec, "Parse, ns per message", "mixed-day", column)
+    deliver = lambda column: cell(shard, "Rooms as logs", "shard 64k", column)
+    heading = "1000 clients, 64 B, one in flight"
+    cpu = lambda row: cell(race, heading, row, "server CPU, µs")
+    memory = lambda row: cell(race, heading, row, "KiB per connection")
+    rows = [
+        ("parse and check a message of 556 B, ns", parse("pondwire"),
+         f"`sonic-rs` {parse('sonic-rs')}, `serde_json` {parse('serde_json')}, `pondsocket-common` "
+         f"{parse('pondsocket-common')}"),
+        ("one frame to 65,536 members of a room, ns each", deliver("pondwire"),
+         f"tokio's `broadcast` {deliver('broadcast of Frame')}"),
+        ("a whole server, 1,000 clients, 64 B: CPU µs per delivery", cpu("pondwire"),
+         f"bare epoll loop {cpu('floor')}, uWebSockets {cpu('uws')}, tuned axum {cpu('axum-batched')}, "
+         f"`pondsocket-axum` {cpu('pondsocket-axum')}"),
+        ("its memory, KiB per connection", memory("pondwire"),
+         f"uWebSockets {memory('uws')}, tuned axum {memory('axum-batched')}, `pondsocket-axum` "
+         f"{memory('pondsocket-axum')}"),
+    ]
+    lines = ["| | pondwire | others |", "|---|---:|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def fill(page):
+    def block(found):
+        directive = found.group(1)
+        if directive == "summary":
+            body = summary()
+        else:
+            pattern, heading, wanted = (directive.removeprefix("table ").split(": ") + ["", ""])[:3]
+            body = excerpt(pattern, heading, wanted.split(", ") if wanted else [])
+        return f"<!-- {directive} -->\n\n{body}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- (summary|table .*?) -->\n.*?<!-- end -->", block, page.read_text(), flags=re.S)
+
+
+def main():
+    check = sys.argv[1:] == ["--check"]
+    if sys.argv[1:] and not check:
+        sys.exit(__doc__)
+    wanted = {page: fill(page) for page in PAGES} | charts.drawn()
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    if check and stale:
+        names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+        sys.exit(f"not what the records say, run profiles/figures.py: {names}")
+    for path in stale:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(wanted[path])
+
+
+if __name__ == "__main__":
+    main()
