@@ -47,6 +47,7 @@
 //! | `request`, `response` | a request's head as hooks see it; responses |
 //! | `service`, `tls`, `bridge` | the server as a tower service; over TLS; streams that are no TCP |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
+//! | `cors` | what browsers are told about pages of other origins |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
 //! | `writers` | the threads that write to all connections, each of which has a seat in a shard; io_uring, the only unsafe code |
@@ -73,6 +74,7 @@ mod channel;
 mod connection;
 mod connection_limit;
 mod content;
+mod cors;
 mod echo;
 mod endpoints;
 mod event_stream;

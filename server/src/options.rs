@@ -53,8 +53,15 @@ pub struct Options {
     pub waiting: OutboxOptions,
     /// Timeouts.
     pub times: Times,
-    /// The origins whose pages may connect, each as scheme, host and port. Empty, the default, allows all.
-    /// A client that is not a browser sends no origin, and is always allowed.
+    /// The origins whose pages may connect, each as scheme, host and port, `https://its.page`. A client that is not
+    /// a browser sends no origin, and is always allowed.
+    ///
+    /// Empty, the default, allows all pages. Then cookies count only for pages of the server's own host, so that no
+    /// other page can act as a user who is logged in. Pages of listed origins may send cookies. The same goes for
+    /// event streams and their clients' requests, which browsers ask about (CORS): the answers allow
+    /// any origin but no credentials, or the listed origin with them, any request header, and
+    /// to read `X-Connection-ID`. If a handler [sets](crate::Connect::set_header) `Access-Control-Allow-Origin`, no
+    /// such header is added to the response that opens a stream.
     pub origins: Vec<String>,
     /// Decides which clients may connect; without it, all may.
     pub authorize: Option<Authorize>,

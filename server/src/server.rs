@@ -61,7 +61,7 @@ impl PondServer {
     ///
     /// # Errors
     /// A path or a name is no [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers.
-    /// [`Options::node`] has an invalid URL, or is set without the feature `redis`. The system refuses the
+    /// One of [`Options::origins`] is no origin. [`Options::node`] has an invalid URL, or is set without the feature `redis`. The system refuses the
     /// [`Options::congestion_control`]. The text says which, and why.
     ///
     /// # Panics
@@ -93,7 +93,7 @@ impl PondServer {
             stopping: watch::Sender::new(false),
             closing: options.times.closing,
             congestion_control,
-            endpoint: Arc::new(Endpoint::new(options, endpoints, self.gauges, node)),
+            endpoint: Arc::new(Endpoint::new(options, endpoints, self.gauges, node)?),
             node: running,
         };
         Ok(Server { shared: Arc::new(shared) })

@@ -1,6 +1,7 @@
 //! The server over real sockets.
 
 mod congestion;
+mod cors;
 mod deflate;
 mod events;
 mod examples;
