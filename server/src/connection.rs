@@ -33,6 +33,7 @@ use crate::handlers::Gauge;
 use crate::metrics::{Gauges, Metrics};
 use crate::node::Node;
 use crate::options::Options;
+use crate::phase::{Phase, stopped};
 use crate::response::{self, ResponseBody};
 use crate::session::Sessions;
 use crate::socket::{discard, linger, set_nodelay};
@@ -44,6 +45,10 @@ const ECHO: &str = "/echo";
 
 /// The path of the counters.
 const METRICS: &str = "/metrics";
+
+/// The paths of probes: whether the process lives, and whether it takes new clients.
+const HEALTH: &str = "/healthz";
+const READINESS: &str = "/readyz";
 
 /// The methods of pages.
 const READS: &str = "GET, HEAD";
@@ -99,6 +104,7 @@ pub(crate) struct Endpoint {
     access: AccessPolicy,
     metrics: Arc<Metrics>,
     endpoints: Endpoints,
+    phase: watch::Sender<Phase>,
     gauges: Vec<Gauge>,
     node: Option<Arc<Node>>,
     page: Option<&'static str>,
@@ -134,6 +140,7 @@ impl Endpoint {
             access,
             metrics,
             endpoints,
+            phase: watch::Sender::new(Phase::Serving),
             gauges,
             node,
             page: options.page,
@@ -147,6 +154,17 @@ impl Endpoint {
     /// How long a request may take to arrive.
     pub(crate) const fn request_time(&self) -> Duration {
         self.request_time
+    }
+
+    /// The phase of the server. Each connection holds a receiver until it has closed.
+    pub(crate) const fn phase(&self) -> &watch::Sender<Phase> {
+        &self.phase
+    }
+
+    /// Whether new clients may be sent here.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving
+            && self.node.as_ref().is_none_or(|node| node.has_connected())
     }
 
     /// All counters in Prometheus' text format.
@@ -188,7 +206,7 @@ impl Endpoint {
         let methods = match head.uri.path() {
             ECHO if self.has_echo => "GET",
             "/" if self.page.is_some() => READS,
-            METRICS => READS,
+            METRICS | HEALTH | READINESS => READS,
             _ => return StatusCode::NOT_FOUND.into(),
         };
         if !methods.split(", ").any(|method| head.method == method) {
@@ -203,6 +221,8 @@ impl Endpoint {
                 Ok(()) => Answer::Response(response::plain(self.metrics())),
                 Err(status) => status.into(),
             },
+            READINESS if !self.is_ready() => StatusCode::SERVICE_UNAVAILABLE.into(),
+            HEALTH | READINESS => Answer::Response(response::plain("200 OK\n")),
             _ => Answer::Response(response::page(self.page.unwrap_or_default())),
         }
     }
@@ -278,6 +298,9 @@ impl Endpoint {
 
     /// Asks the endpoint's handler about a connection.
     async fn connect(&self, head: &Parts, address: &str) -> Result<Admitted, StatusCode> {
+        if matches!(*self.phase.borrow(), Phase::Draining { .. } | Phase::Stopping) {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
         let asked = self.endpoints.connect(target, Headers::from(&head.headers), address);
         let answered = timeout(self.request_time, asked).await;
@@ -391,7 +414,11 @@ impl Endpoint {
     }
 
     /// Serves a connection of the server's own listener to its end.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, stopping: watch::Receiver<bool>) {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        stopping: watch::Receiver<Phase>,
+    ) {
         set_nodelay(&stream);
         let due = Instant::now() + self.request_time;
         let begun = async { stream.readable().await.is_ok() };
@@ -410,7 +437,7 @@ impl Endpoint {
         self: &Arc<Self>,
         stream: TcpStream,
         due: Instant,
-        stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<Phase>,
     ) -> Option<Serving<'_>> {
         let address = address_of(&stream);
         let (stream, received, next) =
@@ -427,7 +454,7 @@ impl Endpoint {
     pub(crate) async fn in_time<T>(
         &self,
         due: Instant,
-        stopping: &watch::Receiver<bool>,
+        stopping: &watch::Receiver<Phase>,
         done: impl Future<Output = T>,
     ) -> Option<T> {
         tokio::select! {
@@ -443,7 +470,7 @@ impl Endpoint {
         stream: TcpStream,
         received: &[u8],
         next: Next,
-        stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<Phase>,
     ) -> Serving<'_> {
         let stopped = stopped(stopping);
         match next {
@@ -494,7 +521,7 @@ impl Endpoint {
         stream: S,
         address: String,
         due: Instant,
-        stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<Phase>,
     ) -> Option<(S, Bytes, Next)> {
         let requests = Arc::new(Requests {
             endpoint: Arc::clone(self),
@@ -659,12 +686,6 @@ impl Requests {
 /// The address of a connection's other end, as `host:port`; empty if it has gone.
 pub(crate) fn address_of(stream: &TcpStream) -> String {
     stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string())
-}
-
-/// Completes once the server stops.
-pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // An error means that the server is gone.
-    drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
 /// Whether the request names one host, as HTTP/1.1 demands (RFC 9112, section 3.2): a proxy may have read

@@ -129,6 +129,12 @@ pub struct Times {
     pub idle: Option<Duration>,
     /// For closing a connection: to write its queued frames, and to read until the client has closed. 5 s.
     pub closing: Duration,
+    /// When the server stops: how long it goes on as before, except that `/readyz` is answered 503, so that load
+    /// balancers send clients elsewhere before this server refuses them. Zero.
+    pub unready: Duration,
+    /// After that: over how long the connections are closed, each at a random moment, so that their clients do
+    /// not all reconnect at once. No more clients are accepted meanwhile. Zero: all are closed at once.
+    pub drain: Duration,
 }
 
 impl Default for Times {
@@ -140,6 +146,8 @@ impl Default for Times {
             pong: Duration::from_secs(10),
             idle: None,
             closing: Duration::from_secs(5),
+            unready: Duration::ZERO,
+            drain: Duration::ZERO,
         }
     }
 }

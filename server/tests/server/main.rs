@@ -3,6 +3,7 @@
 mod congestion;
 mod cors;
 mod deflate;
+mod drain;
 mod events;
 mod examples;
 mod fixture;
