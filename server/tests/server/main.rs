@@ -11,4 +11,6 @@ mod node;
 mod page;
 mod protection;
 mod service;
+#[cfg(feature = "tls")]
+mod tls;
 mod websocket;
