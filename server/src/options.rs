@@ -113,7 +113,8 @@ impl Default for NodeOptions {
     }
 }
 
-/// Timeouts.
+/// Timeouts. Neither [`request`](Self::request) nor [`keep_alive`](Self::keep_alive) nor [`ping`](Self::ping) may be
+/// zero, and [`pong`](Self::pong) may not be longer than `ping`.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// For a request's head, from the response to the previous request on, and again for its body. 20 s.
@@ -135,6 +136,23 @@ pub struct Times {
     /// After that: over how long the connections are closed, each at a random moment, so that their clients do
     /// not all reconnect at once. No more clients are accepted meanwhile. Zero: all are closed at once.
     pub drain: Duration,
+}
+
+impl Times {
+    /// # Errors
+    /// The text says which of them makes no sense.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { request, keep_alive, ping, pong, .. } = self;
+        for (name, time) in [("request", request), ("keep-alive", keep_alive), ("ping", ping)] {
+            if time.is_zero() {
+                return Err(format!("{name} time: zero"));
+            }
+        }
+        if pong > ping {
+            return Err("pong time: longer than the ping time".to_owned());
+        }
+        Ok(())
+    }
 }
 
 impl Default for Times {

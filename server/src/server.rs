@@ -59,12 +59,13 @@ impl PondServer {
     ///
     /// # Errors
     /// A path or a name is no [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers.
-    /// One of [`Options::origins`] is no origin. [`Options::node`] has an invalid URL, or is set without the feature `redis`. The system refuses the
+    /// One of [`Options::origins`] is no origin, or one of [`Options::times`] makes no sense. [`Options::node`] has an invalid URL, or is set without the feature `redis`. The system refuses the
     /// [`Options::congestion_control`]. The text says which, and why.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(self, mut options: Options) -> Result<Server, String> {
+        options.times.check()?;
         let congestion_control = options.congestion_control.take();
         if let Some(name) = &congestion_control {
             check_congestion_control(name)

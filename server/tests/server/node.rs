@@ -113,7 +113,7 @@ mod nodes {
     fn a_node_is_ready_once_it_has_been_connected() {
         let redis = Redis::start();
         redis.set(Mode::Close);
-        let node = redis.node("a", "");
+        let node = redis.node("a");
         let status = |path| websocket::get(node.addr, path)["HTTP/1.1 ".len()..][..3].to_owned();
         assert_eq!((status("/healthz"), status("/readyz")), ("200".to_owned(), "503".to_owned()));
         redis.set(Mode::Serve);
