@@ -1,7 +1,10 @@
 //! The server over real sockets.
 
+mod arguments;
 mod congestion;
+mod cors;
 mod deflate;
+mod drain;
 mod events;
 mod examples;
 mod fixture;
