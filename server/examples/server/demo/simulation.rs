@@ -24,6 +24,9 @@ const REPORTED: Duration = Duration::from_millis(500);
 /// How long a slow reader waits between two reads.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// How many frames may wait for a slow reader.
+const SLOW_FRAMES: usize = 32;
+
 const POLICIES: [(&str, Policy); 4] = [
     ("Drop the oldest", Policy::DropOldest),
     ("Drop the newest", Policy::DropNewest),
@@ -75,6 +78,8 @@ struct SlowReader {
     policy: &'static str,
     delivered: u64,
     waiting: usize,
+    /// The most that may wait.
+    capacity: usize,
     dropped_oldest: u64,
     dropped_newest: u64,
     replaced: u64,
@@ -101,7 +106,7 @@ impl Simulation {
             tasks.spawn(async move { while queue.next_batch().await.is_some() {} });
         }
         for (name, policy) in POLICIES.into_iter().filter(|_| slow) {
-            let options = OutboxOptions::new().with_policy(policy).with_max_frames(32);
+            let options = OutboxOptions::new().with_policy(policy).with_max_frames(SLOW_FRAMES);
             let (outbox, mut queue) = Outbox::new(options);
             crowd.listeners.extend(crowd.channel.listen(&outbox));
             crowd.slow.push((name, outbox));
@@ -170,6 +175,7 @@ fn slow_reader(policy: &'static str, outbox: &Outbox) -> SlowReader {
         policy,
         delivered,
         waiting: queued_frames,
+        capacity: SLOW_FRAMES,
         dropped_oldest,
         dropped_newest,
         replaced: conflated,
