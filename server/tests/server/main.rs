@@ -10,4 +10,6 @@ mod node;
 mod page;
 mod protection;
 mod service;
+#[cfg(feature = "tls")]
+mod tls;
 mod websocket;
