@@ -42,7 +42,7 @@
 //! |---|---|
 //! | `handlers`, `content` | the application: endpoints, channels, handlers and their contexts; what they may send |
 //! | `handle`, `users` | a channel for code outside of handlers; its users at one moment |
-//! | `options`, `arguments` | the options, and the command line that sets them |
+//! | `options` | the options |
 //! | `connection` | HTTP requests, until a connection becomes a WebSocket or an event stream |
 //! | `request`, `response` | a request's head as hooks see it; responses |
 //! | `service`, `tls`, `bridge` | the server as a tower service; over TLS; streams that are no TCP |
@@ -64,7 +64,6 @@
 //! public chat without a proxy should use `--connections-per-address 50 --message-rate 20 --byte-rate 65536
 //! --idle-time 3600 --origin https://its.page`.
 
-mod arguments;
 mod authorize;
 mod bridge;
 mod budget;
@@ -98,7 +97,6 @@ mod users;
 mod websocket;
 mod writers;
 
-pub use arguments::help;
 pub use authorize::{Authorize, by_token};
 pub use channel::LeaveReason;
 pub use content::{Content, Json};

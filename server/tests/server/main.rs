@@ -1,5 +1,6 @@
 //! The server over real sockets.
 
+mod arguments;
 mod congestion;
 mod deflate;
 mod events;
