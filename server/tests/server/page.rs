@@ -165,6 +165,11 @@ fn a_crowd_joins_reads_and_leaves() {
         assert!(reader["waiting"].as_u64() <= Some(32), "{reader}");
     }
 
+    // Its queue is discarded once its reader learns that it was cut off.
+    while report(&mut client)["slow"][3]["discarded"].as_u64() == Some(0) {
+        assert!(began.elapsed() < Duration::from_secs(10), "nothing is discarded");
+    }
+
     // Another crowd replaces it, then no crowd does.
     client.event("simulate", r#"{"viewers":5000}"#);
     while report(&mut client)["viewers"] != 1000 {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use pondwire::outbox::{CloseReason, OutboxStats};
+use pondwire::outbox::CloseReason;
 use pondwire::{Outbox, OutboxOptions, Policy};
 use pondwire_server::{Channel, Event, Json, Listener};
 use serde::Serialize;
@@ -83,6 +83,8 @@ struct SlowReader {
     dropped_oldest: u64,
     dropped_newest: u64,
     replaced: u64,
+    /// Queued when it was cut off.
+    discarded: u64,
     state: &'static str,
 }
 
@@ -164,8 +166,7 @@ impl Drop for Crowd {
 }
 
 fn slow_reader(policy: &'static str, outbox: &Outbox) -> SlowReader {
-    let OutboxStats { delivered, queued_frames, dropped_oldest, dropped_newest, conflated, .. } =
-        outbox.stats();
+    let stats = outbox.stats();
     let state = match outbox.closed() {
         None => "reading",
         Some(CloseReason::TooManyFrames) => "cut off: too many frames",
@@ -173,12 +174,13 @@ fn slow_reader(policy: &'static str, outbox: &Outbox) -> SlowReader {
     };
     SlowReader {
         policy,
-        delivered,
-        waiting: queued_frames,
+        delivered: stats.delivered,
+        waiting: stats.queued_frames,
         capacity: SLOW_FRAMES,
-        dropped_oldest,
-        dropped_newest,
-        replaced: conflated,
+        dropped_oldest: stats.dropped_oldest,
+        dropped_newest: stats.dropped_newest,
+        replaced: stats.conflated,
+        discarded: stats.discarded,
         state,
     }
 }
