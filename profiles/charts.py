@@ -210,7 +210,7 @@ def lines(title, subtitle, foot, names, xs, ys, theme, unit, of):
 
 
 def parse(theme):
-    record = newest("compare-*-avx512.md")
+    record = newest("compare*avx512*.md")
     found = table(record, "Parse, ns per message")
     names = [name for name in found[0] if name not in ("name", "bytes")]
     rows = [(row["name"], [number(row[name]) for name in names]) for row in found]

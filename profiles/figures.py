@@ -54,7 +54,7 @@ def cell(record, heading, row, column):
 
 def summary():
     """The README's table: what the parts and the whole cost, beside what one would use instead."""
-    codec, shard, race = newest("compare-*-avx512.md"), newest("shard-*.md"), newest("race-*.md")
+    codec, shard, race = newest("compare*avx512*.md"), newest("shard-*.md"), newest("race-*.md")
     parse = lambda column: cell(codec, "Parse, ns per message", "mixed-day", column)
     deliver = lambda column: cell(shard, "Rooms as logs", "shard 64k", column)
     heading = "1000 clients, 64 B, one in flight"
