@@ -10,7 +10,7 @@ A table stands between two comments in a page:
     <!-- end -->
 
 Without rows it is the whole table after the heading, without a heading the record's first. `<!-- summary -->` is the
-README's own.
+README's own, `<!-- behind -->` lists the rows in which a peer is ahead.
 """
 
 import re
@@ -78,17 +78,43 @@ def summary():
     return "\n".join(lines)
 
 
+# Not peers: the least that any encoder does, and a list that nobody may change.
+LIMITS = ("alloc + memcpy", "Vec<Arc<dyn Fn>>")
+
+RECORDS = ["compare*avx512*.md", "compare*avx2*.md", "compare*sse2*.md", "compare*scalar*.md", "shard-*.md",
+           "outbox-*.md", "fanout-*.md", "cache-*.md", "deflate-*.md", "distributed-*.md"]
+
+
+def behind():
+    """Every row of the records in which a peer takes less time."""
+    lines = ["| record | table | row | peer | its time, of pondwire's |", "|---|---|---|---|---:|"]
+    for pattern in RECORDS:
+        record = newest(pattern)
+        kind = re.sub(r"-?\d{4}-\d\d-\d\d", "", record.stem)
+        for heading in re.findall(r"^### (.*)$", record.read_text(), re.M):
+            for row in table(record, heading):
+                ours = next((number(row[name]) for name in row if name.startswith("pondwire")), None)
+                for name in row:
+                    theirs = number(row[name]) if name not in ("name", "bytes", "observers", *LIMITS) else None
+                    if not name.startswith("pondwire") and ours and theirs and theirs < 0.995 * ours:
+                        share = f"{theirs / ours:.2f}"
+                        lines.append(f"| {kind} | {heading} | {row['name']} | {name} | {share} |")
+    return "\n".join(lines)
+
+
 def fill(page):
     def block(found):
         directive = found.group(1)
         if directive == "summary":
             body = summary()
+        elif directive == "behind":
+            body = behind()
         else:
             pattern, heading, wanted = (directive.removeprefix("table ").split(": ") + ["", ""])[:3]
             body = excerpt(pattern, heading, wanted.split(", ") if wanted else [])
         return f"<!-- {directive} -->\n\n{body}\n\n<!-- end -->"
 
-    return re.sub(r"<!-- (summary|table .*?) -->\n.*?<!-- end -->", block, page.read_text(), flags=re.S)
+    return re.sub(r"<!-- (summary|behind|table .*?) -->\n.*?<!-- end -->", block, page.read_text(), flags=re.S)
 
 
 def main():
