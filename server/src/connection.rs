@@ -21,7 +21,7 @@ use pondwire::websocket::handshake::{self, Accepted};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::authorize::AccessPolicy;
 use crate::budget::{self, Budget};
@@ -341,8 +341,14 @@ impl Endpoint {
     /// Serves a connection of the server's own listener to its end.
     pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, stopping: watch::Receiver<bool>) {
         set_nodelay(&stream);
-        // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now.
-        if let Some(serving) = Box::pin(self.become_served(stream, stopping)).await {
+        let due = Instant::now() + self.request_time;
+        let begun = async { stream.readable().await.is_ok() };
+        if !self.in_time(due, &stopping, begun).await.unwrap_or(false) {
+            return;
+        }
+        // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now, and
+        // one that has sent nothing yet has none for HTTP.
+        if let Some(serving) = Box::pin(self.become_served(stream, due, stopping)).await {
             serving.await;
         }
     }
@@ -351,49 +357,91 @@ impl Endpoint {
     async fn become_served(
         self: &Arc<Self>,
         stream: TcpStream,
+        due: Instant,
         stopping: watch::Receiver<bool>,
     ) -> Option<Serving<'_>> {
-        let address = stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string());
+        let address = address_of(&stream);
         let (stream, received, next) =
-            self.answer_requests(stream, address, stopping.clone()).await?;
+            self.answer_requests(stream, address, due, stopping.clone()).await?;
+        Some(if next.is_end() {
+            Box::pin(self.finish(stream, received, next))
+        } else {
+            self.serve_next(stream, &received, next, stopping)
+        })
+    }
+
+    /// Waits for what a client must do before its first request: `None` if that was not done by `due`, or
+    /// the server stops.
+    pub(crate) async fn in_time<T>(
+        &self,
+        due: Instant,
+        stopping: &watch::Receiver<bool>,
+        done: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            done = timeout_at(due, done) => done.ok(),
+            () = stopped(stopping.clone()) => None,
+        }
+    }
+
+    /// Serves what a connection has become, to its end; `received` holds the bytes that arrived after its
+    /// last request.
+    pub(crate) fn serve_next(
+        &self,
+        stream: TcpStream,
+        received: &[u8],
+        next: Next,
+        stopping: watch::Receiver<bool>,
+    ) -> Serving<'_> {
         let stopped = stopped(stopping);
-        Some(match next {
-            Next::WebSocket(socket) => self.serve_web_socket(stream, &received, socket, stopped),
+        match next {
+            Next::WebSocket(socket) => self.serve_web_socket(stream, received, socket, stopped),
             Next::EventStream(admitted) => {
                 let mut prepared = self.event_streams.prepare(admitted);
                 let head = head_of(&prepared.take_headers());
                 self.serve_event_stream(prepared, stream, head, stopped)
             }
-            Next::Answered => Box::pin(async move {
-                let _ = timeout(self.closing_time, linger(stream)).await;
-            }),
-            Next::End => {
-                let is_http2 = received.starts_with(HTTP2);
-                Box::pin(async move {
-                    let ended = async {
-                        if is_http2 { refuse_http2(stream).await } else { discard(stream).await }
-                    };
-                    let _ = timeout(self.closing_time, ended).await;
-                })
+            Next::Answered | Next::End => Box::pin(async {}),
+        }
+    }
+
+    /// Ends a connection that has become nothing else, in such a way that the client can read the last
+    /// response.
+    pub(crate) async fn finish<S>(&self, stream: S, received: Bytes, next: Next)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let ended = async {
+            match next {
+                Next::Answered => linger(stream).await,
+                _ if received.starts_with(HTTP2) => refuse_http2(stream).await,
+                _ => discard(stream).await,
             }
-        })
+        };
+        let _ = timeout(self.closing_time, ended).await;
     }
 
     /// Answers a connection over the limits with 503, whatever it requests.
-    pub(crate) async fn reject(&self, mut stream: TcpStream) {
+    pub(crate) async fn reject(self: Arc<Self>, stream: TcpStream) {
+        self.answer_unread(stream, BUSY).await;
+    }
+
+    /// Answers a connection before it has been read from, and ends it.
+    pub(crate) async fn answer_unread(&self, mut stream: TcpStream, response: &[u8]) {
         let answered = async {
-            stream.write_all(BUSY).await?;
+            stream.write_all(response).await?;
             discard(stream).await
         };
         let _ = timeout(self.closing_time, answered).await;
     }
 
     /// Answers the requests of a connection, until it ends or becomes something else; `None` if it has not
-    /// sent a request in time.
-    async fn answer_requests<S: AsyncRead + AsyncWrite + Send + Unpin>(
+    /// sent its first request by `due`, or a later one in time.
+    pub(crate) async fn answer_requests<S: AsyncRead + AsyncWrite + Send + Unpin>(
         self: &Arc<Self>,
         stream: S,
         address: String,
+        due: Instant,
         stopping: watch::Receiver<bool>,
     ) -> Option<(S, Bytes, Next)> {
         let requests = Arc::new(Requests {
@@ -401,7 +449,7 @@ impl Endpoint {
             address,
             state: Mutex::new(RequestsState {
                 budget: Budget::new(budget::CONNECTION),
-                due: Some(Instant::now() + self.request_time),
+                due: Some(due),
                 next: Next::End,
             }),
         });
@@ -439,12 +487,19 @@ impl Endpoint {
 }
 
 /// What a connection becomes once its requests are answered.
-enum Next {
+pub(crate) enum Next {
     End,
     /// It was answered as it wanted, and has nothing more to send.
     Answered,
     WebSocket(WebSocket),
     EventStream(Admitted),
+}
+
+impl Next {
+    /// Whether it becomes nothing but an end.
+    pub(crate) const fn is_end(&self) -> bool {
+        matches!(self, Self::End | Self::Answered)
+    }
 }
 
 /// A WebSocket whose handshake was answered.
@@ -545,6 +600,11 @@ impl Requests {
     }
 }
 
+/// The address of a connection's other end, as `host:port`; empty if it has gone.
+pub(crate) fn address_of(stream: &TcpStream) -> String {
+    stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string())
+}
+
 /// Completes once the server stops.
 pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
     // An error means that the server is gone.
@@ -581,7 +641,7 @@ const HTTP2: &[u8] = b"PRI * HTTP/2";
 /// Empty settings, and a GOAWAY that demands HTTP/1.1 (RFC 9113, sections 6.8 and 7).
 const HTTP_1_1_REQUIRED: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0D";
 
-async fn refuse_http2(mut stream: TcpStream) -> std::io::Result<()> {
+async fn refuse_http2(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
     stream.write_all(HTTP_1_1_REQUIRED).await?;
     linger(stream).await
 }

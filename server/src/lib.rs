@@ -31,7 +31,8 @@
 //! | [`PondServer::start`] | the running [`Server`]; [`Server::channel`] is a [`Channel`] for code outside of handlers |
 //!
 //! An event stream is opened by a `GET` with `Accept: text/event-stream`; a `POST` and a `DELETE` with its
-//! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`. With the feature `redis`
+//! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`. With the feature
+//! `tls`, `Server::serve_tls` serves over TLS. With the feature `redis`
 //! and [`Options::node`] the server is a node of a cluster: a channel spans all nodes, whichever implementation they
 //! run.
 //!
@@ -41,10 +42,10 @@
 //! |---|---|
 //! | `handlers`, `content` | the application: endpoints, channels, handlers and their contexts; what they may send |
 //! | `handle`, `users` | a channel for code outside of handlers; its users at one moment |
-//! | `options`, `arguments` | the options, and the command line that sets them |
+//! | `options` | the options |
 //! | `connection` | HTTP requests, until a connection becomes a WebSocket or an event stream |
 //! | `request`, `response` | a request's head as hooks see it; responses |
-//! | `service`, `bridge` | the server as a tower service; streams that are no TCP |
+//! | `service`, `tls`, `bridge` | the server as a tower service; over TLS; streams that are no TCP |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
@@ -59,11 +60,10 @@
 //!
 //! # Limitations
 //!
-//! TCP only: TLS is left to a proxy. Rate limits and the limit per address are off until they are set; a
+//! Rate limits and the limit per address are off until they are set; a
 //! public chat without a proxy should use `--connections-per-address 50 --message-rate 20 --byte-rate 65536
 //! --idle-time 3600 --origin https://its.page`.
 
-mod arguments;
 mod authorize;
 mod bridge;
 mod budget;
@@ -91,11 +91,12 @@ mod service;
 mod session;
 mod socket;
 mod stop;
+#[cfg(feature = "tls")]
+mod tls;
 mod users;
 mod websocket;
 mod writers;
 
-pub use arguments::help;
 pub use authorize::{Authorize, by_token};
 pub use channel::LeaveReason;
 pub use content::{Content, Json};
@@ -112,4 +113,6 @@ pub use response::ResponseBody;
 pub use server::Server;
 pub use service::PondService;
 pub use stop::stop_signal;
+#[cfg(feature = "tls")]
+pub use tokio_rustls::rustls;
 pub use users::{User, Users};

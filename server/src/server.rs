@@ -42,6 +42,13 @@ struct Shared {
     congestion_control: Option<String>,
 }
 
+/// What the connections of a listener carry HTTP over.
+enum Transport {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(tokio_rustls::TlsAcceptor),
+}
+
 struct RunningNode {
     node: Arc<Node>,
     /// Receives from the other nodes; aborted if the server is dropped without a shutdown.
@@ -104,8 +111,39 @@ impl Server {
     /// [`Times::closing`](crate::Times::closing) to send its queued frames. Finally [shuts
     /// down](Self::shutdown).
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let Shared { endpoint, connections: limit, stopping, congestion_control, .. } =
-            &*self.shared;
+        self.serve_over(&Transport::Plain, listener, stop).await;
+    }
+
+    /// [`serve`](Self::serve) over TLS, by rustls; needs the feature `tls`.
+    ///
+    /// The configuration holds the certificates, and may choose one for each handshake, which is also how they are
+    /// renewed. Its list of protocols is replaced by `http/1.1`. See the example `tls` for one that is made of two
+    /// files.
+    ///
+    /// The handshake and the first request must be finished within [`Times::request`](crate::Times::request).
+    /// A client that speaks HTTP is answered 400. One beyond the limits on connections is disconnected without an
+    /// answer, because that would cost the handshake.
+    ///
+    /// A connection costs what one costs over any stream that is not TCP: see
+    /// [`into_service`](Self::into_service).
+    #[cfg(feature = "tls")]
+    pub async fn serve_tls(
+        self,
+        listener: TcpListener,
+        config: Arc<tokio_rustls::rustls::ServerConfig>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let transport = Transport::Tls(crate::tls::acceptor(config));
+        self.serve_over(&transport, listener, stop).await;
+    }
+
+    async fn serve_over(
+        self,
+        transport: &Transport,
+        listener: TcpListener,
+        stop: impl Future<Output = ()>,
+    ) {
+        let Shared { connections: limit, stopping, congestion_control, .. } = &*self.shared;
         if let Some(name) = congestion_control
             && let Err(error) = set_congestion_control(&listener, name)
         {
@@ -118,18 +156,26 @@ impl Server {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let endpoint = Arc::clone(endpoint);
-                        if let Some(permit) = self.admit(Some(peer.ip())) {
-                            let stopping = stopping.subscribe();
-                            connections.spawn(async move {
-                                endpoint.serve(stream, stopping).await;
-                                drop(permit);
-                            });
-                        } else if let Some(permit) = limit.try_reject() {
-                            connections.spawn(async move {
-                                endpoint.reject(stream).await;
-                                drop(permit);
-                            });
+                        let endpoint = self.endpoint();
+                        let Some(permit) = self.admit(Some(peer.ip())) else {
+                            if let Some(permit) = limit.try_reject()
+                                && matches!(transport, Transport::Plain)
+                            {
+                                connections.spawn(with(permit, endpoint.reject(stream)));
+                            }
+                            continue;
+                        };
+                        let stopping = stopping.subscribe();
+                        match transport {
+                            Transport::Plain => {
+                                let serving = endpoint.serve(stream, stopping);
+                                connections.spawn(with(permit, serving));
+                            }
+                            #[cfg(feature = "tls")]
+                            Transport::Tls(acceptor) => {
+                                let serving = endpoint.serve_tls(stream, acceptor.clone(), stopping);
+                                connections.spawn(with(permit, serving));
+                            }
                         }
                     }
                     Err(error) if is_of_one_client(&error) => {}
@@ -202,6 +248,12 @@ impl fmt::Debug for Server {
             .field("is_node", &self.shared.node.is_some())
             .finish_non_exhaustive()
     }
+}
+
+/// Completes with the future, and then drops its permit.
+async fn with<P>(permit: P, future: impl Future<Output = ()>) {
+    future.await;
+    drop(permit);
 }
 
 /// Returns `true` if `accept` failed for one connection only, so that it can be called again at once. macOS

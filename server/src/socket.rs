@@ -1,10 +1,10 @@
-//! Closes TCP streams in such a way that the client loses nothing that it was sent.
+//! Closes streams in such a way that the client loses nothing that it was sent.
 
 use std::io;
 use std::time::Duration;
 
 use pondwire::room::Unsent;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -65,7 +65,7 @@ pub(crate) async fn write_unsent(
 
 /// Ends the stream and reads until the client ends it, too. Closing a socket with unread bytes resets the
 /// connection, and the client may lose the last bytes that it was sent.
-pub(crate) async fn linger(mut stream: TcpStream) -> io::Result<()> {
+pub(crate) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     stream.shutdown().await?;
     drain(&mut stream, Duration::MAX).await;
     Ok(())
@@ -73,13 +73,13 @@ pub(crate) async fn linger(mut stream: TcpStream) -> io::Result<()> {
 
 /// [`linger`] for a client that may still be sending: some clients treat an end of the stream before they
 /// have read the answer as an error.
-pub(crate) async fn discard(mut stream: TcpStream) -> io::Result<()> {
+pub(crate) async fn discard(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     drain(&mut stream, QUIET).await;
     linger(stream).await
 }
 
 /// Reads and discards bytes until none has arrived for `quiet`, or [`DRAINED`] bytes have.
-async fn drain(stream: &mut TcpStream, quiet: Duration) {
+async fn drain(stream: &mut (impl AsyncRead + Unpin), quiet: Duration) {
     let mut bytes = vec![0; 16 << 10];
     let (mut left, mut budget) = (DRAINED, Budget::new(budget::CONNECTION));
     while left > 0

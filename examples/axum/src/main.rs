@@ -2,7 +2,7 @@
 //! served by the connection code of `pondwire-server`.
 //!
 //! `cargo run --release -p pondwire-axum-example -- --addr 127.0.0.1:8080`, with the options of
-//! `pondwire-server`.
+//! the server's example.
 //!
 //! axum's own WebSockets copy each text message once per connection and frame it again. Here the route is a
 //! service of `pondwire-server`, which takes the `TcpStream` that axum accepted out of hyper once the
@@ -20,6 +20,10 @@
 #[path = "../../../server/examples/server/demo/mod.rs"]
 mod demo;
 
+/// The command line of the server's example.
+#[path = "../../../server/examples/server/arguments.rs"]
+mod arguments;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -27,27 +31,22 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use pondwire_server::{Options, Server, help, stop_signal};
+use pondwire_server::{Server, stop_signal};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if std::env::args().any(|argument| argument == "--help") {
-        print!("{}", help());
-        return ExitCode::SUCCESS;
-    }
-    let refuse = |error: String| {
-        eprintln!("{error}\n`--help` shows the options");
-        ExitCode::from(2)
-    };
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match arguments::parse(std::env::args_os()) {
         Ok(options) => options,
-        Err(error) => return refuse(error),
+        Err(error) => error.exit(),
     };
     let addr = options.addr.clone();
     let pond = match demo::demo().start(options) {
         Ok(pond) => pond,
-        Err(error) => return refuse(error),
+        Err(error) => {
+            eprintln!("{error}\n`--help` shows the options");
+            return ExitCode::from(2);
+        }
     };
     match run(&addr, pond).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,7 +15,15 @@ struct App {
 
 impl App {
     fn start(options: &[&str]) -> Self {
+        Self::start_in(options, &[])
+    }
+
+    /// Starts it with variables of its environment.
+    fn start_in(options: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_pondwire-axum-example"))
+            .env_remove("PONDWIRE_REDIS")
+            .env_remove("PONDWIRE_TOKEN")
+            .envs(variables.iter().copied())
             .args(["--addr", "127.0.0.1:0"])
             .args(options)
             .stdout(Stdio::piped())
@@ -89,6 +97,33 @@ fn routes_and_limits_hold_beside_it() {
     assert_eq!(status(&app, "/api/socket"), 503);
     assert_eq!(status(&app, "/"), 200, "the limit counts sockets only");
     drop(one);
+}
+
+#[test]
+fn a_token_may_come_from_the_environment_or_a_file() {
+    let file = std::env::temp_dir().join(format!("pondwire-token-{}", std::process::id()));
+    std::fs::write(&file, "abc\n").unwrap();
+    let by_file = App::start(&["--token-file", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    let by_variable = App::start_in(&[], &[("PONDWIRE_TOKEN", "abc")]);
+    for app in [by_file, by_variable] {
+        assert_eq!(status(&app, "/api/socket"), 401);
+        assert_eq!(status(&app, "/api/socket?token=abd"), 403);
+        assert!(WebSocket::open(app.addr, "/api/socket?token=abc").is_ok());
+    }
+}
+
+#[test]
+fn a_redis_may_come_from_the_environment() {
+    // Without the feature `redis` the server refuses any, and with it this one.
+    let refused = Command::new(env!("CARGO_BIN_EXE_pondwire-axum-example"))
+        .args(["--addr", "127.0.0.1:0"])
+        .env("PONDWIRE_REDIS", "nonsense")
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(error.contains("redis") || error.contains("Redis"), "{error}");
 }
 
 #[test]

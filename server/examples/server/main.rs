@@ -3,13 +3,14 @@
 //! access, connection and rate limits, slow clients and timeouts. A demo page is at `/`; the documentation of
 //! the module `demo` has the channels and the events.
 
+mod arguments;
 mod demo;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::{panic, thread};
 
-use pondwire_server::{Options, Server, help, log, stop_signal};
+use pondwire_server::{Options, Server, log, stop_signal};
 use tokio::net::TcpListener;
 
 const PAGE: &str = include_str!("page.html");
@@ -22,23 +23,17 @@ async fn main() -> ExitCode {
             log::flush();
         }
     }));
-    if std::env::args().any(|argument| argument == "--help") {
-        // The reader may already have closed the pipe.
-        let _ = io::stdout().write_all(help().as_bytes());
-        return ExitCode::SUCCESS;
-    }
-    let refuse = |error: String| {
-        let _ = writeln!(io::stderr(), "{error}\n`--help` shows the options");
-        ExitCode::from(2)
-    };
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match arguments::parse(std::env::args_os()) {
         Ok(options) => Options { page: Some(PAGE), ..options },
-        Err(error) => return refuse(error),
+        Err(error) => error.exit(),
     };
     let addr = options.addr.clone();
     let server = match demo::demo().start(options) {
         Ok(server) => server,
-        Err(error) => return refuse(error),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}\n`--help` shows the options");
+            return ExitCode::from(2);
+        }
     };
     match run(server, &addr).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "their `main` functions, and what those use")]
 #![allow(clippy::needless_pass_by_value, reason = "`json!` at the call is the easiest to read")]
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ mod chat;
 mod dashboard;
 #[path = "../../examples/game.rs"]
 mod game;
+#[cfg(feature = "tls")]
+#[path = "../../examples/tls.rs"]
+mod tls;
 #[cfg(feature = "redis")]
 #[path = "../../examples/two_nodes.rs"]
 mod two_nodes;
@@ -46,7 +50,11 @@ struct Guest {
 impl Guest {
     /// The guest, and the first `count` messages after its acknowledgement.
     fn join(server: &Server, channel: &'static str, params: Value) -> Self {
-        let mut client = Client::connect(server.addr);
+        Self::join_at(server.addr, channel, params)
+    }
+
+    fn join_at(addr: SocketAddr, channel: &'static str, params: Value) -> Self {
+        let mut client = Client::connect(addr);
         client.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", &params.to_string());
         assert_eq!(client.next()["event"], "ACKNOWLEDGE");
         Self { client, channel }
@@ -177,6 +185,27 @@ fn the_game() {
     let mut green = Client::connect(server.addr);
     green.send("JOIN_CHANNEL", "/game/1", "JOIN_CHANNEL", r#"{"team":"green"}"#);
     assert_eq!(green.next()["payload"]["code"], 400);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn the_chat_over_tls() {
+    use crate::tls::{Tunnel, file};
+
+    let config = tls::config(file("certificate.pem"), file("key.pem")).unwrap();
+    assert!(tls::config(file("key.pem"), file("certificate.pem")).is_err());
+    let server = Server::start_tls(tls::pond(), Options::default(), config);
+    let tunnel = Tunnel::to(server.addr);
+    let join = |name: &str| Guest::join_at(tunnel.addr, "/chat/7", json!({ "name": name }));
+    let mut ann = join("ann");
+    ann.expect_seen(&json!([{ "id": ann.client.id, "name": "ann" }]));
+    let mut bob = join("bob");
+    bob.expect_seen(&json!([
+        { "id": ann.client.id, "name": "ann" },
+        { "id": bob.client.id, "name": "bob" },
+    ]));
+    ann.send("say", json!({ "text": "hi" }));
+    assert_eq!(bob.expect("said"), json!({ "text": "hi" }));
 }
 
 #[cfg(feature = "redis")]

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "`tests/fairness.rs` uses a part")]
 
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::thread::{self, JoinHandle};
 
 use pondwire_server::{Options, PondServer, Times};
@@ -15,6 +16,9 @@ pub(crate) mod demo;
 
 /// The demo page of the example program.
 const PAGE: &str = include_str!("../../examples/server/page.html");
+
+/// Completes when the server is asked to stop.
+type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A server that serves until it is dropped.
 pub(crate) struct Server {
@@ -55,16 +59,42 @@ impl Server {
 
     /// Also returns the listening socket.
     pub(crate) fn start_listening(
+        runtime: Builder,
+        pond: PondServer,
+        options: Options,
+    ) -> (Self, TcpListener) {
+        Self::start_serving(runtime, pond, options, async |server, listener, stopped| {
+            server.serve(listener, stopped).await;
+        })
+    }
+
+    /// Starts an application over TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) fn start_tls(
+        pond: PondServer,
+        options: Options,
+        config: std::sync::Arc<pondwire_server::rustls::ServerConfig>,
+    ) -> Self {
+        let serve = async |server: pondwire_server::Server, listener, stopped| {
+            server.serve_tls(listener, config, stopped).await;
+        };
+        Self::start_serving(Builder::new_multi_thread(), pond, options, serve).0
+    }
+
+    fn start_serving(
         mut runtime: Builder,
         pond: PondServer,
         options: Options,
+        serve: impl AsyncFnOnce(pondwire_server::Server, tokio::net::TcpListener, Stopped)
+        + Send
+        + 'static,
     ) -> (Self, TcpListener) {
         let options = Options { page: options.page.or(Some(PAGE)), ..options };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
         let listening = listener.try_clone().unwrap();
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
         let (started, server) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
             let runtime = runtime.enable_all().build().unwrap();
@@ -72,7 +102,7 @@ impl Server {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let server = pond.start(options).expect("valid options");
                 started.send(server.clone()).expect("the test waits");
-                server.serve(listener, async { drop(stopped.await) }).await;
+                serve(server, listener, Box::pin(async { drop(stopped.await) })).await;
             });
         });
         let server = server.recv().expect("a server that starts");

@@ -1,5 +1,6 @@
 //! The server over real sockets.
 
+mod arguments;
 mod congestion;
 mod deflate;
 mod events;
@@ -10,4 +11,6 @@ mod node;
 mod page;
 mod protection;
 mod service;
+#[cfg(feature = "tls")]
+mod tls;
 mod websocket;

@@ -1,41 +1,29 @@
 //! The server as a node: two nodes in this process around a fake Redis. `tests/interop/distributed/` has a
 //! real Redis, and nodes of another implementation.
 
-use pondwire_server::{Options, PondServer};
+use std::time::Duration;
 
-fn parse(line: &str) -> Option<Options> {
-    Options::parse(line.split_whitespace().map(str::to_owned)).ok()
+use pondwire_server::{NodeOptions, Options, PondServer};
+
+/// Options of a node at this Redis.
+fn at(redis: &str, node_id: &str) -> NodeOptions {
+    let heartbeat = Duration::from_secs(5);
+    NodeOptions {
+        redis: redis.to_owned(),
+        node_id: node_id.to_owned(),
+        heartbeat,
+        ..NodeOptions::default()
+    }
 }
 
-#[test]
-fn arguments_are_parsed_or_refused() {
-    let alone = parse("").unwrap();
-    assert_eq!((&*alone.addr, alone.node.is_none()), ("127.0.0.1:8080", true));
-    let node = parse("--redis redis://r --addr 127.0.0.1:0 --node-id a --heartbeat 0.5").unwrap();
-    assert_eq!(node.addr, "127.0.0.1:0");
-    let node = node.node.unwrap();
-    assert_eq!((&*node.node_id, &*node.namespace, node.queue), ("a", "default", 65536));
-    assert_eq!(node.heartbeat.as_millis(), 500);
-    let unnamed = || parse("--redis redis://r").unwrap().node.unwrap().node_id;
-    assert_ne!(unnamed(), unnamed());
-    for wrong in [
-        "--addr",
-        "--node-id a",
-        "--namespace n --heartbeat 1",
-        "--redis redis://r --heartbeat 0",
-        "--redis redis://r --heartbeat NaN",
-        "--redis redis://r --heartbeat 1e9",
-        "--redis redis://r --queue -1",
-        "--rediss redis://r",
-    ] {
-        assert!(parse(wrong).is_none(), "{wrong}");
-    }
+fn with(node: NodeOptions) -> Options {
+    Options { node: Some(node), ..Options::default() }
 }
 
 #[test]
 #[cfg(not(feature = "redis"))]
 fn without_the_feature_a_node_is_refused() {
-    let options = parse("--redis redis://127.0.0.1:6379").unwrap();
+    let options = with(at("redis://127.0.0.1:6379", "a"));
     let error = PondServer::new().start(options).expect_err("no node");
     assert!(error.contains("--features redis"), "{error}");
 }
@@ -52,7 +40,7 @@ mod nodes {
     use serde_json::{Value, json};
     use tokio::runtime::Runtime;
 
-    use super::{PondServer, parse};
+    use super::{NodeOptions, Options, PondServer, at, with};
     use crate::fixture::Server;
     use pondwire_test_support::client::{Client, ROOM};
     use pondwire_test_support::fake_redis::{FakeRedis, Mode};
@@ -70,10 +58,12 @@ mod nodes {
             Self { fake: runtime.block_on(FakeRedis::start()), runtime }
         }
 
-        fn node(&self, name: &str, more: &str) -> Server {
-            let url = self.fake.url();
-            let line = format!("--redis {url} --node-id {name} --heartbeat 5 {more}");
-            Server::start_as(parse(&line).unwrap())
+        fn node(&self, name: &str) -> Server {
+            Server::start_as(with(self.options(name)))
+        }
+
+        fn options(&self, name: &str) -> NodeOptions {
+            at(&self.fake.url(), name)
         }
 
         fn set(&self, mode: Mode) {
@@ -122,7 +112,7 @@ mod nodes {
     #[test]
     fn two_nodes_are_one_room() {
         let redis = Redis::start();
-        let (a, b) = (redis.node("a", ""), redis.node("b", ""));
+        let (a, b) = (redis.node("a"), redis.node("b"));
         let (mut ann, mut bob) = (Client::connect(a.addr), Client::connect(b.addr));
         let joined = r#"{"assigns":{"name":"ann"}}"#;
         ann.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", joined);
@@ -226,7 +216,10 @@ mod nodes {
     #[test]
     fn a_user_evicted_without_a_leave_is_removed() {
         let redis = Redis::start();
-        let a = redis.node("a", "--heartbeat 60");
+        let a = {
+            let heartbeat = Duration::from_secs(60);
+            Server::start_as(with(NodeOptions { heartbeat, ..redis.options("a") }))
+        };
         let mut ann = Client::joined(a.addr, ROOM);
         let ann_id = ann.id.clone();
         let mut js = Silent::start(&redis);
@@ -265,7 +258,7 @@ mod nodes {
     #[test]
     fn users_leave_other_nodes_with_their_node_or_connection() {
         let redis = Redis::start();
-        let (a, mut b) = (redis.node("a", ""), redis.node("b", ""));
+        let (a, mut b) = (redis.node("a"), redis.node("b"));
         let mut ann = Client::joined(a.addr, ROOM);
         let (bob, bea) = (Client::joined(b.addr, ROOM), Client::joined(b.addr, ROOM));
         let ann_id = ann.id.clone();
@@ -284,7 +277,7 @@ mod nodes {
     #[test]
     fn a_hanging_redis_delays_no_client_and_is_counted() {
         let redis = Redis::start();
-        let a = redis.node("a", "--queue 100");
+        let a = Server::start_as(with(NodeOptions { queue: 100, ..redis.options("a") }));
         let mut ann = Client::joined(a.addr, ROOM);
         until("a connection", || metric(a.addr, r#"bus_connected{side="publisher"}"#) == 1);
         redis.set(Mode::Hang);
@@ -315,9 +308,9 @@ mod nodes {
     #[test]
     fn a_node_without_members_broadcasts_to_the_others() {
         let redis = Redis::start();
-        let a = redis.node("a", "");
+        let a = redis.node("a");
         let (mut ann, mut bob) = (Client::joined(a.addr, ROOM), Client::joined(a.addr, ROOM));
-        let options = parse(&format!("--redis {} --node-id b", redis.fake.url())).unwrap();
+        let options = with(redis.options("b"));
         let _runtime = redis.runtime.enter();
         let b = crate::fixture::demo::demo().start(options).unwrap();
         let room = b.channel(ROOM).unwrap();
@@ -338,8 +331,9 @@ mod nodes {
     #[test]
     fn the_presence_list_is_bounded_over_all_nodes() {
         let redis = Redis::start();
-        let bound = "--presence-bytes 100";
-        let (a, b) = (redis.node("a", bound), redis.node("b", bound));
+        let start =
+            |name| Server::start_as(Options { presence_bytes: 100, ..with(redis.options(name)) });
+        let (a, b) = (start("a"), start("b"));
         let (mut ann, mut bob) = (Client::joined(a.addr, ROOM), Client::joined(b.addr, ROOM));
         let (ann_id, bob_id) = (ann.id.clone(), bob.id.clone());
         knows(&mut bob, &[&ann_id, &bob_id]);
@@ -358,7 +352,7 @@ mod nodes {
     #[test]
     fn a_list_that_other_nodes_made_too_long_cuts_nobody_off() {
         let redis = Redis::start();
-        let a = redis.node("a", "--presence-bytes 100");
+        let a = Server::start_as(Options { presence_bytes: 100, ..with(redis.options("a")) });
         let mut ann = Client::joined(a.addr, ROOM);
         let js = Silent::start(&redis);
         ann.event("track", "{\"who\":\"ann\"}");
@@ -377,7 +371,7 @@ mod nodes {
 
     #[test]
     fn an_invalid_url_is_refused() {
-        let options = parse("--redis localhost").unwrap();
+        let options = with(at("localhost", "a"));
         let runtime = Runtime::new().unwrap();
         let _runtime = runtime.enter();
         let error = PondServer::new().start(options).expect_err("no node");

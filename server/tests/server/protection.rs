@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pondwire::{Limits, OutboxOptions, Policy};
 
 use crate::fixture::Server;
-use pondwire_server::{Options, Rate, StatusCode, Times, by_token, help};
+use pondwire_server::{Options, Rate, StatusCode, Times, by_token};
 use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::event_stream::{EventStream, Requests};
 use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
@@ -534,62 +534,4 @@ fn the_echo_endpoint_must_be_enabled() {
     }
     websocket::assert_upgrade_required(&websocket::get(server.addr, "/echo"));
     Client::joined(server.addr, ROOM).expect_alive();
-}
-
-#[test]
-fn options_are_read_and_shown() {
-    let parse = |line: &str| Options::parse(line.split_whitespace().map(str::to_owned));
-    let options = parse(
-        "--addr 127.0.0.1:0 --connections 10 --connections-per-address 2 --message-rate 5:9 \
-         --byte-rate 1000 --channels 4 --message-bytes 2000 --name-bytes 30 --slow conflate \
-         --waiting-frames 16 --waiting-bytes 4096 --request-time 1.5 --keep-alive-time 2 \
-         --ping-time 4 --pong-time 3 --idle-time 60 --closing-time 0.5 --origin https://a \
-         --origin https://b --token abc --congestion cubic",
-    )
-    .ok()
-    .unwrap();
-    assert_eq!((options.connections, options.connections_per_address), (10, 2));
-    assert_eq!(options.message_rate, Some(Rate { per_second: 5, burst: 9 }));
-    assert_eq!(options.byte_rate, Some(Rate { per_second: 1000, burst: 2000 }));
-    assert_eq!((options.channels, options.limits.max_bytes, options.name_bytes), (4, 2000, 30));
-    assert_eq!(options.waiting.policy, Policy::Conflate);
-    assert_eq!((options.waiting.max_frames, options.waiting.max_bytes), (16, 4096));
-    assert_eq!((options.times.request, options.times.closing), (in_millis(1500), in_millis(500)));
-    assert_eq!((options.times.ping, options.times.pong), (in_millis(4000), in_millis(3000)));
-    assert_eq!(options.times.idle, Some(in_millis(60_000)));
-    assert_eq!(options.origins, ["https://a", "https://b"]);
-    assert!(options.authorize.is_some());
-    assert!(options.io_uring && !options.echo);
-    assert_eq!(options.congestion_control.as_deref(), Some("cubic"));
-    assert_eq!(parse("--congestion system").ok().unwrap().congestion_control, None);
-    let options = parse("--no-io-uring --echo").ok().unwrap();
-    assert!(!options.io_uring && options.echo);
-
-    for (line, error) in [
-        ("--addr", "--addr: unknown, or no value"),
-        ("--nonsense 1", "--nonsense: no such option"),
-        ("--channels 0", "--channels: expected a number from 1"),
-        ("--connections -1", "--connections: expected a number"),
-        ("--idle-time -1", "--idle-time: expected seconds"),
-        ("--idle-time inf", "--idle-time: expected seconds"),
-        ("--slow wait", "--slow: expected disconnect, drop-oldest, drop-newest or conflate"),
-        ("--token a&b", "--token: expected letters, digits and -._~"),
-        ("--ping-time 1 --pong-time 2", "--pong-time: longer than --ping-time"),
-        ("--node-id a", "--node-id, --namespace, --heartbeat and --queue go with --redis"),
-    ] {
-        assert_eq!(parse(line).err().as_deref(), Some(error), "{line}");
-    }
-    assert_eq!(parse("--connections 0 --idle-time 0").ok().unwrap().connections, usize::MAX);
-
-    // Each option is in the help with a default that is a valid value.
-    let help = help();
-    for line in help.lines().filter(|line| line.starts_with("  --")) {
-        let mut words = line.split_whitespace();
-        let (name, default) = (words.next().unwrap(), words.next().unwrap());
-        if !matches!(name, "--origin" | "--token" | "--redis") && !line.contains("no value") {
-            // Options of a node need `--redis`.
-            let line = format!("--redis redis://r {name} {default}");
-            assert_eq!(parse(&line).err(), None, "{line}");
-        }
-    }
 }

@@ -11,7 +11,22 @@ use crate::connection::Protocol;
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The servers in the order of the tables.
-pub(crate) const NAMES: [&str; 6] = ["floor", "pondwire", "pondsocket-axum", "axum", "ws", "uws"];
+pub(crate) const NAMES: [&str; 11] = [
+    FLOOR,
+    "floor-io_uring",
+    "pondwire",
+    NO_RING,
+    RIVAL,
+    "axum",
+    "axum-batched",
+    "tokio-websockets",
+    "fastwebsockets",
+    "ws",
+    "uws",
+];
+
+/// The example server without io_uring.
+const NO_RING: &str = "pondwire-no-io_uring";
 
 /// A second build of the example server, to measure the effect of a change.
 pub(crate) const OTHER: &str = "other";
@@ -37,13 +52,19 @@ impl Contender {
     /// The reason why the server is not installed.
     pub(crate) fn find(name: &'static str) -> io::Result<Self> {
         let protocol = match name {
-            "pondwire" | RIVAL => Protocol::PondSocket,
+            "pondwire" | NO_RING | RIVAL => Protocol::PondSocket,
             _ => Protocol::Plain,
         };
         let peers = Path::new(HERE).join("peers");
         let argument = |path: &Path| path.to_string_lossy().into_owned();
         let (program, arguments) = match name {
-            "pondwire" => (example()?, LISTEN.map(str::to_owned).to_vec()),
+            "pondwire" | NO_RING => {
+                let mut arguments = LISTEN.to_vec();
+                if name == NO_RING {
+                    arguments.push("--no-io-uring");
+                }
+                (example()?, arguments.into_iter().map(str::to_owned).collect())
+            }
             "ws" => {
                 let program = PathBuf::from("node");
                 try_out(&program, &["--version"], &peers)?;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use memchr::memmem;
+use rustix::net::sockopt::set_tcp_quickack;
 
 use crate::connection::{Connection, Protocol};
 use crate::message::Message;
@@ -62,6 +63,12 @@ impl Crowd {
                 })?;
                 joined += usize::from(client.is_joined() && !was_joined);
             }
+        }
+        // A socket that has sent something after it received something, as a join does, delays its acknowledgements,
+        // for which the kernel sets a timer at the server's expense; one that has only listened does not. All
+        // servers are to have the same clients.
+        for client in &crowd.clients {
+            set_tcp_quickack(&client.stream, true)?;
         }
         Ok(crowd)
     }

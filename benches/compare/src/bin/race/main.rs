@@ -43,7 +43,16 @@ use contenders::{Contender, NAMES};
 use options::{Options, USAGE};
 use turn::{Case, Outcome};
 
-const CRATES: [&str; 6] = ["pondwire", "pondsocket-axum", "axum", "tungstenite", "tokio", "rustix"];
+const CRATES: [&str; 8] = [
+    "pondwire",
+    "pondsocket-axum",
+    "axum",
+    "tungstenite",
+    "tokio-websockets",
+    "fastwebsockets",
+    "tokio",
+    "rustix",
+];
 
 /// File descriptors in addition to those of the connections.
 const SPARE: u64 = 64;

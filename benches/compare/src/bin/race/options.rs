@@ -8,7 +8,8 @@ pub(crate) const USAGE: &str =
     "usage: race [--all] [--clients N,…] [--bytes B,…] [--in-flight K,…] \
     [--servers NAME,…] [--other FILE] [--passes N] [--seconds S] [--stuck N] [--idle N] \
     [--markdown-out FILE]
-servers: floor, pondwire, pondsocket-axum, axum, ws, uws";
+servers: floor, floor-io_uring, pondwire, pondwire-no-io_uring, pondsocket-axum, axum, axum-batched, \
+    tokio-websockets, fastwebsockets, ws, uws";
 
 pub(crate) struct Options {
     pub(crate) servers: Vec<&'static str>,

@@ -1,5 +1,6 @@
 //! The floor: the least work for a server in one thread. It uses epoll, one read for the received
-//! messages and one write for each client; it looks into no message and checks nothing.
+//! messages and one write for each client, alone or with others through io_uring; it looks into no message and
+//! checks nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,10 +8,12 @@ use std::net::{TcpListener, TcpStream};
 use crate::frame;
 use crate::poll::{Interest, Poll};
 
+use super::ring::Ring;
+
 const LISTENER: u64 = u64::MAX;
 
 /// The response to the key that all clients of the race send, the example of RFC 6455.
-const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+pub(super) const ACCEPTED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
     upgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzhZRbK+xOo=\r\n\r\n";
 
 struct Client {
@@ -22,7 +25,8 @@ struct Client {
     unsent: Vec<u8>,
 }
 
-pub(super) fn run() -> io::Result<()> {
+/// Serves until an error; with a ring, that sends to all clients.
+pub(super) fn run(mut ring: Option<Ring>) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     super::announce(listener.local_addr()?)?;
@@ -46,7 +50,7 @@ pub(super) fn run() -> io::Result<()> {
                 *place = None;
             }
             if !said.is_empty() {
-                tell(&mut clients, &poll, &said);
+                tell(&mut clients, &poll, &said, ring.as_mut())?;
                 said.clear();
             }
         }
@@ -107,26 +111,48 @@ fn receive(client: &mut Client, buffer: &mut [u8], said: &mut Vec<u8>) -> io::Re
     Ok(())
 }
 
-fn tell(clients: &mut [Option<Client>], poll: &Poll, said: &[u8]) {
-    for (token, place) in clients.iter_mut().enumerate() {
-        let Some(client) = place.as_mut().filter(|client| client.is_open) else { continue };
-        let written = if client.unsent.is_empty() {
-            match client.stream.write(said) {
-                Ok(written) => written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                Err(_) => {
-                    *place = None;
-                    continue;
-                }
+fn tell(
+    clients: &mut [Option<Client>],
+    poll: &Poll,
+    said: &[u8],
+    ring: Option<&mut Ring>,
+) -> io::Result<()> {
+    let took = |place: &mut Option<Client>, token: usize, written: io::Result<usize>| {
+        let Some(client) = place else { return };
+        let written = match written {
+            Ok(written) => written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                *place = None;
+                return;
             }
-        } else {
-            0
         };
         if written < said.len() {
             client.unsent.extend_from_slice(&said[written..]);
             drop(poll.want(&client.stream, token as u64, Interest::Both));
         }
+    };
+    let mut current = Vec::new();
+    for (token, place) in clients.iter_mut().enumerate() {
+        let Some(client) = place.as_mut().filter(|client| client.is_open) else { continue };
+        if !client.unsent.is_empty() {
+            took(place, token, Ok(0));
+        } else if ring.is_some() {
+            current.push(token);
+        } else {
+            let written = client.stream.write(said);
+            took(place, token, written);
+        }
     }
+    let Some(ring) = ring else { return Ok(()) };
+    let sockets: Vec<_> =
+        current.iter().filter_map(|&token| Some(&clients[token].as_ref()?.stream)).collect();
+    let mut sent = Vec::with_capacity(sockets.len());
+    ring.send(&sockets, said, |place, written| sent.push((current[place], written)))?;
+    for (token, written) in sent {
+        took(&mut clients[token], token, written);
+    }
+    Ok(())
 }
 
 fn flush(client: &mut Client, poll: &Poll, token: u64) -> io::Result<()> {

@@ -1,8 +1,10 @@
 //! The servers that this binary can be: each runs in a process of its own, `race --serve NAME`.
 
 mod axum_chat;
+mod batched;
 mod floor;
 mod pondsocket;
+mod ring;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -13,8 +15,12 @@ use tokio::net::TcpListener;
 /// Serves until it is killed; `None` when it has no server of this name.
 pub(crate) fn run(name: &str) -> Option<io::Result<()>> {
     Some(match name {
-        "floor" => floor::run(),
+        "floor" => floor::run(None),
+        "floor-io_uring" => floor::run(Some(ring::Ring::new().ok()?)),
         "axum" => block_on(axum_chat::run()),
+        "axum-batched" => block_on(batched::axum()),
+        "tokio-websockets" => block_on(batched::tokio_websockets()),
+        "fastwebsockets" => block_on(batched::fastwebsockets()),
         "pondsocket-axum" => block_on(pondsocket::run()),
         _ => return None,
     })

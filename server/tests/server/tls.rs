@@ -1,0 +1,204 @@
+//! The server over TLS.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use pondwire_server::rustls::pki_types::pem::PemObject;
+use pondwire_server::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use pondwire_server::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use pondwire_server::{Options, Times};
+use pondwire_test_support::client::{Client, ROOM, message_of};
+use pondwire_test_support::event_stream::EventStream;
+use pondwire_test_support::websocket::{Received, connect, get};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
+
+use crate::fixture::{Server, demo};
+
+/// A file of the test's certificate: for `localhost` and 127.0.0.1, until 2120, and nowhere else in use.
+pub(crate) fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/server/tls").join(name)
+}
+
+fn certificates() -> Vec<CertificateDer<'static>> {
+    let certificates = CertificateDer::pem_file_iter(file("certificate.pem")).unwrap();
+    certificates.collect::<Result<_, _>>().unwrap()
+}
+
+fn server_config() -> ServerConfig {
+    let key = PrivateKeyDer::from_pem_file(file("key.pem")).unwrap();
+    ServerConfig::builder().with_no_client_auth().with_single_cert(certificates(), key).unwrap()
+}
+
+fn start(options: Options) -> Server {
+    Server::start_tls(demo::demo(), options, Arc::new(server_config()))
+}
+
+/// A client that trusts the test's certificate only, and offers these protocols.
+fn client_config(protocols: &[&str]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates() {
+        roots.add(certificate).unwrap();
+    }
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+/// A local port whose connections go to a server over TLS, so that clients without TLS can be used.
+pub(crate) struct Tunnel {
+    pub(crate) addr: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Tunnel {
+    pub(crate) fn to(server: SocketAddr) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let connector = TlsConnector::from(client_config(&["http/1.1"]));
+        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let addr = listener.local_addr().unwrap();
+        runtime.spawn(async move {
+            loop {
+                let mut stream = listener.accept().await.unwrap().0;
+                let connector = connector.clone();
+                tokio::spawn(async move {
+                    let tcp = TcpStream::connect(server).await.unwrap();
+                    let name = "localhost".try_into().unwrap();
+                    let Ok(mut tls) = connector.connect(name, tcp).await else { return };
+                    // An error is an end without `close_notify`, which the client must not take for a whole one.
+                    if copy_bidirectional(&mut stream, &mut tls).await.is_err() {
+                        stream.set_zero_linger().unwrap();
+                    }
+                });
+            }
+        });
+        Self { addr, _runtime: runtime }
+    }
+}
+
+#[test]
+fn sockets_and_streams_work_and_end_in_order() {
+    let mut server = start(Options::default());
+    let tunnel = Tunnel::to(server.addr);
+    let (mut one, mut two) = (Client::joined(tunnel.addr, ROOM), Client::joined(tunnel.addr, ROOM));
+    let mut events = EventStream::joined(tunnel.addr, ROOM);
+    one.event("say", r#"{"text":"hi"}"#);
+    let text = one.next_text();
+    assert_eq!((two.next_text(), events.next_text()), (text.clone(), Some(text)));
+    // Larger than a record, and than the sockets between the writers and TLS.
+    one.socket.text(&message_of(1 << 20));
+    assert_eq!(one.next()["event"], "echo");
+    assert_eq!(events.request("POST", message_of(1 << 20).as_bytes()), 204);
+    assert_eq!(events.next()["event"], "echo");
+    let page = get(tunnel.addr, "/");
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n") && page.ends_with("</html>\n"), "{page}");
+    assert!(get(tunnel.addr, "/nothing").ends_with("404 Not Found\n"));
+    server.stop();
+    assert_eq!(one.socket.receive(), Received::Close(1001));
+    assert_eq!(two.socket.receive(), Received::Close(1001));
+    drop((one, two));
+    assert_eq!(events.next_text(), None);
+    drop(events);
+    server.join();
+}
+
+#[test]
+fn a_client_that_vanishes_leaves() {
+    let server = start(Options::default());
+    let tunnel = Tunnel::to(server.addr);
+    let mut stays = Client::joined(tunnel.addr, ROOM);
+    stays.event("track", r#"{"n":1}"#);
+    stays.next();
+    let mut goes = Client::joined(tunnel.addr, ROOM);
+    goes.event("track", r#"{"n":2}"#);
+    assert_eq!(stays.next()["event"], "JOIN");
+    drop(goes);
+    assert_eq!(stays.next()["event"], "LEAVE");
+}
+
+#[test]
+fn http_1_1_is_the_only_protocol() {
+    let mut config = server_config();
+    // An application that shares one configuration between several servers.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let server = Server::start_tls(demo::demo(), Options::default(), Arc::new(config));
+    let runtime = Runtime::new().unwrap();
+    let connect = async |protocols: &[&str]| {
+        let stream = TcpStream::connect(server.addr).await.unwrap();
+        let connector = TlsConnector::from(client_config(protocols));
+        let tls = connector.connect("localhost".try_into().unwrap(), stream).await?;
+        Ok::<_, std::io::Error>(tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec))
+    };
+    runtime.block_on(async {
+        assert_eq!(connect(&["h2", "http/1.1"]).await.unwrap().as_deref(), Some(&b"http/1.1"[..]));
+        assert_eq!(connect(&[]).await.unwrap(), None);
+        let refused = connect(&["h2"]).await.unwrap_err();
+        assert!(refused.to_string().contains("NoApplicationProtocol"), "{refused}");
+    });
+}
+
+#[test]
+fn a_client_of_plain_http_is_told_so() {
+    let server = start(Options::default());
+    let answer = get(server.addr, "/");
+    assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{answer}");
+    // Something else.
+    let mut stream = connect(server.addr);
+    stream.write_all(b"\0\0\0\0").unwrap();
+    assert_eq!(read_to_end(stream), 0);
+}
+
+/// Reads until the connection ends, and returns how much there was.
+fn read_to_end(mut stream: std::net::TcpStream) -> usize {
+    let mut rest = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut rest) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    rest.len()
+}
+
+#[test]
+fn handshakes_that_do_not_end_are_bounded_in_number_and_in_time() {
+    let times = Times { request: Duration::from_millis(1500), ..Times::default() };
+    let server = start(Options { times, connections: 4, ..Options::default() });
+    let tunnel = Tunnel::to(server.addr);
+    let mut client = Client::joined(tunnel.addr, ROOM);
+    // Nothing, the beginning of a record, and a record that goes on for ever.
+    let mut slow: Vec<_> = [&b""[..], b"\x16\x03", b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03"]
+        .iter()
+        .map(|sent| {
+            let mut stream = connect(server.addr);
+            stream.write_all(sent).unwrap();
+            stream
+        })
+        .collect();
+    let (mut dripping, ended) = (slow[2].try_clone().unwrap(), Arc::new(()));
+    let drips = Arc::downgrade(&ended);
+    let drip = thread::spawn(move || {
+        while drips.strong_count() > 0 && dripping.write_all(b"x").is_ok() {
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    // A rejection costs no handshake.
+    assert_eq!(read_to_end(connect(server.addr)), 0);
+    for stream in slow.drain(..) {
+        assert_eq!(read_to_end(stream), 0);
+    }
+    drop(ended);
+    drip.join().unwrap();
+    client.expect_alive();
+    // Their permits are free a little later than their sockets.
+    let mut later = std::iter::repeat_with(|| get(tunnel.addr, "/").starts_with("HTTP/1.1 200 "));
+    assert!(later.by_ref().take(100).any(|is_served| {
+        thread::sleep(Duration::from_millis(if is_served { 0 } else { 50 }));
+        is_served
+    }));
+}
