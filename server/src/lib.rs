@@ -57,6 +57,12 @@
 //! | `metrics`, `log` | counters of all connections; lines for the operator |
 //! | `node` | this server as a node of a cluster |
 //! | `echo` | the echo endpoint for conformance suites |
+//! | `docs` | guides for operators |
+//!
+//! # Guides for operators
+//!
+//! [`docs::operations`] has each limit and what happens at it, proxies, restarts, metrics and alerts;
+//! [`docs::capacity`] how large a machine must be; [`docs::troubleshooting`] begins with the symptom.
 //!
 //! # Limitations
 //!
@@ -72,6 +78,7 @@ mod channel;
 mod connection;
 mod connection_limit;
 mod content;
+pub mod docs;
 mod echo;
 mod endpoints;
 mod event_stream;

@@ -6,6 +6,7 @@ mod deflate;
 mod events;
 mod examples;
 mod fixture;
+mod guides;
 mod handlers;
 mod node;
 mod page;
