@@ -31,8 +31,8 @@
 //! | [`PondServer::start`] | the running [`Server`]; [`Server::channel`] is a [`Channel`] for code outside of handlers |
 //!
 //! An event stream is opened by a `GET` with `Accept: text/event-stream`; a `POST` and a `DELETE` with its
-//! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`. With the feature
-//! `tls`, `Server::serve_tls` serves over TLS. With the feature `redis`
+//! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`; `/healthz` is
+//! answered 200, `/readyz` too while [`Server::is_ready`], and 503 otherwise. With the feature `tls`, `Server::serve_tls` serves over TLS. With the feature `redis`
 //! and [`Options::node`] the server is a node of a cluster: a channel spans all nodes, whichever implementation they
 //! run.
 //!
@@ -47,6 +47,7 @@
 //! | `request`, `response` | a request's head as hooks see it; responses |
 //! | `service`, `tls`, `bridge` | the server as a tower service; over TLS; streams that are no TCP |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
+//! | `cors` | what browsers are told about pages of other origins |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
 //! | `writers` | the threads that write to all connections, each of which has a seat in a shard; io_uring, the only unsafe code |
@@ -54,6 +55,7 @@
 //! | `endpoints`, `channel` | the endpoints of a running server; the members of a channel and their presence |
 //! | `keepalive`, `budget` | ping and idle timeouts; fairness between connections |
 //! | `socket` | closing a connection without losing what the client was sent |
+//! | `phase` | the end of a server: not ready, draining, stopping |
 //! | `metrics`, `log` | counters of all connections; lines for the operator |
 //! | `node` | this server as a node of a cluster |
 //! | `echo` | the echo endpoint for conformance suites |
@@ -78,6 +80,7 @@ mod channel;
 mod connection;
 mod connection_limit;
 mod content;
+mod cors;
 pub mod docs;
 mod echo;
 mod endpoints;
@@ -90,6 +93,7 @@ mod metrics;
 #[cfg_attr(not(feature = "redis"), path = "node/disabled.rs")]
 mod node;
 mod options;
+mod phase;
 mod rate_limit;
 mod request;
 mod response;

@@ -19,6 +19,10 @@ impl Node {
         match **self {}
     }
 
+    pub(crate) fn has_connected(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) async fn run(&self) {
         match *self {}
     }

@@ -8,7 +8,7 @@
 mod link;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ahash::HashMap;
@@ -41,6 +41,8 @@ pub(crate) struct Node {
     /// Taken by the receiving task.
     receiver: Mutex<Option<RedisReceiver>>,
     state: Mutex<State>,
+    /// Whether a probe has found both connections open.
+    has_connected: AtomicBool,
 }
 
 struct State {
@@ -76,7 +78,16 @@ impl Node {
             offered: AtomicU64::new(0),
             receiver: Mutex::new(Some(receiver)),
             state: Mutex::new(state),
+            has_connected: AtomicBool::new(false),
         }))
+    }
+
+    /// Whether the node is connected to Redis, or was before.
+    pub(crate) fn has_connected(&self) -> bool {
+        let bus = self.bus.stats();
+        let is_connected = bus.publisher_connected && bus.subscriber_connected;
+        // Relaxed: a probe that comes a moment later sees it.
+        self.has_connected.fetch_or(is_connected, Ordering::Relaxed) || is_connected
     }
 
     /// Receives from the other nodes until the bus is shut down.
