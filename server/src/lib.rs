@@ -72,6 +72,9 @@
 //! public chat without a proxy should use `--connections-per-address 50 --message-rate 20 --byte-rate 65536
 //! --idle-time 3600 --origin https://its.page`.
 
+// Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod authorize;
 mod bridge;
 mod budget;
@@ -127,3 +130,8 @@ pub use stop::stop_signal;
 #[cfg(feature = "tls")]
 pub use tokio_rustls::rustls;
 pub use users::{User, Users};
+
+/// The README's code runs as a test too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
