@@ -47,6 +47,7 @@
 //! | `request`, `response` | a request's head as hooks see it; responses |
 //! | `service`, `tls`, `bridge` | the server as a tower service; over TLS; streams that are no TCP |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
+//! | `proxies` | the addresses of clients behind proxies |
 //! | `cors` | what browsers are told about pages of other origins |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
@@ -68,9 +69,10 @@
 //!
 //! # Limitations
 //!
-//! Rate limits and the limit per address are off until they are set; a
-//! public chat without a proxy should use `--connections-per-address 50 --message-rate 20 --byte-rate 65536
-//! --idle-time 3600 --origin https://its.page`.
+//! Rate limits are off until they are set, and one address may have half of the connections; a public chat should use
+//! `--connections-per-address 50 --message-rate 20 --byte-rate 65536 --idle-time 3600 --origin https://its.page`, and
+//! behind a proxy `--trusted-proxy` with its address. A liveness probe of `/healthz` is answered 503 while there are
+//! [`Options::connections`], as everybody is.
 
 // Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -97,6 +99,7 @@ mod metrics;
 mod node;
 mod options;
 mod phase;
+mod proxies;
 mod rate_limit;
 mod request;
 mod response;
@@ -120,6 +123,7 @@ pub use handlers::{
     PondServer, Sent,
 };
 pub use http::StatusCode;
+pub use ipnet::IpNet;
 pub use options::{NodeOptions, Options, Times};
 pub use rate_limit::Rate;
 pub use request::Request;
