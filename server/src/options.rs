@@ -150,8 +150,8 @@ pub struct Times {
     /// When the server stops: how long it goes on as before, except that `/readyz` is answered 503, so that load
     /// balancers send clients elsewhere before this server refuses them. Zero.
     pub unready: Duration,
-    /// After that: over how long the connections are closed, each at a random moment, so that their clients do
-    /// not all reconnect at once. No more clients are accepted meanwhile. Zero: all are closed at once.
+    /// After that: over how long the WebSockets and event streams are closed, each at a random moment, so that their
+    /// clients do not all reconnect at once. No more clients are accepted meanwhile. Zero: all are closed at once.
     pub drain: Duration,
 }
 
