@@ -35,7 +35,7 @@ use crate::handlers::Gauge;
 use crate::metrics::{Gauges, Metrics};
 use crate::node::Node;
 use crate::options::Options;
-use crate::phase::{Phase, stopped};
+use crate::phase::{Phase, stopped, stopping};
 use crate::proxies::TrustedProxies;
 use crate::response::{self, ResponseBody};
 use crate::session::Sessions;
@@ -205,6 +205,12 @@ impl Endpoint {
             presence_too_long: self.endpoints.lists_too_long(),
         };
         let mut page = self.metrics.page(&gauges, self.writers.stats());
+        let (complete, holes) = self.endpoints.resumed();
+        page.head("resumes_total", "counter", "joins of clients that asked for what they missed");
+        page.labelled("resumes_total", "outcome", "complete", complete);
+        page.labelled("resumes_total", "outcome", "hole", holes);
+        let kept = self.endpoints.history_bytes() as u64;
+        page.gauge("history_bytes", "bytes that channels keep for clients that come back", kept);
         for Gauge { name, help, value } in &self.gauges {
             page.gauge(name, help, value());
         }
@@ -564,7 +570,7 @@ impl Endpoint {
             .max_headers(MAX_HEADERS)
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
-        let mut stopped = pin!(stopped(phase.clone()));
+        let mut stopping = pin!(stopping(phase.clone()));
         let mut is_stopping = false;
         loop {
             let due = requests.due().unwrap_or_else(|| Instant::now() + self.request_time);
@@ -577,7 +583,7 @@ impl Endpoint {
                     }
                 }
                 () = &mut shed => return None,
-                () = &mut stopped, if !is_stopping => {
+                () = &mut stopping, if !is_stopping => {
                     is_stopping = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -620,7 +626,7 @@ impl Waiting {
         tokio::select! {
             done = timeout_at(self.due, done) => done.ok(),
             () = self.permit.shed() => None,
-            () = stopped(self.phase.clone()) => None,
+            () = stopping(self.phase.clone()) => None,
         }
     }
 }

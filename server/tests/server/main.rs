@@ -10,11 +10,13 @@ mod drain;
 mod events;
 mod examples;
 mod fixture;
+mod guides;
 mod handlers;
 mod node;
 mod page;
 mod protection;
 mod proxies;
+mod resume;
 mod service;
 #[cfg(feature = "tls")]
 mod tls;
