@@ -16,7 +16,7 @@ fn parse(line: &str) -> Result<Options, clap::Error> {
 
 /// What `--help` prints.
 pub(crate) fn help() -> String {
-    parse("--help").err().expect("no options").to_string()
+    parse("--help").expect_err("no options").to_string()
 }
 
 fn read(line: &str) -> Options {
