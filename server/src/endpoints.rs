@@ -93,6 +93,11 @@ impl Endpoints {
         self.list.iter().map(|endpoint| endpoint.channels.lists_too_long()).sum()
     }
 
+    /// The bytes in the logs of all channels that the writers have not taken. Visits each channel.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.list.iter().map(|endpoint| endpoint.channels.unread_bytes()).sum()
+    }
+
     /// The number of open channels.
     pub(crate) fn open_channels(&self) -> usize {
         self.list.iter().map(|endpoint| endpoint.channels.len()).sum()

@@ -52,6 +52,7 @@
 //! | `writers` | the threads that write to all connections, each of which has a seat in a shard; io_uring, the only unsafe code |
 //! | `session`, `caller` | carries out one client's messages, over any transport; what a client may do in a channel |
 //! | `endpoints`, `channel` | the endpoints of a running server; the members of a channel and their presence |
+//! | `memory` | the bound of memory over all connections |
 //! | `keepalive`, `budget` | ping and idle timeouts; fairness between connections |
 //! | `socket` | closing a connection without losing what the client was sent |
 //! | `metrics`, `log` | counters of all connections; lines for the operator |
@@ -79,6 +80,7 @@ mod handle;
 mod handlers;
 mod keepalive;
 pub mod log;
+mod memory;
 mod metrics;
 #[cfg_attr(not(feature = "redis"), path = "node/disabled.rs")]
 mod node;

@@ -28,12 +28,15 @@ pub struct Options {
     pub page: Option<&'static str>,
     /// The most open connections of all kinds; one more is answered 503. 20,000.
     pub connections: usize,
-    /// The most open connections per IPv4 address, or per IPv6 /64 network. No limit.
+    /// The most open connections per IPv4 address, or per IPv6 /64 network: 1,000, so that no single one takes
+    /// all. [`usize::MAX`] behind a proxy that hides the clients' addresses, since all share its own.
     pub connections_per_address: usize,
-    /// The rate at which a client may send messages, pings, pongs and empty fragments. No limit.
+    /// The rate at which a client may send messages, pings, pongs and empty fragments: 1,000 a second and 2,000 at
+    /// once, above any person, game or sensor. A connection that relays for many clients needs more.
     pub message_rate: Option<Rate>,
     /// The rate at which a client may send message bytes, counted after inflation. Lists of users, and what
-    /// [`Event::charge`](crate::Event::charge) is given, count as if the client had sent them. No limit.
+    /// [`Event::charge`](crate::Event::charge) is given, count as if the client had sent them. 1 MiB a
+    /// second and 8 MiB at once.
     pub byte_rate: Option<Rate>,
     /// The most channels that a connection may be in. 128.
     pub channels: usize,
@@ -48,6 +51,12 @@ pub struct Options {
     /// as it is then with the last change. A long list waits longer, so that each member is sent at most a megabyte
     /// of presence per second. At zero each change is sent at once. 100 ms.
     pub presence_interval: Duration,
+    /// The memory in bytes for what all clients make the server keep: frames that they have not read, the logs of
+    /// channels, and messages that have arrived in part. Ten times a second it is compared with what is used; a
+    /// frame in several queues counts in each, but the bound is exceeded only if the whole process is as large, too
+    /// (where the system tells: Linux). Then the connections with the longest queues end as slow ones, new ones are
+    /// answered 503, and a partial message that grows beyond 64 KiB ends its connection. 1 GiB.
+    pub memory_bytes: usize,
     /// The bounds of each connection's outbox, and what happens to a client that reads too slowly. By
     /// default the client is disconnected when 1,024 frames or 8 MiB are queued.
     pub waiting: OutboxOptions,
@@ -81,8 +90,13 @@ pub struct Options {
 /// The options of a node of a cluster.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// The URL of the Redis server that the nodes share: `redis://host:port`.
-    pub redis: String,
+    /// The URL of the Redis server that the nodes share: `redis://[user[:password]@]host:port[/db]`, `rediss://` for
+    /// TLS (feature `tls`; certificates are checked against the system's, or those in the file that the environment
+    /// variable `SSL_CERT_FILE` names), or `redis+unix:///path[?user=…&pass=…]`.
+    ///
+    /// With several, each channel is on one of them, by a hash of its name: all nodes need the same list in the same
+    /// order, and run this implementation.
+    pub redis: Vec<String>,
     /// The prefix of this node's id, which must differ from the other nodes'. Random by default.
     pub node_id: String,
     /// The cluster's name: nodes of different namespaces form different clusters.
@@ -97,7 +111,7 @@ pub struct NodeOptions {
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
-            redis: String::new(),
+            redis: Vec::new(),
             node_id: uuid().to_string(),
             namespace: "default".to_owned(),
             heartbeat: Duration::from_secs(30),
@@ -143,14 +157,15 @@ impl Default for Options {
             addr: "127.0.0.1:8080".to_owned(),
             page: None,
             connections: 20_000,
-            connections_per_address: usize::MAX,
-            message_rate: None,
-            byte_rate: None,
+            connections_per_address: 1000,
+            message_rate: Some(Rate { per_second: 1000, burst: 2000 }),
+            byte_rate: Some(Rate { per_second: 1 << 20, burst: 8 << 20 }),
             channels: 128,
             limits: Limits::default(),
             name_bytes: 256,
             presence_bytes: 1 << 20,
             presence_interval: Duration::from_millis(100),
+            memory_bytes: 1 << 30,
             // With this policy a publisher never waits for a slow reader, and a reader never gets a stream
             // with gaps.
             waiting: OutboxOptions::new()

@@ -21,7 +21,7 @@ use crate::handle::Channel;
 use crate::handlers::PondServer;
 use crate::log;
 use crate::node::Node;
-use crate::options::Options;
+use crate::options::{Options, Times};
 use crate::socket::{check_congestion_control, set_congestion_control};
 
 /// A running server, cheap to clone. It either listens itself ([`serve`](Self::serve)) or is part of an application
@@ -40,6 +40,8 @@ struct Shared {
     /// How long connections may take to close at shutdown.
     closing: Duration,
     congestion_control: Option<String>,
+    /// Keeps the memory within its bound; aborted when the server is dropped.
+    _watching: JoinSet<()>,
 }
 
 /// What the connections of a listener carry HTTP over.
@@ -51,17 +53,19 @@ enum Transport {
 
 struct RunningNode {
     node: Arc<Node>,
-    /// Receives from the other nodes; aborted if the server is dropped without a shutdown.
+    /// Receive from the other nodes; aborted if the server is dropped without a shutdown.
     receiving: Mutex<JoinSet<()>>,
 }
 
 impl PondServer {
-    /// Starts the application on the current tokio runtime. A node connects to Redis in the background and serves
-    /// its own users meanwhile.
+    /// Starts the application on the current tokio runtime. A node asks Redis for at most a
+    /// second whether it accepts the credentials, blocking this thread. If Redis cannot be reached it is connected to
+    /// in the background, and the node serves its own users meanwhile.
     ///
     /// # Errors
     /// A path or a name is no [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers.
-    /// [`Options::node`] has an invalid URL, or is set without the feature `redis`. The system refuses the
+    /// [`Options::node`] has an invalid URL, Redis refuses the credentials, or the feature `redis` is missing. The
+    /// system refuses the
     /// [`Options::congestion_control`]. The text says which, and why.
     ///
     /// # Panics
@@ -77,24 +81,29 @@ impl PondServer {
             let (node, endpoint) = (Arc::clone(node.as_ref()?), endpoint.to_owned());
             Some(Box::new(move |channel: &str| node.link(&endpoint, channel)) as MakeLink)
         };
-        let Options { presence_bytes, presence_interval, .. } = options;
+        let Options { presence_bytes, presence_interval, times: Times { closing, .. }, .. } =
+            options;
         let channels = ChannelOptions { presence_bytes, presence_interval };
         let endpoints = Endpoints::new(self.endpoints, channels, link)?;
         let running = node.clone().map(|node| {
-            let receiver = Arc::clone(&node);
             let mut receiving = JoinSet::new();
-            receiving.spawn(async move { receiver.run().await });
+            node.receive(&mut receiving);
             RunningNode { node, receiving: Mutex::new(receiving) }
         });
         let connections =
             ConnectionLimit::new(options.connections, options.connections_per_address);
+        let endpoint = Arc::new(Endpoint::new(options, endpoints, self.gauges, node));
+        let watched = Arc::clone(&endpoint);
+        let mut watching = JoinSet::new();
+        watching.spawn(async move { watched.bound_memory().await });
         let shared = Shared {
             connections: Arc::new(connections),
             stopping: watch::Sender::new(false),
-            closing: options.times.closing,
+            closing,
             congestion_control,
-            endpoint: Arc::new(Endpoint::new(options, endpoints, self.gauges, node)),
+            endpoint,
             node: running,
+            _watching: watching,
         };
         Ok(Server { shared: Arc::new(shared) })
     }
@@ -214,9 +223,10 @@ impl Server {
     }
 
     /// A permit for a connection from this address, to be dropped when the connection ends; `None` if a
-    /// connection limit is reached.
+    /// connection limit is reached, or there is no memory.
     pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Permit> {
-        self.shared.connections.try_acquire(address)
+        let has_memory = self.shared.endpoint.has_memory();
+        has_memory.then(|| self.shared.connections.try_acquire(address)).flatten()
     }
 
     /// All counters in Prometheus' text format, version 0.0.4. Visits every connection once.
@@ -236,7 +246,7 @@ impl Server {
         if let Some(RunningNode { node, receiving }) = &self.shared.node {
             node.shutdown().await;
             let mut receiving = std::mem::take(&mut *receiving.lock());
-            // The task ends with the bus.
+            // Each task ends with its bus.
             while receiving.join_next().await.is_some() {}
         }
     }
