@@ -1,36 +1,38 @@
 //! Parses a workload a number of times, and optionally does one more thing with each message.
-//! `profiles/count` runs it under valgrind, `profiles/flamegraph` under perf.
+//! `profiles/count` runs it under valgrind or an emulator, `profiles/flamegraph` under perf.
 //!
 //! ```text
 //! parse_workload profiles/workloads/tiny-chat.ndjson 10         # parse
+//! parse_workload profiles/workloads/tiny-chat.ndjson 10 walk    # parse with one algorithm for all
+//! parse_workload profiles/workloads/tiny-chat.ndjson 10 serde_json  # parse with serde_json
 //! parse_workload profiles/workloads/chat-500.ndjson 10 relay    # parse once, make frames
 //! parse_workload profiles/workloads/doc-64k.ndjson 10 last      # parse once, get the last key
 //! parse_workload profiles/workloads/doc-64k.ndjson 10 tree      # parse once, decode to a `Value`
 //! parse_workload profiles/workloads/telemetry-1k.ndjson 10 typed  # or its numbers and users
 //! ```
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::hint::black_box;
 
+use pondwire::scan::{Algorithm, Tier};
 use pondwire::{ChannelEvent, ClientMessage, Frame, Payload};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "usage: parse_workload FILE TIMES [parse|relay|last|tree|typed]";
+    let usage = "usage: parse_workload FILE TIMES [parse|blocks|tokens|walk|serde_json|relay|last|tree|typed]";
     let (file, times) = (arguments.next().ok_or(usage)?, arguments.next().ok_or(usage)?);
     let (times, what) = (times.parse()?, arguments.next());
     let text = std::fs::read(file)?;
     let frames: Vec<_> =
         text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
     let done = match what.as_deref() {
-        None | Some("parse") => {
-            // Only the server sends presence; every other workload is of client messages.
-            let client = ClientMessage::parse(frames[0]).is_ok();
-            repeat(times, &frames, if client { parse_client } else { parse_event })
-        }
+        None | Some("parse") => parse(times, &frames),
+        Some("serde_json") => repeat(times, &frames, |frame| parse_serde_json(frame)),
         Some("relay") => repeat(times, &payloads(&frames)?, relay),
         Some("last") => {
             let mut items = Vec::new();
@@ -42,7 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         Some("tree") => repeat(times, &payloads(&frames)?, tree),
         Some("typed") => repeat(times, &payloads(&frames)?, typed),
-        Some(_) => return Err(usage.into()),
+        Some(name) => {
+            let algorithm = Algorithm::ALL.iter().find(|algorithm| algorithm.as_str() == name);
+            Tier::current().select_with(*algorithm.ok_or(usage)?);
+            parse(times, &frames)
+        }
     };
     println!("{done} frames done");
     Ok(())
@@ -51,6 +57,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Runs `what` on all items, `times` times; returns how often it succeeded.
 fn repeat<T>(times: usize, items: &[T], what: impl Fn(&T) -> bool) -> usize {
     (0..times).map(|_| items.iter().filter(|item| what(black_box(item))).count()).sum()
+}
+
+fn parse(times: usize, frames: &[&[u8]]) -> usize {
+    // Only the server sends presence; every other workload is of client messages.
+    let client = ClientMessage::parse(frames[0]).is_ok();
+    repeat(times, frames, if client { parse_client } else { parse_event })
 }
 
 fn payloads<'a>(frames: &[&'a [u8]]) -> Result<Vec<Payload<'a>>, Box<dyn Error>> {
@@ -67,6 +79,28 @@ fn parse_client(frame: &&[u8]) -> bool {
 #[inline(never)]
 fn parse_event(frame: &&[u8]) -> bool {
     ChannelEvent::parse(frame).is_ok()
+}
+
+/// The fields of every frame.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow, rename = "action")]
+    _action: Cow<'a, str>,
+    #[serde(borrow, rename = "event")]
+    _event: Cow<'a, str>,
+    #[serde(borrow, rename = "channelName")]
+    _channel_name: Cow<'a, str>,
+    #[serde(borrow, rename = "requestId")]
+    _request_id: Cow<'a, str>,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+#[inline(never)]
+fn parse_serde_json(frame: &[u8]) -> bool {
+    let parsed = serde_json::from_slice::<Envelope<'_>>(frame);
+    black_box(parsed).is_ok_and(|message| message.payload.get().starts_with('{'))
 }
 
 #[inline(never)]

@@ -3,14 +3,17 @@
 use std::borrow::Cow;
 
 use http::request::Parts;
+use http::uri::{Authority, Scheme};
 use http::{StatusCode, header};
 
+use crate::cors::Grant;
 use crate::request::Request;
 
 /// Checks a request's headers, cookies and query, and may refuse it with status 401 or 403.
 ///
-/// It is called for every request to the endpoint: those that open WebSockets and event streams, and those
-/// that carry an event stream's messages or close it.
+/// It is called for every request to an endpoint: those that open WebSockets and event streams, and those
+/// that carry an event stream's messages or close it, but not for preflights of browsers, which have no credentials.
+/// And for requests to `/metrics`: see [`Request::path`].
 pub type Authorize = Box<dyn Fn(&Request<'_>) -> Result<(), StatusCode> + Send + Sync>;
 
 /// The rules that a request to the endpoint must pass.
@@ -21,14 +24,36 @@ pub(crate) struct AccessPolicy {
 }
 
 impl AccessPolicy {
-    pub(crate) const fn new(origins: Vec<String>, authorize: Option<Authorize>) -> Self {
-        Self { origins, authorize }
+    /// # Errors
+    /// One of the origins is none; the text says which.
+    pub(crate) fn new(origins: &[String], authorize: Option<Authorize>) -> Result<Self, String> {
+        let origins = origins.iter().map(|text| {
+            origin(text)
+                .ok_or_else(|| format!("origin {text}: expected https://host or https://host:port"))
+        });
+        Ok(Self { origins: origins.collect::<Result<_, _>>()?, authorize })
     }
 
-    /// Accepts a request, or refuses it: with 403 for its origin, or with the status from [`Authorize`].
-    ///
-    /// Removes the cookies of a request whose origin is neither listed nor its host.
+    /// Whether the page that has made this request may read the response.
+    pub(crate) fn grant(&self, head: &Parts) -> Grant {
+        let mut origins = head.headers.get_all(header::ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (Some(_), None) if self.origins.is_empty() => Grant::Anyone,
+            (Some(origin), None) if self.lists_origin_of(head) => Grant::Origin(origin.clone()),
+            _ => Grant::None,
+        }
+    }
+
+    /// Accepts a request, or refuses it: as [`check_origin`](Self::check_origin) does, and
+    /// [`authorize`](Self::authorize).
     pub(crate) fn check(&self, head: &mut Parts) -> Result<(), StatusCode> {
+        self.check_origin(head)?;
+        self.authorize(head)
+    }
+
+    /// Refuses a request for its origin, with 403. Removes the cookies of a request whose origin is neither listed
+    /// nor its host.
+    pub(crate) fn check_origin(&self, head: &mut Parts) -> Result<(), StatusCode> {
         let is_listed = self.lists_origin_of(head);
         if !self.origins.is_empty() && !is_listed {
             return Err(StatusCode::FORBIDDEN);
@@ -36,6 +61,11 @@ impl AccessPolicy {
         if !is_listed && !has_own_origin(head) {
             head.headers.remove(header::COOKIE);
         }
+        Ok(())
+    }
+
+    /// Asks [`Authorize`] about a request whose origin was checked.
+    pub(crate) fn authorize(&self, head: &Parts) -> Result<(), StatusCode> {
         self.authorize.as_ref().map_or(Ok(()), |authorize| authorize(&Request::new(head)))
     }
 
@@ -47,6 +77,25 @@ impl AccessPolicy {
                 .any(|listed| listed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
         })
     }
+}
+
+/// An origin as browsers send it, which is without the port that belongs to its scheme, and without a path; `None`
+/// if the text is more than an origin.
+fn origin(text: &str) -> Option<String> {
+    let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
+    let (scheme, rest) = text.split_once("://")?;
+    let authority =
+        rest.parse::<Authority>().ok().filter(|authority| authority.as_str() == rest)?;
+    if scheme.parse::<Scheme>().is_err() || rest.contains('@') || authority.host().is_empty() {
+        return None;
+    }
+    let port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    let rest = Some(rest).filter(|_| !port.is_empty()).and_then(|rest| rest.strip_suffix(port));
+    Some(rest.map_or(text.clone(), |host| format!("{scheme}://{host}")))
 }
 
 /// Whether the origin of the request, if it has one, is the host that it was sent to.
@@ -102,4 +151,33 @@ fn is_same(shown: &[u8], secret: &[u8]) -> bool {
         std::hint::black_box(differing | (a ^ b))
     });
     shown.len() == secret.len() && differing == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin;
+
+    #[test]
+    fn origins_are_written_as_browsers_send_them() {
+        for (text, sent) in [
+            ("https://its.page", "https://its.page"),
+            ("HTTPS://Its.Page/", "https://its.page"),
+            ("https://its.page:443", "https://its.page"),
+            ("http://its.page:80/", "http://its.page"),
+            ("http://its.page:443", "http://its.page:443"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("capacitor://localhost", "capacitor://localhost"),
+            ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Some(sent), "{text}");
+        }
+        let none =
+            ["", "*", "null", "its.page", "its.page:443", "//its.page", "https://", "https:///"];
+        let more =
+            ["https://its.page/chat", "https://its.page//", "https://*.its.page/?", "https://a b"];
+        for text in none.iter().chain(&more).chain(&["https://me@its.page", "ht tp://its.page"]) {
+            assert_eq!(origin(text), None, "{text}");
+        }
+    }
 }

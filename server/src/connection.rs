@@ -26,13 +26,15 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use crate::authorize::AccessPolicy;
 use crate::budget::{self, Budget};
 use crate::channel::OpenChannel;
+use crate::cors;
 use crate::endpoints::{Admitted, Endpoints};
-use crate::event_stream::{CONNECTION_ID, EventStreams, Prepared, add_headers};
+use crate::event_stream::{CONNECTION_ID, EventStreams, Prepared};
 use crate::handlers::Gauge;
 use crate::memory::{self, Memory, Partial, Used};
 use crate::metrics::{Gauges, Metrics};
 use crate::node::Node;
 use crate::options::Options;
+use crate::phase::{Phase, stopped};
 use crate::response::{self, ResponseBody};
 use crate::session::Sessions;
 use crate::socket::{discard, linger, set_nodelay};
@@ -41,6 +43,19 @@ use crate::writers::WriterPool;
 
 /// The path of the echo WebSocket, if [`Options::echo`] is set.
 const ECHO: &str = "/echo";
+
+/// The path of the counters.
+const METRICS: &str = "/metrics";
+
+/// The paths of probes: whether the process lives, and whether it takes new clients.
+const HEALTH: &str = "/healthz";
+const READINESS: &str = "/readyz";
+
+/// The methods of pages.
+const READS: &str = "GET, HEAD";
+
+/// The methods of an endpoint. A `HEAD` is answered as a `GET` that opens nothing.
+const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
 /// The largest request head in bytes: the least that hyper can be told.
 const MAX_HEAD: usize = 8 * 1024;
@@ -94,6 +109,7 @@ pub(crate) struct Endpoint {
     metrics: Arc<Metrics>,
     memory: Arc<Memory>,
     endpoints: Endpoints,
+    phase: watch::Sender<Phase>,
     gauges: Vec<Gauge>,
     node: Option<Arc<Node>>,
     page: Option<&'static str>,
@@ -105,12 +121,16 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Must be called in the runtime that serves it.
+    ///
+    /// # Errors
+    /// An option is invalid; the text says which.
     pub(crate) fn new(
-        options: Options,
+        mut options: Options,
         endpoints: Endpoints,
         gauges: Vec<Gauge>,
         node: Option<Arc<Node>>,
-    ) -> Self {
+    ) -> Result<Self, String> {
+        let access = AccessPolicy::new(&options.origins, options.authorize.take())?;
         let metrics = Arc::new(Metrics::default());
         let (limits, times) = (options.limits, options.times);
         let writers = Arc::new(WriterPool::start(options.io_uring, options.waiting));
@@ -124,14 +144,15 @@ impl Endpoint {
             times,
             Arc::clone(&memory),
         );
-        Self {
+        Ok(Self {
             web_sockets,
             event_streams: EventStreams::new(sessions, Arc::clone(&writers), times),
             writers,
-            access: AccessPolicy::new(options.origins, options.authorize),
+            access,
             metrics,
             memory,
             endpoints,
+            phase: watch::Sender::new(Phase::Serving),
             gauges,
             node,
             page: options.page,
@@ -139,12 +160,23 @@ impl Endpoint {
             message_bytes: limits.max_bytes,
             request_time: times.request,
             closing_time: times.closing,
-        }
+        })
     }
 
     /// How long a request may take to arrive.
     pub(crate) const fn request_time(&self) -> Duration {
         self.request_time
+    }
+
+    /// The phase of the server. Each connection holds a receiver until it has closed.
+    pub(crate) const fn phase(&self) -> &watch::Sender<Phase> {
+        &self.phase
+    }
+
+    /// Whether new clients may be sent here.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving
+            && self.node.as_ref().is_none_or(|node| node.has_connected())
     }
 
     /// All counters in Prometheus' text format.
@@ -200,33 +232,45 @@ impl Endpoint {
     /// Answers a request to any path of the server, from this address.
     async fn answer<B: Body>(
         &self,
-        head: Parts,
+        mut head: Parts,
         body: B,
         address: &str,
         budget: &mut Budget,
     ) -> Answer {
-        let reads = matches!(head.method, Method::GET | Method::HEAD);
+        if self.endpoints.has(head.uri.path()) {
+            return self.answer_endpoint(head, body, address, budget).await;
+        }
+        if !has_valid_host(&head) {
+            return StatusCode::BAD_REQUEST.into();
+        }
+        let methods = match head.uri.path() {
+            ECHO if self.has_echo => "GET",
+            "/" if self.page.is_some() => READS,
+            METRICS | HEALTH | READINESS => READS,
+            _ => return StatusCode::NOT_FOUND.into(),
+        };
+        if !methods.split(", ").any(|method| head.method == method) {
+            return Answer::Response(response::not_allowed(methods));
+        }
         match head.uri.path() {
-            path if self.endpoints.has(path) => {
-                self.answer_endpoint(head, body, address, budget).await
-            }
-            _ if !has_valid_host(&head) => StatusCode::BAD_REQUEST.into(),
-            ECHO if self.has_echo => match self.accept(&head, &body) {
+            ECHO => match self.accept(&head, &body) {
                 Ok(accepted) => Answer::WebSocket(accepted, Kind::Echo),
                 Err(status) => status.into(),
             },
-            "/" if reads && self.page.is_some() => {
-                Answer::Response(response::page(self.page.unwrap_or_default()))
-            }
-            "/metrics" if reads => Answer::Response(response::plain(self.metrics())),
-            _ => StatusCode::NOT_FOUND.into(),
+            METRICS => match self.access.check(&mut head) {
+                Ok(()) => Answer::Response(response::plain(self.metrics())),
+                Err(status) => status.into(),
+            },
+            READINESS if !self.is_ready() => StatusCode::SERVICE_UNAVAILABLE.into(),
+            HEALTH | READINESS => Answer::Response(response::plain("200 OK\n")),
+            _ => Answer::Response(response::page(self.page.unwrap_or_default())),
         }
     }
 
     /// Answers a request to an endpoint. Its work is charged to `budget`.
     pub(crate) async fn answer_endpoint<B: Body>(
         &self,
-        mut head: Parts,
+        head: Parts,
         body: B,
         address: &str,
         budget: &mut Budget,
@@ -237,13 +281,41 @@ impl Endpoint {
         if !self.endpoints.has(head.uri.path()) {
             return StatusCode::NOT_FOUND.into();
         }
-        if let Err(status) = self.access.check(&mut head) {
+        let grant = self.access.grant(&head);
+        let mut answer = self.answer_client(head, body, address, budget).await;
+        match &mut answer {
+            Answer::Response(response) => grant.add_to(response.headers_mut()),
+            Answer::EventStream(admitted) => grant.add_to(&mut admitted.headers),
+            Answer::WebSocket(..) => {}
+        }
+        answer
+    }
+
+    /// Answers a client of an endpoint.
+    async fn answer_client<B: Body>(
+        &self,
+        mut head: Parts,
+        body: B,
+        address: &str,
+        budget: &mut Budget,
+    ) -> Answer {
+        if let Err(status) = self.access.check_origin(&mut head) {
+            return status.into();
+        }
+        if head.method == Method::OPTIONS {
+            // Before the client is authorized: a preflight has no credentials.
+            return Answer::Response(if cors::is_preflight(&head) {
+                cors::preflight(&head, METHODS)
+            } else {
+                response::options(METHODS)
+            });
+        }
+        if let Err(status) = self.access.authorize(&head) {
             return status.into();
         }
         let headers = Headers::from(&head.headers);
-        let is_upgrade = handshake::is_upgrade(headers);
         match head.method {
-            Method::GET if is_upgrade => match self.accept(&head, &body) {
+            Method::GET if handshake::is_upgrade(headers) => match self.accept(&head, &body) {
                 Ok(accepted) => match self.connect(&head, address).await {
                     Ok(admitted) => Answer::WebSocket(accepted, Kind::Client(admitted)),
                     Err(status) => status.into(),
@@ -260,12 +332,15 @@ impl Endpoint {
             Method::POST | Method::DELETE => {
                 Answer::Response(self.carry_out(&head, body, budget).await)
             }
-            _ => StatusCode::METHOD_NOT_ALLOWED.into(),
+            _ => Answer::Response(response::not_allowed(METHODS)),
         }
     }
 
     /// Asks the endpoint's handler about a connection.
     async fn connect(&self, head: &Parts, address: &str) -> Result<Admitted, StatusCode> {
+        if matches!(*self.phase.borrow(), Phase::Draining { .. } | Phase::Stopping) {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
         let asked = self.endpoints.connect(target, Headers::from(&head.headers), address);
         let answered = timeout(self.request_time, asked).await;
@@ -382,7 +457,11 @@ impl Endpoint {
     }
 
     /// Serves a connection of the server's own listener to its end.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, stopping: watch::Receiver<bool>) {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        stopping: watch::Receiver<Phase>,
+    ) {
         set_nodelay(&stream);
         let due = Instant::now() + self.request_time;
         let begun = async { stream.readable().await.is_ok() };
@@ -401,7 +480,7 @@ impl Endpoint {
         self: &Arc<Self>,
         stream: TcpStream,
         due: Instant,
-        stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<Phase>,
     ) -> Option<Serving<'_>> {
         let address = address_of(&stream);
         let (stream, received, next) =
@@ -418,7 +497,7 @@ impl Endpoint {
     pub(crate) async fn in_time<T>(
         &self,
         due: Instant,
-        stopping: &watch::Receiver<bool>,
+        stopping: &watch::Receiver<Phase>,
         done: impl Future<Output = T>,
     ) -> Option<T> {
         tokio::select! {
@@ -434,7 +513,7 @@ impl Endpoint {
         stream: TcpStream,
         received: &[u8],
         next: Next,
-        stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<Phase>,
     ) -> Serving<'_> {
         let stopped = stopped(stopping);
         match next {
@@ -485,7 +564,7 @@ impl Endpoint {
         stream: S,
         address: String,
         due: Instant,
-        stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<Phase>,
     ) -> Option<(S, Bytes, Next)> {
         let requests = Arc::new(Requests {
             endpoint: Arc::clone(self),
@@ -557,7 +636,9 @@ impl WebSocket {
     pub(crate) fn open(accepted: &Accepted, kind: Kind) -> (Self, Response<ResponseBody>) {
         let mut response = accepted.to_http();
         if let Kind::Client(admitted) = &kind {
-            add_headers(response.headers_mut(), admitted);
+            for (name, value) in &admitted.headers {
+                response.headers_mut().append(name, value.clone());
+            }
         }
         (Self { deflates: accepted.deflate().is_some(), kind }, response)
     }
@@ -609,7 +690,8 @@ impl Requests {
         let (head, body) = request.into_parts();
         budget.charge(budget::MESSAGE + size_of(&head.headers));
         budget.yield_if_spent().await;
-        let is_message = matches!(head.method, Method::POST | Method::DELETE);
+        let is_message = matches!(head.method, Method::POST | Method::DELETE)
+            || head.method == Method::OPTIONS && body.is_end_stream();
         let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
         let answer = self.endpoint.answer(head, body, &self.address, &mut budget).await;
         let mut state = self.state.lock();
@@ -617,7 +699,8 @@ impl Requests {
         state.due = Some(Instant::now() + self.endpoint.request_time);
         match answer {
             Answer::Response(mut response) => {
-                // Only a client of an event stream sends many requests, and its answers have no body. A chunked
+                // Only a client of an event stream sends many requests (and its browser preflights), and its
+                // answers have no body. A chunked
                 // one may have had a length, too, that hyper has removed: then the connection must end (RFC
                 // 9112, section 6.1).
                 if !response.body().is_end_stream() || !is_message || is_chunked {
@@ -646,12 +729,6 @@ impl Requests {
 /// The address of a connection's other end, as `host:port`; empty if it has gone.
 pub(crate) fn address_of(stream: &TcpStream) -> String {
     stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string())
-}
-
-/// Completes once the server stops.
-pub(crate) async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // An error means that the server is gone.
-    drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
 /// Whether the request names one host, as HTTP/1.1 demands (RFC 9112, section 3.2): a proxy may have read

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use pondwire::protocol::{Headers, IncomingConnection};
 use pondwire::uuid;
 
@@ -25,7 +26,8 @@ pub(crate) struct Admitted {
     pub(crate) user_id: UserId,
     pub(crate) connection_id: Arc<str>,
     pub(crate) assigns: Assigns,
-    pub(crate) headers: Vec<(String, String)>,
+    /// For the response that opens the WebSocket or the event stream.
+    pub(crate) headers: HeaderMap,
 }
 
 impl Endpoints {
@@ -79,7 +81,7 @@ impl Endpoints {
             user_id: UserId::from(&*uuid()),
             connection_id: Arc::from(&*connection_id),
             assigns,
-            headers,
+            headers: headers.iter().filter_map(header).collect(),
         })
     }
 
@@ -102,4 +104,10 @@ impl Endpoints {
     pub(crate) fn open_channels(&self) -> usize {
         self.list.iter().map(|endpoint| endpoint.channels.len()).sum()
     }
+}
+
+/// A header that a handler has set; it could set no invalid one.
+fn header((name, value): &(String, String)) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+    Some((name, HeaderValue::from_str(value).ok()?))
 }

@@ -1,8 +1,8 @@
 //! Event streams: frames are sent as server-sent events, and messages arrive in separate requests that name
 //! the stream.
 //!
-//! A stream's id is sent only to the client that opened it. Without a CORS header, pages of other origins
-//! cannot read it.
+//! A stream's id is sent only to the client that opened it. Pages of other origins can read it if they are
+//! allowed to; see `cors`.
 
 use std::mem;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use tokio::time::timeout;
 
 use crate::budget::Budget;
 use crate::endpoints::Admitted;
+use crate::keepalive::Liveness;
+use crate::metrics::Counted;
 use crate::options::Times;
 use crate::session::{ReceiveError, Session, Sessions, Wait};
 use crate::socket::{linger, write_unsent};
@@ -29,17 +31,23 @@ pub(crate) const CONNECTION_ID: HeaderName = HeaderName::from_static("x-connecti
 
 /// The event streams that are open, by connection id.
 pub(crate) struct EventStreams {
-    table: Mutex<HashMap<Arc<str>, Arc<Open>>>,
+    table: Arc<Table>,
     sessions: Arc<Sessions>,
     writers: Arc<WriterPool>,
     times: Times,
 }
 
-/// A stream that is about to open.
+#[derive(Default)]
+struct Table(Mutex<HashMap<Arc<str>, Arc<Open>>>);
+
+/// A stream that is about to open. Its client's messages are received from now on, because the client can send
+/// the first one before it is known here that it has the response.
 pub(crate) struct Prepared {
     seat: OpenSeat,
-    session: Session,
-    /// Those of the endpoint's handler.
+    entry: Entry,
+    liveness: Arc<Liveness>,
+    counted: Counted,
+    /// Those that the connection was admitted with.
     headers: HeaderMap,
 }
 
@@ -47,7 +55,7 @@ impl Prepared {
     /// Takes the headers of the response that opens the stream.
     pub(crate) fn take_headers(&mut self) -> HeaderMap {
         let mut headers = mem::take(&mut self.headers);
-        let id = HeaderValue::from_str(self.session.connection_id()).expect("a UUID");
+        let id = HeaderValue::from_str(&self.entry.id).expect("a UUID");
         for (name, value) in [
             (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
             (header::CACHE_CONTROL, "no-cache, no-transform"),
@@ -57,16 +65,6 @@ impl Prepared {
         }
         headers.insert(CONNECTION_ID, id);
         headers
-    }
-}
-
-/// Adds the headers that an endpoint's handler has set.
-pub(crate) fn add_headers(headers: &mut HeaderMap, admitted: &Admitted) {
-    for (name, value) in &admitted.headers {
-        let pair = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value));
-        // The handler could set no others.
-        let (Ok(name), Ok(value)) = pair else { continue };
-        headers.append(name, value);
     }
 }
 
@@ -81,18 +79,7 @@ struct Open {
 
 impl EventStreams {
     pub(crate) fn new(sessions: Arc<Sessions>, writers: Arc<WriterPool>, times: Times) -> Self {
-        Self { table: Mutex::default(), sessions, writers, times }
-    }
-
-    fn open(&self, session: Session) -> Arc<Open> {
-        let id = Arc::clone(session.connection_id());
-        let open = Arc::new(Open {
-            turn: tokio::sync::Mutex::default(),
-            session: Mutex::new(Some(session)),
-            closed: Notify::new(),
-        });
-        self.table.lock().insert(id, Arc::clone(&open));
-        open
+        Self { table: Arc::default(), sessions, writers, times }
     }
 
     /// Carries out a message of this stream's client and returns the status for its request. Messages of
@@ -105,7 +92,7 @@ impl EventStreams {
         message: &[u8],
         budget: &mut Budget,
     ) -> StatusCode {
-        let open = self.table.lock().get(id).map(Arc::clone);
+        let open = self.table.0.lock().get(id).map(Arc::clone);
         let Some(open) = open else { return StatusCode::NOT_FOUND };
         let _turn = open.turn.lock().await;
         let Some((mut received, wait)) = open.receive(message, budget) else {
@@ -128,55 +115,50 @@ impl EventStreams {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.table.lock().len()
+        self.table.0.lock().len()
     }
 
     /// Whether a stream of this id is open.
     pub(crate) fn has(&self, id: &str) -> bool {
-        self.table.lock().contains_key(id)
+        self.table.0.lock().contains_key(id)
     }
 
     /// Ends the session; the stream ends once its queued frames have been sent. `false` if there is no such
     /// stream.
     pub(crate) fn close(&self, id: &str) -> bool {
-        let Some(open) = self.table.lock().remove(id) else { return false };
-        // A concurrent request may still hold a reference; it will find no session.
-        drop(open.session.lock().take());
-        open.closed.notify_one();
-        true
+        self.table.close(id)
     }
 
     /// Prepares an event stream.
-    pub(crate) fn prepare(&self, admitted: Admitted) -> Prepared {
+    pub(crate) fn prepare(&self, mut admitted: Admitted) -> Prepared {
         let seat = self.writers.open(Form::Sse);
-        let mut headers = HeaderMap::new();
-        add_headers(&mut headers, &admitted);
-        Prepared { session: self.sessions.open(seat.seat.clone(), admitted), seat, headers }
+        let headers = mem::take(&mut admitted.headers);
+        let session = self.sessions.open(seat.seat.clone(), admitted);
+        let (liveness, counted) = (Arc::clone(session.liveness()), session.counted());
+        // Before any answer.
+        session.greet();
+        Prepared { seat, entry: self.table.open(session), liveness, counted, headers }
     }
 
     /// Serves an event stream to its end; `head` is sent before all else.
     pub(crate) async fn run(
         &self,
-        Prepared { seat: opened, session, .. }: Prepared,
+        Prepared { seat: opened, entry, liveness, counted, .. }: Prepared,
         stream: TcpStream,
         head: Vec<u8>,
         stopped: impl Future<Output = ()>,
     ) {
-        let counted = session.counted();
-        let (id, liveness) = (Arc::clone(session.connection_id()), Arc::clone(session.liveness()));
         let (mut reader, mut writer) = stream.into_split();
         if !matches!(timeout(self.times.closing, writer.write_all(&head)).await, Ok(Ok(()))) {
             return;
         }
         drop(head);
-        let seat = session.seat().clone();
+        let seat = opened.seat.clone();
         let writer = opened.register(writer, Arc::clone(&liveness));
-        session.greet();
-        let open = self.open(session);
         let stuck = liveness.stuck_timeout(&self.times, seat, || writer.is_behind());
         let mut nowhere = sink();
         let is_gone = tokio::select! {
-            () = open.closed.notified() => false,
+            () = entry.open.closed.notified() => false,
             () = stopped => false,
             () = liveness.idle_timeout(self.times.idle) => false,
             // The client has disconnected; whatever it sends here is ignored.
@@ -190,7 +172,7 @@ impl EventStreams {
             // The client does not read.
             () = stuck => true,
         };
-        self.close(&id);
+        drop(entry);
         if is_gone {
             return;
         }
@@ -204,6 +186,40 @@ impl EventStreams {
         };
         // Boxed, so that an open stream has no memory for it.
         let _ = Box::pin(timeout(self.times.closing, closing)).await;
+    }
+}
+
+/// A stream in the table; dropping it ends the session.
+struct Entry {
+    table: Arc<Table>,
+    id: Arc<str>,
+    open: Arc<Open>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.table.close(&self.id);
+    }
+}
+
+impl Table {
+    fn open(self: &Arc<Self>, session: Session) -> Entry {
+        let id = Arc::clone(session.connection_id());
+        let open = Arc::new(Open {
+            turn: tokio::sync::Mutex::default(),
+            session: Mutex::new(Some(session)),
+            closed: Notify::new(),
+        });
+        self.0.lock().insert(Arc::clone(&id), Arc::clone(&open));
+        Entry { table: Arc::clone(self), id, open }
+    }
+
+    fn close(&self, id: &str) -> bool {
+        let Some(open) = self.0.lock().remove(id) else { return false };
+        // A concurrent request may still hold a reference; it will find no session.
+        drop(open.session.lock().take());
+        open.closed.notify_one();
+        true
     }
 }
 

@@ -31,8 +31,8 @@
 //! | [`PondServer::start`] | the running [`Server`]; [`Server::channel`] is a [`Channel`] for code outside of handlers |
 //!
 //! An event stream is opened by a `GET` with `Accept: text/event-stream`; a `POST` and a `DELETE` with its
-//! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`. With the feature
-//! `tls`, `Server::serve_tls` serves over TLS. With the feature `redis`
+//! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`; `/healthz` is
+//! answered 200, `/readyz` too while [`Server::is_ready`], and 503 otherwise. With the feature `tls`, `Server::serve_tls` serves over TLS. With the feature `redis`
 //! and [`Options::node`] the server is a node of a cluster: a channel spans all nodes, whichever implementation they
 //! run.
 //!
@@ -47,6 +47,7 @@
 //! | `request`, `response` | a request's head as hooks see it; responses |
 //! | `service`, `tls`, `bridge` | the server as a tower service; over TLS; streams that are no TCP |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
+//! | `cors` | what browsers are told about pages of other origins |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
 //! | `writers` | the threads that write to all connections, each of which has a seat in a shard; io_uring, the only unsafe code |
@@ -55,15 +56,16 @@
 //! | `memory` | the bound of memory over all connections |
 //! | `keepalive`, `budget` | ping and idle timeouts; fairness between connections |
 //! | `socket` | closing a connection without losing what the client was sent |
+//! | `phase` | the end of a server: not ready, draining, stopping |
 //! | `metrics`, `log` | counters of all connections; lines for the operator |
 //! | `node` | this server as a node of a cluster |
 //! | `echo` | the echo endpoint for conformance suites |
 //!
 //! # Limitations
 //!
-//! Rate limits and the limit per address are off until they are set; a
-//! public chat without a proxy should use `--connections-per-address 50 --message-rate 20 --byte-rate 65536
-//! --idle-time 3600 --origin https://its.page`.
+//! The defaults bound what clients can do to the server, for any kind of application; `SECURITY.md` in the repository
+//! lists them. A public chat for people can do with less: `--connections-per-address 50 --message-rate 20
+//! --byte-rate 65536 --idle-time 3600 --origin https://its.page`.
 
 mod authorize;
 mod bridge;
@@ -73,6 +75,7 @@ mod channel;
 mod connection;
 mod connection_limit;
 mod content;
+mod cors;
 mod echo;
 mod endpoints;
 mod event_stream;
@@ -85,6 +88,7 @@ mod metrics;
 #[cfg_attr(not(feature = "redis"), path = "node/disabled.rs")]
 mod node;
 mod options;
+mod phase;
 mod rate_limit;
 mod request;
 mod response;

@@ -62,8 +62,15 @@ pub struct Options {
     pub waiting: OutboxOptions,
     /// Timeouts.
     pub times: Times,
-    /// The origins whose pages may connect, each as scheme, host and port. Empty, the default, allows all.
-    /// A client that is not a browser sends no origin, and is always allowed.
+    /// The origins whose pages may connect, each as scheme, host and port, `https://its.page`. A client that is not
+    /// a browser sends no origin, and is always allowed.
+    ///
+    /// Empty, the default, allows all pages. Then cookies count only for pages of the server's own host, so that no
+    /// other page can act as a user who is logged in. Pages of listed origins may send cookies. The same goes for
+    /// event streams and their clients' requests, which browsers ask about (CORS): the answers allow
+    /// any origin but no credentials, or the listed origin with them, any request header, and
+    /// to read `X-Connection-ID`. If a handler [sets](crate::Connect::set_header) `Access-Control-Allow-Origin`, no
+    /// such header is added to the response that opens a stream.
     pub origins: Vec<String>,
     /// Decides which clients may connect; without it, all may.
     pub authorize: Option<Authorize>,
@@ -120,7 +127,8 @@ impl Default for NodeOptions {
     }
 }
 
-/// Timeouts.
+/// Timeouts. Neither [`request`](Self::request) nor [`keep_alive`](Self::keep_alive) nor [`ping`](Self::ping) may be
+/// zero, and [`pong`](Self::pong) may not be longer than `ping`.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// For a request's head, from the response to the previous request on, and again for its body. 20 s.
@@ -136,6 +144,29 @@ pub struct Times {
     pub idle: Option<Duration>,
     /// For closing a connection: to write its queued frames, and to read until the client has closed. 5 s.
     pub closing: Duration,
+    /// When the server stops: how long it goes on as before, except that `/readyz` is answered 503, so that load
+    /// balancers send clients elsewhere before this server refuses them. Zero.
+    pub unready: Duration,
+    /// After that: over how long the connections are closed, each at a random moment, so that their clients do
+    /// not all reconnect at once. No more clients are accepted meanwhile. Zero: all are closed at once.
+    pub drain: Duration,
+}
+
+impl Times {
+    /// # Errors
+    /// The text says which of them makes no sense.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { request, keep_alive, ping, pong, .. } = self;
+        for (name, time) in [("request", request), ("keep-alive", keep_alive), ("ping", ping)] {
+            if time.is_zero() {
+                return Err(format!("{name} time: zero"));
+            }
+        }
+        if pong > ping {
+            return Err("pong time: longer than the ping time".to_owned());
+        }
+        Ok(())
+    }
 }
 
 impl Default for Times {
@@ -147,6 +178,8 @@ impl Default for Times {
             pong: Duration::from_secs(10),
             idle: None,
             closing: Duration::from_secs(5),
+            unready: Duration::ZERO,
+            drain: Duration::ZERO,
         }
     }
 }

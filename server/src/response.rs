@@ -114,7 +114,6 @@ pub(crate) fn refusal(status: StatusCode) -> Response<ResponseBody> {
     *response.status_mut() = status;
     let (name, value) = match status {
         StatusCode::UNAUTHORIZED => (header::WWW_AUTHENTICATE, "Bearer"),
-        StatusCode::METHOD_NOT_ALLOWED => (header::ALLOW, METHODS),
         StatusCode::SERVICE_UNAVAILABLE => (header::RETRY_AFTER, "5"),
         _ => return response,
     };
@@ -122,5 +121,16 @@ pub(crate) fn refusal(status: StatusCode) -> Response<ResponseBody> {
     response
 }
 
-/// The methods of the endpoint.
-pub(crate) const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+/// The answer to a request whose method is none of these.
+pub(crate) fn not_allowed(methods: &'static str) -> Response<ResponseBody> {
+    let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+/// The answer to a client that asks which methods there are.
+pub(crate) fn options(methods: &'static str) -> Response<ResponseBody> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
+}

@@ -4,14 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::channel::{ChannelOptions, MakeLink};
 use crate::connection::Endpoint;
@@ -22,6 +22,7 @@ use crate::handlers::PondServer;
 use crate::log;
 use crate::node::Node;
 use crate::options::{Options, Times};
+use crate::phase::Phase;
 use crate::socket::{check_congestion_control, set_congestion_control};
 
 /// A running server, cheap to clone. It either listens itself ([`serve`](Self::serve)) or is part of an application
@@ -35,10 +36,7 @@ struct Shared {
     endpoint: Arc<Endpoint>,
     connections: Arc<ConnectionLimit>,
     node: Option<RunningNode>,
-    /// `true` from the moment on when all connections are to close. Each holds a receiver.
-    stopping: watch::Sender<bool>,
-    /// How long connections may take to close at shutdown.
-    closing: Duration,
+    times: Times,
     congestion_control: Option<String>,
     /// Keeps the memory within its bound; aborted when the server is dropped.
     _watching: JoinSet<()>,
@@ -64,13 +62,14 @@ impl PondServer {
     ///
     /// # Errors
     /// A path or a name is no [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers.
-    /// [`Options::node`] has an invalid URL, Redis refuses the credentials, or the feature `redis` is missing. The
-    /// system refuses the
+    /// One of [`Options::origins`] is no origin, or one of [`Options::times`] makes no sense. [`Options::node`] has an
+    /// invalid URL, Redis refuses the credentials, or the feature `redis` is missing. The system refuses the
     /// [`Options::congestion_control`]. The text says which, and why.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(self, mut options: Options) -> Result<Server, String> {
+        options.times.check()?;
         let congestion_control = options.congestion_control.take();
         if let Some(name) = &congestion_control {
             check_congestion_control(name)
@@ -81,8 +80,7 @@ impl PondServer {
             let (node, endpoint) = (Arc::clone(node.as_ref()?), endpoint.to_owned());
             Some(Box::new(move |channel: &str| node.link(&endpoint, channel)) as MakeLink)
         };
-        let Options { presence_bytes, presence_interval, times: Times { closing, .. }, .. } =
-            options;
+        let Options { presence_bytes, presence_interval, times, .. } = options;
         let channels = ChannelOptions { presence_bytes, presence_interval };
         let endpoints = Endpoints::new(self.endpoints, channels, link)?;
         let running = node.clone().map(|node| {
@@ -92,14 +90,13 @@ impl PondServer {
         });
         let connections =
             ConnectionLimit::new(options.connections, options.connections_per_address);
-        let endpoint = Arc::new(Endpoint::new(options, endpoints, self.gauges, node));
+        let endpoint = Arc::new(Endpoint::new(options, endpoints, self.gauges, node)?);
         let watched = Arc::clone(&endpoint);
         let mut watching = JoinSet::new();
         watching.spawn(async move { watched.bound_memory().await });
         let shared = Shared {
             connections: Arc::new(connections),
-            stopping: watch::Sender::new(false),
-            closing,
+            times,
             congestion_control,
             endpoint,
             node: running,
@@ -116,9 +113,17 @@ impl Server {
         self.shared.endpoint.channel(name).map(Channel::new)
     }
 
-    /// Serves the connections of the listener until `stop` completes, then closes all of them: each has
-    /// [`Times::closing`](crate::Times::closing) to send its queued frames. Finally [shuts
-    /// down](Self::shutdown).
+    /// Serves the connections of the listener until `stop` completes, and then ends in order:
+    ///
+    /// 1. `/readyz` is answered 503, and all else goes on, for [`Times::unready`](crate::Times::unready).
+    /// 2. No more clients are accepted: a new WebSocket or event stream is answered 503. The open ones are served, and
+    ///    closed one after another, during [`Times::drain`](crate::Times::drain) or until none is left.
+    /// 3. The listener is closed, and so are all other connections: each has
+    ///    [`Times::closing`](crate::Times::closing) to send its queued frames.
+    /// 4. [`shutdown`](Self::shutdown) does the rest.
+    ///
+    /// The first two take no time by default. For rolling restarts behind a load balancer, let `unready` be the time
+    /// that it takes to notice the 503, and `drain` so long that the other servers can take all clients of this one.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         self.serve_over(&Transport::Plain, listener, stop).await;
     }
@@ -152,7 +157,7 @@ impl Server {
         listener: TcpListener,
         stop: impl Future<Output = ()>,
     ) {
-        let Shared { connections: limit, stopping, congestion_control, .. } = &*self.shared;
+        let Shared { connections: limit, congestion_control, .. } = &*self.shared;
         if let Some(name) = congestion_control
             && let Err(error) = set_congestion_control(&listener, name)
         {
@@ -160,7 +165,12 @@ impl Server {
             log::line(format_args!("congestion control {name}: {error}"));
         }
         let mut connections = JoinSet::new();
-        tokio::pin!(stop);
+        let phase = self.shared.endpoint.phase();
+        let mut stopped = pin!(async {
+            stop.await;
+            self.become_unready().await;
+            self.drain().await;
+        });
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -174,7 +184,7 @@ impl Server {
                             }
                             continue;
                         };
-                        let stopping = stopping.subscribe();
+                        let stopping = phase.subscribe();
                         match transport {
                             Transport::Plain => {
                                 let serving = endpoint.serve(stream, stopping);
@@ -195,11 +205,11 @@ impl Server {
                     }
                 },
                 Some(_) = connections.join_next() => {}
-                () = &mut stop => break,
+                () = &mut stopped => break,
             }
         }
         drop(listener);
-        stopping.send_replace(true);
+        phase.send_replace(Phase::Stopping);
         let closed = async { while connections.join_next().await.is_some() {} };
         if timeout(self.grace(), closed).await.is_err() {
             log::line("some connections did not close in time");
@@ -208,18 +218,48 @@ impl Server {
         self.shutdown().await;
     }
 
+    /// Asks load balancers to send no more clients, and gives them time.
+    async fn become_unready(&self) {
+        let Shared { endpoint, times, .. } = &*self.shared;
+        let phase = endpoint.phase();
+        phase.send_if_modified(|phase| {
+            let was_ready = *phase == Phase::Serving;
+            if was_ready {
+                *phase = Phase::Unready;
+            }
+            was_ready
+        });
+        let mut phase = phase.subscribe();
+        // Until it is over, or the application shuts the server down.
+        let is_over = phase.wait_for(|phase| *phase != Phase::Unready);
+        let _ = timeout(times.unready, is_over).await;
+    }
+
+    /// Lets the connections close one after another, and waits until the last one has been asked to, or none is left.
+    /// To be called again, it only waits.
+    async fn drain(&self) {
+        let Shared { endpoint, times, .. } = &*self.shared;
+        let phase = endpoint.phase();
+        phase.send_if_modified(|phase| {
+            let is_first = matches!(phase, Phase::Serving | Phase::Unready);
+            if is_first {
+                *phase = Phase::Draining { until: Instant::now() + times.drain };
+            }
+            is_first
+        });
+        let phase_now = *phase.borrow();
+        if let Phase::Draining { until } = phase_now {
+            let _ = timeout_at(until, phase.closed()).await;
+        }
+    }
+
     /// A little longer than any connection may take to close.
     fn grace(&self) -> Duration {
-        self.shared.closing + Duration::from_secs(1)
+        self.shared.times.closing + Duration::from_secs(1)
     }
 
     pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
         Arc::clone(&self.shared.endpoint)
-    }
-
-    /// Becomes `true` when all connections are to close; each holds one.
-    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
-        self.shared.stopping.subscribe()
     }
 
     /// A permit for a connection from this address, to be dropped when the connection ends; `None` if a
@@ -234,13 +274,23 @@ impl Server {
         self.shared.endpoint.metrics()
     }
 
-    /// Closes all connections, WebSockets with 1001, within [`Times::closing`](crate::Times::closing) and a
-    /// second. Then publishes the messages that wait for the other nodes, for at most 2 seconds, and leaves
+    /// Whether load balancers should send new clients here, as `/readyz` says: from the start on (a node: once it has
+    /// been connected to Redis) until [`serve`](Self::serve) is asked to stop, or [`shutdown`](Self::shutdown) is
+    /// called.
+    pub fn is_ready(&self) -> bool {
+        self.shared.endpoint.is_ready()
+    }
+
+    /// Closes all connections, WebSockets with 1001: one after another during [`Times::drain`](crate::Times::drain), in
+    /// which no more clients are accepted, then the rest within [`Times::closing`](crate::Times::closing) and a second.
+    /// Then publishes the messages that wait for the other nodes, for at most 2 seconds, and leaves
     /// the cluster. [`serve`](Self::serve) calls it; an application that has the server as a
     /// [service](Self::into_service) must call it when it stops.
     pub async fn shutdown(&self) {
-        self.shared.stopping.send_replace(true);
-        if timeout(self.grace(), self.shared.stopping.closed()).await.is_err() {
+        self.drain().await;
+        let phase = self.shared.endpoint.phase();
+        phase.send_replace(Phase::Stopping);
+        if timeout(self.grace(), phase.closed()).await.is_err() {
             log::line("some connections did not close in time");
         }
         if let Some(RunningNode { node, receiving }) = &self.shared.node {

@@ -18,9 +18,10 @@ use tokio::time::timeout;
 
 use crate::bridge::{bridge, pair};
 use crate::budget::{self, Budget};
-use crate::connection::{Answer, Serving, WebSocket, stopped};
+use crate::connection::{Answer, Serving, WebSocket};
 use crate::connection_limit::Permit;
 use crate::log;
+use crate::phase::stopped;
 use crate::response::{self, ResponseBody};
 use crate::server::Server;
 use crate::socket::set_nodelay;
@@ -82,7 +83,7 @@ impl PondService {
                 let mut prepared = endpoint.prepare_event_stream(admitted);
                 let mut response = Response::new(ResponseBody::stream(outer));
                 *response.headers_mut() = prepared.take_headers();
-                let stopping = self.server.stopping();
+                let stopping = endpoint.phase().subscribe();
                 tokio::spawn(async move {
                     let stopped = stopped(stopping.clone());
                     endpoint.serve_event_stream(prepared, inner, Vec::new(), stopped).await;
@@ -106,7 +107,7 @@ impl Server {
         // The client may disconnect before it has the response.
         let Ok(Ok(upgraded)) = timeout(endpoint.request_time(), upgrade).await else { return };
         // Also while it is closing: a shutdown waits for all receivers to be dropped.
-        let stopping = self.stopping();
+        let stopping = endpoint.phase().subscribe();
         let stopped = stopped(stopping.clone());
         let serving: Serving<'_> = match tcp_stream(upgraded) {
             Ok((stream, received)) => {

@@ -11,6 +11,7 @@ use tokio_rustls::rustls::ServerConfig;
 use crate::bridge::bridge;
 use crate::connection::{Endpoint, address_of};
 use crate::log;
+use crate::phase::Phase;
 use crate::socket::set_nodelay;
 
 /// The first byte of a TLS connection: the record type of a handshake (RFC 8446, section 5.1).
@@ -34,7 +35,7 @@ impl Endpoint {
         self: Arc<Self>,
         stream: TcpStream,
         acceptor: TlsAcceptor,
-        stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<Phase>,
     ) {
         set_nodelay(&stream);
         let due = Instant::now() + self.request_time();
@@ -54,7 +55,7 @@ impl Endpoint {
         stream: TcpStream,
         acceptor: TlsAcceptor,
         due: Instant,
-        stopping: watch::Receiver<bool>,
+        stopping: watch::Receiver<Phase>,
     ) {
         let address = address_of(&stream);
         // Why one client failed is its own matter, and anyone could fill the log with it.

@@ -198,7 +198,7 @@ fn behind_prefix<'a>(
                 return Ok((text_of(text.or(walked.ascii), bytes)?, walked.root));
             }
             Some(Ok(None)) | None => {}
-            Some(Err(malformed)) => return Err(in_utf8(bytes, text, malformed)),
+            Some(Err(malformed)) => return Err(in_utf8(bytes, text, prefix.is_ascii(), malformed)),
         },
         Some(Algorithm::Tokens) => match arch::tokens(tier, bytes, max_depth, prefix, members) {
             Some(Ok(known)) => ascii = known,
@@ -247,6 +247,7 @@ fn explain(
     max_depth: usize,
 ) -> Option<Malformed> {
     if text.is_none()
+        && !ends_in_ascii(bytes, site.ascii_until)
         && let Err(malformed) = utf8(bytes)
     {
         return Some(malformed);
@@ -255,13 +256,19 @@ fn explain(
 }
 
 /// The error of a document in which the scanner found `malformed`: bytes that are not UTF-8 come
-/// first, wherever they are.
+/// first, wherever they are. `ascii` tells that all bytes before the error are ASCII.
 #[cold]
-fn in_utf8(bytes: &[u8], text: Option<&str>, malformed: Malformed) -> Malformed {
-    match text {
-        Some(_) => malformed,
-        None => utf8(bytes).err().unwrap_or(malformed),
+fn in_utf8(bytes: &[u8], text: Option<&str>, ascii: bool, malformed: Malformed) -> Malformed {
+    if text.is_some() || ascii && ends_in_ascii(bytes, malformed.at) {
+        return malformed;
     }
+    utf8(bytes).err().unwrap_or(malformed)
+}
+
+/// Whether the bytes from `at` on are ASCII; not if these are all or most of many, since the check of
+/// UTF-8 is faster then.
+fn ends_in_ascii(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at..).is_none_or(|rest| rest.len() < bytes.len().max(256) / 2 && rest.is_ascii())
 }
 
 #[inline(always)]
@@ -312,8 +319,8 @@ fn text_of<'a>(known: Option<&'a str>, bytes: &'a [u8]) -> Result<&'a str, Malfo
 
 fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
     simdutf8::basic::from_utf8(bytes).or_else(|_| {
-        // The fast check gives no position; std's does, and its verdict counts.
-        std::str::from_utf8(bytes)
+        // The faster check gives no position.
+        simdutf8::compat::from_utf8(bytes)
             .map_err(|error| Malformed { detail: Detail::Utf8, at: error.valid_up_to() })
     })
 }

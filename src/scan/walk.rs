@@ -38,6 +38,9 @@ impl From<Malformed> for Stop {
 /// Validates `bytes` as one document that starts with `prefix`, and passes the members behind that
 /// to `members`. See [`outline`](super::blocks::outline) for the bounds. Gives up at once if the
 /// root is an array or a string.
+///
+/// If it gives up or fails, `prefix.non_ascii` covers all bytes before the end of the prefix, or
+/// before the error.
 #[inline(always)]
 pub(super) fn document<I: Isa>(
     isa: I,
@@ -48,11 +51,12 @@ pub(super) fn document<I: Isa>(
 ) -> Result<Walk, Malformed> {
     let mut walker = Walker::new(isa, bytes, max_depth);
     walker.non_ascii = prefix.non_ascii;
-    match walker.document(prefix, members) {
+    let walked = walker.document(prefix, members);
+    prefix.non_ascii = walker.non_ascii;
+    match walked {
         Ok(done) => Ok(done),
         Err(Stop::Malformed(malformed)) => Err(malformed),
         Err(Stop::GivenUp) => {
-            prefix.non_ascii = walker.non_ascii;
             prefix.newlines = walker.newlines;
             Ok(Walk::GivenUp)
         }

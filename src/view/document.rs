@@ -133,6 +133,7 @@ impl<'a, 'f> Document<'a, 'f> {
         Err(ValidationError::at(Field::Named(name), Detail::ExpectedObject, self.root.start()))
     }
 
+    #[inline(always)]
     fn require(&self, key: Key) -> Result<Span, ValidationError> {
         self.value(key).ok_or_else(|| {
             ValidationError::at(Field::Named(key.name()), Detail::Missing, self.root.start())
@@ -155,14 +156,17 @@ impl<'a, 'f> Document<'a, 'f> {
         Ok(value)
     }
 
+    #[inline(always)]
     pub(super) fn event(&self) -> Result<Span, ValidationError> {
         self.string(Key::Event)
     }
 
+    #[inline(always)]
     pub(super) fn channel_name(&self) -> Result<Span, ValidationError> {
         self.string(Key::ChannelName)
     }
 
+    #[inline(always)]
     pub(super) fn request_id(&self) -> Result<Span, ValidationError> {
         self.string(Key::RequestId)
     }

@@ -4,8 +4,12 @@ the browser's own `WebSocket` (which offers compression) and `EventSource`, and 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 import signal
+import urllib.request
 from typing import Any
 
 import scenarios
@@ -130,6 +134,31 @@ SAY = """async ({ text }) => {
 
 CLICK = """async ({ id }) => document.getElementById(id).click()"""
 
+# Waits until an expression is true; `$` finds an element by its id.
+UNTIL = """async () => {
+    const $ = (id) => document.getElementById(id);
+    const end = Date.now() + 8000;
+    while (!(%(holds)s)) {
+        if (Date.now() > end) throw new Error(String.raw`not so: %(holds)s`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+}"""
+
+# The names of disabled controls without a visible reason.
+UNEXPLAINED = """async () => [...document.querySelectorAll(':disabled')].filter((control) => {
+    const reasons = control.getAttribute('aria-describedby')?.split(' ') ?? [];
+    return !reasons.some((id) => {
+        const reason = document.getElementById(id);
+        return reason.checkVisibility() && reason.textContent === 'Join a room first.';
+    });
+}).map(({ id }) => id)"""
+
+# The id of the focused element.
+FOCUS = """async () => document.activeElement.id"""
+
+# How far the page is wider than the window.
+OVERFLOW = """async () => document.documentElement.scrollWidth - innerWidth"""
+
 # Waits until an element's text holds `text`; returns it.
 SHOWS = """async ({ id, text }) => {
     const element = document.getElementById(id);
@@ -146,6 +175,97 @@ async def shows(visitor: Driver, place: str, text: str) -> str:
     return await visitor.ask("evaluate", source=SHOWS, argument={"id": place, "text": text})
 
 
+async def until(visitor: Driver, holds: str) -> None:
+    await visitor.ask("evaluate", source=UNTIL % {"holds": holds})
+
+
+async def click(visitor: Driver, *ids: str) -> None:
+    for one in ids:
+        await visitor.ask("evaluate", source=CLICK, argument={"id": one})
+
+
+async def hashes(ann: Driver, bob: Driver, server: Server) -> None:
+    """the page's policy allows its own script and style, by their hashes, and no other"""
+    with urllib.request.urlopen(server.page) as response:
+        page = response.read().decode()
+    for tag in ("script", "style"):
+        content = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[1]
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        source = f"{tag}-src 'sha256-{digest}';"
+        expect(source in page, f"page.html must have {source}")
+    expect("unsafe-inline" not in page, "page.html allows inline code without a hash")
+
+
+async def keyboard(ann: Driver, bob: Driver, server: Server) -> None:
+    """the page by keyboard: join, write, toggle, leave; focus follows, and each disabled control says why"""
+    unexplained = await ann.ask("evaluate", source=UNEXPLAINED)
+    expect(unexplained == [], f"disabled without a reason: {unexplained}")
+    await until(ann, "$('text').disabled && $('leave').hidden")
+    await ann.ask("evaluate", source="async () => document.getElementById('room').select()")
+    await ann.ask("press", keys=[*"keys", "Enter"])
+    await shows(ann, "status", "In keys")
+    await until(ann, "document.activeElement.id === 'text'")
+    await ann.ask("press", keys=[*"hello", "Enter"])
+    await shows(ann, "messages", "hello")
+
+    order = []
+    await ann.ask("evaluate", source="async () => document.getElementById('room').focus()")
+    for _ in range(10):
+        order.append(await ann.ask("evaluate", source=FOCUS))
+        await ann.ask("press", keys=["Tab"])
+    expected = "room name enter leave messages text send crowd viewers flood".split()
+    expect(order == expected, f"the order of focus is {order}")
+
+    await ann.ask("evaluate", source="async () => document.getElementById('viewers').focus()")
+    await ann.ask("press", keys=["Space"])
+    outline = await ann.ask("outline")
+    for part in (
+        'heading "pondwire" [level=1]',
+        "- status: In keys",
+        'textbox "Room"',
+        'button "Leave"',
+        '- log "Messages"',
+        'textbox "Message"',
+        'button "Simulate 1,000 viewers" [pressed]',
+        'button "Send 200 messages a second"',
+        'img "Deliveries a second, the last minute.',
+        'heading "Drop the oldest" [level=3]',
+    ):
+        expect(part in outline, f"a screen reader has no {part!r} in {outline}")
+    expect('"Send 200 messages a second" [pressed]' not in outline, "pressed without a press")
+
+    await ann.ask("evaluate", source="async () => document.getElementById('leave').focus()")
+    await ann.ask("press", keys=["Enter"])
+    await shows(ann, "status", "You left keys")
+    await until(ann, "document.activeElement.id === 'room' && $('text').disabled")
+    outline = await ann.ask("outline")
+    expect('button "Simulate 1,000 viewers" [disabled]' in outline, f"not disabled in {outline}")
+
+
+async def accessible(ann: Driver, bob: Driver, server: Server) -> None:
+    """axe-core finds nothing (WCAG 2 A and AA) and nothing overflows: light and dark, wide and 390 px, out and in"""
+
+    async def look(where: str) -> None:
+        for scheme in ("light", "dark"):
+            for width in (1100, 390):
+                await ann.ask("emulate", scheme=scheme, width=width)
+                place = f"{where}, {scheme}, {width} px"
+                found = await ann.ask("axe")
+                expect(found == [], f"{place}: {found}")
+                overflow = await ann.ask("evaluate", source=OVERFLOW)
+                expect(overflow <= 0, f"{place}: {overflow} px too wide")
+
+    await look("out")
+    await ann.ask("evaluate", source=VISIT, argument={"name": ann.name})
+    await shows(ann, "status", "In visitors")
+    await click(ann, "viewers", "slow")
+    await ann.ask("evaluate", source=SAY, argument={"text": "hello"})
+    await shows(ann, "back", "s")
+    await look("in")
+    await ann.ask("emulate", scheme="light", width=1280)
+    await click(ann, "leave")
+
+
 async def visitors_chat(ann: Driver, bob: Driver, server: Server) -> None:
     """the server's page in two tabs: they chat and see each other"""
     for visitor in (ann, bob):
@@ -158,18 +278,29 @@ async def visitors_chat(ann: Driver, bob: Driver, server: Server) -> None:
             await shows(visitor, "messages", f"{one.name}: {text}")
             await shows(visitor, "people", other.name)
             await shows(visitor, "count", "2")
+    await shows(ann, "messages", f"{bob.name} is here")
 
 
 async def visitors_crowd(ann: Driver, bob: Driver, server: Server) -> None:
-    """the page simulates 1,000 viewers and slow readers, and sends them away"""
-    for button in ("slow", "viewers", "flood"):
-        await ann.ask("evaluate", source=CLICK, argument={"id": button})
-    await shows(ann, "viewers", "Stop 1,000 viewers")
+    """the page simulates 1,000 viewers and slow readers, shows what they do to a message, and sends them away"""
+    await click(ann, "slow", "viewers", "flood")
     await shows(ann, "policies", "cut off: too many frames")
-    await shows(ann, "tail", "ms")
-    for button in ("flood", "slow", "viewers"):
-        await ann.ask("evaluate", source=CLICK, argument={"id": button})
-    await shows(ann, "viewers", "Simulate 1,000 viewers")
+    chart = "$('charts').children[%d].querySelector('%s')"
+    for number, title in enumerate(("Deliveries", "Messages", "Round trip", "Lost by slow")):
+        label = chart % (number, "svg") + ".getAttribute('aria-label')"
+        await until(ann, f"/^{title}.* now [1-9]/.test({label})")
+        await until(ann, chart % (number, "path") + ".getAttribute('d').includes('L')")
+    await click(ann, "flood")
+    await ann.ask("evaluate", source=SAY, argument={"text": "how long?"})
+    for step in ("parse", "encode", "compress", "broadcast", "back"):
+        await until(ann, f"/^[0-9.]+ (ns|µs|ms)$/.test($('{step}').textContent)")
+    # Two visitors, and the crowd, of which one reader may be gone.
+    await until(ann, "/^1,00[56]$/.test($('recipients').textContent)")
+    await until(ann, "/^[1-9]/.test($('received-rate').textContent)")
+    await click(ann, "slow", "viewers")
+    await until(ann, "!$('policies').textContent.includes('reading')")
+    await ann.ask("evaluate", source=SAY, argument={"text": "and now?"})
+    await shows(ann, "dots-text", "The 2 recipients")
 
 
 async def visitors_return(ann: Driver, bob: Driver, server: Server) -> None:
@@ -203,7 +334,7 @@ async def run(report: Report, server: Server, page: Driver, sse: Driver) -> None
             "the server is killed and restarted: the page reconnects and rejoins",
             scenarios.reconnect(page, page, server),
         )
-        for check in (visitors_chat, visitors_crowd, visitors_return):
+        for check in (hashes, keyboard, accessible, visitors_chat, visitors_crowd, visitors_return):
             await report.run(check.__doc__, check(page, sse, server))
         await report.run("no handler in a page threw", scenarios.no_errors(page, sse, server))
     finally:

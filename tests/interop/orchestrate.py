@@ -36,7 +36,7 @@ async def run_browser(report: Report, binary: Path, chromium: Path) -> None:
 
     try:
         page, sse = driver("chromium", "websocket"), driver("chromium-sse", "sse")
-        await asyncio.wait_for(browser.run(report, server, page, sse), 180)
+        await asyncio.wait_for(browser.run(report, server, page, sse), 300)
     except Exception as error:
         report.fail("browser", repr(error))
     finally:

@@ -104,6 +104,12 @@ struct Timeouts {
     /// To send queued frames when closing
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(defaults().times.closing))]
     closing_time: Seconds,
+    /// At the end, during which only /readyz says that no more clients are welcome
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(defaults().times.unready))]
+    unready_time: Seconds,
+    /// After that, during which the connections are closed one after another
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(defaults().times.drain))]
+    drain_time: Seconds,
 }
 
 /// Who may connect.
@@ -113,7 +119,7 @@ struct Access {
     /// An origin whose pages may connect, as https://example.com; repeatable; without one, all may
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
-    /// Required of clients: ?token=, a cookie, or Bearer. Other users of this machine see arguments
+    /// Required of clients and for /metrics: ?token=, a cookie, or Bearer. Other users of this machine see arguments
     #[arg(long, env = "PONDWIRE_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
     token: Option<String>,
     /// A file with the token; whitespace around it is ignored
@@ -207,6 +213,8 @@ impl Timeouts {
             pong: self.pong_time.0,
             idle: Some(self.idle_time.0).filter(|time| !time.is_zero()),
             closing: self.closing_time.0,
+            unready: self.unready_time.0,
+            drain: self.drain_time.0,
         })
     }
 }

@@ -7,7 +7,7 @@
 
 mod link;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 use std::{mem, thread};
@@ -47,6 +47,8 @@ pub(crate) struct Node {
     /// Taken by the receiving tasks.
     receivers: Mutex<Vec<RedisReceiver>>,
     state: Mutex<State>,
+    /// Whether a probe has found both connections open.
+    has_connected: AtomicBool,
 }
 
 struct State {
@@ -90,6 +92,7 @@ impl Node {
             offered: AtomicU64::new(0),
             receivers: Mutex::new(receivers),
             state: Mutex::new(State { cluster, channels: HashMap::default(), told }),
+            has_connected: AtomicBool::new(false),
         };
         started.bus_of(&heartbeats).subscribe(Arc::clone(&heartbeats));
         Ok(Arc::new(started))
@@ -104,6 +107,16 @@ impl Node {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
         });
         &self.buses[(hash % self.buses.len() as u64) as usize]
+    }
+
+    /// Whether the node is connected to every Redis, or was before.
+    pub(crate) fn has_connected(&self) -> bool {
+        let is_connected = self.buses.iter().all(|bus| {
+            let stats = bus.stats();
+            stats.publisher_connected && stats.subscriber_connected
+        });
+        // Relaxed: a probe that comes a moment later sees it.
+        self.has_connected.fetch_or(is_connected, Ordering::Relaxed) || is_connected
     }
 
     /// Spawns the tasks that receive from the other nodes until the buses are shut down.

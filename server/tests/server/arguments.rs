@@ -25,6 +25,7 @@ fn every_option_is_read() {
          --byte-rate 1000 --channels 4 --message-bytes 2000 --name-bytes 30 --presence-bytes 500 \
          --slow conflate --waiting-frames 16 --waiting-bytes 4096 --request-time 1.5 \
          --keep-alive-time 2 --ping-time 4 --pong-time 3 --idle-time 60 --closing-time 0.5 \
+         --unready-time 7 --drain-time 8 \
          --origin https://a --origin https://b --token abc --congestion cubic",
     );
     assert_eq!(options.addr, "127.0.0.1:0");
@@ -40,6 +41,7 @@ fn every_option_is_read() {
     assert_eq!(times.keep_alive, Duration::from_secs(2));
     assert_eq!((times.ping, times.pong), (Duration::from_secs(4), Duration::from_secs(3)));
     assert_eq!(times.idle, Some(Duration::from_secs(60)));
+    assert_eq!((times.unready, times.drain), (Duration::from_secs(7), Duration::from_secs(8)));
     assert_eq!(options.origins, ["https://a", "https://b"]);
     assert!(options.authorize.is_some());
     assert!(options.io_uring && !options.echo);

@@ -186,7 +186,7 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
         ("nonsense\r\n\r\n".to_owned(), 400),
         ("GET /api/socket HTTP/2.0\r\n\r\n".to_owned(), 400),
         ("PUT /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n".to_owned(), 405),
-        ("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n".to_owned(), 404),
+        ("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n".to_owned(), 405),
         (format!("{post}{}\r\n", "x: y\r\n".repeat(130)), 431),
         (format!("{post}x: {}\r\n\r\n", "y".repeat(8 << 10)), 431),
         (format!("{post}x: {}", "y".repeat(8 << 10)), 431),

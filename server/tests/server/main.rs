@@ -2,7 +2,9 @@
 
 mod arguments;
 mod congestion;
+mod cors;
 mod deflate;
+mod drain;
 mod events;
 mod examples;
 mod fixture;

@@ -110,6 +110,21 @@ mod nodes {
     }
 
     #[test]
+    fn a_node_is_ready_once_it_has_been_connected() {
+        let redis = Redis::start();
+        redis.set(Mode::Close);
+        let node = redis.node("a");
+        let status = |path| websocket::get(node.addr, path)["HTTP/1.1 ".len()..][..3].to_owned();
+        assert_eq!((status("/healthz"), status("/readyz")), ("200".to_owned(), "503".to_owned()));
+        redis.set(Mode::Serve);
+        until("ready", || status("/readyz") == "200");
+        // Its clients need not be sent away if Redis fails later.
+        redis.set(Mode::Close);
+        until("disconnected", || metric(node.addr, "bus_connected{side=\"publisher\"}") == 0);
+        assert_eq!(status("/readyz"), "200");
+    }
+
+    #[test]
     fn two_nodes_are_one_room() {
         let redis = Redis::start();
         let (a, b) = (redis.node("a"), redis.node("b"));

@@ -100,6 +100,7 @@ fn the_page_loads_nothing_from_elsewhere() {
     assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
     assert!(page.contains("content-type: text/html; charset=utf-8\r\n"));
     assert!(page.contains("content-security-policy: default-src 'self'"));
+    assert!(!page.split_once("\r\n\r\n").unwrap().1.contains("unsafe-inline"));
     for elsewhere in ["http://", "https://", " src=", "@import", "url("] {
         assert!(!page.contains(elsewhere), "{elsewhere}");
     }
@@ -160,7 +161,13 @@ fn a_crowd_joins_reads_and_leaves() {
     assert!(of("Drop the newest")["droppedNewest"].as_u64() > Some(0), "{last}");
     assert!(of("Conflate by event")["replaced"].as_u64() > Some(0), "{last}");
     for reader in &slow {
+        assert_eq!(reader["capacity"], 32);
         assert!(reader["waiting"].as_u64() <= Some(32), "{reader}");
+    }
+
+    // Its queue is discarded once its reader learns that it was cut off.
+    while report(&mut client)["slow"][3]["discarded"].as_u64() == Some(0) {
+        assert!(began.elapsed() < Duration::from_secs(10), "nothing is discarded");
     }
 
     // Another crowd replaces it, then no crowd does.
@@ -176,6 +183,34 @@ fn a_crowd_joins_reads_and_leaves() {
     drop(client);
     expect_metric(server.addr, "simulated_viewers", 0);
     expect_metric(server.addr, "channels", 0);
+}
+
+#[test]
+fn a_trace_is_a_broadcast_whose_sender_is_told_of_its_steps() {
+    let server = Server::start();
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut other = Client::joined(server.addr, ROOM);
+    let payload = format!(r#"{{"text":"{}"}}"#, "hello ".repeat(100));
+    let request = sender.event("trace", &payload);
+    for client in [&mut sender, &mut other] {
+        let said = client.next();
+        assert_eq!((&said["action"], &said["event"]), (&"BROADCAST".into(), &"say".into()));
+        assert_eq!(said["payload"], serde_json::from_str::<Value>(&payload).unwrap());
+    }
+    let answer = sender.next();
+    assert_eq!((&answer["event"], &answer["requestId"]), (&"trace".into(), &request.into()));
+    let trace = &answer["payload"];
+    assert_eq!(trace["recipients"], 2);
+    let bytes = |key: &str| trace[key].as_u64().unwrap_or_else(|| panic!("no {key} in {trace}"));
+    let runs = bytes("runs");
+    assert!(runs > 1 && runs * bytes("messageBytes") <= 64 << 10, "{trace}");
+    assert!(bytes("messageBytes") > payload.len() as u64, "{trace}");
+    assert!(bytes("frameBytes") > payload.len() as u64, "{trace}");
+    assert!(bytes("compressedBytes") < bytes("frameBytes") / 2, "{trace}");
+    for step in ["parseNs", "encodeNs", "compressNs", "broadcastNs"] {
+        assert!(bytes(step) > 0, "{trace}");
+    }
+    other.expect_alive();
 }
 
 #[test]

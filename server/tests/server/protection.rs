@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pondwire::{Limits, OutboxOptions, Policy};
 
 use crate::fixture::Server;
-use pondwire_server::{Options, Rate, StatusCode, Times, by_token};
+use pondwire_server::{Options, PondServer, Rate, StatusCode, Times, by_token};
 use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::event_stream::{EventStream, Requests};
 use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
@@ -419,6 +419,23 @@ fn messages_in_part_count_until_their_connection_ends() {
     assert!(metric(&server, r#"ended_for_memory_total{what="new_connection"}"#) > 0);
     drop(one);
     until("no more", || metric(&server, partial) == 0);
+}
+
+#[test]
+fn times_that_make_no_sense_are_refused_at_start() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
+    for (times, reason) in [
+        (Times { keep_alive: zero, ..Times::default() }, "keep-alive time: zero"),
+        (Times { ping: zero, pong: zero, ..Times::default() }, "ping time: zero"),
+        (Times { request: zero, ..Times::default() }, "request time: zero"),
+        (Times { ping: second, pong: 2 * second, ..Times::default() }, "pong time: longer"),
+    ] {
+        let options = Options { times, ..Options::default() };
+        let error = PondServer::new().start(options).unwrap_err();
+        assert!(error.contains(reason), "{error}");
+    }
 }
 
 #[test]

@@ -9,16 +9,26 @@
 //! after a check. Its methods load from references and compute in registers.
 
 #![allow(unsafe_code)]
+#![allow(clippy::missing_safety_doc, reason = "safe functions, whose contract is their features")]
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod aarch64;
 mod algorithm;
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little")))]
+mod isa;
 mod newlines;
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
 mod none;
 mod tier;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use aarch64 as target;
+#[cfg(not(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_endian = "little")
+)))]
 use none as target;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as target;

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use super::newlines;
 use super::tier::{Detected, Tier};
-use crate::scan::blocks::{self, Block, Isa};
+use crate::scan::blocks::{self, Block, Isa, TextMasks};
 use crate::scan::{Malformed, Members};
 use crate::scan::{tokens, walk};
 
@@ -131,7 +131,7 @@ impl Isa for Absent {
     }
 
     fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize {
-        blocks::text_end(bytes, at, non_ascii, |_: &[u8; 16]| match self {})
+        blocks::text_end(bytes, at, non_ascii, |_: &[u8; 16]| -> TextMasks<1> { match self {} })
     }
 
     fn prefix_xor(self, _: u64) -> u64 {

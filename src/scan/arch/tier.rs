@@ -9,7 +9,7 @@ use super::Algorithm;
 /// A set of instructions to scan with.
 ///
 /// The best that the CPU has is found when the first frame is parsed. The environment variable
-/// `PONDWIRE_TIER` (`scalar`, `sse2`, `avx2` or `avx512`), read at that moment, or
+/// `PONDWIRE_TIER` (`scalar`, `sse2`, `avx2`, `avx512` or `neon`), read at that moment, or
 /// [`select`](Self::select) at any time, chooses another; all give the same views and errors.
 /// Another value of the variable, or a tier that the CPU lacks, is ignored;
 /// [`current`](Self::current) returns the tier in use.
@@ -31,11 +31,14 @@ pub enum Tier {
     Avx2,
     /// 64 bytes at a time: the same with AVX-512 F, BW, VL and VBMI2.
     Avx512,
+    /// 16 or 64 bytes at a time: every AArch64 that is little-endian.
+    Neon,
 }
 
 impl Tier {
     /// All tiers, the slowest first.
-    pub const ALL: &'static [Self] = &[Self::Scalar, Self::Sse2, Self::Avx2, Self::Avx512];
+    pub const ALL: &'static [Self] =
+        &[Self::Scalar, Self::Sse2, Self::Avx2, Self::Avx512, Self::Neon];
 
     /// The name that `PONDWIRE_TIER` takes.
     #[must_use]
@@ -45,6 +48,7 @@ impl Tier {
             Self::Sse2 => "sse2",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Neon => "neon",
         }
     }
 
@@ -85,7 +89,7 @@ pub struct UnknownTier;
 
 impl fmt::Display for UnknownTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected one of scalar, sse2, avx2, avx512")
+        f.write_str("expected one of scalar, sse2, avx2, avx512, neon")
     }
 }
 

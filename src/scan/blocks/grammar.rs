@@ -43,6 +43,8 @@ pub(crate) struct ErrorSite {
     pub(crate) brackets: Brackets,
     /// The block starts in the plain text of a string.
     pub(crate) in_text: bool,
+    /// All bytes before this place are ASCII; 0 if that is not known.
+    pub(crate) ascii_until: usize,
 }
 
 /// Validates `bytes`, at most 4 GiB, as one document of at most `max_depth` (1 to 127) nested
@@ -91,7 +93,14 @@ struct BlockContext<'a> {
 impl Grammar {
     #[cold]
     const fn error_site(&self, block: usize, in_text: bool) -> ErrorSite {
-        ErrorSite { block, separator: self.separator, brackets: self.brackets, in_text }
+        let ascii_until = if self.non_ascii == 0 { block } else { 0 };
+        ErrorSite {
+            block,
+            separator: self.separator,
+            brackets: self.brackets,
+            in_text,
+            ascii_until,
+        }
     }
 
     /// Whether the document may end here: all containers are closed and nothing is due. A number

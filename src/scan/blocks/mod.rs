@@ -107,20 +107,27 @@ pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl 
     }
 }
 
-/// [`Isa::text_end`] in pieces of `N` bytes, of which `masks` tells those that are not plain text
-/// and those that are not ASCII; the last piece is read backwards from the end.
+/// The masks of a piece of text of at most 64 / `BITS` bytes, with `BITS` bits for each byte.
+pub(super) struct TextMasks<const BITS: usize> {
+    /// The bytes that are not plain text of a string: quotes, backslashes and control characters.
+    pub(super) stops: u64,
+    /// The bytes that are not ASCII.
+    pub(super) non_ascii: u64,
+}
+
+/// [`Isa::text_end`] in pieces of `N` bytes; the last piece is read backwards from the end.
 #[inline(always)]
-pub(super) fn text_end<const N: usize>(
+pub(super) fn text_end<const N: usize, const BITS: usize>(
     bytes: &[u8],
     mut at: usize,
     non_ascii: &mut u64,
-    masks: impl Fn(&[u8; N]) -> (u64, u64),
+    masks: impl Fn(&[u8; N]) -> TextMasks<BITS>,
 ) -> usize {
     while let Some(piece) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let (stops, high) = masks(piece);
-        *non_ascii |= high;
-        if stops != 0 {
-            return at + stops.trailing_zeros() as usize;
+        let masks = masks(piece);
+        *non_ascii |= masks.non_ascii;
+        if masks.stops != 0 {
+            return at + masks.stops.trailing_zeros() as usize / BITS;
         }
         at += N;
     }
@@ -129,10 +136,10 @@ pub(super) fn text_end<const N: usize>(
         *non_ascii |= u64::from(!rest.is_ascii());
         return plain_text_end(bytes, at);
     };
-    let (stops, high) = masks(piece);
-    *non_ascii |= high;
-    let stops = stops.checked_shr((N - rest.len()) as u32).unwrap_or(0);
-    if stops != 0 { at + stops.trailing_zeros() as usize } else { bytes.len() }
+    let masks = masks(piece);
+    *non_ascii |= masks.non_ascii;
+    let stops = masks.stops.checked_shr(((N - rest.len()) * BITS) as u32).unwrap_or(0);
+    if stops != 0 { at + stops.trailing_zeros() as usize / BITS } else { bytes.len() }
 }
 
 /// [`Isa::squeeze`] byte by byte.

@@ -46,7 +46,7 @@ impl Prefix {
         non_ascii: 0,
     };
 
-    /// Whether all bytes of a `complete` prefix are ASCII.
+    /// Whether all bytes that `non_ascii` covers are ASCII.
     #[inline(always)]
     pub(crate) const fn is_ascii(&self) -> bool {
         self.non_ascii == 0
@@ -177,7 +177,8 @@ impl Prefix {
         if !matches!(next, b',' | b'}' | b' ' | b'\t' | b'\n' | b'\r') {
             let brackets = Brackets::in_root_object();
             let separator = Some(container.end - 1);
-            return Err(ErrorSite { block: 0, separator, brackets, in_text: false });
+            let ascii_until = if self.is_ascii() { container.end } else { 0 };
+            return Err(ErrorSite { block: 0, separator, brackets, in_text: false, ascii_until });
         }
         if self.end_member(bytes, container.end) {
             let value = Span::other(start, container.end, container.newlines, container.mixed);

@@ -38,8 +38,14 @@ const MARGIN: usize = 4 * BLOCK;
 const SHORT: usize = 8;
 const LONG: usize = 32;
 
+/// If more than `DENSE` of the first `SAMPLE` blocks' bytes become tokens, which numbers do, the
+/// grammar has as much to read on the tape as in the text, which it can read at once.
+const SAMPLE: usize = 2;
+const DENSE: usize = SAMPLE * BLOCK * 3 / 4;
+
 /// Validates the container after `prefix`, if there is one, and extends `prefix` over it and the
-/// compact members behind it, which are passed to `members`.
+/// compact members behind it, which are passed to `members`. Does nothing if the container starts
+/// with many numbers.
 #[inline(always)]
 pub(super) fn member<I: Isa>(
     isa: I,
@@ -53,14 +59,24 @@ pub(super) fn member<I: Isa>(
         container::<SHORT, { SHORT * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     } else {
         container::<LONG, { LONG * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
-    }?;
+    };
+    let container = match container {
+        Ok(Some(container)) => container,
+        Ok(None) => return Ok(()),
+        Err(site) => {
+            return Err(site.map(|mut site| {
+                site.ascii_until = if prefix.is_ascii() { site.ascii_until } else { 0 };
+                site
+            }));
+        }
+    };
     prefix.pass(isa, bytes, &container, members).map_err(Some)
 }
 
 /// Validates the object or array at `start`, the value of a member of the root object, right after
 /// its colon. It is read in batches of `BATCH` blocks, of which `TAPE` must hold all bytes and
 /// [`MARGIN`]. See [`outline`](super::blocks::outline) for the bounds. An error comes with its site
-/// if that is known.
+/// if that is known. `None` if the first blocks are too dense; then nothing was validated.
 #[inline(always)]
 fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     isa: I,
@@ -68,7 +84,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     start: usize,
     max_depth: usize,
     members: &mut impl Members,
-) -> Result<Container, Option<ErrorSite>> {
+) -> Result<Option<Container>, Option<ErrorSite>> {
     const { assert!(TAPE >= BATCH * BLOCK + MARGIN) };
     let (mut tokens, mut masks) = ([0; TAPE], [0; BATCH]);
     let mut tape = Tape::new(&mut tokens, &mut masks, start);
@@ -82,6 +98,9 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
             if !tape.push_block(isa, bytes, &mut squeezer) {
                 flaw = Some((tape.next_block(), in_text));
                 break;
+            }
+            if tape.blocks == SAMPLE && tape.base == start && tape.len - tape.kept > DENSE {
+                return Ok(None);
             }
         }
         let last = tape.next_block() >= bytes.len() || flaw.is_some();
@@ -98,7 +117,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
             match step {
                 Step::Valid => {}
                 Step::End(token) => {
-                    return Ok(Container {
+                    return Ok(Some(Container {
                         end: match tape.place(from + token) {
                             Some(place) => place + 1,
                             None => container_end(isa, bytes, start),
@@ -106,9 +125,11 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
                         non_ascii: squeezer.non_ascii,
                         newlines: squeezer.newlines,
                         mixed: grammar.mixed,
-                    });
+                    }));
                 }
-                Step::Error(token) => return Err(tape.site_of_error(before, from, token)),
+                Step::Error(token) => {
+                    return Err(tape.site_of_error(before, from, token, &squeezer));
+                }
             }
             if left <= BLOCK {
                 break;
@@ -118,7 +139,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
         if last {
             // The text ends too early, or has a flaw and is not read any further.
             let stop = flaw.unwrap_or((bytes.len(), squeezer.in_text()));
-            return Err(tape.site_of_end(grammar.brackets, stop));
+            return Err(tape.site_of_end(grammar.brackets, stop, &squeezer));
         }
         tape.keep_from(from);
     }
@@ -236,6 +257,7 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
         mut brackets: Brackets,
         from: usize,
         error: usize,
+        squeezer: &Squeezer,
     ) -> Option<ErrorSite> {
         // An error shows at most two tokens after its first one.
         let (fresh, until) = (from + OVERLAP, from + error.saturating_sub(2));
@@ -246,18 +268,30 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
             }
         }
         let separator = Some(self.place(token)?);
-        Some(ErrorSite { block: 0, separator, brackets, in_text: false })
+        let ascii_until = self.ascii_until(squeezer);
+        Some(ErrorSite { block: 0, separator, brackets, in_text: false, ascii_until })
     }
 
     /// The site of an error after the last token, with the `brackets` there: in the block of `stop`,
     /// which starts in the plain text of a string or does not.
     #[cold]
-    fn site_of_end(&self, brackets: Brackets, stop: (usize, bool)) -> Option<ErrorSite> {
+    fn site_of_end(
+        &self,
+        brackets: Brackets,
+        stop: (usize, bool),
+        squeezer: &Squeezer,
+    ) -> Option<ErrorSite> {
         let token = self.last_separator(self.len)?;
         let separator = Some(self.place(token)?);
         // The string must be the token behind the separator.
         let in_text = stop.1 && token + 2 == self.len;
-        Some(ErrorSite { block: stop.0, separator, brackets, in_text })
+        let ascii_until = self.ascii_until(squeezer);
+        Some(ErrorSite { block: stop.0, separator, brackets, in_text, ascii_until })
+    }
+
+    /// The end of the blocks of the container that are known to be ASCII; 0 if not all of them are.
+    fn ascii_until(&self, squeezer: &Squeezer) -> usize {
+        if squeezer.non_ascii == 0 { self.next_block() } else { 0 }
     }
 
     fn last_separator(&self, until: usize) -> Option<usize> {

@@ -13,11 +13,13 @@
 //! | `users` | answers with everybody's assigns and presence |
 //! | `evict` with `{"id":…,"reason":…}` | removes a user from the channel |
 //! | `simulate` with `{"viewers":1000,"slow":true}` | adds members that the server simulates |
+//! | `trace` | sends the payload to all members as `say`, and answers how long each step of that took |
 //! | `to-others` | sends it to all members but the sender |
 //! | `to-some` with `{"ids":[…]}` | sends it to these users, at most 1,024 |
 //! | any other | sends it to all members, the sender included |
 
 mod simulation;
+mod trace;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +58,7 @@ pub(crate) fn demo() -> PondServer {
         .on("assign", |event| event.set_assigns(small(event.payload(), "payload")?))
         .on("users", |event| event.reply(Json(event.users())))
         .on("evict", evict)
+        .on("trace", trace::trace)
         .on("to-others", |event| event.broadcast_from(event.name(), event.payload()))
         .on("to-some", to_some)
         .on("*", |event| event.broadcast(event.name(), event.payload()))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use pondwire::outbox::{CloseReason, OutboxStats};
+use pondwire::outbox::CloseReason;
 use pondwire::{Outbox, OutboxOptions, Policy};
 use pondwire_server::{Channel, Event, Json, Listener};
 use serde::Serialize;
@@ -23,6 +23,9 @@ const REPORTED: Duration = Duration::from_millis(500);
 
 /// How long a slow reader waits between two reads.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// How many frames may wait for a slow reader.
+const SLOW_FRAMES: usize = 32;
 
 const POLICIES: [(&str, Policy); 4] = [
     ("Drop the oldest", Policy::DropOldest),
@@ -75,9 +78,13 @@ struct SlowReader {
     policy: &'static str,
     delivered: u64,
     waiting: usize,
+    /// The most that may wait.
+    capacity: usize,
     dropped_oldest: u64,
     dropped_newest: u64,
     replaced: u64,
+    /// Queued when it was cut off.
+    discarded: u64,
     state: &'static str,
 }
 
@@ -101,7 +108,7 @@ impl Simulation {
             tasks.spawn(async move { while queue.next_batch().await.is_some() {} });
         }
         for (name, policy) in POLICIES.into_iter().filter(|_| slow) {
-            let options = OutboxOptions::new().with_policy(policy).with_max_frames(32);
+            let options = OutboxOptions::new().with_policy(policy).with_max_frames(SLOW_FRAMES);
             let (outbox, mut queue) = Outbox::new(options);
             crowd.listeners.extend(crowd.channel.listen(&outbox));
             crowd.slow.push((name, outbox));
@@ -159,8 +166,7 @@ impl Drop for Crowd {
 }
 
 fn slow_reader(policy: &'static str, outbox: &Outbox) -> SlowReader {
-    let OutboxStats { delivered, queued_frames, dropped_oldest, dropped_newest, conflated, .. } =
-        outbox.stats();
+    let stats = outbox.stats();
     let state = match outbox.closed() {
         None => "reading",
         Some(CloseReason::TooManyFrames) => "cut off: too many frames",
@@ -168,11 +174,13 @@ fn slow_reader(policy: &'static str, outbox: &Outbox) -> SlowReader {
     };
     SlowReader {
         policy,
-        delivered,
-        waiting: queued_frames,
-        dropped_oldest,
-        dropped_newest,
-        replaced: conflated,
+        delivered: stats.delivered,
+        waiting: stats.queued_frames,
+        capacity: SLOW_FRAMES,
+        dropped_oldest: stats.dropped_oldest,
+        dropped_newest: stats.dropped_newest,
+        replaced: stats.conflated,
+        discarded: stats.discarded,
         state,
     }
 }

@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::avx2::prefix_xor;
 use super::sse2::text_masks;
+use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
 use crate::scan::{Malformed, Members};

@@ -7,8 +7,9 @@ use std::arch::x86_64::{
 use std::mem::MaybeUninit;
 
 use super::window;
+use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
-use crate::scan::blocks::{self, BLOCK};
+use crate::scan::blocks::{self, BLOCK, TextMasks};
 use crate::scan::{Malformed, Members};
 use crate::scan::{tokens, walk};
 
@@ -46,7 +47,7 @@ fn squeeze(_: Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
 
 #[inline]
 #[target_feature(enable = "sse2")]
-pub(super) fn text_masks(piece: &[u8; 16]) -> (u64, u64) {
+pub(super) fn text_masks(piece: &[u8; 16]) -> TextMasks<1> {
     let [quote, backslash, control] = [b'"', b'\\', 0x1F].map(|byte| _mm_set1_epi8(byte as i8));
     // SAFETY: 16 bytes are readable behind the reference; no alignment is required.
     let piece = unsafe { _mm_loadu_si128(piece.as_ptr().cast()) };
@@ -55,7 +56,7 @@ pub(super) fn text_masks(piece: &[u8; 16]) -> (u64, u64) {
     let backslashes = _mm_cmpeq_epi8(piece, backslash);
     let or = |a, b| _mm_or_si128(a, b);
     let bits = |bytes| u64::from(_mm_movemask_epi8(bytes) as u16);
-    (bits(or(controls, or(quotes, backslashes))), bits(piece))
+    TextMasks { stops: bits(or(controls, or(quotes, backslashes))), non_ascii: bits(piece) }
 }
 
 /// By doubling: SSE2 has no carry-less multiplication.

@@ -1,0 +1,158 @@
+//! What the instruction sets have in common: [`isa`] makes an [`Isa`](crate::scan::blocks::Isa) of
+//! the functions that each file has over its registers, which are safe within their target features.
+
+/// Defines, from the functions `load`, `put_places`, `squeeze`, `text_masks`, `prefix_xor`, `equal`,
+/// `within`, `specials`, `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions
+/// `prefix`, `walk`, `tokens`, `outline`, `container_end`, `each_specials` and `copy_with_spaces`,
+/// which is `$copy`, with all of `$features`.
+macro_rules! isa {
+    ($features:literal, $registers:ty, $copy:path) => {
+        /// See [`blocks::Prefix::find`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn prefix(
+            bytes: &[u8],
+            max_depth: usize,
+            prefix: &mut blocks::Prefix,
+            members: &mut impl Members,
+        ) {
+            prefix.find(Proof(()), bytes, max_depth, members);
+        }
+
+        /// See [`blocks::outline`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn outline(
+            bytes: &[u8],
+            prefix: &blocks::Prefix,
+            max_depth: usize,
+            outline: &mut blocks::Outline,
+        ) -> Result<blocks::Charset, blocks::ErrorSite> {
+            blocks::outline(Proof(()), bytes, prefix, max_depth, outline)
+        }
+
+        /// See [`walk::document`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn walk(
+            bytes: &[u8],
+            max_depth: usize,
+            prefix: &mut blocks::Prefix,
+            members: &mut impl Members,
+        ) -> Result<walk::Walk, Malformed> {
+            walk::document(Proof(()), bytes, max_depth, prefix, members)
+        }
+
+        /// See [`tokens::member`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn tokens(
+            bytes: &[u8],
+            max_depth: usize,
+            prefix: &mut blocks::Prefix,
+            members: &mut impl Members,
+        ) -> Result<(), Option<blocks::ErrorSite>> {
+            tokens::member(Proof(()), bytes, max_depth, prefix, members)
+        }
+
+        /// See [`blocks::container_end`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn container_end(bytes: &[u8], start: usize) -> usize {
+            blocks::container_end(Proof(()), bytes, start)
+        }
+
+        /// See [`blocks::specials`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn each_specials(
+            bytes: &[u8],
+            each: impl FnMut(blocks::Specials),
+        ) {
+            blocks::specials(Proof(()), bytes, each);
+        }
+
+        /// See [`newlines`](crate::scan::arch::newlines).
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn copy_with_spaces(from: &[u8], to: &mut [MaybeUninit<u8>]) {
+            $copy(from, to);
+        }
+
+        /// Proof that the instructions are available. Invariant: made only in functions with their
+        /// features.
+        #[derive(Clone, Copy)]
+        struct Proof(());
+
+        /// A block in registers. Invariant: made only from a [`Proof`] or from other `Registers`.
+        #[derive(Clone, Copy)]
+        struct Registers($registers);
+
+        impl blocks::Isa for Proof {
+            type Block = Registers;
+
+            #[inline(always)]
+            fn load(self, bytes: &[u8], at: usize) -> (Registers, u64) {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                let (registers, valid) = unsafe { load(bytes, at) };
+                (Registers(registers), valid)
+            }
+
+            #[inline(always)]
+            fn put_places(self, mask: u64, base: u8, to: &mut [u8; BLOCK]) {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                unsafe { put_places(mask, base, to) }
+            }
+
+            #[inline(always)]
+            fn squeeze(self, block: Registers, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                unsafe { squeeze(block.0, bytes, mask, to) }
+            }
+
+            #[inline(always)]
+            fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                blocks::text_end(bytes, at, non_ascii, |piece| unsafe { text_masks(piece) })
+            }
+
+            #[inline(always)]
+            fn prefix_xor(self, mask: u64) -> u64 {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                unsafe { prefix_xor(mask) }
+            }
+        }
+
+        impl blocks::Block for Registers {
+            #[inline(always)]
+            fn equal(self, byte: u8) -> u64 {
+                // SAFETY: by the invariant of `Registers` the features are available.
+                unsafe { equal(self.0, byte) }
+            }
+
+            #[inline(always)]
+            fn within(self, first: u8, last: u8) -> u64 {
+                // SAFETY: by the invariant of `Registers` the features are available.
+                unsafe { within(self.0, first, last) }
+            }
+
+            #[inline(always)]
+            fn specials(self) -> u64 {
+                // SAFETY: by the invariant of `Registers` the features are available.
+                unsafe { specials(self.0) }
+            }
+
+            #[inline(always)]
+            fn bit_5(self) -> u64 {
+                // SAFETY: by the invariant of `Registers` the features are available.
+                unsafe { bit_5(self.0) }
+            }
+
+            #[inline(always)]
+            fn with_bit_5(self) -> Self {
+                // SAFETY: by the invariant of `Registers` the features are available.
+                Self(unsafe { with_bit_5(self.0) })
+            }
+
+            #[inline(always)]
+            fn non_ascii(self) -> u64 {
+                // SAFETY: by the invariant of `Registers` the features are available.
+                unsafe { high_bits(self.0) }
+            }
+        }
+    };
+}
+pub(super) use isa;
