@@ -282,6 +282,10 @@ impl Incoming {
         ending: &mut (impl Future<Output = End> + Unpin),
     ) -> End {
         loop {
+            let wait = session.take_wait();
+            if wait.is_some() || writer.is_behind() {
+                self.reader.release();
+            }
             if writer.is_behind() {
                 tokio::select! {
                     caught_up = writer.caught_up() => match caught_up {
@@ -291,7 +295,6 @@ impl Incoming {
                     end = &mut *ending => return end,
                 }
             }
-            let wait = session.take_wait();
             let receive = async {
                 if let Some(wait) = wait
                     && wait.over().await.is_err()

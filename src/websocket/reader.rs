@@ -208,11 +208,18 @@ impl MessageReader {
             let event = self.take(frame).inspect_err(|_| self.is_over = true)?;
             return Ok(Some(event));
         }
+        self.release();
+        Ok(None)
+    }
+
+    /// Drops the last event's payload, and frees the buffer unless it has bytes that were not read: for a
+    /// connection that waits for something other than bytes before it asks for the next event. Most connections
+    /// are silent most of the time, so [`next_event`](Self::next_event) does it, too, when it has none.
+    pub fn release(&mut self) {
+        self.drop_payload();
         if self.received.is_empty() {
-            // Freed, since most connections are silent most of the time.
             self.received = BytesMut::new();
         }
-        Ok(None)
     }
 
     /// Drops the last event's payload, and returns memory beyond what a reader keeps.

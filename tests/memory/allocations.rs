@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pondwire::cache::LastValue;
 use pondwire::distributed::{Envelope, Message};
 use pondwire::fanout::{BehaviorSubject, Subject};
@@ -12,6 +12,7 @@ use pondwire::message::Client;
 use pondwire::protocol::Pattern;
 use pondwire::room::Shard;
 use pondwire::scan::Tier;
+use pondwire::websocket::{Event, MaxPayload, MessageReader};
 use pondwire::{
     ChannelEvent, ClientMessage, Frame, Limits, Outbox, OutboxOptions, Payload, Policy,
     PresenceEvent, PresenceRoster, Room, ServerAction, ServerMessage, ValidationError,
@@ -430,6 +431,28 @@ fn a_shard_that_is_dropped_first_leaves_nothing_behind() {
         drop((room, seats));
     }
     assert_eq!(counting::live(), before);
+}
+
+#[test]
+fn a_reader_that_waits_keeps_only_what_it_has_not_read() {
+    // `abc` masked with zeros.
+    let ping = *b"\x89\x83\0\0\0\0abc";
+    let mut reader =
+        MessageReader::new(BytesMut::new(), MaxPayload { plain: 1 << 20, compressed: None });
+    let before = counting::live();
+    reader.buffer().extend_from_slice(&ping);
+    assert!(counting::live() - before >= 4096);
+    assert_eq!((reader.next_event(), reader.payload()), (Ok(Some(Event::Ping)), &b"abc"[..]));
+    reader.release();
+    assert_eq!((counting::live(), reader.payload()), (before, &b""[..]));
+    // Two frames and the start of a third: the second and the rest are still there.
+    reader.buffer().extend_from_slice(&[&ping[..], &ping, &ping[..5]].concat());
+    assert_eq!(reader.next_event(), Ok(Some(Event::Ping)));
+    reader.release();
+    assert_eq!((reader.next_event(), reader.payload()), (Ok(Some(Event::Ping)), &b"abc"[..]));
+    reader.release();
+    reader.buffer().extend_from_slice(&ping[5..]);
+    assert_eq!((reader.next_event(), reader.payload()), (Ok(Some(Event::Ping)), &b"abc"[..]));
 }
 
 /// An idle member by its outbox takes 650 bytes.

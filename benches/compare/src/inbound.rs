@@ -35,6 +35,54 @@ pub fn section(plan: &Plan) -> Section {
     }
 }
 
+/// The same beside C++ simdjson, if it was installed.
+pub fn beside_simdjson(plan: &Plan) -> Section {
+    let rows = workloads::all()
+        .into_iter()
+        .filter(|workload| plan.wants(&workload.name))
+        .filter_map(|workload| {
+            let (bytes, lines) = (workload.bytes(), &workload.lines);
+            let mut contenders = vec![contender::<Pondwire>(lines)];
+            contenders.extend(simdjson(lines));
+            (contenders.len() > 1).then(|| plan.race(workload.name, lines.len(), bytes, contenders))
+        })
+        .collect();
+    Section {
+        size: "bytes",
+        title: "Parse beside C++ simdjson, ns per message",
+        note: "The same, with each of simdjson's implementations: `westmere` is SSE4.2, `haswell` \
+               AVX2 and `icelake` AVX-512. The input is padded, so simdjson needs no copy. The DOM \
+               validates the whole frame and builds a tape. On-Demand skips the payload without \
+               validating it: `{\"a\":01}` passes.",
+        rows,
+    }
+}
+
+#[cfg(cpp_simdjson)]
+fn simdjson(lines: &[Line]) -> Vec<Contender<'_>> {
+    use crate::peers::cpp_simdjson::{haswell, icelake, westmere};
+
+    let mut contenders = vec![];
+    if westmere::is_supported() {
+        contenders.push(contender::<westmere::Dom>(lines));
+        contenders.push(contender::<westmere::OnDemand>(lines));
+    }
+    if haswell::is_supported() {
+        contenders.push(contender::<haswell::Dom>(lines));
+        contenders.push(contender::<haswell::OnDemand>(lines));
+    }
+    if icelake::is_supported() {
+        contenders.push(contender::<icelake::Dom>(lines));
+        contenders.push(contender::<icelake::OnDemand>(lines));
+    }
+    contenders
+}
+
+#[cfg(not(cpp_simdjson))]
+fn simdjson(_: &[Line]) -> Vec<Contender<'_>> {
+    vec![]
+}
+
 /// Counts the lines that the peer accepts, which must be all of them.
 fn contender<P: Peer + 'static>(lines: &[Line]) -> Contender<'_> {
     let mut peer = P::default();

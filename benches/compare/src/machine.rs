@@ -19,6 +19,7 @@ pub fn facts(program: &str, crates: &[&str]) -> String {
         ("Compiler", env!("RUSTC_VERSION").to_owned()),
         ("RUSTFLAGS", if flags.is_empty() { "none".to_owned() } else { format!("`{flags}`") }),
         ("Profile", profile()),
+        ("Allocator", allocator()),
         ("Crates", versions.join(", ")),
         ("Commit", output_of("git", &["describe", "--always", "--dirty"])),
         ("Date", output_of("date", &["-u", "+%F"])),
@@ -47,6 +48,14 @@ fn profile() -> String {
         format!("`{name} = {}`", overridden(name).unwrap_or(value.trim_matches('"')))
     });
     settings.collect::<Vec<_>>().join(", ")
+}
+
+fn allocator() -> String {
+    if cfg!(feature = "mimalloc") {
+        format!("mimalloc {}", locked_version("mimalloc"))
+    } else {
+        "the system's".to_owned()
+    }
 }
 
 /// The CPU's model, with the numbers that distinguish generations of the same name.

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! cargo run --release -- [--rounds N] [--section NAME] [--workload NAME] [--markdown-out FILE]
+//! cargo run --release -- --tier           # prints the tier that the codec would scan with
 //! ```
 //!
-//! `--section` takes `codec`, `fanout`, `outbox`, `shard`, `cache`, `deflate`, `distributed` or `redis`, and
+//! `--section` takes `codec`, `thresholds`, `fanout`, `outbox`, `shard`, `cache`, `deflate`, `distributed` or `redis`, and
 //! `--workload` the name of one row. All contenders of a row take turns in every round, so that a machine that
 //! speeds up or slows down does so for all; a time is the median of the rounds. sonic-rs picks its instruction
 //! set when it is compiled, the others when they start: build with `RUSTFLAGS=-Ctarget-cpu=native` too before
-//! judging it.
+//! judging it. C++ simdjson is measured if `peers/install.sh` ran before the build. `--features mimalloc`
+//! replaces the system's allocator for all.
 
 mod bench;
 mod cache;
@@ -24,30 +26,41 @@ mod outbox;
 mod payloads;
 mod peers;
 mod redis_bus;
+mod refusal;
 mod report;
 mod roster;
 mod shard;
 mod text;
+mod thresholds;
 mod workloads;
 
 use std::process::ExitCode;
 use std::{env, fs};
 
 use bench::Plan;
+use pondwire::scan::Tier;
 use report::Section;
 
-const USAGE: &str = "usage: compare [--rounds N] [--section codec|fanout|outbox|shard|cache|deflate|distributed|redis] [--workload NAME] [--markdown-out FILE]";
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const USAGE: &str = "usage: compare [--rounds N] [--section codec|thresholds|fanout|outbox|shard|cache|deflate|distributed|redis] [--workload NAME] [--markdown-out FILE]";
 
 type Measure = fn(&Plan) -> Section;
 
 const CODEC: &[Measure] = &[
     inbound::section,
+    inbound::beside_simdjson,
+    refusal::section,
     encode::section,
     text::escapes,
     text::newlines,
     decode::section,
     field::section,
 ];
+/// Runs only on request: it compares nothing with peers.
+const THRESHOLDS: &[Measure] = &[thresholds::section];
 const FANOUT: &[Measure] =
     &[fanout::publish, fanout::churn, fanout::publishing, fanout::subscribing];
 const OUTBOX: &[Measure] = &[outbox::section];
@@ -77,6 +90,7 @@ impl Options {
             match flag.as_str() {
                 "--rounds" => options.plan.rounds = value.parse().ok().filter(|&n| n > 0)?,
                 "--section" if value == "codec" => options.sections = CODEC.to_vec(),
+                "--section" if value == "thresholds" => options.sections = THRESHOLDS.to_vec(),
                 "--section" if value == "fanout" => options.sections = FANOUT.to_vec(),
                 "--section" if value == "outbox" => options.sections = OUTBOX.to_vec(),
                 "--section" if value == "shard" => options.sections = SHARD.to_vec(),
@@ -94,6 +108,10 @@ impl Options {
 }
 
 fn main() -> ExitCode {
+    if env::args().nth(1).as_deref() == Some("--tier") {
+        println!("{}", Tier::current());
+        return ExitCode::SUCCESS;
+    }
     let Some(Options { plan, sections, markdown_out }) = Options::parse(env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use pondwire::scan::Tier;
+
 use crate::bench::{Plan, Row};
 use crate::machine;
 
@@ -32,7 +34,7 @@ const PEERS: [&str; 13] = [
 
 pub fn markdown(plan: &Plan, sections: &[Section]) -> String {
     let mut out = machine::facts("cargo run --release --", &PEERS);
-    writeln!(out, "- Rounds: {}", plan.rounds).unwrap();
+    writeln!(out, "- Tier: {}\n- Rounds: {}", Tier::current(), plan.rounds).unwrap();
     for section in sections.iter().filter(|section| !section.rows.is_empty()) {
         table(&mut out, section);
     }

@@ -12,7 +12,11 @@ pub enum Side {
     Server,
 }
 
+/// The readable bytes after a frame that some peers need.
+pub const PADDING: usize = 64;
+
 pub struct Line {
+    /// With at least [`PADDING`] bytes of unused capacity.
     pub frame: Vec<u8>,
     pub side: Side,
 }
@@ -25,14 +29,20 @@ pub struct Workload {
 impl Line {
     /// A frame that both could have sent counts as a client's.
     fn new(frame: &str) -> Self {
-        let frame = frame.as_bytes().to_vec();
-        let side = if ClientMessage::parse(&frame).is_ok() {
+        let frame = frame.as_bytes();
+        let side = if ClientMessage::parse(frame).is_ok() {
             Side::Client
-        } else if ChannelEvent::parse(&frame).is_ok() {
+        } else if ChannelEvent::parse(frame).is_ok() {
             Side::Server
         } else {
-            panic!("no message: {}", String::from_utf8_lossy(&frame));
+            panic!("no message: {}", String::from_utf8_lossy(frame));
         };
+        Self::of(frame, side)
+    }
+
+    pub fn of(bytes: &[u8], side: Side) -> Self {
+        let mut frame = Vec::with_capacity(bytes.len() + PADDING);
+        frame.extend_from_slice(bytes);
         Self { frame, side }
     }
 }

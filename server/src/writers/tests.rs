@@ -41,6 +41,10 @@ const LOST: Duration = Duration::from_secs(20);
 const ROOMY: OutboxOptions =
     OutboxOptions::new().with_max_frames(1 << 17).with_max_bytes(500 << 20);
 
+/// The most frames of one publisher of the stress test, or of those that are pushed to one client: all of them fit
+/// into the outbox of a client that reads nothing.
+const MOST_FRAMES: u64 = (ROOMY.max_frames / (PUBLISHERS + 1)) as u64;
+
 /// Counts of events that the stress test must have caused.
 #[derive(Default)]
 struct Seen {
@@ -95,12 +99,13 @@ async fn serve(writer: WriterHandle, ends: impl Future<Output = ()>, seen: &Seen
     has_ended && write_unsent(&mut stream, &mut unsent).await.is_ok()
 }
 
-/// Publishes numbered frames until `end`, as fast as the shards read them; returns how many.
+/// Publishes numbered frames until `end`, as fast as the shards read them, and at most [`MOST_FRAMES`]; returns how
+/// many.
 fn publish(source: usize, room: &Room, end: Instant, seen: &Seen, mut random: Random) -> u64 {
     let mut number = 0;
     // A slow machine has more time to cause all events.
     while Instant::now() < end || !seen.is_complete() && Instant::now() < end + LOST {
-        for _ in 0..random.below(12) {
+        for _ in 0..random.below(12).min((MOST_FRAMES - number) as usize) {
             room.publish(&frame(source, number));
             number += 1;
         }

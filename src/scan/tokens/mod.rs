@@ -60,16 +60,13 @@ pub(super) fn member<I: Isa>(
     } else {
         container::<LONG, { LONG * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     };
-    let container = match container {
-        Ok(Some(container)) => container,
-        Ok(None) => return Ok(()),
-        Err(site) => {
-            return Err(site.map(|mut site| {
-                site.ascii_until = if prefix.is_ascii() { site.ascii_until } else { 0 };
-                site
-            }));
-        }
-    };
+    let container = container.map_err(|site| {
+        site.map(|site| ErrorSite {
+            ascii_until: if prefix.is_ascii() { site.ascii_until } else { 0 },
+            ..site
+        })
+    })?;
+    let Some(container) = container else { return Ok(()) };
     prefix.pass(isa, bytes, &container, members).map_err(Some)
 }
 

@@ -1,5 +1,7 @@
 //! The crates that are compared, one in each file.
 
+#[cfg(cpp_simdjson)]
+pub mod cpp_simdjson;
 pub mod envelope;
 mod pondsocket_common;
 mod pondwire;
@@ -40,7 +42,7 @@ mod tests {
         r#"{"action":"BROADCAST","channelName":"/c","requestId":"r","event":"e","payload":"#;
 
     fn verdicts(rest: &[u8]) -> [bool; 5] {
-        let line = Line { frame: [HEAD.as_bytes(), rest].concat(), side: Side::Client };
+        let line = Line::of(&[HEAD.as_bytes(), rest].concat(), Side::Client);
         [
             Pondwire.parse(&line),
             PondsocketCommon.parse(&line),
