@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::fixture::Server;
-use pondwire_server::Times;
+use pondwire_server::{Options, Times};
 use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::event_stream::{EventStream, Requests};
 use pondwire_test_support::websocket;
@@ -333,7 +333,9 @@ fn a_client_that_goes_away_leaves_its_channels() {
 
 #[test]
 fn a_slow_stream_is_disconnected_without_delaying_others() {
-    let server = Server::start();
+    // Its sender is faster than a client may be by default.
+    let (message_rate, byte_rate) = (None, None);
+    let server = Server::start_as(Options { message_rate, byte_rate, ..Options::default() });
     let mut sender = Client::joined(server.addr, ROOM);
     let mut slow = EventStream::joined(server.addr, ROOM);
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(16 * 1024));
