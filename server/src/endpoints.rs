@@ -1,5 +1,6 @@
 //! The endpoints of a running server.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -28,6 +29,8 @@ pub(crate) struct Admitted {
     pub(crate) assigns: Assigns,
     /// For the response that opens the WebSocket or the event stream.
     pub(crate) headers: HeaderMap,
+    /// The client's address, if a proxy has told it.
+    pub(crate) forwarded_for: Option<IpAddr>,
 }
 
 impl Endpoints {
@@ -82,6 +85,7 @@ impl Endpoints {
             connection_id: Arc::from(&*connection_id),
             assigns,
             headers: headers.iter().filter_map(header).collect(),
+            forwarded_for: None,
         })
     }
 

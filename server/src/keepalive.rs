@@ -16,6 +16,8 @@ pub(crate) struct Liveness {
     /// Any traffic. All accesses here are relaxed: seeing a sign of life a moment later is enough.
     traffic: AtomicBool,
     message: AtomicBool,
+    /// The client read something after its socket was full.
+    read: AtomicBool,
     /// A handler is at work, and nothing is read meanwhile.
     is_busy: AtomicBool,
 }
@@ -31,9 +33,15 @@ impl Drop for Busy<'_> {
 }
 
 impl Liveness {
-    /// Records that the client sent bytes, or read some after its socket was full.
+    /// Records that the client sent bytes.
     pub(crate) fn saw_traffic(&self) {
         self.traffic.store(true, Ordering::Relaxed);
+    }
+
+    /// Records that the client read some bytes after its socket was full.
+    pub(crate) fn saw_read(&self) {
+        self.read.store(true, Ordering::Relaxed);
+        self.saw_traffic();
     }
 
     /// Records that the client sent a message.
@@ -77,9 +85,10 @@ impl Liveness {
         };
         let stuck = async {
             loop {
-                self.traffic.store(false, Ordering::Relaxed);
+                self.read.store(false, Ordering::Relaxed);
                 sleep(times.ping).await;
-                if is_behind() && !self.traffic.load(Ordering::Relaxed) {
+                // Its messages, on connections of their own, are no excuse.
+                if is_behind() && !self.read.load(Ordering::Relaxed) {
                     return;
                 }
             }

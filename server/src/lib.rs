@@ -47,6 +47,7 @@
 //! | `request`, `response` | a request's head as hooks see it; responses |
 //! | `service`, `tls`, `bridge` | the server as a tower service; over TLS; streams that are no TCP |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
+//! | `proxies` | the addresses of clients behind proxies |
 //! | `cors` | what browsers are told about pages of other origins |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
@@ -65,7 +66,8 @@
 //!
 //! The defaults bound what clients can do to the server, for any kind of application; `SECURITY.md` in the repository
 //! lists them. A public chat for people can do with less: `--connections-per-address 50 --message-rate 20
-//! --byte-rate 65536 --idle-time 3600 --origin https://its.page`.
+//! --byte-rate 65536 --idle-time 3600 --origin https://its.page`, and behind a proxy `--trusted-proxy` with its address.
+//! A liveness probe of `/healthz` is answered 503 while there are [`Options::connections`], as everybody is.
 
 mod authorize;
 mod bridge;
@@ -89,6 +91,7 @@ mod metrics;
 mod node;
 mod options;
 mod phase;
+mod proxies;
 mod rate_limit;
 mod request;
 mod response;
@@ -112,6 +115,7 @@ pub use handlers::{
     PondServer, Sent,
 };
 pub use http::StatusCode;
+pub use ipnet::IpNet;
 pub use options::{NodeOptions, Options, Times};
 pub use rate_limit::Rate;
 pub use request::Request;

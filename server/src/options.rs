@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use pondwire::{Limits, OutboxOptions, Policy, uuid};
 
 use crate::authorize::Authorize;
@@ -26,11 +27,25 @@ pub struct Options {
     pub addr: String,
     /// The HTML page served at `/`. Without one, the default, `/` is answered 404.
     pub page: Option<&'static str>,
-    /// The most open connections of all kinds; one more is answered 503. 20,000.
+    /// The most open connections of all kinds; one more is answered 503, unless a connection waits for a request:
+    /// then the one that has waited for the longest time is closed instead. 20,000.
+    ///
+    /// [`PondServer::start`](crate::PondServer::start) raises the process's limit on open files, as far as the hard limit
+    /// allows, to so many and 128. If that is not enough, there can be fewer connections, and a log line says so. A
+    /// connection over TLS has three files.
     pub connections: usize,
-    /// The most open connections per IPv4 address, or per IPv6 /64 network: 1,000, so that no single one takes
-    /// all. [`usize::MAX`] behind a proxy that hides the clients' addresses, since all share its own.
+    /// The most open connections per IPv4 address, or per IPv6 /64 network; one more is answered 503. Half of
+    /// [`connections`](Self::connections) by default, so that no address can have them all. Put the proxies in front of
+    /// this server into [`trusted_proxies`](Self::trusted_proxies), or all of their clients count as one.
     pub connections_per_address: usize,
+    /// The networks of the proxies in front of this server, whose `X-Forwarded-For` is believed. None.
+    ///
+    /// Each proxy appends the address that it was sent a request from. The client is the last address in the header that
+    /// is not of a trusted proxy: it counts for [`connections_per_address`](Self::connections_per_address) once it opens
+    /// a WebSocket or an event stream, and handlers see it, without a port. An entry that is no address counts as
+    /// none, and ends the search. A request from any other address is its own client's, whatever it says. `Forwarded`
+    /// (RFC 7239) and the PROXY protocol are not supported.
+    pub trusted_proxies: Vec<IpNet>,
     /// The rate at which a client may send messages, pings, pongs and empty fragments: 1,000 a second and 2,000 at
     /// once, above any person, game or sensor. A connection that relays for many clients needs more.
     pub message_rate: Option<Rate>,
@@ -136,7 +151,8 @@ pub struct Times {
     /// An event stream without a frame for this long is sent a comment, or a proxy might consider it dead.
     /// 30 s.
     pub keep_alive: Duration,
-    /// The time between two pings on a WebSocket. 30 s.
+    /// The time between two pings on a WebSocket. An event stream whose client reads nothing that it is sent for this
+    /// long, at most twice that, is ended; on Linux also one whose client has vanished. 30 s.
     pub ping: Duration,
     /// The time after a ping within which the client must send something; at most `ping`. 10 s.
     pub pong: Duration,
@@ -147,8 +163,8 @@ pub struct Times {
     /// When the server stops: how long it goes on as before, except that `/readyz` is answered 503, so that load
     /// balancers send clients elsewhere before this server refuses them. Zero.
     pub unready: Duration,
-    /// After that: over how long the connections are closed, each at a random moment, so that their clients do
-    /// not all reconnect at once. No more clients are accepted meanwhile. Zero: all are closed at once.
+    /// After that: over how long the WebSockets and event streams are closed, each at a random moment, so that their
+    /// clients do not all reconnect at once. No more clients are accepted meanwhile. Zero: all are closed at once.
     pub drain: Duration,
 }
 
@@ -190,7 +206,8 @@ impl Default for Options {
             addr: "127.0.0.1:8080".to_owned(),
             page: None,
             connections: 20_000,
-            connections_per_address: 1000,
+            connections_per_address: 10_000,
+            trusted_proxies: Vec::new(),
             message_rate: Some(Rate { per_second: 1000, burst: 2000 }),
             byte_rate: Some(Rate { per_second: 1 << 20, burst: 8 << 20 }),
             channels: 128,

@@ -14,7 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::channel::{ChannelOptions, MakeLink};
-use crate::connection::Endpoint;
+use crate::connection::{Endpoint, Waiting};
+#[cfg(feature = "tls")]
+use crate::connection_limit::raise_descriptor_limit;
 use crate::connection_limit::{ConnectionLimit, Permit};
 use crate::endpoints::Endpoints;
 use crate::handle::Channel;
@@ -90,6 +92,12 @@ impl PondServer {
         });
         let connections =
             ConnectionLimit::new(options.connections, options.connections_per_address);
+        if connections.most() < options.connections && options.connections != usize::MAX {
+            log::line(format_args!(
+                "at most {} connections: the process may open no more files",
+                connections.most()
+            ));
+        }
         let endpoint = Arc::new(Endpoint::new(options, endpoints, self.gauges, node)?);
         let watched = Arc::clone(&endpoint);
         let mut watching = JoinSet::new();
@@ -147,6 +155,8 @@ impl Server {
         config: Arc<tokio_rustls::rustls::ServerConfig>,
         stop: impl Future<Output = ()>,
     ) {
+        // Each connection has two more, between its writer and TLS.
+        let _ = raise_descriptor_limit(self.shared.connections.most().saturating_mul(3));
         let transport = Transport::Tls(crate::tls::acceptor(config));
         self.serve_over(&transport, listener, stop).await;
     }
@@ -180,25 +190,29 @@ impl Server {
                             if let Some(permit) = limit.try_reject()
                                 && matches!(transport, Transport::Plain)
                             {
-                                connections.spawn(with(permit, endpoint.reject(stream)));
+                                connections.spawn(async move {
+                                    endpoint.reject(stream).await;
+                                    drop(permit);
+                                });
                             }
                             continue;
                         };
-                        let stopping = phase.subscribe();
+                        let waiting = Waiting::new(&endpoint, peer, permit);
                         match transport {
                             Transport::Plain => {
-                                let serving = endpoint.serve(stream, stopping);
-                                connections.spawn(with(permit, serving));
+                                connections.spawn(endpoint.serve(stream, waiting));
                             }
                             #[cfg(feature = "tls")]
                             Transport::Tls(acceptor) => {
-                                let serving = endpoint.serve_tls(stream, acceptor.clone(), stopping);
-                                connections.spawn(with(permit, serving));
+                                let acceptor = acceptor.clone();
+                                connections.spawn(endpoint.serve_tls(stream, acceptor, waiting));
                             }
                         }
                     }
                     Err(error) if is_of_one_client(&error) => {}
-                    // Out of file descriptors, most likely: keep serving existing clients.
+                    // Out of file descriptors, most likely, which the application has, too: keep serving existing
+                    // clients.
+                    Err(_) if limit.shed_idle() => sleep(Duration::from_millis(1)).await,
                     Err(error) => {
                         log::line(format_args!("accept: {error}"));
                         sleep(Duration::from_millis(100)).await;
@@ -265,6 +279,8 @@ impl Server {
     /// A permit for a connection from this address, to be dropped when the connection ends; `None` if a
     /// connection limit is reached, or there is no memory.
     pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Permit> {
+        // Many clients share a proxy's.
+        let address = address.filter(|address| !self.shared.endpoint.trusts(*address));
         let has_memory = self.shared.endpoint.has_memory();
         has_memory.then(|| self.shared.connections.try_acquire(address)).flatten()
     }
@@ -308,12 +324,6 @@ impl fmt::Debug for Server {
             .field("is_node", &self.shared.node.is_some())
             .finish_non_exhaustive()
     }
-}
-
-/// Completes with the future, and then drops its permit.
-async fn with<P>(permit: P, future: impl Future<Output = ()>) {
-    future.await;
-    drop(permit);
 }
 
 /// Returns `true` if `accept` failed for one connection only, so that it can be called again at once. macOS

@@ -362,6 +362,43 @@ fn a_slow_stream_is_disconnected_without_delaying_others() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn streams_that_are_never_read_end() {
+    let times = Times { ping: in_millis(1500), pong: in_millis(1500), ..Times::default() };
+    let server = Server::start_with(times);
+    let streams = |count: usize| {
+        let page = websocket::get(server.addr, "/metrics");
+        page.contains(&format!("\npondwire_event_streams {count}\n"))
+    };
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut reads = EventStream::joined(server.addr, ROOM);
+    // More than the sockets of such a client hold; and less, so that only the kernel notices.
+    for kilobytes in [4000, 229] {
+        let never: Vec<_> = (0..30).map(|_| EventStream::joined(server.addr, ROOM)).collect();
+        assert!(streams(31));
+        let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(1000));
+        for _ in 0..kilobytes {
+            sender.event("say", &payload);
+            let text = sender.next_text();
+            assert_eq!(reads.next_text(), Some(text));
+        }
+        // Messages are no sign of reading.
+        for _ in 0..200 {
+            if streams(1) {
+                break;
+            }
+            assert!([204, 404].contains(&never[0].request("POST", b"{}")));
+            sender.expect_alive();
+            thread::sleep(in_millis(100));
+        }
+        assert!(streams(1), "{kilobytes} kB");
+    }
+    let request = reads.send("BROADCAST", ROOM, "echo", "{}");
+    assert_eq!(reads.next()["requestId"], request);
+    sender.expect_alive();
+}
+
+#[test]
 fn a_closed_stream_whose_client_reads_nothing_is_disconnected() {
     let server = Server::start_with(Times { closing: in_millis(500), ..Times::default() });
     let mut sender = Client::joined(server.addr, ROOM);

@@ -4,6 +4,8 @@ mod arguments;
 mod congestion;
 mod cors;
 mod deflate;
+#[cfg(unix)]
+mod descriptors;
 mod drain;
 mod events;
 mod examples;
@@ -12,6 +14,7 @@ mod handlers;
 mod node;
 mod page;
 mod protection;
+mod proxies;
 mod service;
 #[cfg(feature = "tls")]
 mod tls;
