@@ -61,6 +61,12 @@
 //! | `metrics`, `log` | counters of all connections; lines for the operator |
 //! | `node` | this server as a node of a cluster |
 //! | `echo` | the echo endpoint for conformance suites |
+//! | `docs` | guides for operators |
+//!
+//! # Guides for operators
+//!
+//! [`docs::operations`] has each limit and what happens at it, proxies, restarts, metrics and alerts;
+//! [`docs::capacity`] how large a machine must be; [`docs::troubleshooting`] begins with the symptom.
 //!
 //! # Limitations
 //!
@@ -68,6 +74,9 @@
 //! lists them. A public chat for people can do with less: `--connections-per-address 50 --message-rate 20
 //! --byte-rate 65536 --idle-time 3600 --origin https://its.page`, and behind a proxy `--trusted-proxy` with its address.
 //! A liveness probe of `/healthz` is answered 503 while there are [`Options::connections`], as everybody is.
+
+// Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod authorize;
 mod bridge;
@@ -78,6 +87,7 @@ mod connection;
 mod connection_limit;
 mod content;
 mod cors;
+pub mod docs;
 mod echo;
 mod endpoints;
 mod event_stream;
@@ -126,3 +136,8 @@ pub use stop::stop_signal;
 #[cfg(feature = "tls")]
 pub use tokio_rustls::rustls;
 pub use users::{User, Users};
+
+/// The README's code runs as a test too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

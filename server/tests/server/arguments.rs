@@ -14,6 +14,11 @@ fn parse(line: &str) -> Result<Options, clap::Error> {
     program::parse(["server"].into_iter().chain(line.split_whitespace()).map(OsString::from))
 }
 
+/// What `--help` prints.
+pub(crate) fn help() -> String {
+    parse("--help").err().expect("no options").to_string()
+}
+
 fn read(line: &str) -> Options {
     parse(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }

@@ -10,6 +10,7 @@ mod drain;
 mod events;
 mod examples;
 mod fixture;
+mod guides;
 mod handlers;
 mod node;
 mod page;
