@@ -24,7 +24,25 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`docs::patterns`] shows a whole chat room, with authorization and an answer to every message.
+//! # Three ways in
+//!
+//! | you want | use | begin with |
+//! |---|---|---|
+//! | to read and write messages, in a client, a test or a proxy | this crate without default features: the codec | the example above; [`ClientMessage`], [`ServerMessage`], [`Frame`] |
+//! | a server of your own, on any runtime | this crate: rooms, outboxes, the WebSocket handshake and reader | the [patterns](docs::patterns) below |
+//! | a server | the crate [`pondwire-server`](https://docs.rs/pondwire-server): by itself, or within axum | its first example |
+//!
+//! The patterns; their code runs as tests:
+//!
+//! - [a connection](docs::patterns#a-connection): its two halves and the queue between them; [on a WebSocket
+//!   library](docs::patterns#on-a-websocket-library) such as axum's; and [those that do not keep
+//!   up](docs::patterns#connections-that-do-not-keep-up);
+//! - [a chat room](docs::patterns#a-chat-room), with authorization and an answer to every message;
+//! - [presence](docs::patterns#presence), and [frames that differ by
+//!   recipient](docs::patterns#frames-that-differ-by-recipient);
+//! - [one writer for many connections](docs::patterns#one-writer-for-many-connections): a broadcast to any number of
+//!   them is one append to a log;
+//! - [observers that are not connections](docs::patterns#observers-that-are-not-connections): metrics, logs, bridges.
 //!
 //! # Data flow
 //!
@@ -86,6 +104,9 @@
 //! [`Limits`]). Unsafe code is confined to `frame` (a reference-counted allocation), `fanout` (the log
 //! that publishers walk), `outbox` (a lock-free queue) and `scan::arch` (vector instructions).
 
+// Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod encode;
 mod log;
 mod ring;
@@ -126,7 +147,8 @@ pub use view::{ChannelEvent, ClientMessage, PresenceMessage, ServerMessage};
 /// The version of this crate, for servers that report it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The README's code runs as a test too.
+/// The code in the READMEs runs as a test too.
 #[cfg(all(doctest, feature = "uuid"))]
 #[doc = include_str!("../README.md")]
+#[doc = include_str!("../crates-io.md")]
 struct Readme;

@@ -126,3 +126,8 @@ pub use options::{Overflow, QueueBounds, RedisOptions};
 pub use outgoing::Publish;
 pub use receiver::RedisReceiver;
 pub use stats::RedisStats;
+
+/// The README's code runs as a test too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

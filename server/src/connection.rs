@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::mem;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use crate::authorize::AccessPolicy;
 use crate::budget::{self, Budget};
 use crate::channel::OpenChannel;
+use crate::connection_limit::Permit;
 use crate::cors;
 use crate::endpoints::{Admitted, Endpoints};
 use crate::event_stream::{CONNECTION_ID, EventStreams, Prepared};
@@ -33,10 +35,11 @@ use crate::handlers::Gauge;
 use crate::metrics::{Gauges, Metrics};
 use crate::node::Node;
 use crate::options::Options;
-use crate::phase::{Phase, stopped};
+use crate::phase::{Phase, stopped, stopping};
+use crate::proxies::TrustedProxies;
 use crate::response::{self, ResponseBody};
 use crate::session::Sessions;
-use crate::socket::{discard, linger, set_nodelay};
+use crate::socket::{discard, linger, set_nodelay, set_user_timeout};
 use crate::websocket::WebSockets;
 use crate::writers::WriterPool;
 
@@ -89,6 +92,18 @@ pub(crate) enum Kind {
     Echo,
 }
 
+impl Answer {
+    /// The client's address, if a proxy has told it.
+    pub(crate) const fn forwarded_for(&self) -> Option<IpAddr> {
+        match self {
+            Self::WebSocket(_, Kind::Client(admitted)) | Self::EventStream(admitted) => {
+                admitted.forwarded_for
+            }
+            _ => None,
+        }
+    }
+}
+
 impl From<StatusCode> for Answer {
     /// A refusal.
     fn from(status: StatusCode) -> Self {
@@ -102,6 +117,7 @@ pub(crate) struct Endpoint {
     event_streams: EventStreams,
     writers: Arc<WriterPool>,
     access: AccessPolicy,
+    proxies: TrustedProxies,
     metrics: Arc<Metrics>,
     endpoints: Endpoints,
     phase: watch::Sender<Phase>,
@@ -111,6 +127,7 @@ pub(crate) struct Endpoint {
     has_echo: bool,
     message_bytes: usize,
     request_time: Duration,
+    ping_time: Duration,
     closing_time: Duration,
 }
 
@@ -138,6 +155,7 @@ impl Endpoint {
             event_streams: EventStreams::new(sessions, Arc::clone(&writers), times),
             writers,
             access,
+            proxies: TrustedProxies::new(options.trusted_proxies),
             metrics,
             endpoints,
             phase: watch::Sender::new(Phase::Serving),
@@ -147,6 +165,7 @@ impl Endpoint {
             has_echo: options.echo,
             message_bytes: limits.max_bytes,
             request_time: times.request,
+            ping_time: times.ping,
             closing_time: times.closing,
         })
     }
@@ -156,9 +175,20 @@ impl Endpoint {
         self.request_time
     }
 
+    /// How long a client may take to read something of what it is sent.
+    #[cfg(feature = "tls")]
+    pub(crate) const fn ping_time(&self) -> Duration {
+        self.ping_time
+    }
+
     /// The phase of the server. Each connection holds a receiver until it has closed.
     pub(crate) const fn phase(&self) -> &watch::Sender<Phase> {
         &self.phase
+    }
+
+    /// Whether connections from this address are a proxy's.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.proxies.trusts(address)
     }
 
     /// Whether new clients may be sent here.
@@ -175,6 +205,12 @@ impl Endpoint {
             presence_too_long: self.endpoints.lists_too_long(),
         };
         let mut page = self.metrics.page(&gauges, self.writers.stats());
+        let (complete, holes) = self.endpoints.resumed();
+        page.head("resumes_total", "counter", "joins of clients that asked for what they missed");
+        page.labelled("resumes_total", "outcome", "complete", complete);
+        page.labelled("resumes_total", "outcome", "hole", holes);
+        let kept = self.endpoints.history_bytes() as u64;
+        page.gauge("history_bytes", "bytes that channels keep for clients that come back", kept);
         for Gauge { name, help, value } in &self.gauges {
             page.gauge(name, help, value());
         }
@@ -194,11 +230,11 @@ impl Endpoint {
         &self,
         mut head: Parts,
         body: B,
-        address: &str,
+        peer: Option<SocketAddr>,
         budget: &mut Budget,
     ) -> Answer {
         if self.endpoints.has(head.uri.path()) {
-            return self.answer_endpoint(head, body, address, budget).await;
+            return self.answer_endpoint(head, body, peer, budget).await;
         }
         if !has_valid_host(&head) {
             return StatusCode::BAD_REQUEST.into();
@@ -232,7 +268,7 @@ impl Endpoint {
         &self,
         head: Parts,
         body: B,
-        address: &str,
+        peer: Option<SocketAddr>,
         budget: &mut Budget,
     ) -> Answer {
         if !has_valid_host(&head) {
@@ -242,7 +278,7 @@ impl Endpoint {
             return StatusCode::NOT_FOUND.into();
         }
         let grant = self.access.grant(&head);
-        let mut answer = self.answer_client(head, body, address, budget).await;
+        let mut answer = self.answer_client(head, body, peer, budget).await;
         match &mut answer {
             Answer::Response(response) => grant.add_to(response.headers_mut()),
             Answer::EventStream(admitted) => grant.add_to(&mut admitted.headers),
@@ -256,7 +292,7 @@ impl Endpoint {
         &self,
         mut head: Parts,
         body: B,
-        address: &str,
+        peer: Option<SocketAddr>,
         budget: &mut Budget,
     ) -> Answer {
         if let Err(status) = self.access.check_origin(&mut head) {
@@ -276,14 +312,14 @@ impl Endpoint {
         let headers = Headers::from(&head.headers);
         match head.method {
             Method::GET if handshake::is_upgrade(headers) => match self.accept(&head, &body) {
-                Ok(accepted) => match self.connect(&head, address).await {
+                Ok(accepted) => match self.connect(&head, peer).await {
                     Ok(admitted) => Answer::WebSocket(accepted, Kind::Client(admitted)),
                     Err(status) => status.into(),
                 },
                 Err(status) => status.into(),
             },
             Method::GET if headers.has_token("accept", "text/event-stream") => {
-                match self.connect(&head, address).await {
+                match self.connect(&head, peer).await {
                     Ok(admitted) => Answer::EventStream(admitted),
                     Err(status) => status.into(),
                 }
@@ -297,16 +333,28 @@ impl Endpoint {
     }
 
     /// Asks the endpoint's handler about a connection.
-    async fn connect(&self, head: &Parts, address: &str) -> Result<Admitted, StatusCode> {
+    async fn connect(
+        &self,
+        head: &Parts,
+        peer: Option<SocketAddr>,
+    ) -> Result<Admitted, StatusCode> {
+        let forwarded_for = peer.and_then(|peer| self.proxies.client(peer.ip(), &head.headers));
+        let address = match (forwarded_for, peer) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(peer)) => peer.to_string(),
+            (None, None) => String::new(),
+        };
         if matches!(*self.phase.borrow(), Phase::Draining { .. } | Phase::Stopping) {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-        let asked = self.endpoints.connect(target, Headers::from(&head.headers), address);
+        let asked = self.endpoints.connect(target, Headers::from(&head.headers), &address);
         let answered = timeout(self.request_time, asked).await;
         // A handler that takes too long is the server's fault.
         let answered = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        answered.map_err(|code| StatusCode::from_u16(code).unwrap_or(StatusCode::FORBIDDEN))
+        answered
+            .map(|admitted| Admitted { forwarded_for, ..admitted })
+            .map_err(|code| StatusCode::from_u16(code).unwrap_or(StatusCode::FORBIDDEN))
     }
 
     /// Carries out a request of an event stream's client.
@@ -414,21 +462,16 @@ impl Endpoint {
     }
 
     /// Serves a connection of the server's own listener to its end.
-    pub(crate) async fn serve(
-        self: Arc<Self>,
-        stream: TcpStream,
-        stopping: watch::Receiver<Phase>,
-    ) {
+    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, mut waiting: Waiting) {
         set_nodelay(&stream);
-        let due = Instant::now() + self.request_time;
-        let begun = async { stream.readable().await.is_ok() };
-        if !self.in_time(due, &stopping, begun).await.unwrap_or(false) {
+        if !matches!(waiting.until(stream.readable()).await, Some(Ok(()))) {
             return;
         }
         // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now, and
         // one that has sent nothing yet has none for HTTP.
-        if let Some(serving) = Box::pin(self.become_served(stream, due, stopping)).await {
+        if let Some((serving, permit)) = Box::pin(self.become_served(stream, waiting)).await {
             serving.await;
+            drop(permit);
         }
     }
 
@@ -436,31 +479,16 @@ impl Endpoint {
     async fn become_served(
         self: &Arc<Self>,
         stream: TcpStream,
-        due: Instant,
-        stopping: watch::Receiver<Phase>,
-    ) -> Option<Serving<'_>> {
-        let address = address_of(&stream);
-        let (stream, received, next) =
-            self.answer_requests(stream, address, due, stopping.clone()).await?;
-        Some(if next.is_end() {
+        waiting: Waiting,
+    ) -> Option<(Serving<'_>, Permit)> {
+        let Answered { stream, received, next, permit, phase } =
+            self.answer_requests(stream, waiting).await?;
+        let serving: Serving<'_> = if next.is_end() {
             Box::pin(self.finish(stream, received, next))
         } else {
-            self.serve_next(stream, &received, next, stopping)
-        })
-    }
-
-    /// Waits for what a client must do before its first request: `None` if that was not done by `due`, or
-    /// the server stops.
-    pub(crate) async fn in_time<T>(
-        &self,
-        due: Instant,
-        stopping: &watch::Receiver<Phase>,
-        done: impl Future<Output = T>,
-    ) -> Option<T> {
-        tokio::select! {
-            done = timeout_at(due, done) => done.ok(),
-            () = stopped(stopping.clone()) => None,
-        }
+            self.serve_next(stream, &received, next, phase)
+        };
+        Some((serving, permit))
     }
 
     /// Serves what a connection has become, to its end; `received` holds the bytes that arrived after its
@@ -470,12 +498,13 @@ impl Endpoint {
         stream: TcpStream,
         received: &[u8],
         next: Next,
-        stopping: watch::Receiver<Phase>,
+        phase: watch::Receiver<Phase>,
     ) -> Serving<'_> {
-        let stopped = stopped(stopping);
+        let stopped = stopped(phase);
         match next {
             Next::WebSocket(socket) => self.serve_web_socket(stream, received, socket, stopped),
             Next::EventStream(admitted) => {
+                set_user_timeout(&stream, self.ping_time);
                 let mut prepared = self.event_streams.prepare(admitted);
                 let head = head_of(&prepared.take_headers());
                 self.serve_event_stream(prepared, stream, head, stopped)
@@ -515,21 +544,21 @@ impl Endpoint {
     }
 
     /// Answers the requests of a connection, until it ends or becomes something else; `None` if it has not
-    /// sent its first request by `due`, or a later one in time.
+    /// sent a request in time, or must make room for others.
     pub(crate) async fn answer_requests<S: AsyncRead + AsyncWrite + Send + Unpin>(
         self: &Arc<Self>,
         stream: S,
-        address: String,
-        due: Instant,
-        stopping: watch::Receiver<Phase>,
-    ) -> Option<(S, Bytes, Next)> {
+        Waiting { peer, permit, due, phase }: Waiting,
+    ) -> Option<Answered<S>> {
+        let mut shed = pin!(permit.shed());
         let requests = Arc::new(Requests {
             endpoint: Arc::clone(self),
-            address,
+            peer,
             state: Mutex::new(RequestsState {
                 budget: Budget::new(budget::CONNECTION),
                 due: Some(due),
                 next: Next::End,
+                permit: Some(permit),
             }),
         });
         let service = service_fn(|request| {
@@ -541,7 +570,7 @@ impl Endpoint {
             .max_headers(MAX_HEADERS)
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
-        let mut stopped = pin!(stopped(stopping));
+        let mut stopping = pin!(stopping(phase.clone()));
         let mut is_stopping = false;
         loop {
             let due = requests.due().unwrap_or_else(|| Instant::now() + self.request_time);
@@ -553,16 +582,63 @@ impl Endpoint {
                         return None;
                     }
                 }
-                () = &mut stopped, if !is_stopping => {
+                () = &mut shed => return None,
+                () = &mut stopping, if !is_stopping => {
                     is_stopping = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }
         }
         let parts = connection.into_parts();
-        let next = mem::replace(&mut requests.state.lock().next, Next::End);
-        Some((parts.io.into_inner(), parts.read_buf, next))
+        let mut state = requests.state.lock();
+        let next = mem::replace(&mut state.next, Next::End);
+        let permit = state.permit.take()?;
+        Some(Answered {
+            stream: parts.io.into_inner(),
+            received: parts.read_buf,
+            next,
+            permit,
+            phase,
+        })
     }
+}
+
+/// A connection of the server's own listener that waits for its first request.
+pub(crate) struct Waiting {
+    peer: SocketAddr,
+    permit: Permit,
+    /// When the request must have arrived.
+    due: Instant,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Waiting {
+    /// A connection from this address, which has just been accepted.
+    pub(crate) fn new(endpoint: &Endpoint, peer: SocketAddr, mut permit: Permit) -> Self {
+        permit.set_idle();
+        let due = Instant::now() + endpoint.request_time;
+        Self { peer, permit, due, phase: endpoint.phase.subscribe() }
+    }
+
+    /// Waits for what a client must do before its first request: `None` if that was not done in time, the
+    /// connection must make room for others, or the server stops.
+    pub(crate) async fn until<T>(&mut self, done: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = timeout_at(self.due, done) => done.ok(),
+            () = self.permit.shed() => None,
+            () = stopping(self.phase.clone()) => None,
+        }
+    }
+}
+
+/// A connection whose requests were answered.
+pub(crate) struct Answered<S> {
+    pub(crate) stream: S,
+    /// The bytes that arrived after the last request.
+    pub(crate) received: Bytes,
+    pub(crate) next: Next,
+    pub(crate) permit: Permit,
+    pub(crate) phase: watch::Receiver<Phase>,
 }
 
 /// What a connection becomes once its requests are answered.
@@ -578,6 +654,11 @@ impl Next {
     /// Whether it becomes nothing but an end.
     pub(crate) const fn is_end(&self) -> bool {
         matches!(self, Self::End | Self::Answered)
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) const fn is_event_stream(&self) -> bool {
+        matches!(self, Self::EventStream(_))
     }
 }
 
@@ -604,8 +685,7 @@ impl WebSocket {
 /// The requests of one connection, which arrive one after another.
 struct Requests {
     endpoint: Arc<Endpoint>,
-    /// The client's.
-    address: String,
+    peer: SocketAddr,
     state: Mutex<RequestsState>,
 }
 
@@ -615,6 +695,8 @@ struct RequestsState {
     /// during a request.
     due: Option<Instant>,
     next: Next,
+    /// Present until the last request was answered.
+    permit: Option<Permit>,
 }
 
 /// The error by which hyper gives a connection back without a response: an event stream's is written by its
@@ -642,6 +724,7 @@ impl Requests {
         let mut budget = {
             let mut state = self.state.lock();
             state.due = None;
+            state.permit.iter_mut().for_each(Permit::set_busy);
             mem::replace(&mut state.budget, Budget::new(budget::CONNECTION))
         };
         let (head, body) = request.into_parts();
@@ -650,8 +733,13 @@ impl Requests {
         let is_message = matches!(head.method, Method::POST | Method::DELETE)
             || head.method == Method::OPTIONS && body.is_end_stream();
         let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
-        let answer = self.endpoint.answer(head, body, &self.address, &mut budget).await;
+        let mut answer = self.endpoint.answer(head, body, Some(self.peer), &mut budget).await;
         let mut state = self.state.lock();
+        if let Some(client) = answer.forwarded_for()
+            && !state.permit.as_mut().is_some_and(|permit| permit.count_for(client))
+        {
+            answer = StatusCode::SERVICE_UNAVAILABLE.into();
+        }
         state.budget = budget;
         state.due = Some(Instant::now() + self.endpoint.request_time);
         match answer {
@@ -667,6 +755,8 @@ impl Requests {
                     if response.status().is_success() {
                         state.next = Next::Answered;
                     }
+                } else {
+                    state.permit.iter_mut().for_each(Permit::set_idle);
                 }
                 Ok(response)
             }
@@ -681,11 +771,6 @@ impl Requests {
             }
         }
     }
-}
-
-/// The address of a connection's other end, as `host:port`; empty if it has gone.
-pub(crate) fn address_of(stream: &TcpStream) -> String {
-    stream.peer_addr().map_or_else(|_| String::new(), |peer| peer.to_string())
 }
 
 /// Whether the request names one host, as HTTP/1.1 demands (RFC 9112, section 3.2): a proxy may have read

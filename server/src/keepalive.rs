@@ -1,11 +1,13 @@
 //! Liveness: ping and idle timeouts of one client.
 
 use std::future::pending;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pondwire::frame::Control;
 use pondwire::room::Seat;
+use pondwire::{Frame, Payload, uuid};
 use tokio::time::sleep;
 
 use crate::options::Times;
@@ -16,6 +18,8 @@ pub(crate) struct Liveness {
     /// Any traffic. All accesses here are relaxed: seeing a sign of life a moment later is enough.
     traffic: AtomicBool,
     message: AtomicBool,
+    /// The client read something after its socket was full.
+    read: AtomicBool,
     /// A handler is at work, and nothing is read meanwhile.
     is_busy: AtomicBool,
 }
@@ -31,9 +35,15 @@ impl Drop for Busy<'_> {
 }
 
 impl Liveness {
-    /// Records that the client sent bytes, or read some after its socket was full.
+    /// Records that the client sent bytes.
     pub(crate) fn saw_traffic(&self) {
         self.traffic.store(true, Ordering::Relaxed);
+    }
+
+    /// Records that the client read some bytes after its socket was full.
+    pub(crate) fn saw_read(&self) {
+        self.read.store(true, Ordering::Relaxed);
+        self.saw_traffic();
     }
 
     /// Records that the client sent a message.
@@ -77,9 +87,10 @@ impl Liveness {
         };
         let stuck = async {
             loop {
-                self.traffic.store(false, Ordering::Relaxed);
+                self.read.store(false, Ordering::Relaxed);
                 sleep(times.ping).await;
-                if is_behind() && !self.traffic.load(Ordering::Relaxed) {
+                // Its messages, on connections of their own, are no excuse.
+                if is_behind() && !self.read.load(Ordering::Relaxed) {
                     return;
                 }
             }
@@ -88,6 +99,19 @@ impl Liveness {
             () = comments => {}
             () = stuck => {}
         }
+    }
+
+    /// Sends a client a message each time that `every` has passed; never returns.
+    pub(crate) async fn send_messages(every: Option<Duration>, seat: &Seat) {
+        let Some(every) = every else { return pending().await };
+        // Boxed, so that a connection without these messages has no memory for their timer.
+        Box::pin(async {
+            loop {
+                sleep(every).await;
+                seat.push(keep_alive_message());
+            }
+        })
+        .await;
     }
 
     /// Returns once no message has arrived for `time`, and at most twice that; never if `time` is `None`.
@@ -100,6 +124,13 @@ impl Liveness {
             }
         }
     }
+}
+
+/// The message that all clients share; a client ignores channels that it has not joined.
+fn keep_alive_message() -> Frame {
+    static MESSAGE: OnceLock<Frame> = OnceLock::new();
+    let message = || Frame::reply("GATEWAY", "KEEP_ALIVE", &uuid(), Payload::EMPTY);
+    MESSAGE.get_or_init(message).clone()
 }
 
 fn ping(seat: &Seat) {

@@ -28,6 +28,7 @@
 //! | [`ChannelHandlers::on`] | what an [`Event`] does: reply, broadcast, presence, assigns, eviction |
 //! | [`ChannelHandlers::on_async`], [`on_event`](ChannelHandlers::on_event) | the same with an asynchronous handler, or with types |
 //! | [`ChannelHandlers::on_leave`], [`on_outgoing`](ChannelHandlers::on_outgoing) | what follows a [`Leave`]; what a class of members is sent of a broadcast ([`Outgoing`]) |
+//! | [`ChannelHandlers::history`] | clients that come back get what they missed |
 //! | [`PondServer::start`] | the running [`Server`]; [`Server::channel`] is a [`Channel`] for code outside of handlers |
 //!
 //! An event stream is opened by a `GET` with `Accept: text/event-stream`; a `POST` and a `DELETE` with its
@@ -47,6 +48,7 @@
 //! | `request`, `response` | a request's head as hooks see it; responses |
 //! | `service`, `tls`, `bridge` | the server as a tower service; over TLS; streams that are no TCP |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
+//! | `proxies` | the addresses of clients behind proxies |
 //! | `cors` | what browsers are told about pages of other origins |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
@@ -59,12 +61,22 @@
 //! | `metrics`, `log` | counters of all connections; lines for the operator |
 //! | `node` | this server as a node of a cluster |
 //! | `echo` | the echo endpoint for conformance suites |
+//! | `docs` | guides for operators |
+//!
+//! # Guides for operators
+//!
+//! [`docs::operations`] has each limit and what happens at it, proxies, restarts, metrics and alerts;
+//! [`docs::capacity`] how large a machine must be; [`docs::troubleshooting`] begins with the symptom.
 //!
 //! # Limitations
 //!
-//! Rate limits and the limit per address are off until they are set; a
-//! public chat without a proxy should use `--connections-per-address 50 --message-rate 20 --byte-rate 65536
-//! --idle-time 3600 --origin https://its.page`.
+//! Rate limits are off until they are set, and one address may have half of the connections; a public chat should use
+//! `--connections-per-address 50 --message-rate 20 --byte-rate 65536 --idle-time 3600 --origin https://its.page`, and
+//! behind a proxy `--trusted-proxy` with its address. A liveness probe of `/healthz` is answered 503 while there are
+//! [`Options::connections`], as everybody is.
+
+// Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod authorize;
 mod bridge;
@@ -75,6 +87,7 @@ mod connection;
 mod connection_limit;
 mod content;
 mod cors;
+pub mod docs;
 mod echo;
 mod endpoints;
 mod event_stream;
@@ -87,6 +100,7 @@ mod metrics;
 mod node;
 mod options;
 mod phase;
+mod proxies;
 mod rate_limit;
 mod request;
 mod response;
@@ -110,6 +124,7 @@ pub use handlers::{
     PondServer, Sent,
 };
 pub use http::StatusCode;
+pub use ipnet::IpNet;
 pub use options::{NodeOptions, Options, Times};
 pub use rate_limit::Rate;
 pub use request::Request;
@@ -120,3 +135,8 @@ pub use stop::stop_signal;
 #[cfg(feature = "tls")]
 pub use tokio_rustls::rustls;
 pub use users::{User, Users};
+
+/// The README's code runs as a test too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

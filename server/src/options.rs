@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use pondwire::{Limits, OutboxOptions, Policy, uuid};
 
 use crate::authorize::Authorize;
@@ -26,10 +27,25 @@ pub struct Options {
     pub addr: String,
     /// The HTML page served at `/`. Without one, the default, `/` is answered 404.
     pub page: Option<&'static str>,
-    /// The most open connections of all kinds; one more is answered 503. 20,000.
+    /// The most open connections of all kinds; one more is answered 503, unless a connection waits for a request:
+    /// then the one that has waited for the longest time is closed instead. 20,000.
+    ///
+    /// [`PondServer::start`](crate::PondServer::start) raises the process's limit on open files, as far as the hard limit
+    /// allows, to so many and 128. If that is not enough, there can be fewer connections, and a log line says so. A
+    /// connection over TLS has three files.
     pub connections: usize,
-    /// The most open connections per IPv4 address, or per IPv6 /64 network. No limit.
+    /// The most open connections per IPv4 address, or per IPv6 /64 network; one more is answered 503. Half of
+    /// [`connections`](Self::connections) by default, so that no address can have them all. Put the proxies in front of
+    /// this server into [`trusted_proxies`](Self::trusted_proxies), or all of their clients count as one.
     pub connections_per_address: usize,
+    /// The networks of the proxies in front of this server, whose `X-Forwarded-For` is believed. None.
+    ///
+    /// Each proxy appends the address that it was sent a request from. The client is the last address in the header that
+    /// is not of a trusted proxy: it counts for [`connections_per_address`](Self::connections_per_address) once it opens
+    /// a WebSocket or an event stream, and handlers see it, without a port. An entry that is no address counts as
+    /// none, and ends the search. A request from any other address is its own client's, whatever it says. `Forwarded`
+    /// (RFC 7239) and the PROXY protocol are not supported.
+    pub trusted_proxies: Vec<IpNet>,
     /// The rate at which a client may send messages, pings, pongs and empty fragments. No limit.
     pub message_rate: Option<Rate>,
     /// The rate at which a client may send message bytes, counted after inflation. Lists of users, and what
@@ -48,6 +64,10 @@ pub struct Options {
     /// as it is then with the last change. A long list waits longer, so that each member is sent at most a megabyte
     /// of presence per second. At zero each change is sent at once. 100 ms.
     pub presence_interval: Duration,
+    /// The most bytes that all channels together keep for members that come back; see
+    /// [`ChannelHandlers::history`](crate::ChannelHandlers::history). A channel that would exceed it drops its own
+    /// oldest broadcasts instead. 256 MiB.
+    pub history_bytes: usize,
     /// The bounds of each connection's outbox, and what happens to a client that reads too slowly. By
     /// default the client is disconnected when 1,024 frames or 8 MiB are queued.
     pub waiting: OutboxOptions,
@@ -113,8 +133,8 @@ impl Default for NodeOptions {
     }
 }
 
-/// Timeouts. Neither [`request`](Self::request) nor [`keep_alive`](Self::keep_alive) nor [`ping`](Self::ping) may be
-/// zero, and [`pong`](Self::pong) may not be longer than `ping`.
+/// Timeouts. None of [`request`](Self::request), [`keep_alive`](Self::keep_alive),
+/// [`message_keep_alive`](Self::message_keep_alive) and [`ping`](Self::ping) may be zero, and [`pong`](Self::pong) may not be longer than `ping`.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// For a request's head, from the response to the previous request on, and again for its body. 20 s.
@@ -122,7 +142,16 @@ pub struct Times {
     /// An event stream without a frame for this long is sent a comment, or a proxy might consider it dead.
     /// 30 s.
     pub keep_alive: Duration,
-    /// The time between two pings on a WebSocket. 30 s.
+    /// The time between two messages that each client is sent although there is nothing to say: `SYSTEM` /
+    /// `KEEP_ALIVE` on the channel `GATEWAY`, which no client shows to its application. `None`, the default: no such
+    /// message is sent, because pings keep connections alive.
+    ///
+    /// It is for clients that count only messages. The JavaScript client does since 0.0.39 if it is given a
+    /// `pingInterval`: without a message for twice that time it reconnects, so that on quiet channels it does so all the
+    /// time. Set this to at most its `pingInterval`. All clients are sent the same frame of 100 bytes.
+    pub message_keep_alive: Option<Duration>,
+    /// The time between two pings on a WebSocket. An event stream whose client reads nothing that it is sent for this
+    /// long, at most twice that, is ended; on Linux also one whose client has vanished. 30 s.
     pub ping: Duration,
     /// The time after a ping within which the client must send something; at most `ping`. 10 s.
     pub pong: Duration,
@@ -133,8 +162,8 @@ pub struct Times {
     /// When the server stops: how long it goes on as before, except that `/readyz` is answered 503, so that load
     /// balancers send clients elsewhere before this server refuses them. Zero.
     pub unready: Duration,
-    /// After that: over how long the connections are closed, each at a random moment, so that their clients do
-    /// not all reconnect at once. No more clients are accepted meanwhile. Zero: all are closed at once.
+    /// After that: over how long the WebSockets and event streams are closed, each at a random moment, so that their
+    /// clients do not all reconnect at once. No more clients are accepted meanwhile. Zero: all are closed at once.
     pub drain: Duration,
 }
 
@@ -148,6 +177,9 @@ impl Times {
                 return Err(format!("{name} time: zero"));
             }
         }
+        if self.message_keep_alive.is_some_and(|time| time.is_zero()) {
+            return Err("message keep-alive time: zero".to_owned());
+        }
         if pong > ping {
             return Err("pong time: longer than the ping time".to_owned());
         }
@@ -160,6 +192,7 @@ impl Default for Times {
         Self {
             request: Duration::from_secs(20),
             keep_alive: Duration::from_secs(30),
+            message_keep_alive: None,
             ping: Duration::from_secs(30),
             pong: Duration::from_secs(10),
             idle: None,
@@ -176,7 +209,8 @@ impl Default for Options {
             addr: "127.0.0.1:8080".to_owned(),
             page: None,
             connections: 20_000,
-            connections_per_address: usize::MAX,
+            connections_per_address: 10_000,
+            trusted_proxies: Vec::new(),
             message_rate: None,
             byte_rate: None,
             channels: 128,
@@ -184,6 +218,7 @@ impl Default for Options {
             name_bytes: 256,
             presence_bytes: 1 << 20,
             presence_interval: Duration::from_millis(100),
+            history_bytes: 256 << 20,
             // With this policy a publisher never waits for a slow reader, and a reader never gets a stream
             // with gaps.
             waiting: OutboxOptions::new()

@@ -10,7 +10,7 @@ pub(crate) enum Phase {
     Serving,
     /// As before, but load balancers are asked to send no more clients.
     Unready,
-    /// No more clients are accepted. Each connection closes at a random moment until then.
+    /// No more clients are accepted. Each WebSocket and event stream closes at a random moment until then.
     Draining {
         until: Instant,
     },
@@ -18,7 +18,14 @@ pub(crate) enum Phase {
     Stopping,
 }
 
-/// Completes when a connection is to close. Each connection holds the receiver until it has.
+/// Completes when a connection without a WebSocket or an event stream is to close. While the server drains, such
+/// connections carry the messages of event streams.
+pub(crate) async fn stopping(mut phase: watch::Receiver<Phase>) {
+    // An error means that the server is gone.
+    drop(phase.wait_for(|phase| *phase == Phase::Stopping).await);
+}
+
+/// Completes when a WebSocket or an event stream is to close. Each holds the receiver until it has.
 pub(crate) async fn stopped(mut phase: watch::Receiver<Phase>) {
     let is_ending = |phase: &Phase| !matches!(phase, Phase::Serving | Phase::Unready);
     // An error means that the server is gone.
@@ -28,7 +35,7 @@ pub(crate) async fn stopped(mut phase: watch::Receiver<Phase>) {
         let left = until.saturating_duration_since(Instant::now());
         tokio::select! {
             () = sleep(left.mul_f64(share)) => {}
-            _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {}
+            () = stopping(phase) => {}
         }
     }
 }
@@ -47,6 +54,7 @@ mod tests {
     async fn connections_close_at_moments_of_their_own() {
         let phase = watch::Sender::new(Phase::Serving);
         let mut connections = JoinSet::new();
+        let carrying = tokio::spawn(stopping(phase.subscribe()));
         for _ in 0..1000 {
             let phase = phase.subscribe();
             connections.spawn(async move {
@@ -67,8 +75,10 @@ mod tests {
         let half = Instant::now() - begun;
         assert!((4 * SECOND..6 * SECOND).contains(&half), "half of them within {half:?}");
         assert!(closed[..4].iter().all(|count| (50..200).contains(count)), "{closed:?}");
+        assert!(!carrying.is_finished());
         let now = Instant::now();
         phase.send_replace(Phase::Stopping);
+        carrying.await.unwrap();
         for at in connections.join_all().await {
             assert!(at - now < SECOND / 10);
         }

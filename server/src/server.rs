@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pondwire::room::HistoryBudget;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::channel::{ChannelOptions, MakeLink};
-use crate::connection::Endpoint;
+use crate::connection::{Endpoint, Waiting};
+#[cfg(feature = "tls")]
+use crate::connection_limit::raise_descriptor_limit;
 use crate::connection_limit::{ConnectionLimit, Permit};
 use crate::endpoints::Endpoints;
 use crate::handle::Channel;
@@ -59,12 +62,13 @@ impl PondServer {
     ///
     /// # Errors
     /// A path or a name is no [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers.
-    /// One of [`Options::origins`] is no origin, or one of [`Options::times`] makes no sense. [`Options::node`] has an invalid URL, or is set without the feature `redis`. The system refuses the
+    /// One of [`Options::origins`] is no origin, or one of [`Options::times`] makes no sense. [`Options::node`] has an
+    /// invalid URL, or is set without the feature `redis`. The system refuses the
     /// [`Options::congestion_control`]. The text says which, and why.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(self, mut options: Options) -> Result<Server, String> {
+    pub fn start(mut self, mut options: Options) -> Result<Server, String> {
         options.times.check()?;
         let congestion_control = options.congestion_control.take();
         if let Some(name) = &congestion_control {
@@ -76,8 +80,12 @@ impl PondServer {
             let (node, endpoint) = (Arc::clone(node.as_ref()?), endpoint.to_owned());
             Some(Box::new(move |channel: &str| node.link(&endpoint, channel)) as MakeLink)
         };
-        let Options { presence_bytes, presence_interval, .. } = options;
-        let channels = ChannelOptions { presence_bytes, presence_interval };
+        for endpoint in &mut self.endpoints {
+            endpoint.bound_history(&options.waiting);
+        }
+        let Options { presence_bytes, presence_interval, history_bytes, .. } = options;
+        let history = HistoryBudget::new(history_bytes);
+        let channels = ChannelOptions { presence_bytes, presence_interval, history };
         let endpoints = Endpoints::new(self.endpoints, channels, link)?;
         let running = node.clone().map(|node| {
             let receiver = Arc::clone(&node);
@@ -87,6 +95,12 @@ impl PondServer {
         });
         let connections =
             ConnectionLimit::new(options.connections, options.connections_per_address);
+        if connections.most() < options.connections && options.connections != usize::MAX {
+            log::line(format_args!(
+                "at most {} connections: the process may open no more files",
+                connections.most()
+            ));
+        }
         let shared = Shared {
             connections: Arc::new(connections),
             times: options.times,
@@ -139,6 +153,8 @@ impl Server {
         config: Arc<tokio_rustls::rustls::ServerConfig>,
         stop: impl Future<Output = ()>,
     ) {
+        // Each connection has two more, between its writer and TLS.
+        let _ = raise_descriptor_limit(self.shared.connections.most().saturating_mul(3));
         let transport = Transport::Tls(crate::tls::acceptor(config));
         self.serve_over(&transport, listener, stop).await;
     }
@@ -172,25 +188,29 @@ impl Server {
                             if let Some(permit) = limit.try_reject()
                                 && matches!(transport, Transport::Plain)
                             {
-                                connections.spawn(with(permit, endpoint.reject(stream)));
+                                connections.spawn(async move {
+                                    endpoint.reject(stream).await;
+                                    drop(permit);
+                                });
                             }
                             continue;
                         };
-                        let stopping = phase.subscribe();
+                        let waiting = Waiting::new(&endpoint, peer, permit);
                         match transport {
                             Transport::Plain => {
-                                let serving = endpoint.serve(stream, stopping);
-                                connections.spawn(with(permit, serving));
+                                connections.spawn(endpoint.serve(stream, waiting));
                             }
                             #[cfg(feature = "tls")]
                             Transport::Tls(acceptor) => {
-                                let serving = endpoint.serve_tls(stream, acceptor.clone(), stopping);
-                                connections.spawn(with(permit, serving));
+                                let acceptor = acceptor.clone();
+                                connections.spawn(endpoint.serve_tls(stream, acceptor, waiting));
                             }
                         }
                     }
                     Err(error) if is_of_one_client(&error) => {}
-                    // Out of file descriptors, most likely: keep serving existing clients.
+                    // Out of file descriptors, most likely, which the application has, too: keep serving existing
+                    // clients.
+                    Err(_) if limit.shed_idle() => sleep(Duration::from_millis(1)).await,
                     Err(error) => {
                         log::line(format_args!("accept: {error}"));
                         sleep(Duration::from_millis(100)).await;
@@ -257,6 +277,8 @@ impl Server {
     /// A permit for a connection from this address, to be dropped when the connection ends; `None` if a
     /// connection limit is reached.
     pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Permit> {
+        // Many clients share a proxy's.
+        let address = address.filter(|address| !self.shared.endpoint.trusts(*address));
         self.shared.connections.try_acquire(address)
     }
 
@@ -299,12 +321,6 @@ impl fmt::Debug for Server {
             .field("is_node", &self.shared.node.is_some())
             .finish_non_exhaustive()
     }
-}
-
-/// Completes with the future, and then drops its permit.
-async fn with<P>(permit: P, future: impl Future<Output = ()>) {
-    future.await;
-    drop(permit);
 }
 
 /// Returns `true` if `accept` failed for one connection only, so that it can be called again at once. macOS

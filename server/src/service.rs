@@ -48,7 +48,8 @@ pub struct PondService {
 
 impl PondService {
     /// Tells how to find a client's address in its request, for the limit per address and for handlers; without
-    /// it, none is counted by address, and handlers see an empty one. With axum:
+    /// it, none is counted by address, and handlers see an empty one. If it is of one of
+    /// [`Options::trusted_proxies`](crate::Options::trusted_proxies), `X-Forwarded-For` counts. With axum:
     /// `|extensions| Some(extensions.get::<ConnectInfo<SocketAddr>>()?.0)`.
     #[must_use]
     pub fn with_address(self, address: fn(&Extensions) -> Option<SocketAddr>) -> Self {
@@ -61,12 +62,12 @@ impl PondService {
         let endpoint = self.server.endpoint();
         let mut budget = Budget::new(budget::CONNECTION);
         let address = (self.address)(&head.extensions);
-        let text = address.map_or_else(String::new, |address| address.to_string());
-        let answer = endpoint.answer_endpoint(head, body, &text, &mut budget).await;
+        let answer = endpoint.answer_endpoint(head, body, address, &mut budget).await;
         if let Answer::Response(response) = answer {
             return response;
         }
-        let Some(permit) = self.server.admit(address.map(|address| address.ip())) else {
+        let counted = answer.forwarded_for().or_else(|| Some(address?.ip()));
+        let Some(permit) = self.server.admit(counted) else {
             return response::refusal(StatusCode::SERVICE_UNAVAILABLE);
         };
         match answer {

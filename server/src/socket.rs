@@ -24,6 +24,18 @@ pub(crate) fn set_nodelay(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
+/// Lets the kernel end a connection whose client has acknowledged nothing, or had no space for more, for this long.
+/// Otherwise a client that has vanished would be noticed after a quarter of an hour.
+#[cfg(target_os = "linux")]
+pub(crate) fn set_user_timeout(stream: &TcpStream, time: Duration) {
+    // Not possible for a socket that is no TCP, whose other end has it then.
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(time));
+}
+
+/// Not available.
+#[cfg(not(target_os = "linux"))]
+pub(crate) const fn set_user_timeout(_: &TcpStream, _: Duration) {}
+
 /// Sets TCP's congestion control of a socket; if it listens, of the connections that it accepts from now on.
 ///
 /// # Errors

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::bridge::bridge;
-use crate::connection::{Endpoint, address_of};
+use crate::connection::{Answered, Endpoint, Waiting};
 use crate::log;
-use crate::phase::Phase;
-use crate::socket::set_nodelay;
+use crate::socket::{set_nodelay, set_user_timeout};
 
 /// The first byte of a TLS connection: the record type of a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
@@ -35,40 +32,41 @@ impl Endpoint {
         self: Arc<Self>,
         stream: TcpStream,
         acceptor: TlsAcceptor,
-        stopping: watch::Receiver<Phase>,
+        mut waiting: Waiting,
     ) {
         set_nodelay(&stream);
-        let due = Instant::now() + self.request_time();
         let mut first = [0];
-        match self.in_time(due, &stopping, stream.peek(&mut first)).await {
+        match waiting.until(stream.peek(&mut first)).await {
             Some(Ok(1..)) if first == [HANDSHAKE] => {}
             Some(Ok(1..)) if first[0].is_ascii_uppercase() => {
                 return self.answer_unread(stream, PLAIN_HTTP).await;
             }
             _ => return,
         }
-        Box::pin(self.serve_handshake(stream, acceptor, due, stopping)).await;
+        Box::pin(self.serve_handshake(stream, acceptor, waiting)).await;
     }
 
     async fn serve_handshake(
         self: &Arc<Self>,
         stream: TcpStream,
         acceptor: TlsAcceptor,
-        due: Instant,
-        stopping: watch::Receiver<Phase>,
+        mut waiting: Waiting,
     ) {
-        let address = address_of(&stream);
         // Why one client failed is its own matter, and anyone could fill the log with it.
-        let accepted = self.in_time(due, &stopping, acceptor.accept(stream)).await;
-        let Some(Ok(stream)) = accepted else { return };
-        let answered = Box::pin(self.answer_requests(stream, address, due, stopping.clone()));
-        let Some((stream, received, next)) = answered.await else { return };
+        let Some(Ok(stream)) = waiting.until(acceptor.accept(stream)).await else { return };
+        let Some(answered) = Box::pin(self.answer_requests(stream, waiting)).await else { return };
+        let Answered { stream, received, next, permit, phase } = answered;
         if next.is_end() {
-            return self.finish(stream, received, next).await;
+            self.finish(stream, received, next).await;
+        } else {
+            if next.is_event_stream() {
+                set_user_timeout(stream.get_ref().0, self.ping_time());
+            }
+            let bridged = bridge(stream, |stream| self.serve_next(stream, &received, next, phase));
+            if let Err(error) = bridged.await {
+                log::line(format_args!("TLS: {error}"));
+            }
         }
-        let bridged = bridge(stream, |stream| self.serve_next(stream, &received, next, stopping));
-        if let Err(error) = bridged.await {
-            log::line(format_args!("TLS: {error}"));
-        }
+        drop(permit);
     }
 }

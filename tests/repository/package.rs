@@ -55,3 +55,46 @@ fn published_files_need_nothing_that_is_left_out() {
     }
     assert!(includes >= 8, "the test reads what is included: {includes}");
 }
+
+/// A string of a package's manifest.
+fn of_manifest<'a>(manifest: &'a str, key: &str) -> Option<&'a str> {
+    let line = manifest.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \""))?;
+    Some(line.trim_end_matches('"'))
+}
+
+/// The targets of Markdown's links and pictures.
+fn links(markdown: &str) -> Vec<&str> {
+    let text = markdown.split("```").step_by(2);
+    let inline = text.clone().flat_map(|text| text.split("](").skip(1));
+    let inline = inline.map(|rest| rest.split([')', ' ']).next().unwrap());
+    let html = text.flat_map(|text| ["src=\"", "href=\"", "srcset=\""].map(|start| (text, start)));
+    let html = html.flat_map(|(text, start)| text.split(start).skip(1));
+    inline.chain(html.map(|rest| rest.split('"').next().unwrap())).collect()
+}
+
+#[test]
+fn a_registry_can_show_each_package() {
+    for (package, folder) in PACKAGES {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+        let documentation = format!("https://docs.rs/{package}");
+        assert_eq!(of_manifest(&manifest, "documentation"), Some(&*documentation));
+        assert!(of_manifest(&manifest, "description").is_some_and(|text| text.len() > 20));
+        assert!(
+            manifest.contains("[package.metadata.docs.rs]\nall-features = true\n"),
+            "{package}"
+        );
+        let files = published(package);
+        let readme = of_manifest(&manifest, "readme").expect("a README");
+        for needed in [readme, "LICENSE-MIT", "LICENSE-APACHE"] {
+            assert!(files.contains(Path::new(needed)), "{package} has no {needed}");
+        }
+        // A registry knows no file of the repository unless the manifest says where that is.
+        let readme = fs::read_to_string(root.join(readme)).unwrap();
+        let links = links(&readme);
+        assert!(!links.is_empty(), "the test reads links");
+        let is_dead = |link: &&str| !link.starts_with("https://") && !link.starts_with('#');
+        let dead: Vec<_> = links.into_iter().filter(is_dead).collect();
+        assert!(dead.is_empty(), "{package}: {dead:?}");
+    }
+}

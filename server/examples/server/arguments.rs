@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use pondwire::Policy;
-use pondwire_server::{Authorize, NodeOptions, Options, Rate, Times, by_token};
+use pondwire_server::{Authorize, IpNet, NodeOptions, Options, Rate, Times, by_token};
 
 /// The options of the library that have a name on the command line.
 #[derive(Parser)]
@@ -46,9 +47,12 @@ struct Limits {
     /// Open connections of all kinds; 0: no limit
     #[arg(long, value_name = "N", default_value_t = Most(defaults().connections))]
     connections: Most,
-    /// The same per address; behind a proxy all share its address
+    /// The same per address
     #[arg(long, value_name = "N", default_value_t = Most(defaults().connections_per_address))]
     connections_per_address: Most,
+    /// A proxy in front of this server, or a network of them, as 10.0.0.0/8, whose X-Forwarded-For is believed; repeatable
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    trusted_proxy: Vec<IpNet>,
     /// Messages per second and client; the burst is twice as many without BURST; 0: no limit
     #[arg(long, value_name = "N[:BURST]", default_value_t = AnyRate(defaults().message_rate))]
     message_rate: AnyRate,
@@ -89,6 +93,9 @@ struct Timeouts {
     /// Until an idle event stream gets a comment
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(defaults().times.keep_alive))]
     keep_alive_time: Seconds,
+    /// Between two messages to clients that count only messages; 0: none
+    #[arg(long = "message-time", value_name = "SECONDS", default_value_t = Seconds(Duration::ZERO))]
+    message_keep_alive_time: Seconds,
     /// Between two pings
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(defaults().times.ping))]
     ping_time: Seconds,
@@ -167,6 +174,7 @@ impl Arguments {
             addr: self.addr,
             connections: limits.connections.0,
             connections_per_address: limits.connections_per_address.0,
+            trusted_proxies: limits.trusted_proxy,
             message_rate: limits.message_rate.0,
             byte_rate: limits.byte_rate.0,
             channels: limits.channels.0,
@@ -198,6 +206,7 @@ impl Timeouts {
         Ok(Times {
             request: self.request_time.0,
             keep_alive: self.keep_alive_time.0,
+            message_keep_alive: Some(self.message_keep_alive_time.0).filter(|time| !time.is_zero()),
             ping: self.ping_time.0,
             pong: self.pong_time.0,
             idle: Some(self.idle_time.0).filter(|time| !time.is_zero()),
@@ -316,6 +325,12 @@ impl Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_secs_f64().fmt(f)
     }
+}
+
+/// A network, or an address as a network of one.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| "expected an address, or a network as 10.0.0.0/8".to_owned())
 }
 
 fn heartbeat(text: &str) -> Result<Duration, &'static str> {

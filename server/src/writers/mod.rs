@@ -882,7 +882,7 @@ impl Connections {
             sent
         });
         if written > 0 {
-            link.liveness.saw_traffic();
+            link.liveness.saw_read();
         }
         // One whose turn is only over is not late.
         link.set_behind(!is_done && error.is_some());

@@ -14,6 +14,11 @@ fn parse(line: &str) -> Result<Options, clap::Error> {
     program::parse(["server"].into_iter().chain(line.split_whitespace()).map(OsString::from))
 }
 
+/// What `--help` prints.
+pub(crate) fn help() -> String {
+    parse("--help").err().expect("no options").to_string()
+}
+
 fn read(line: &str) -> Options {
     parse(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
@@ -21,7 +26,8 @@ fn read(line: &str) -> Options {
 #[test]
 fn every_option_is_read() {
     let options = read(
-        "--addr 127.0.0.1:0 --connections 10 --connections-per-address 2 --message-rate 5:9 \
+        "--addr 127.0.0.1:0 --connections 10 --connections-per-address 2 \
+         --trusted-proxy 10.0.0.0/8 --trusted-proxy ::1 --message-rate 5:9 \
          --byte-rate 1000 --channels 4 --message-bytes 2000 --name-bytes 30 --presence-bytes 500 \
          --slow conflate --waiting-frames 16 --waiting-bytes 4096 --request-time 1.5 \
          --keep-alive-time 2 --ping-time 4 --pong-time 3 --idle-time 60 --closing-time 0.5 \
@@ -30,6 +36,8 @@ fn every_option_is_read() {
     );
     assert_eq!(options.addr, "127.0.0.1:0");
     assert_eq!((options.connections, options.connections_per_address), (10, 2));
+    let proxies: Vec<_> = options.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
     assert_eq!(options.message_rate, Some(Rate { per_second: 5, burst: 9 }));
     assert_eq!(options.byte_rate, Some(Rate { per_second: 1000, burst: 2000 }));
     assert_eq!((options.channels, options.limits.max_bytes, options.name_bytes), (4, 2000, 30));
@@ -73,6 +81,7 @@ fn wrong_options_are_refused_with_the_reason() {
         ("--addr", "a value is required for '--addr <HOST:PORT>'"),
         ("--nonsense 1", "unexpected argument '--nonsense'"),
         ("--rediss redis://r", "unexpected argument '--rediss'"),
+        ("--trusted-proxy 10.0.0.0/33", "expected an address, or a network as 10.0.0.0/8"),
         ("--channels 0", "'--channels <N>': expected a number from 1"),
         ("--connections x", "'--connections <N>': expected a number"),
         ("--message-rate 1:", "'--message-rate <N[:BURST]>': expected N or N:BURST"),

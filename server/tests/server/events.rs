@@ -275,6 +275,26 @@ fn a_quiet_stream_is_kept_alive() {
 }
 
 #[test]
+fn clients_that_count_messages_are_sent_some() {
+    let message_keep_alive = Some(in_millis(50));
+    let server = Server::start_with(Times { message_keep_alive, ..Times::default() });
+    let mut events = EventStream::open(server.addr);
+    let mut client = Client::connect(server.addr);
+    for _ in 0..3 {
+        for message in [events.next(), client.next()] {
+            assert_eq!(
+                (&message["action"], &message["event"]),
+                (&"SYSTEM".into(), &"KEEP_ALIVE".into())
+            );
+            assert_eq!(
+                (&message["channelName"], &message["payload"]),
+                (&"GATEWAY".into(), &json!({}))
+            );
+        }
+    }
+}
+
+#[test]
 fn slow_requests_time_out() {
     let server = Server::start_with(Times { request: in_millis(1000), ..Times::default() });
     let mut events = EventStream::joined(server.addr, ROOM);
@@ -356,6 +376,43 @@ fn a_slow_stream_is_disconnected_without_delaying_others() {
     while line.ends_with('\n') {
         line = slow.line_or_less();
     }
+    sender.expect_alive();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn streams_that_are_never_read_end() {
+    let times = Times { ping: in_millis(1500), pong: in_millis(1500), ..Times::default() };
+    let server = Server::start_with(times);
+    let streams = |count: usize| {
+        let page = websocket::get(server.addr, "/metrics");
+        page.contains(&format!("\npondwire_event_streams {count}\n"))
+    };
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut reads = EventStream::joined(server.addr, ROOM);
+    // More than the sockets of such a client hold; and less, so that only the kernel notices.
+    for kilobytes in [4000, 229] {
+        let never: Vec<_> = (0..30).map(|_| EventStream::joined(server.addr, ROOM)).collect();
+        assert!(streams(31));
+        let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(1000));
+        for _ in 0..kilobytes {
+            sender.event("say", &payload);
+            let text = sender.next_text();
+            assert_eq!(reads.next_text(), Some(text));
+        }
+        // Messages are no sign of reading.
+        for _ in 0..200 {
+            if streams(1) {
+                break;
+            }
+            assert!([204, 404].contains(&never[0].request("POST", b"{}")));
+            sender.expect_alive();
+            thread::sleep(in_millis(100));
+        }
+        assert!(streams(1), "{kilobytes} kB");
+    }
+    let request = reads.send("BROADCAST", ROOM, "echo", "{}");
+    assert_eq!(reads.next()["requestId"], request);
     sender.expect_alive();
 }
 

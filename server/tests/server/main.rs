@@ -4,14 +4,19 @@ mod arguments;
 mod congestion;
 mod cors;
 mod deflate;
+#[cfg(unix)]
+mod descriptors;
 mod drain;
 mod events;
 mod examples;
 mod fixture;
+mod guides;
 mod handlers;
 mod node;
 mod page;
 mod protection;
+mod proxies;
+mod resume;
 mod service;
 #[cfg(feature = "tls")]
 mod tls;

@@ -171,9 +171,68 @@ fn there_are_no_more_connections_than_the_limit() {
     }
 }
 
+/// Reads until the connection ends, and returns how much there was.
+fn read_to_end(mut stream: TcpStream) -> usize {
+    let mut rest = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut rest) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    rest.len()
+}
+
+#[test]
+fn connections_without_a_request_make_room() {
+    let server = Server::start_as(Options { connections: 8, ..Options::default() });
+    let mut clients = vec![Client::joined(server.addr, ROOM)];
+    let mut events = EventStream::joined(server.addr, ROOM);
+    // Nothing, the beginning of a request, and a whole one: it was answered, and waits for another.
+    let sent = [
+        "",
+        "GET / HTTP/1.1\r\nho",
+        "POST /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n",
+    ];
+    let mut idle: Vec<_> = sent
+        .iter()
+        .cycle()
+        .take(60)
+        .map(|sent| {
+            let mut requests = Requests::new(server.addr);
+            requests.raw(sent);
+            if sent.starts_with("POST") {
+                assert_eq!(requests.status(), 404);
+            }
+            requests.stream
+        })
+        .collect();
+    let kept = idle.split_off(60 - 6);
+    for stream in idle {
+        assert_eq!(read_to_end(stream), 0);
+    }
+    // The last ones give way to clients.
+    for _ in 0..6 {
+        clients.push(Client::joined(server.addr, ROOM));
+    }
+    for stream in kept {
+        assert_eq!(read_to_end(stream), 0);
+    }
+    // And clients to nobody.
+    assert!(websocket::get(server.addr, "/").starts_with("HTTP/1.1 503 "));
+    for client in &mut clients {
+        client.expect_alive();
+    }
+    drop(clients);
+    // Their permits are free a little later.
+    let echo = message("BROADCAST", ROOM, "echo", "r-1", "{}");
+    let began = Instant::now();
+    while events.request("POST", echo.as_bytes()) != 204 {
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+    assert_eq!(events.next()["requestId"], "r-1");
+}
+
 /// A connection from another address of this machine.
 #[cfg(target_os = "linux")]
-fn connect_from(address: &str, server: SocketAddr) -> TcpStream {
+pub(crate) fn connect_from(address: &str, server: SocketAddr) -> TcpStream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
     let stream = runtime.block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -9,7 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use pondwire_server::{Options, PondService, Server};
 use pondwire_test_support::client::{Client, ROOM, message_of};
 use pondwire_test_support::event_stream::EventStream;
-use pondwire_test_support::websocket::Received;
+use pondwire_test_support::websocket::{Received, WebSocket};
 use tokio::io::{AsyncRead, AsyncWrite, BufStream};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -22,13 +22,15 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ser
 }
 
 /// Serves each connection as a TCP stream, or as a stream of another type.
-fn start(runtime: &Runtime, is_plain: bool) -> (SocketAddr, Server) {
+fn start(runtime: &Runtime, is_plain: bool, options: Options) -> (SocketAddr, Server) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
     let _entered = runtime.enter();
-    let server = demo::demo().start(Options::default()).unwrap();
+    let server = demo::demo().start(options).unwrap();
+    // As if all came from a proxy.
     let service = server.clone().into_service();
+    let service = service.with_address(|_| Some(([10, 0, 0, 1], 5678).into()));
     runtime.spawn(async move {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         loop {
@@ -47,7 +49,7 @@ fn start(runtime: &Runtime, is_plain: bool) -> (SocketAddr, Server) {
 fn sockets_are_served_on_streams_of_any_type() {
     for is_plain in [true, false] {
         let runtime = Runtime::new().unwrap();
-        let (addr, server) = start(&runtime, is_plain);
+        let (addr, server) = start(&runtime, is_plain, Options::default());
         let (mut one, mut two) = (Client::joined(addr, ROOM), Client::joined(addr, ROOM));
         let mut events = EventStream::open_by(addr, "HTTP/1.0");
         events.join(ROOM);
@@ -65,4 +67,22 @@ fn sockets_are_served_on_streams_of_any_type() {
         runtime.block_on(server.shutdown());
         ended.join().unwrap();
     }
+}
+
+#[test]
+fn clients_behind_a_proxy_are_counted_by_their_own_addresses() {
+    let runtime = Runtime::new().unwrap();
+    let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+    let options = Options { trusted_proxies, connections_per_address: 1, ..Options::default() };
+    let (addr, server) = start(&runtime, true, options);
+    let open = |forwarded: &str| {
+        let headers = format!("x-forwarded-for: {forwarded}\r\n");
+        WebSocket::open_with(addr, "/api/socket", &headers).map(|(socket, _)| socket)
+    };
+    let one = open("203.0.113.1").unwrap();
+    let refused = open("203.0.113.1").err().expect("a refusal");
+    assert!(refused.starts_with("http/1.1 503 "), "{refused}");
+    let other = open("203.0.113.2").unwrap();
+    drop((one, other));
+    runtime.block_on(server.shutdown());
 }

@@ -1,0 +1,60 @@
+//! A server that may open few files: it runs as a process of its own.
+
+use std::env;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use pondwire_server::Options;
+use pondwire_test_support::client::{Client, ROOM};
+use pondwire_test_support::websocket::{connect, get};
+
+use crate::fixture::Server;
+
+/// Set for the process of the server.
+const IS_SERVER: &str = "PONDWIRE_TEST_FEW_DESCRIPTORS";
+
+/// Serves until its standard input ends. The limit is far below the options'.
+#[test]
+fn serve() {
+    if env::var_os(IS_SERVER).is_none() {
+        return;
+    }
+    let options = Options { connections_per_address: usize::MAX, ..Options::default() };
+    let server = Server::start_as(options);
+    // Not `println!`, which tests capture.
+    writeln!(io::stdout(), "\nlistening on {}", server.addr).unwrap();
+    io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[test]
+fn idle_connections_keep_nobody_out() {
+    let mut process = Command::new("sh")
+        .arg("-c")
+        // The soft limit is raised to the hard one.
+        .arg("ulimit -Sn 100 && ulimit -Hn 400 && exec \"$0\" --exact descriptors::serve --nocapture")
+        .arg(env::current_exe().unwrap())
+        .env(IS_SERVER, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let addr: SocketAddr = lines
+        .find_map(|line| Some(line.unwrap().strip_prefix("listening on ")?.parse().unwrap()))
+        .expect("the address");
+    let mut client = Client::joined(addr, ROOM);
+    let idle: Vec<_> = (0..500).map(|_| connect(addr)).collect();
+    // More than there were descriptors, so it was not refused.
+    assert!(get(addr, "/").starts_with("HTTP/1.1 200 OK\r\n"));
+    let clients: Vec<_> = (0..200).map(|_| Client::joined(addr, ROOM)).collect();
+    client.expect_alive();
+    drop((clients, client, idle));
+    drop(process.stdin.take());
+    let ended = process.wait_with_output().unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success(), "{log}");
+    assert!(log.contains("at most 272 connections: the process may open no more files\n"), "{log}");
+    assert!(!log.contains("accept: "), "{log}");
+}
