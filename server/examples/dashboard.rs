@@ -1,4 +1,4 @@
-//! A live dashboard: one publisher, and any number of viewers who only want the newest state.
+//! A live dashboard: one publisher, and up to 10,000 viewers who only want the newest state.
 //! `cargo run --example dashboard -- 127.0.0.1:8080`
 //!
 //! A viewer joins `/dashboard/:name` and gets the state that was sent last, then each new one. A viewer that reads
@@ -36,7 +36,7 @@ pub(crate) fn pond() -> PondServer {
 /// Of each event, only the newest waits for a slow viewer.
 pub(crate) fn options() -> Options {
     let waiting = OutboxOptions::new().with_policy(Policy::Conflate).with_max_frames(64);
-    Options { waiting, connections_per_address: 100, ..Options::default() }
+    Options { waiting, connections: 10_000, connections_per_address: 100, ..Options::default() }
 }
 
 /// Publishes a state every `period`, for as long as the server runs.

@@ -9,6 +9,7 @@ use pondwire::payload::OwnedPayload;
 use pondwire::protocol::Recipients;
 use pondwire::room::Seat;
 use pondwire::{Frame, Payload};
+use sha1_smol::Sha1;
 
 use crate::channel::{
     Assigns, CLASSES, MemberToken, OpenChannel, Untracked, UserId, deflates, prepare,
@@ -66,6 +67,22 @@ impl HeldPayload<'_> {
             Self::Owned(payload) => payload,
         })
     }
+}
+
+/// The id of the user of a connection: one that others cannot find the connection's secret id from, and that a client
+/// which comes back can prove to have had by that secret, on any node.
+pub(crate) fn user_id_of(connection_id: &str) -> UserId {
+    let mut hash = Sha1::new();
+    hash.update(b"pondwire user ");
+    hash.update(connection_id.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.digest().bytes()[..16]);
+    // As a name-based UUID's.
+    bytes[6] = bytes[6] & 0x0f | 0x50;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-").into()
 }
 
 /// A connected client, as its session and the handlers of its messages share it.
@@ -298,7 +315,15 @@ pub(crate) fn failure(channel: &str, request_id: &str, error: PondError) -> Fram
 mod tests {
     use pondwire::Payload;
 
-    use super::{merged, owned};
+    use super::{merged, owned, user_id_of};
+
+    #[test]
+    fn a_user_id_is_made_of_the_connections() {
+        let [one, two] = ["c-1", "c-2"].map(user_id_of);
+        assert!(one == user_id_of("c-1") && one != two);
+        // The start of what `sha1sum` says, with the version and the variant of a UUID.
+        assert_eq!(&*one, "65767f7e-53c2-5caa-b5b1-1cea5d3e98d8");
+    }
 
     #[test]
     fn assigns_are_merged_without_a_change_of_their_values() {

@@ -8,6 +8,7 @@
 //! Lock order: the table, then a channel, then the node, then the pace of presence frames. No code locks the table
 //! while it holds a channel's lock, and no handler runs under any of them.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -19,12 +20,14 @@ use pondwire::frame::Form;
 use pondwire::outbox::Push;
 use pondwire::payload::OwnedPayload;
 use pondwire::protocol::Recipients;
-use pondwire::room::{RoomOptions, Seat, SeatMembership};
+use pondwire::room::{HistoryBudget, Resume, Resumed, RoomOptions, Seat, SeatMembership};
 use pondwire::{Frame, Membership, Outbox, Payload, Room, uuid};
+use serde::Serialize;
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
 use crate::budget;
+use crate::content::with_member;
 use crate::users::Users;
 use crate::writers::MOST_SENT;
 
@@ -55,6 +58,9 @@ const PACE_OF_PRESENCE: Duration = Duration::from_micros(1);
 #[cfg(feature = "redis")]
 const MOST_BESIDE_LIST: usize = 64 << 10;
 
+/// The most channels of an endpoint that are kept for members that come back while nobody is in them.
+const MOST_UNATTENDED: usize = 10_000;
+
 /// The id of a user. Each connection is a user of its own here.
 pub(crate) type UserId = Arc<str>;
 
@@ -68,6 +74,10 @@ pub(crate) trait Link: Send + Sync {
     fn join(&self, channel: &Arc<OpenChannel>, user: &str, assigns: Payload<'_>);
 
     fn leave(&self, user: &str);
+
+    /// Reports that the channel is closed here. One that [keeps broadcasts](OpenChannel::keeps_history) may have been
+    /// open without users.
+    fn close(&self);
 
     fn set_presence(&self, user: &str, presence: Payload<'_>);
 
@@ -107,11 +117,25 @@ pub(crate) trait Hooks: Send + Sync {
     /// The form of a broadcast for a class.
     fn outgoing(&self, class: u32, event: &str, frame: &Frame) -> ClassFrame;
 
+    /// What is kept for members that come back; `None` for nothing.
+    fn history(&self) -> Option<History>;
+
+    /// The member of a broadcast's payload that its id is added as.
+    fn id_key(&self) -> Option<&str>;
+
     /// Whether [`left`](Self::left) wants to be called.
     fn sees_leaves(&self) -> bool;
 
     /// A member has left.
     fn left(&self, channel: &Arc<OpenChannel>, departure: &Departure);
+}
+
+/// The bounds of what a channel keeps for members that come back.
+#[derive(Clone, Copy)]
+pub(crate) struct History {
+    pub(crate) frames: usize,
+    pub(crate) bytes: usize,
+    pub(crate) age: Duration,
 }
 
 /// A member that has left.
@@ -146,15 +170,18 @@ pub(crate) type MakeLink = Box<dyn Fn(&str) -> Box<dyn Link> + Send + Sync>;
 pub(crate) type FindHooks = Box<dyn Fn(&str) -> Option<Arc<dyn Hooks>> + Send + Sync>;
 
 /// The options that all channels share.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct ChannelOptions {
     /// The largest presence list, in bytes.
     pub(crate) presence_bytes: usize,
     /// The least time between two presence frames.
     pub(crate) presence_interval: Duration,
+    /// The bound on what all keep for members that come back.
+    pub(crate) history: HistoryBudget,
 }
 
-/// The open channels of an endpoint, by name. A channel is open while it has members.
+/// The open channels of an endpoint, by name. A channel is open while it has members, and one that keeps broadcasts
+/// for as long after as it keeps them.
 pub(crate) struct Channels {
     table: Mutex<HashMap<Arc<str>, Arc<OpenChannel>>>,
     /// `None` if the server is not a node of a cluster.
@@ -164,6 +191,11 @@ pub(crate) struct Channels {
     runtime: Handle,
     /// The presence frames that were not sent because their lists were too long.
     lists_too_long: AtomicU64,
+    /// The number of channels that nobody is in.
+    unattended: AtomicUsize,
+    /// The joins of clients that came back without a hole, and with one.
+    resumed: AtomicU64,
+    holes: AtomicU64,
 }
 
 impl Channels {
@@ -174,8 +206,39 @@ impl Channels {
         options: ChannelOptions,
     ) -> Self {
         let runtime = Handle::current();
-        let (table, lists_too_long) = Default::default();
-        Self { table, make_link, find_hooks, options, runtime, lists_too_long }
+        Self {
+            table: Mutex::default(),
+            make_link,
+            find_hooks,
+            options,
+            runtime,
+            lists_too_long: AtomicU64::new(0),
+            unattended: AtomicUsize::new(0),
+            resumed: AtomicU64::new(0),
+            holes: AtomicU64::new(0),
+        }
+    }
+
+    /// Drops what is older than its channel keeps it, also where nothing happens, and closes the channels that nobody
+    /// has come back to; `age` is the shortest that a channel has.
+    pub(crate) fn forget_regularly(self: &Arc<Self>, age: Duration) {
+        let pause = (age / 4).clamp(Duration::from_millis(10), Duration::from_secs(10));
+        let channels = Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(pause).await;
+                let Some(channels) = channels.upgrade() else { return };
+                let open: Vec<_> = channels.table.lock().values().cloned().collect();
+                for channel in open.iter().filter(|channel| channel.keeps_history()) {
+                    channel.members.trim_history();
+                    channel.close_if_empty();
+                }
+            }
+        });
+    }
+
+    pub(crate) fn resumed(&self) -> (u64, u64) {
+        (self.resumed.load(Ordering::Relaxed), self.holes.load(Ordering::Relaxed))
     }
 
     /// Makes the user a member of the channel, which is opened if needed; see [`OpenChannel::join`]. The table
@@ -188,6 +251,7 @@ impl Channels {
     ) -> (Arc<OpenChannel>, Joined) {
         loop {
             let found = self.find_or_open(channel, hooks);
+            found.prepare_missed(newcomer);
             // If it has been closed since, a new one is opened.
             if let Some(joined) = found.join(newcomer) {
                 return (found, joined);
@@ -230,10 +294,14 @@ impl Channels {
     }
 }
 
-/// A channel. It exists while it has members.
+/// A channel. It exists while it has members, and a little longer if it keeps broadcasts for them.
 pub(crate) struct OpenChannel {
     name: Arc<str>,
     members: Room,
+    /// What is kept for members that come back.
+    history: Option<History>,
+    /// The member of a broadcast's payload that its id is added as.
+    id_key: Option<Box<str>>,
     /// The number of members whose presence is tracked.
     tracked: AtomicUsize,
     /// The number of members whose frames are compressed.
@@ -262,25 +330,43 @@ pub(crate) struct OpenChannel {
 
 struct Classes {
     members: [AtomicU32; CLASSES as usize],
+    /// The number of broadcasts that had been kept when the first member came into a class; [`NEVER`] if none has yet.
+    /// Used only where broadcasts are kept.
+    since: [AtomicU64; CLASSES as usize],
     /// Held while a broadcast is published to several classes and while a member changes its class, so that each
     /// member gets it once.
     publishing: Mutex<()>,
 }
 
+/// No member has come into a class.
+const NEVER: u64 = u64::MAX;
+
 impl Classes {
-    /// A class that has members, and is none of those.
+    /// A class that has members, or keeps broadcasts for some that may come back, and is none of those.
     fn undecided(&self, decided: u32) -> Option<u32> {
         (0..CLASSES).find(|&class| {
             // Relaxed: exact while `publishing` is held.
             let members = self.members[class as usize].load(Ordering::Relaxed);
-            members > 0 && class_bit(class) & decided == 0
+            let is_kept = self.since[class as usize].load(Ordering::Relaxed) != NEVER;
+            (members > 0 || is_kept) && class_bit(class) & decided == 0
         })
+    }
+
+    /// The number of broadcasts that were kept before those that are made for this class, too; `publishing` is held.
+    fn kept_before(&self, class: u32, room: &Room) -> u64 {
+        let since = &self.since[class as usize];
+        if since.load(Ordering::Relaxed) == NEVER {
+            since.store(room.kept(), Ordering::Relaxed);
+        }
+        since.load(Ordering::Relaxed)
     }
 }
 
 struct State {
     /// If `true`, another channel of this name may have been opened since.
     is_closed: bool,
+    /// The time at which the last member left a channel that keeps broadcasts.
+    empty_since: Option<Instant>,
     members: HashMap<UserId, MemberEntry>,
     /// The presence of this node's users; unused with a link, which holds the presence of all nodes.
     roster: CoalescedRoster,
@@ -310,6 +396,58 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) request_id: &'a str,
     pub(crate) assigns: Assigns,
     pub(crate) class: u32,
+    /// `None` if the client did not ask for what it missed.
+    pub(crate) returning: Option<Returning<'a>>,
+}
+
+/// What a client says of itself that comes back, or will want to.
+pub(crate) struct Returning<'a> {
+    /// The last broadcast that it saw.
+    pub(crate) after: Option<Cow<'a, str>>,
+    /// The user that it was, proven by the id of its connection.
+    pub(crate) former_user: Option<UserId>,
+    /// The secret id of its connection of today.
+    pub(crate) connection_id: &'a str,
+}
+
+impl Returning<'_> {
+    fn resume(&self, not_before: u64) -> Resume<'_> {
+        Resume {
+            after: self.after.as_deref(),
+            former_user: self.former_user.as_deref(),
+            not_before,
+        }
+    }
+
+    /// The event that ends what the client missed; `resumed` is `None` if it was a member all the time.
+    fn answer(&self, channel: &str, request_id: &str, resumed: Option<&Resumed>) -> Frame {
+        let missed = resumed.map_or(Some(0), |it| it.missed.map(|missed| missed.frames));
+        let position = resumed.and_then(|resumed| resumed.position.as_deref());
+        let resume = Position { after: position, connection_id: self.connection_id };
+        let (complete, missed) = (missed.is_some(), missed.unwrap_or_default());
+        let payload = OwnedPayload::encode(&ResumePayload { resume, complete, missed });
+        let payload = payload.expect("an object of strings and numbers serializes");
+        Frame::reply(channel, RESUME, request_id, payload.view())
+    }
+}
+
+/// The event that answers a client which comes back.
+const RESUME: &str = "RESUME";
+
+#[derive(Serialize)]
+struct ResumePayload<'a> {
+    /// What the client joins with the next time.
+    resume: Position<'a>,
+    complete: bool,
+    missed: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Position<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a str>,
+    connection_id: &'a str,
 }
 
 /// A user's membership, for the user's session; others may end it.
@@ -381,16 +519,28 @@ pub(crate) enum Untracked {
 impl OpenChannel {
     fn new(name: &str, home: &Arc<Channels>, hooks: Arc<dyn Hooks>) -> Self {
         let roster = CoalescedRoster::new(PresenceRoster::new(name), Duration::ZERO);
-        let state = State { is_closed: false, members: HashMap::default(), roster };
+        let (is_closed, empty_since, members) = Default::default();
+        let state = State { is_closed, empty_since, members, roster };
         let classes = || {
             Box::new(Classes {
                 members: [const { AtomicU32::new(0) }; CLASSES as usize],
+                since: [const { AtomicU64::new(NEVER) }; CLASSES as usize],
                 publishing: Mutex::new(()),
             })
         };
+        let history = hooks.history();
+        let members = match history {
+            Some(History { frames, bytes, age }) => {
+                let options = LOG.with_history(frames, bytes, age);
+                Room::with_history_budget(options, &home.options.history)
+            }
+            None => Room::with_options(LOG),
+        };
         Self {
             name: name.into(),
-            members: Room::with_options(LOG),
+            members,
+            history,
+            id_key: hooks.id_key().map(Into::into),
             tracked: AtomicUsize::new(0),
             deflating: AtomicUsize::new(0),
             last: LastValue::new(),
@@ -401,7 +551,7 @@ impl OpenChannel {
             home: Arc::downgrade(home),
             classes: hooks.transforms().then(classes),
             hooks,
-            options: home.options,
+            options: home.options.clone(),
             runtime: home.runtime.clone(),
             is_closed: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -436,8 +586,19 @@ impl OpenChannel {
         Some(self.home.upgrade()?.find_or_open(&self.name, &self.hooks))
     }
 
-    /// Closes the channel and removes it from the table if it has no members. A newer channel of the same name is
-    /// left alone.
+    /// Whether broadcasts are kept for members that come back.
+    pub(crate) const fn keeps_history(&self) -> bool {
+        self.history.is_some()
+    }
+
+    /// Forgets the broadcasts that are kept, because some may be missing.
+    #[cfg(feature = "redis")]
+    pub(crate) fn clear_history(&self) {
+        self.members.clear_history();
+    }
+
+    /// Closes the channel and removes it from the table if it has no members, and no broadcasts for any that may come
+    /// back. A newer channel of the same name is left alone.
     pub(crate) fn close_if_empty(self: &Arc<Self>) {
         let Some(home) = self.home.upgrade() else { return };
         let mut table = home.table.lock();
@@ -445,10 +606,56 @@ impl OpenChannel {
         // A task that holds the lock mostly acts for a member, so this rarely waits.
         if is_this && self.members.is_empty() {
             let mut state = self.state.lock();
-            state.is_closed = self.members.is_empty();
-            self.is_closed.store(state.is_closed, Ordering::Relaxed);
-            if state.is_closed {
-                table.remove(&self.name);
+            if !self.members.is_empty() || self.may_be_wanted(&home, &mut state) {
+                return;
+            }
+            state.is_closed = true;
+            self.is_closed.store(true, Ordering::Relaxed);
+            if let Some(link) = &self.link {
+                link.close();
+            }
+            table.remove(&self.name);
+        }
+    }
+
+    /// Whether an empty channel stays open for members that may come back.
+    fn may_be_wanted(&self, home: &Channels, state: &mut State) -> bool {
+        let Some(history) = &self.history else { return false };
+        let Some(since) = state.empty_since else {
+            // Relaxed: changed under the table's lock only, or a moment late.
+            let is_kept = home.unattended.load(Ordering::Relaxed) < MOST_UNATTENDED;
+            if is_kept {
+                home.unattended.fetch_add(1, Ordering::Relaxed);
+                state.empty_since = Some(Instant::now());
+            }
+            return is_kept;
+        };
+        let is_kept = since.elapsed() <= history.age;
+        if !is_kept {
+            self.attended(state);
+        }
+        is_kept
+    }
+
+    /// Counts the channel out of those that nobody is in.
+    fn attended(&self, state: &mut State) {
+        if state.empty_since.take().is_some()
+            && let Some(home) = self.home.upgrade()
+        {
+            home.unattended.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Compresses the frames that a member which comes back will be sent, if its connection wants them so.
+    fn prepare_missed(&self, newcomer: &Newcomer<'_>) {
+        if let Some(returning) = &newcomer.returning
+            && deflates(newcomer.seat)
+            && self.keeps_history()
+        {
+            let audience = self.audience(false, newcomer.class);
+            let missed = self.members.missed(newcomer.user, audience, &returning.resume(0));
+            for frame in missed.iter().flatten() {
+                prepare(frame, true);
             }
         }
     }
@@ -457,7 +664,8 @@ impl OpenChannel {
     /// the channel is closed. The acknowledgement is the channel's first frame, because a client drops the
     /// channel's frames before it. A seat that has failed becomes no member, but its session may go on.
     fn join(self: &Arc<Self>, newcomer: &Newcomer<'_>) -> Option<Joined> {
-        let Newcomer { user, seat, request_id, assigns, class } = newcomer;
+        let Newcomer { user, seat, request_id, assigns, class, returning } = newcomer;
+        let returning = returning.as_ref().filter(|_| self.keeps_history());
         let mut state = self.state.lock();
         if state.is_closed {
             return None;
@@ -465,14 +673,38 @@ impl OpenChannel {
         let acknowledgement = Frame::acknowledge(&self.name, request_id);
         if let Some(entry) = state.members.get(*user) {
             entry.token.answer(acknowledgement);
-            return Some(Joined::Member(entry.token.clone()));
+            if let Some(returning) = returning {
+                entry.token.answer(returning.answer(&self.name, request_id, None));
+            }
+            return Some(Joined::Member { token: entry.token.clone(), missed: 0 });
         }
         let _publishing = self.classes.as_ref().map(|classes| classes.publishing.lock());
         let audience = self.audience(false, *class);
-        let joined = self.members.seat_audience(audience, user, seat, Some(acknowledgement));
+        let mut missed = 0;
+        let joined = match returning {
+            None => self.members.seat_audience(audience, user, seat, Some(acknowledgement)),
+            Some(returning) => {
+                let resume = returning.resume(self.kept_before(*class));
+                let last = |resumed: &Resumed| {
+                    let answer = returning.answer(&self.name, request_id, Some(resumed));
+                    prepare(&answer, deflates(seat));
+                    Some(answer)
+                };
+                let first = Some(acknowledgement);
+                let joined = self.members.seat_after(user, seat, audience, &resume, first, last);
+                joined.map(|(membership, resumed)| {
+                    missed = resumed.missed.map_or(0, |missed| missed.bytes);
+                    if returning.after.is_some() {
+                        self.count_resumed(&resumed);
+                    }
+                    membership
+                })
+            }
+        };
         let Ok(membership) = joined else {
             return Some(Joined::Failed);
         };
+        self.attended(&mut state);
         let token = MemberToken {
             shared: Arc::new(TokenState { membership, assigns: Mutex::new(assigns.clone()) }),
         };
@@ -484,7 +716,19 @@ impl OpenChannel {
         if let Some(link) = &self.link {
             link.join(self, user, view(assigns));
         }
-        Some(Joined::Member(token))
+        Some(Joined::Member { token, missed })
+    }
+
+    fn count_resumed(&self, resumed: &Resumed) {
+        let Some(home) = self.home.upgrade() else { return };
+        let counter = if resumed.missed.is_some() { &home.resumed } else { &home.holes };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of broadcasts that were kept before those that are made for this class, too. The classes'
+    /// `publishing` is held, if there are classes.
+    fn kept_before(&self, class: u32) -> u64 {
+        self.classes.as_ref().map_or(0, |classes| classes.kept_before(class, &self.members))
     }
 
     fn audience(&self, is_tracked: bool, class: u32) -> u32 {
@@ -500,6 +744,9 @@ impl OpenChannel {
         if let Some(classes) = &self.classes {
             // Relaxed: changed and read under `publishing`, or an upper bound.
             classes.members[class as usize].fetch_add(by as u32, Ordering::Relaxed);
+            if by > 0 && self.keeps_history() {
+                classes.kept_before(class, &self.members);
+            }
         }
     }
 
@@ -513,6 +760,8 @@ impl OpenChannel {
         recipients: &Recipients<'_>,
     ) -> usize {
         let request_id = uuid();
+        let with_id = self.id_key.as_ref().map(|key| with_member(payload, key, &request_id));
+        let payload = with_id.as_ref().map_or(payload, OwnedPayload::view);
         let frame = Frame::broadcast(&self.name, event, &request_id, payload);
         self.deliver(sender, event, &frame, recipients);
         if let Some(link) = &self.link {
@@ -635,8 +884,9 @@ impl OpenChannel {
     /// Adds a listener that is not a member: it has no presence, and cannot be evicted. `None` if the channel is
     /// closed.
     pub(crate) fn listen(&self, name: &str, outbox: &Outbox) -> Option<Membership> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let joined = self.members.join_audience(!TRACKED, name, outbox.clone());
+        self.attended(&mut state);
         joined.ok().filter(|_| !state.is_closed)
     }
 
@@ -743,7 +993,7 @@ impl OpenChannel {
         // Relaxed: only an estimate of work.
         self.presence_len.store(len, Ordering::Relaxed);
         prepare(presence, self.deflates());
-        self.members.publish_to_audience(TRACKED, presence);
+        self.members.publish_passing(TRACKED, presence);
         let interval = self.options.presence_interval;
         if !interval.is_zero() {
             let for_len = PACE_OF_PRESENCE * u32::try_from(len).unwrap_or(u32::MAX);
@@ -854,7 +1104,11 @@ fn view(assigns: &Assigns) -> Payload<'_> {
 
 /// The outcome of a join.
 pub(crate) enum Joined {
-    Member(MemberToken),
+    Member {
+        token: MemberToken,
+        /// The bytes that the member had missed, and is sent.
+        missed: usize,
+    },
     /// The connection has failed.
     Failed,
 }

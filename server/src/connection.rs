@@ -220,6 +220,12 @@ impl Endpoint {
             shed: self.writers.shed_total(),
         };
         let mut page = self.metrics.page(&gauges, self.writers.stats());
+        let (complete, holes) = self.endpoints.resumed();
+        page.head("resumes_total", "counter", "joins of clients that asked for what they missed");
+        page.labelled("resumes_total", "outcome", "complete", complete);
+        page.labelled("resumes_total", "outcome", "hole", holes);
+        let kept = self.endpoints.history_bytes() as u64;
+        page.gauge("history_bytes", "bytes that channels keep for clients that come back", kept);
         for Gauge { name, help, value } in &self.gauges {
             page.gauge(name, help, value());
         }

@@ -63,3 +63,38 @@ impl<T: Serialize> Content for Json<T> {
         Ok(send(payload))
     }
 }
+
+/// The object with a member more, in front, or instead of its own of this key. Numbers and strings keep their text.
+pub(crate) fn with_member(object: Payload<'_>, key: &str, value: &str) -> OwnedPayload {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut json = format!("{{{}:{}", quoted(key), quoted(value));
+    for (found, value) in object.members().filter(|(found, _)| found != key) {
+        json.push(',');
+        json.push_str(&quoted(&found));
+        json.push(':');
+        json.push_str(value.raw());
+    }
+    json.push('}');
+    let limits = pondwire::Limits::new().with_max_bytes(usize::MAX).with_max_depth(usize::MAX);
+    let payload = Payload::from_json_with(&json, limits);
+    payload.expect("members of an object make an object").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use pondwire::Payload;
+
+    use super::with_member;
+
+    #[test]
+    fn a_member_is_added_or_replaced() {
+        for (object, expected) in [
+            ("{ }", r#"{"id":"7"}"#),
+            (r#"{"a":1.10,"b\n":"\ud800"}"#, r#"{"id":"7","a":1.10,"b\n":"\ud800"}"#),
+            (r#"{"id":{"id":1},"x":[ 1 ]}"#, r#"{"id":"7","x":[ 1 ]}"#),
+        ] {
+            let payload = Payload::from_json(object).unwrap();
+            assert_eq!(with_member(payload, "id", "7").view().as_str(), expected);
+        }
+    }
+}

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use pondwire::protocol::{Headers, IncomingConnection};
+use pondwire::room::HistoryBudget;
 use pondwire::uuid;
 
+use crate::caller::user_id_of;
 use crate::channel::{Assigns, ChannelOptions, Channels, Hooks, MakeLink, OpenChannel, UserId};
 use crate::handlers::{Admission, Endpoint, Route};
 
@@ -19,6 +21,7 @@ pub(crate) struct OpenEndpoint {
 /// All endpoints, in the order in which they were added.
 pub(crate) struct Endpoints {
     list: Vec<Arc<OpenEndpoint>>,
+    history: HistoryBudget,
 }
 
 /// A connection that an endpoint's handler has accepted.
@@ -50,10 +53,15 @@ impl Endpoints {
                 let found = routes.iter().find(|channel| channel.matches(name).is_some())?;
                 Some(Arc::clone(found) as Arc<dyn Hooks>)
             });
-            let channels = Arc::new(Channels::new(link(&route.path), find_hooks, options));
+            let channels = Arc::new(Channels::new(link(&route.path), find_hooks, options.clone()));
+            let ages = route.channels.iter().filter_map(|channel| channel.history());
+            if let Some(age) = ages.map(|history| history.age).min() {
+                channels.forget_regularly(age);
+            }
             Ok(Arc::new(OpenEndpoint { route, channels }))
         };
-        Ok(Self { list: endpoints.into_iter().map(open).collect::<Result<_, String>>()? })
+        let list = endpoints.into_iter().map(open).collect::<Result<_, String>>()?;
+        Ok(Self { list, history: options.history })
     }
 
     /// Whether some endpoint has this path, without its query.
@@ -81,7 +89,7 @@ impl Endpoints {
         let Admission { assigns, headers } = endpoint.route.connect(request).await?;
         Ok(Admitted {
             endpoint: Arc::clone(endpoint),
-            user_id: UserId::from(&*uuid()),
+            user_id: user_id_of(&connection_id),
             connection_id: Arc::from(&*connection_id),
             assigns,
             headers: headers.iter().filter_map(header).collect(),
@@ -102,6 +110,18 @@ impl Endpoints {
     /// The bytes in the logs of all channels that the writers have not taken. Visits each channel.
     pub(crate) fn unread_bytes(&self) -> usize {
         self.list.iter().map(|endpoint| endpoint.channels.unread_bytes()).sum()
+    }
+
+    /// The bytes that channels keep for clients that come back.
+    pub(crate) fn history_bytes(&self) -> usize {
+        self.history.bytes()
+    }
+
+    /// The joins of clients that came back and were sent all that they had missed, and of those that were told of a
+    /// hole.
+    pub(crate) fn resumed(&self) -> (u64, u64) {
+        let each = self.list.iter().map(|endpoint| endpoint.channels.resumed());
+        each.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
     }
 
     /// The number of open channels.

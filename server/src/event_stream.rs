@@ -155,7 +155,8 @@ impl EventStreams {
         drop(head);
         let seat = opened.seat.clone();
         let writer = opened.register(writer, Arc::clone(&liveness));
-        let stuck = liveness.stuck_timeout(&self.times, seat, || writer.is_behind());
+        let messages = Liveness::send_messages(self.times.message_keep_alive, &seat);
+        let stuck = liveness.stuck_timeout(&self.times, seat.clone(), || writer.is_behind());
         let mut nowhere = sink();
         let is_gone = tokio::select! {
             () = entry.open.closed.notified() => false,
@@ -171,6 +172,7 @@ impl EventStreams {
             }
             // The client does not read.
             () = stuck => true,
+            () = messages => true,
         };
         drop(entry);
         if is_gone {

@@ -1,11 +1,13 @@
 //! Liveness: ping and idle timeouts of one client.
 
 use std::future::pending;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pondwire::frame::Control;
 use pondwire::room::Seat;
+use pondwire::{Frame, Payload, uuid};
 use tokio::time::sleep;
 
 use crate::options::Times;
@@ -99,6 +101,19 @@ impl Liveness {
         }
     }
 
+    /// Sends a client a message each time that `every` has passed; never returns.
+    pub(crate) async fn send_messages(every: Option<Duration>, seat: &Seat) {
+        let Some(every) = every else { return pending().await };
+        // Boxed, so that a connection without these messages has no memory for their timer.
+        Box::pin(async {
+            loop {
+                sleep(every).await;
+                seat.push(keep_alive_message());
+            }
+        })
+        .await;
+    }
+
     /// Returns once no message has arrived for `time`, and at most twice that; never if `time` is `None`.
     pub(crate) async fn idle_timeout(&self, time: Option<Duration>) {
         let Some(time) = time else { return pending().await };
@@ -109,6 +124,13 @@ impl Liveness {
             }
         }
     }
+}
+
+/// The message that all clients share; a client ignores channels that it has not joined.
+fn keep_alive_message() -> Frame {
+    static MESSAGE: OnceLock<Frame> = OnceLock::new();
+    let message = || Frame::reply("GATEWAY", "KEEP_ALIVE", &uuid(), Payload::EMPTY);
+    MESSAGE.get_or_init(message).clone()
 }
 
 fn ping(seat: &Seat) {

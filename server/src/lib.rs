@@ -28,6 +28,7 @@
 //! | [`ChannelHandlers::on`] | what an [`Event`] does: reply, broadcast, presence, assigns, eviction |
 //! | [`ChannelHandlers::on_async`], [`on_event`](ChannelHandlers::on_event) | the same with an asynchronous handler, or with types |
 //! | [`ChannelHandlers::on_leave`], [`on_outgoing`](ChannelHandlers::on_outgoing) | what follows a [`Leave`]; what a class of members is sent of a broadcast ([`Outgoing`]) |
+//! | [`ChannelHandlers::history`] | clients that come back get what they missed |
 //! | [`PondServer::start`] | the running [`Server`]; [`Server::channel`] is a [`Channel`] for code outside of handlers |
 //!
 //! An event stream is opened by a `GET` with `Accept: text/event-stream`; a `POST` and a `DELETE` with its

@@ -83,7 +83,11 @@ impl Metrics {
         page.counter("connections_total", "connections since the start", connections);
         let event_streams = gauges.event_streams as u64;
         page.gauge("event_streams", "event streams among the open connections", event_streams);
-        page.gauge("channels", "channels with members", gauges.channels as u64);
+        page.gauge(
+            "channels",
+            "open channels: with members, or kept for some that may come back",
+            gauges.channels as u64,
+        );
         page.counter(
             "presence_lists_refused_total",
             "presence lists of all nodes that were not sent because they were too long",

@@ -72,6 +72,10 @@ pub struct Options {
     /// (where the system tells: Linux). Then the connections with the longest queues end as slow ones, new ones are
     /// answered 503, and a partial message that grows beyond 64 KiB ends its connection. 1 GiB.
     pub memory_bytes: usize,
+    /// The most bytes that all channels together keep for members that come back; see
+    /// [`ChannelHandlers::history`](crate::ChannelHandlers::history). A channel that would exceed it drops its own
+    /// oldest broadcasts instead. 256 MiB.
+    pub history_bytes: usize,
     /// The bounds of each connection's outbox, and what happens to a client that reads too slowly. By
     /// default the client is disconnected when 1,024 frames or 8 MiB are queued.
     pub waiting: OutboxOptions,
@@ -142,8 +146,8 @@ impl Default for NodeOptions {
     }
 }
 
-/// Timeouts. Neither [`request`](Self::request) nor [`keep_alive`](Self::keep_alive) nor [`ping`](Self::ping) may be
-/// zero, and [`pong`](Self::pong) may not be longer than `ping`.
+/// Timeouts. None of [`request`](Self::request), [`keep_alive`](Self::keep_alive),
+/// [`message_keep_alive`](Self::message_keep_alive) and [`ping`](Self::ping) may be zero, and [`pong`](Self::pong) may not be longer than `ping`.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// For a request's head, from the response to the previous request on, and again for its body. 20 s.
@@ -151,6 +155,14 @@ pub struct Times {
     /// An event stream without a frame for this long is sent a comment, or a proxy might consider it dead.
     /// 30 s.
     pub keep_alive: Duration,
+    /// The time between two messages that each client is sent although there is nothing to say: `SYSTEM` /
+    /// `KEEP_ALIVE` on the channel `GATEWAY`, which no client shows to its application. `None`, the default: no such
+    /// message is sent, because pings keep connections alive.
+    ///
+    /// It is for clients that count only messages. The JavaScript client does since 0.0.39 if it is given a
+    /// `pingInterval`: without a message for twice that time it reconnects, so that on quiet channels it does so all the
+    /// time. Set this to at most its `pingInterval`. All clients are sent the same frame of 100 bytes.
+    pub message_keep_alive: Option<Duration>,
     /// The time between two pings on a WebSocket. An event stream whose client reads nothing that it is sent for this
     /// long, at most twice that, is ended; on Linux also one whose client has vanished. 30 s.
     pub ping: Duration,
@@ -178,6 +190,9 @@ impl Times {
                 return Err(format!("{name} time: zero"));
             }
         }
+        if self.message_keep_alive.is_some_and(|time| time.is_zero()) {
+            return Err("message keep-alive time: zero".to_owned());
+        }
         if pong > ping {
             return Err("pong time: longer than the ping time".to_owned());
         }
@@ -190,6 +205,7 @@ impl Default for Times {
         Self {
             request: Duration::from_secs(20),
             keep_alive: Duration::from_secs(30),
+            message_keep_alive: None,
             ping: Duration::from_secs(30),
             pong: Duration::from_secs(10),
             idle: None,
@@ -216,6 +232,7 @@ impl Default for Options {
             presence_bytes: 1 << 20,
             presence_interval: Duration::from_millis(100),
             memory_bytes: 1 << 30,
+            history_bytes: 256 << 20,
             // With this policy a publisher never waits for a slow reader, and a reader never gets a stream
             // with gaps.
             waiting: OutboxOptions::new()

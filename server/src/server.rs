@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pondwire::room::HistoryBudget;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -70,7 +71,7 @@ impl PondServer {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(self, mut options: Options) -> Result<Server, String> {
+    pub fn start(mut self, mut options: Options) -> Result<Server, String> {
         options.times.check()?;
         let congestion_control = options.congestion_control.take();
         if let Some(name) = &congestion_control {
@@ -82,8 +83,12 @@ impl PondServer {
             let (node, endpoint) = (Arc::clone(node.as_ref()?), endpoint.to_owned());
             Some(Box::new(move |channel: &str| node.link(&endpoint, channel)) as MakeLink)
         };
-        let Options { presence_bytes, presence_interval, times, .. } = options;
-        let channels = ChannelOptions { presence_bytes, presence_interval };
+        for endpoint in &mut self.endpoints {
+            endpoint.bound_history(&options.waiting);
+        }
+        let Options { presence_bytes, presence_interval, history_bytes, times, .. } = options;
+        let history = HistoryBudget::new(history_bytes);
+        let channels = ChannelOptions { presence_bytes, presence_interval, history };
         let endpoints = Endpoints::new(self.endpoints, channels, link)?;
         let running = node.clone().map(|node| {
             let mut receiving = JoinSet::new();

@@ -101,7 +101,8 @@ impl WebSockets {
         let mut ending = pin!(async {
             tokio::select! {
                 () = stopped => End::Stopping,
-                () = liveness.ping_timeout(&self.times, seat) => End::Silent,
+                () = Liveness::send_messages(self.times.message_keep_alive, &seat) => End::Silent,
+                () = liveness.ping_timeout(&self.times, seat.clone()) => End::Silent,
                 () = liveness.idle_timeout(self.times.idle) => End::Idle,
             }
         });

@@ -15,5 +15,8 @@ pub mod limitations {}
 #[doc = include_str!("internals.md")]
 pub mod internals {}
 
+#[doc = include_str!("coming_from.md")]
+pub mod coming_from {}
+
 #[doc = include_str!("moving.md")]
 pub mod moving {}

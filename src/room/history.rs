@@ -6,13 +6,15 @@
 
 use std::collections::VecDeque;
 use std::ops::DerefMut;
+use std::sync::Arc as StdArc;
 use std::time::{Duration, Instant};
 
-use super::RoomOptions;
+use super::{RoomOptions, user_key};
 use crate::encode::{escaped_len, put_escaped};
 use crate::frame::{Frame, WireFrame};
 use crate::log::To;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What was published last, within bounds.
 pub(super) struct History(Mutex<Kept>);
@@ -24,7 +26,60 @@ pub(super) struct Kept {
     max_frames: usize,
     max_bytes: usize,
     max_age: Duration,
+    budget: Option<HistoryBudget>,
+    /// The number of frames that were kept and dropped again.
+    dropped: u64,
+    /// Begins the names of positions here, and of none in another room.
+    name: u64,
     is_closed: bool,
+}
+
+/// A bound on the bytes that the histories of many rooms keep together; a clone is one more handle of the same.
+///
+/// The room that would exceed it drops its own oldest frames instead.
+///
+/// ```
+/// use std::time::Duration;
+/// use pondwire::room::{HistoryBudget, RoomOptions};
+/// use pondwire::{Frame, Payload, Room};
+///
+/// let budget = HistoryBudget::new(1 << 20);
+/// let options = RoomOptions::new().with_history(100, usize::MAX, Duration::MAX);
+/// let rooms = [1, 2].map(|_| Room::with_history_budget(options, &budget));
+/// let frame = Frame::broadcast("/chat/42", "say", "b-1", Payload::EMPTY);
+/// for room in &rooms {
+///     room.publish(&frame);
+/// }
+/// assert_eq!(budget.bytes(), 2 * frame.wire().len());
+/// drop(rooms);
+/// assert_eq!(budget.bytes(), 0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct HistoryBudget(StdArc<Budget>);
+
+#[derive(Debug)]
+struct Budget {
+    /// Relaxed: a sum, on which nothing else depends.
+    bytes: AtomicUsize,
+    max_bytes: usize,
+}
+
+impl HistoryBudget {
+    /// A budget of so many bytes, the heads of frames included.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
+        Self(StdArc::new(Budget { bytes: AtomicUsize::new(0), max_bytes }))
+    }
+
+    /// The bytes that are kept now.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.bytes() > self.0.max_bytes
+    }
 }
 
 struct Entry {
@@ -53,17 +108,55 @@ impl Recipients {
         }
     }
 
-    fn include(&self, user: u64, audience: u32) -> bool {
+    fn include(&self, users: [u64; 2], audience: u32) -> bool {
         match self {
-            Self::Members { audience: of, except } => of & audience != 0 && *except != user,
-            Self::Users(users) => users.contains(&user),
+            Self::Members { audience: of, except } => of & audience != 0 && !users.contains(except),
+            Self::Users(named) => users.iter().any(|user| named.contains(user)),
         }
     }
 }
 
+/// What a connection that comes back says of what it saw before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resume<'a> {
+    /// The id of the last frame that it has seen, or a position that
+    /// [`Resumed`] named. Without one it has seen nothing, and misses nothing.
+    pub after: Option<&'a str>,
+    /// The user that it was before, if it is another now: the frames that excepted or named this user are treated as
+    /// those for its user of today. The caller must know that it was this user.
+    pub former_user: Option<&'a str>,
+    /// There is a hole if what it missed began before the room had kept so many frames, counted as
+    /// [`Room::kept`](super::Room::kept) does: for frames that earlier differed by audience, and had none for this one.
+    pub not_before: u64,
+}
+
+/// What a member that came back is sent of what it missed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resumed {
+    /// The frames and their bytes; `None` is a hole: the room cannot tell what came after the frame that was seen last.
+    pub missed: Option<Missed>,
+    /// The position of the first frame that is published after the member's return, for [`Resume::after`]: the id of
+    /// the frame before, or a name that only this room knows if it keeps no frame. `None` if the room keeps none ever.
+    pub position: Option<Box<str>>,
+}
+
+/// How much a member missed of what was for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// The number of frames.
+    pub frames: usize,
+    /// Their bytes, heads included.
+    pub bytes: usize,
+}
+
 impl History {
     /// `None` if the options ask for none.
-    pub(super) fn new(options: &RoomOptions) -> Option<Self> {
+    pub(super) fn new(
+        options: &RoomOptions,
+        budget: Option<HistoryBudget>,
+        name: u64,
+    ) -> Option<Self> {
         let &RoomOptions { history_frames, history_bytes, history_age, .. } = options;
         (history_frames > 0).then(|| {
             Self(Mutex::new(Kept {
@@ -72,6 +165,9 @@ impl History {
                 max_frames: history_frames,
                 max_bytes: history_bytes,
                 max_age: history_age,
+                budget,
+                dropped: 0,
+                name,
                 is_closed: false,
             }))
         })
@@ -85,9 +181,28 @@ impl History {
     pub(super) fn close(&self) {
         let mut kept = self.lock();
         kept.is_closed = true;
-        let entries = std::mem::take(&mut kept.entries);
+        let entries = kept.take();
         drop(kept);
         drop(entries);
+    }
+
+    /// Drops all that is kept: a member that comes back later is told of a hole.
+    pub(super) fn clear(&self) {
+        let entries = self.lock().take();
+        drop(entries);
+    }
+
+    /// Drops what is too old.
+    pub(super) fn trim(&self) {
+        let mut kept = self.lock();
+        let now = kept.now();
+        kept.trim(now);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.take();
     }
 }
 
@@ -109,6 +224,32 @@ impl Kept {
         }
     }
 
+    /// Empties it. The position after the last frame is another one then, because what is published between the two
+    /// may be missing.
+    fn take(&mut self) -> VecDeque<Entry> {
+        self.dropped += self.entries.len() as u64 + 1;
+        self.uncount(self.bytes);
+        std::mem::take(&mut self.entries)
+    }
+
+    fn uncount(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        if let Some(budget) = &self.budget {
+            budget.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// The number of frames that were ever kept.
+    pub(super) fn count(&self) -> u64 {
+        self.dropped + self.entries.len() as u64
+    }
+
+    /// The position after the last frame.
+    fn position(&self) -> Box<str> {
+        let last = self.entries.back().and_then(|last| unescaped(last.frame.written_request_id()));
+        last.unwrap_or_else(|| format!("{:016x}-{}", self.name, self.count()).into())
+    }
+
     fn keep_at(
         &mut self,
         now: Option<Instant>,
@@ -117,7 +258,11 @@ impl Kept {
         hash: impl Fn(&str) -> u64,
     ) {
         let id = hash(frame.written_request_id());
-        self.bytes += frame.wire().len();
+        let len = frame.wire().len();
+        self.bytes += len;
+        if let Some(budget) = &self.budget {
+            budget.0.bytes.fetch_add(len, Ordering::Relaxed);
+        }
         self.entries.push_back(Entry { frame: frame.clone(), id, recipients, since: now });
         self.trim(now);
     }
@@ -128,46 +273,88 @@ impl Kept {
             let age =
                 oldest.since.zip(now).map(|(since, now)| now.saturating_duration_since(since));
             let is_too_old = age.is_some_and(|age| age > self.max_age);
-            if self.entries.len() <= self.max_frames && self.bytes <= self.max_bytes && !is_too_old
-            {
+            let is_too_much = self.entries.len() > self.max_frames
+                || self.bytes > self.max_bytes
+                || self.budget.as_ref().is_some_and(HistoryBudget::is_exceeded);
+            if !is_too_much && !is_too_old {
                 return;
             }
-            self.bytes -= oldest.frame.wire().len();
+            let len = oldest.frame.wire().len();
+            self.uncount(len);
             self.entries.pop_front();
+            self.dropped += 1;
         }
     }
 
-    /// What was kept after the last frame with this id, for a user with this audience; `None` if there is
-    /// no such frame.
-    pub(super) fn after(
+    /// What a user with this audience missed; `None` if that is not known.
+    pub(super) fn missed(
         &mut self,
-        request_id: &str,
+        resume: &Resume<'_>,
         user: u64,
         audience: u32,
         hash: impl Fn(&str) -> u64,
-    ) -> Option<Box<[WireFrame]>> {
-        self.after_at(self.now(), request_id, user, audience, hash)
+    ) -> Option<Vec<Frame>> {
+        self.missed_at(self.now(), resume, user, audience, hash)
     }
 
-    fn after_at(
+    fn missed_at(
         &mut self,
         now: Option<Instant>,
-        request_id: &str,
+        resume: &Resume<'_>,
         user: u64,
         audience: u32,
         hash: impl Fn(&str) -> u64,
-    ) -> Option<Box<[WireFrame]>> {
+    ) -> Option<Vec<Frame>> {
         self.trim(now);
+        let Some(after) = resume.after else { return Some(Vec::new()) };
+        let from = self.place_after(after, &hash)?;
+        if self.dropped + (from as u64) < resume.not_before {
+            return None;
+        }
+        let former = resume.former_user.map_or(user, |former| user_key(hash(former)));
+        let missed = self.entries.range(from..);
+        let missed = missed.filter(|entry| entry.recipients.include([user, former], audience));
+        Some(missed.map(|entry| entry.frame.clone()).collect())
+    }
+
+    /// The place of the first frame after the last one with this id, or after a position.
+    fn place_after(&self, after: &str, hash: impl Fn(&str) -> u64) -> Option<usize> {
         let mut written = Vec::new();
-        put_escaped(&mut written, request_id, escaped_len(request_id));
+        put_escaped(&mut written, after, escaped_len(after));
         let written = std::str::from_utf8(&written).ok()?;
         let id = hash(written);
         let is_it = |entry: &Entry| entry.id == id && entry.frame.written_request_id() == written;
-        let last = self.entries.iter().rposition(is_it)?;
-        let missed = self.entries.range(last + 1..);
-        let missed = missed.filter(|entry| entry.recipients.include(user, audience));
-        Some(missed.map(|entry| entry.frame.clone().into()).collect())
+        if let Some(last) = self.entries.iter().rposition(is_it) {
+            return Some(last + 1);
+        }
+        let (name, count) = after.split_once('-')?;
+        let is_of_this = u64::from_str_radix(name, 16).is_ok_and(|name| name == self.name);
+        let count = count.parse::<u64>().ok().filter(|_| is_of_this)?;
+        let from = usize::try_from(count.checked_sub(self.dropped)?).ok()?;
+        (from <= self.entries.len()).then_some(from)
     }
+
+    /// What a member that comes back now is told.
+    pub(super) fn resumed(&self, missed: Option<&[Frame]>) -> Resumed {
+        let missed = missed.map(|frames| Missed {
+            frames: frames.len(),
+            bytes: frames.iter().map(|frame| frame.wire().len()).sum(),
+        });
+        Resumed { missed, position: Some(self.position()) }
+    }
+}
+
+/// The id as a client decodes it.
+fn unescaped(written: &str) -> Option<Box<str>> {
+    if written.contains('\\') {
+        return serde_json::from_str(&format!("\"{written}\"")).ok();
+    }
+    Some(written.into())
+}
+
+/// The frames as a shard takes them.
+pub(super) fn to_wire(frames: Vec<Frame>) -> Box<[WireFrame]> {
+    frames.into_iter().map(Into::into).collect()
 }
 
 #[cfg(all(test, not(pondwire_loom)))]
@@ -186,7 +373,7 @@ mod tests {
 
     fn kept(frames: usize, bytes: usize, age: Duration) -> Kept {
         let options = RoomOptions::new().with_history(frames, bytes, age);
-        History::new(&options).unwrap().0.into_inner()
+        History::new(&options, None, 0xabc).unwrap().0.into_inner()
     }
 
     fn frame(id: &str) -> Frame {
@@ -203,19 +390,24 @@ mod tests {
 
     /// The ids of what a user missed.
     fn missed(kept: &mut Kept, last: &str, user: u64, audience: u32) -> Option<Vec<String>> {
-        let missed = kept.after(last, user, audience, hash)?;
-        let id = |frame: &WireFrame| {
-            let frame = frame.clone().into_message().ok().unwrap();
-            frame.written_request_id().to_owned()
-        };
-        Some(missed.iter().map(id).collect())
+        missed_by(kept, &Resume { after: Some(last), ..Resume::default() }, user, audience)
+    }
+
+    fn missed_by(
+        kept: &mut Kept,
+        resume: &Resume<'_>,
+        user: u64,
+        audience: u32,
+    ) -> Option<Vec<String>> {
+        let missed = kept.missed(resume, user, audience, hash)?;
+        Some(missed.iter().map(|frame| frame.written_request_id().to_owned()).collect())
     }
 
     #[test]
     fn nothing_is_kept_unless_asked_for() {
-        assert!(History::new(&RoomOptions::new()).is_none());
+        assert!(History::new(&RoomOptions::new(), None, 1).is_none());
         let none = RoomOptions::new().with_history(0, usize::MAX, Duration::MAX);
-        assert!(History::new(&none).is_none());
+        assert!(History::new(&none, None, 1).is_none());
     }
 
     #[test]
@@ -254,14 +446,15 @@ mod tests {
         let at = |seconds| Some(start + Duration::from_secs(seconds));
         kept.keep_at(at(0), &frame("1"), for_all(), hash);
         kept.keep_at(at(6), &frame("2"), for_all(), hash);
+        let after = |id| Resume { after: Some(id), ..Resume::default() };
         // Exactly as old as it may be.
-        assert_eq!(kept.after_at(at(10), "1", ANN, EVERYBODY, hash).unwrap().len(), 1);
-        assert!(kept.after_at(at(11), "1", ANN, EVERYBODY, hash).is_none());
+        assert_eq!(kept.missed_at(at(10), &after("1"), ANN, EVERYBODY, hash).unwrap().len(), 1);
+        assert!(kept.missed_at(at(11), &after("1"), ANN, EVERYBODY, hash).is_none());
         assert_eq!((kept.entries.len(), kept.bytes), (1, frame("2").wire().len()));
         kept.keep_at(at(17), &frame("3"), for_all(), hash);
         assert_eq!(kept.entries.len(), 1);
         // A clock that was read earlier by another thread.
-        assert_eq!(kept.after_at(at(3), "3", ANN, EVERYBODY, hash).unwrap().len(), 0);
+        assert_eq!(kept.missed_at(at(3), &after("3"), ANN, EVERYBODY, hash).unwrap().len(), 0);
     }
 
     #[test]
@@ -295,12 +488,96 @@ mod tests {
 
     #[test]
     fn a_room_that_is_closed_keeps_nothing() {
-        let history =
-            History::new(&RoomOptions::new().with_history(9, 999, Duration::MAX)).unwrap();
+        let options = RoomOptions::new().with_history(9, 999, Duration::MAX);
+        let history = History::new(&options, None, 1).unwrap();
         keep(&mut history.lock(), "1", for_all());
         history.close();
         let mut kept = history.lock();
         keep(&mut kept, "2", for_all());
         assert!(kept.entries.is_empty());
+    }
+
+    #[test]
+    fn a_former_user_is_the_same_one() {
+        // Here the hash is the text's length: "ann" is user 3, and "anna" was before.
+        let hash = |id: &str| id.len() as u64;
+        let mut kept = kept(100, usize::MAX, Duration::MAX);
+        let mut keep = |id: &str, recipients| kept.keep_at(None, &frame(id), recipients, hash);
+        keep("1", for_all());
+        keep("22", Recipients::Members { audience: EVERYBODY, except: 4 });
+        keep("333", Recipients::Members { audience: EVERYBODY, except: 3 });
+        keep("4444", Recipients::Users([4].into()));
+        keep("55555", Recipients::Users([5].into()));
+        let mut len = |former_user| {
+            let resume = Resume { after: Some("1"), former_user, ..Resume::default() };
+            kept.missed_at(None, &resume, 3, EVERYBODY, hash).unwrap().len()
+        };
+        assert_eq!((len(None), len(Some("anna")), len(Some("xx"))), (1, 1, 1));
+        let resume = Resume { after: Some("1"), former_user: Some("anna"), not_before: 0 };
+        let missed = kept.missed_at(None, &resume, 3, EVERYBODY, hash).unwrap();
+        assert_eq!(missed, [frame("4444")]);
+    }
+
+    #[test]
+    fn a_position_is_known_although_nothing_is_kept() {
+        let mut kept = kept(2, usize::MAX, Duration::MAX);
+        let start = kept.position();
+        assert_eq!(&*start, "0000000000000abc-0");
+        keep(&mut kept, "1", for_all());
+        keep(&mut kept, "2", for_all());
+        assert_eq!(missed(&mut kept, &start, ANN, EVERYBODY).unwrap(), ["1", "2"]);
+        assert_eq!(&*kept.position(), "2");
+        for other in ["0000000000000abd-0", "0000000000000abc-3", "0000000000000abc-x", "-", ""] {
+            assert_eq!(missed(&mut kept, other, ANN, EVERYBODY), None, "{other}");
+        }
+        keep(&mut kept, "3", for_all());
+        assert_eq!(missed(&mut kept, &start, ANN, EVERYBODY), None);
+        // After a gap no position of before it is known.
+        kept.take();
+        assert_eq!(missed(&mut kept, "3", ANN, EVERYBODY), None);
+        assert_eq!(missed(&mut kept, "0000000000000abc-3", ANN, EVERYBODY), None);
+        let after_gap = kept.position();
+        assert_eq!(missed(&mut kept, &after_gap, ANN, EVERYBODY).unwrap(), [""; 0]);
+        // An id is told as it is decoded.
+        keep(&mut kept, "a\"b", for_all());
+        assert_eq!(&*kept.position(), "a\"b");
+        assert_eq!(missed(&mut kept, "a\"b", ANN, EVERYBODY).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn there_is_a_hole_before_a_count() {
+        let mut kept = kept(2, usize::MAX, Duration::MAX);
+        for id in ["1", "2", "3"] {
+            keep(&mut kept, id, for_all());
+        }
+        let mut from = |after, not_before| {
+            let resume = Resume { after, not_before, ..Resume::default() };
+            missed_by(&mut kept, &resume, ANN, EVERYBODY)
+        };
+        assert_eq!(from(Some("2"), 2).unwrap(), ["3"]);
+        assert_eq!(from(Some("2"), 3), None);
+        assert!(from(Some("3"), 3).unwrap().is_empty() && from(None, 9).unwrap().is_empty());
+    }
+
+    #[test]
+    fn rooms_share_a_budget() {
+        let len = frame("1").wire().len();
+        let budget = HistoryBudget::new(3 * len);
+        let options = RoomOptions::new().with_history(9, usize::MAX, Duration::MAX);
+        let [mut a, mut b] = [1, 2]
+            .map(|name| History::new(&options, Some(budget.clone()), name).unwrap().0.into_inner());
+        keep(&mut a, "1", for_all());
+        for id in ["2", "3", "4"] {
+            keep(&mut b, id, for_all());
+        }
+        // The one that exceeds it pays.
+        assert_eq!((a.entries.len(), b.entries.len(), budget.bytes()), (1, 2, 3 * len));
+        keep(&mut a, "5", for_all());
+        assert_eq!(missed(&mut a, "5", ANN, EVERYBODY).unwrap(), [""; 0]);
+        assert_eq!((a.entries.len(), budget.bytes()), (1, 3 * len));
+        a.take();
+        assert_eq!((a.bytes, budget.bytes()), (0, 2 * len));
+        drop(b);
+        assert_eq!(budget.bytes(), 0);
     }
 }

@@ -6,7 +6,8 @@
 //! - [`Delivery`] counts the outcome of one publish, by connection.
 //! - [`Shard`] holds the connections of one writer, which need no outboxes: they have a [`Seat`] each, and
 //!   a [`SeatMembership`] in every room.
-//! - [`RoomOptions`] bound what a room keeps, also for members that join again ([`Room::seat_after`]).
+//! - [`RoomOptions`] bound what a room keeps, also for members that join again ([`Room::seat_after`]), and a
+//!   [`HistoryBudget`] what many rooms keep for these.
 //!
 //! # Implementation
 //!
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+pub use history::{HistoryBudget, Missed, Resume, Resumed};
 pub use member::{Member, Membership};
 pub use shard::{Dropped, Seat, SeatMembership, Send, Shard, ShardHandle, ShardStats, Unsent};
 
@@ -34,7 +36,7 @@ use crate::outbox::{Outbox, Push};
 use crate::protocol::Recipients;
 use crate::ring::Bounds;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use history::{History, Recipients as KeptFor};
+use history::{History, Recipients as KeptFor, to_wire};
 use index::{Index, Receiver};
 use shard::RoomLog;
 
@@ -161,17 +163,30 @@ impl Room {
     /// A room without members, with other bounds.
     #[must_use]
     pub fn with_options(options: RoomOptions) -> Self {
+        Self::with(options, None)
+    }
+
+    /// [`with_options`](Self::with_options) whose history is one of those that keep no more than this budget
+    /// together.
+    #[must_use]
+    pub fn with_history_budget(options: RoomOptions, budget: &HistoryBudget) -> Self {
+        Self::with(options, Some(budget.clone()))
+    }
+
+    fn with(options: RoomOptions, budget: Option<HistoryBudget>) -> Self {
+        let index = Index::new();
+        let history = History::new(&options, budget, index.hash(""));
         Self {
             members: Subject::typed(),
             shared: StdArc::new(Shared {
-                index: Index::new(),
+                index,
                 log: Log {
                     log: OnceLock::new(),
                     options,
                     is_closed: AtomicBool::new(false),
                     refused: AtomicU64::new(0),
                 },
-                history: History::new(&options),
+                history,
             }),
         }
     }
@@ -246,23 +261,25 @@ impl Room {
     }
 
     /// [`seat`](Self::seat) for a connection that comes back: after `first`, and before what is published from
-    /// now on, it gets what the room has kept after the last frame with the id `last_seen`.
+    /// now on, it gets what the room has kept after the last frame with the id [`Resume::after`], and then the frame
+    /// that `last` makes of the outcome.
     ///
     /// `audience` is what [`set_audience`](SeatMembership::set_audience) would set right after. The member gets
     /// the frames for this audience that did not except its user, and those to its user by name: all that it
     /// would have got, each once and in order, if it had been a member all the time. Frames to single
-    /// connections ([`SeatMembership::push`], [`Seat::push`]) are not kept.
+    /// connections ([`SeatMembership::push`], [`Seat::push`]) and [passing](Self::publish_passing) ones are not kept.
     ///
     /// If the room does not have that frame any more, or never had it, the member gets nothing old, and
-    /// [`Resumed::Hole`] says so. The old frames wait in the seat's outbox if the socket does not take them at
+    /// [`Resumed::missed`] is `None`. The old frames wait in the seat's outbox if the socket does not take them at
     /// once, so keep no more than its bounds allow. Costs a lock that publishes take, too, for a comparison per
-    /// frame that is kept and an atomic operation for each that the member gets.
+    /// frame that is kept and an atomic operation for each that the member gets. `last` is called under this lock:
+    /// it must not use the room.
     ///
     /// ```
     /// # use std::task::{Context, Waker};
     /// # use std::time::Duration;
     /// # use pondwire::frame::Form;
-    /// use pondwire::room::{Resumed, RoomOptions, Shard};
+    /// use pondwire::room::{Missed, Resume, RoomOptions, Shard};
     /// use pondwire::{Frame, OutboxOptions, Payload, Room};
     ///
     /// // The last hundred frames of the last minute, and at most a megabyte.
@@ -275,18 +292,23 @@ impl Room {
     ///
     /// let mut shard = Shard::new(OutboxOptions::default());
     /// let seat = shard.handle().open(Form::WebSocket);
-    /// let (membership, resumed) = room.seat_after("ann", &seat, u32::MAX, "b-1", None)?;
-    /// assert_eq!(resumed, Resumed::Complete(2));
+    /// let resume = Resume { after: Some("b-1"), ..Resume::default() };
+    /// let (membership, resumed) =
+    ///     room.seat_after("ann", &seat, u32::MAX, &resume, None, |_| Some(say("that is all")))?;
+    /// let bytes = say("b-2").wire().len() * 2;
+    /// assert_eq!(resumed.missed, Some(Missed { frames: 2, bytes }));
+    /// assert_eq!(resumed.position.as_deref(), Some("b-3"));
     /// room.publish(&say("b-4"));
     /// # let mut cx = Context::from_waker(Waker::noop());
     /// # assert!(shard.poll_round(&mut cx).is_ready());
-    /// let expected = [say("b-2"), say("b-3"), say("b-4")].map(|frame| frame.wire().to_vec()).concat();
+    /// let expected = ["b-2", "b-3", "that is all", "b-4"].map(|id| say(id).wire().to_vec()).concat();
     /// assert!(shard.sends().all(|send| send.bytes == expected));
     /// # assert_eq!(shard.sends().count(), 1);
     ///
     /// drop(membership);
-    /// let (_membership, resumed) = room.seat_after("ann", &seat, u32::MAX, "a-9", None)?;
-    /// assert_eq!(resumed, Resumed::Hole);
+    /// let resume = Resume { after: Some("a-9"), ..Resume::default() };
+    /// let (_membership, resumed) = room.seat_after("ann", &seat, u32::MAX, &resume, None, |_| None)?;
+    /// assert_eq!(resumed.missed, None);
     /// # Ok::<(), pondwire::fanout::Closed>(())
     /// ```
     ///
@@ -297,19 +319,59 @@ impl Room {
         user_id: &str,
         seat: &Seat,
         audience: u32,
-        last_seen: &str,
+        resume: &Resume<'_>,
         first: Option<Frame>,
+        last: impl FnOnce(&Resumed) -> Option<Frame>,
     ) -> Result<(SeatMembership, Resumed), Closed> {
         let (membership, user) = self.new_membership(user_id, seat)?;
         let mut kept = self.shared.history.as_ref().map(History::lock);
         let hash = |id: &str| self.shared.index.hash(id);
-        let missed = kept.as_mut().and_then(|kept| kept.after(last_seen, user, audience, hash));
-        let resumed = missed.as_ref().map_or(Resumed::Hole, |it| Resumed::Complete(it.len()));
-        let joined = membership.join(user, audience, first, missed);
+        let missed = match &mut kept {
+            Some(kept) => kept.missed(resume, user, audience, hash),
+            None => resume.after.is_none().then(Vec::new),
+        };
+        let resumed = match &kept {
+            Some(kept) => kept.resumed(missed.as_deref()),
+            None => Resumed { missed: missed.as_ref().map(|_| Missed::default()), position: None },
+        };
+        let mut old = missed.unwrap_or_default();
+        old.extend(last(&resumed));
+        let joined = membership.join(user, audience, first, Some(to_wire(old)));
         // Unlocked first: what follows may run the caller's code.
         drop(kept);
         joined?.announce();
         Ok((membership, resumed))
+    }
+
+    /// The frames that [`seat_after`](Self::seat_after) would send a user with this audience now, besides `first` and
+    /// `last`; `None` if it would find a hole. A server that compresses frames does so for these before the join, and
+    /// not in its writer's round.
+    #[must_use]
+    pub fn missed(&self, user_id: &str, audience: u32, resume: &Resume<'_>) -> Option<Vec<Frame>> {
+        let hash = |id: &str| self.shared.index.hash(id);
+        let mut kept = self.shared.history.as_ref()?.lock();
+        kept.missed(resume, user_key(hash(user_id)), audience, hash)
+    }
+
+    /// The number of frames that the room has ever kept for members that join again; see [`Resume::not_before`].
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.shared.history.as_ref().map_or(0, |history| history.lock().count())
+    }
+
+    /// Drops all that is kept for members that join again, because something that they missed may not be among it: they
+    /// are told of a hole.
+    pub fn clear_history(&self) {
+        if let Some(history) = &self.shared.history {
+            history.clear();
+        }
+    }
+
+    /// Drops what is kept for members that join again and is too old by now, as a publish does.
+    pub fn trim_history(&self) {
+        if let Some(history) = &self.shared.history {
+            history.trim();
+        }
     }
 
     /// A membership that has not joined yet, and its user's key.
@@ -355,6 +417,20 @@ impl Room {
     #[inline]
     pub fn publish_to_audience(&self, audience: u32, frame: &Frame) -> Delivery {
         self.append_for(frame, To::audience(audience));
+        self.push_to_audience(audience, frame)
+    }
+
+    /// [`publish_to_audience`](Self::publish_to_audience) of a frame that is not kept for members that join again: one
+    /// that a newer one replaces, as a list of those who are present.
+    pub fn publish_passing(&self, audience: u32, frame: &Frame) -> Delivery {
+        if self.append(frame, To::audience(audience)) {
+            self.wake();
+        }
+        self.push_to_audience(audience, frame)
+    }
+
+    #[inline]
+    fn push_to_audience(&self, audience: u32, frame: &Frame) -> Delivery {
         self.push_where(
             frame,
             |member| member.is_in(audience),
@@ -676,15 +752,6 @@ impl fmt::Debug for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Room").field("len", &self.len()).finish_non_exhaustive()
     }
-}
-
-/// What a member that joined again got of what it had missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resumed {
-    /// So many frames: all that were for it.
-    Complete(usize),
-    /// None: the room does not have the frame after which it asked for them.
-    Hole,
 }
 
 /// The outcome of a publish, in numbers of connections with an outbox. Members at seats are not counted:

@@ -52,6 +52,27 @@ fn local_changes_are_published() {
 }
 
 #[test]
+fn a_channel_that_is_kept_open_stays_subscribed_without_users() {
+    let mut node = Node::joined("a", &["ann"]);
+    let (chat, now) = (node.chat.clone(), node.now);
+    node.cluster.keep_open(&chat);
+    assert!(node.cluster.leave(&chat, "ann", now));
+    assert_eq!(node.published(), (vec![Type::UserLeft], vec![]));
+    // What others send still arrives.
+    node.receive_joined("b", "bob", "{}");
+    assert_eq!(node.users(), set(&[("b", "bob")]));
+    node.cluster.join(&chat, "ann", Payload::EMPTY, now);
+    assert_eq!(node.published(), (vec![Type::UserJoined], vec![]));
+    node.cluster.let_close(&chat, now);
+    assert_eq!(node.published(), (vec![], vec![]), "ann is there");
+    assert!(node.cluster.leave(&chat, "ann", now));
+    assert_eq!(node.published(), (vec![Type::UserLeft], vec![Effect::Unsubscribe(chat.clone())]));
+    node.cluster.keep_open(&chat);
+    node.cluster.let_close(&chat, now);
+    assert_eq!(node.effects(), [], "it is not open");
+}
+
+#[test]
 fn remote_changes_are_stored_and_shown() {
     let mut node = Node::joined("a", &["ann"]);
     node.receive_joined("b", "bob", "{}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use pondwire::frame::Form;
 use pondwire::outbox::Push;
-use pondwire::room::{Resumed, RoomOptions, Seat, Shard};
+use pondwire::room::{Resume, RoomOptions, Seat, SeatMembership, Shard};
 use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
 use pondwire_test_support::Random;
 
@@ -55,6 +55,21 @@ fn open(shard: &Shard) -> Seat {
     shard.handle().open(Form::WebSocket)
 }
 
+/// Joins after the frame `last`, with `first` before all else; returns how many frames were missed, if that is known.
+fn come_back(
+    room: &Room,
+    user: &str,
+    seat: &Seat,
+    audience: u32,
+    last: &str,
+    first: Option<Frame>,
+) -> (SeatMembership, Option<usize>) {
+    let resume = Resume { after: Some(last), ..Resume::default() };
+    let (membership, resumed) =
+        room.seat_after(user, seat, audience, &resume, first, |_| None).unwrap();
+    (membership, resumed.missed.map(|missed| missed.frames))
+}
+
 #[test]
 fn a_member_that_comes_back_gets_what_was_for_it() {
     let (mut shard, room) = (Shard::new(OutboxOptions::new()), room(100));
@@ -72,8 +87,8 @@ fn a_member_that_comes_back_gets_what_was_for_it() {
     assert_eq!(in_bob.push(frame("bob's connection")), Push::Queued);
     room.publish_to_audience(2, &frame("others"));
     room.publish_keyed(1, &frame("3"));
-    let (in_ann, resumed) = room.seat_after("ann", &ann, 1, "1", Some(frame("hello"))).unwrap();
-    assert_eq!(resumed, Resumed::Complete(3));
+    let (in_ann, resumed) = come_back(&room, "ann", &ann, 1, "1", Some(frame("hello")));
+    assert_eq!(resumed, Some(3));
     room.publish_to_audience(2, &frame("others, too"));
     room.publish(&frame("4"));
     let all = sent(&mut shard);
@@ -82,12 +97,12 @@ fn a_member_that_comes_back_gets_what_was_for_it() {
     assert_eq!(all[&bob.number()], [&bobs[..], &["others, too", "4"]].concat());
     // Nothing is missed: that is no hole.
     drop(in_ann);
-    let (_in_ann, resumed) = room.seat_after("ann", &ann, ALL, "4", None).unwrap();
-    assert_eq!((resumed, sent(&mut shard).len()), (Resumed::Complete(0), 0));
+    let (_in_ann, resumed) = come_back(&room, "ann", &ann, ALL, "4", None);
+    assert_eq!((resumed, sent(&mut shard).len()), (Some(0), 0));
     // A frame for one connection has no place in the history.
     let (_again, resumed) =
-        room.seat_after("bob", &bob, ALL, "bob's connection", Some(frame("x"))).unwrap();
-    assert_eq!((resumed, &sent(&mut shard)[&bob.number()][..]), (Resumed::Hole, &["x".into()][..]));
+        come_back(&room, "bob", &bob, ALL, "bob's connection", Some(frame("x")));
+    assert_eq!((resumed, &sent(&mut shard)[&bob.number()][..]), (None, &["x".into()][..]));
 }
 
 #[test]
@@ -98,9 +113,9 @@ fn a_member_is_told_of_a_hole_and_gets_nothing_old() {
         (1..=3).for_each(|number| {
             room.publish(&frame(&number.to_string()));
         });
-        let (member, resumed) = room.seat_after("ann", &seat, ALL, last, None).unwrap();
+        let (member, resumed) = come_back(&room, "ann", &seat, ALL, last, None);
         room.publish(&frame("4"));
-        assert_eq!((resumed, &sent(&mut shard)[&0][..]), (Resumed::Hole, &["4".into()][..]));
+        assert_eq!((resumed, &sent(&mut shard)[&0][..]), (None, &["4".into()][..]));
         drop(member);
         sent(&mut shard);
     }
@@ -109,10 +124,11 @@ fn a_member_is_told_of_a_hole_and_gets_nothing_old() {
     let room = Room::with_options(RoomOptions::new().with_history(9, usize::MAX, age));
     room.publish(&frame("1"));
     thread::sleep(2 * age);
-    let resumed = room.seat_after("ann", &seat, ALL, "1", None).unwrap().1;
-    assert_eq!(resumed, Resumed::Hole);
+    let resumed = come_back(&room, "ann", &seat, ALL, "1", None).1;
+    assert_eq!(resumed, None);
     room.close();
-    assert!(room.seat_after("ann", &seat, ALL, "1", None).is_err());
+    let resume = Resume { after: Some("1"), ..Resume::default() };
+    assert!(room.seat_after("ann", &seat, ALL, &resume, None, |_| None).is_err());
 }
 
 #[test]
@@ -128,9 +144,61 @@ fn frames_are_kept_whoever_the_members_are() {
     assert_eq!(reader.try_batch().unwrap().frames(), 2);
     let mut shard = Shard::new(OutboxOptions::new());
     let seat = open(&shard);
-    let (_member, resumed) = room.seat_after("ann", &seat, ALL, "1", None).unwrap();
-    assert_eq!(resumed, Resumed::Complete(3));
+    let (_member, resumed) = come_back(&room, "ann", &seat, ALL, "1", None);
+    assert_eq!(resumed, Some(3));
     assert_eq!(sent(&mut shard)[&0], ["2", "3", "4"]);
+}
+
+#[test]
+fn the_last_frame_of_the_return_comes_between_old_and_new() {
+    let (mut shard, room) = (Shard::new(OutboxOptions::new()), room(100));
+    let seat = open(&shard);
+    let join = |user: &str, resume: Resume<'_>| {
+        room.seat_after(user, &seat, ALL, &resume, Some(frame("hello")), |resumed| {
+            let missed = resumed.missed.map_or(-1, |missed| missed.frames as i64);
+            Some(frame(&format!("{missed} before {}", resumed.position.as_deref().unwrap())))
+        })
+        .unwrap()
+    };
+    // One that has seen nothing misses nothing, and learns where it stands.
+    let (member, resumed) = join("ann", Resume::default());
+    let start = resumed.position.unwrap();
+    drop(member);
+    room.publish(&frame("1"));
+    room.publish_passing(ALL, &frame("passing"));
+    room.publish_except(&frame("not ann"), "ann");
+    let resume = Resume { after: Some(&start), ..Resume::default() };
+    assert_eq!(room.missed("ann", ALL, &resume).unwrap(), [frame("1")]);
+    let (member, _) = join("ann", resume);
+    let waiting = seat.unread();
+    assert!(waiting.1 > frame("1").wire().len(), "old frames wait for the shard: {waiting:?}");
+    room.publish(&frame("2"));
+    room.publish_passing(ALL, &frame("passing"));
+    drop(member);
+    // Known under another name, it is still not sent what excepted it.
+    let resume = Resume { former_user: Some("ann"), ..resume };
+    let (member, _) = join("anna", resume);
+    drop(member);
+    room.clear_history();
+    let (_member, _) = join("ann", resume);
+    let marks = [
+        "hello",
+        &format!("0 before {start}"),
+        "hello",
+        "1",
+        "1 before not ann",
+        "2",
+        "passing",
+        "hello",
+        "1",
+        "2",
+        "2 before 2",
+        "hello",
+    ];
+    let got = sent(&mut shard).remove(&seat.number()).unwrap();
+    assert_eq!(got[..marks.len()], marks);
+    assert!(got[marks.len()].starts_with("-1 before "), "{got:?}");
+    assert_eq!((got.len(), seat.unread()), (marks.len() + 1, (0, 0)));
 }
 
 /// Publishes when it is woken, which a waker may do.
@@ -170,7 +238,7 @@ fn a_shard_is_woken_and_its_waker_may_publish() {
                 idle(&|| {
                     room.publish_except(&frame("3"), "b");
                 });
-                idle(&|| drop(room.seat_after("b", &seats[1], ALL, "1", None).unwrap()));
+                idle(&|| drop(come_back(&room, "b", &seats[1], ALL, "1", None)));
                 idle(&|| drop(room.seat("b", &seats[1], None).unwrap()));
                 done.send(()).unwrap();
             });
@@ -316,8 +384,8 @@ fn clients_come_back_while_threads_publish() {
                             Some(last) => {
                                 let first = Some(frame(MARK));
                                 let (membership, outcome) =
-                                    room.seat_after(&user, seat, ALL, last, first).unwrap();
-                                assert!(matches!(outcome, Resumed::Complete(_)), "{outcome:?}");
+                                    come_back(room, &user, seat, ALL, last, first);
+                                assert!(outcome.is_some(), "{last} is not kept");
                                 resumed.fetch_add(1, Ordering::Relaxed);
                                 membership
                             }
@@ -425,9 +493,8 @@ fn no_frame_is_lost_or_doubled_between_the_history_and_the_log() {
                 check(&mut resumed);
             }
             let mark = frame(&format!("after {last}"));
-            let joined = room.seat_after("x", &seat, ALL, &last.to_string(), Some(mark)).unwrap();
-            let Resumed::Complete(count) = joined.1 else { panic!("{last} is not kept") };
-            resumed.push(count);
+            let joined = come_back(&room, "x", &seat, ALL, &last.to_string(), Some(mark));
+            resumed.push(joined.1.unwrap_or_else(|| panic!("{last} is not kept")));
             wait_for(last + 3);
             drop(joined);
         }

@@ -45,7 +45,7 @@ async def run_browser(report: Report, binary: Path, chromium: Path) -> None:
 
 async def run_scenarios(report: Report, binary: Path) -> None:
     server = Server(binary, WORK / "server.pid", WORK / "server.log")
-    npm = Driver("npm", ["node", str(HERE / "clients/npm.mjs")], WORK / "npm.log")
+    npm = Driver("npm", ["node", str(HERE / "clients/npm.mjs")], WORK / "npm.log", Tap())
     argv = [sys.executable, str(HERE / "clients/pypi.py")]
     pypi = Driver("pypi", argv, WORK / "pypi.log", Tap())
     try:

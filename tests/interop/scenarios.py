@@ -64,6 +64,11 @@ async def missed(sender: Driver, peer: Driver, event: str) -> None:
     expect(not peer.all(since, saw="message", event=event), f"{peer.name} still got {event!r}")
 
 
+def _numbers(peer: Driver, since: int, channel: str) -> list[int]:
+    said = peer.all(since, saw="message", channel=channel, event="say")
+    return [message["payload"]["n"] for message in said]
+
+
 # --- from each language -----------------------------------------------------------------------
 
 
@@ -278,6 +283,33 @@ async def reconnect(npm: Driver, pypi: Driver, server: Server) -> None:
         expect(answer == TRICKY, f"{sender.name}'s echo answered {json.dumps(answer)[:300]}")
 
 
+async def resume(npm: Driver, pypi: Driver, server: Server) -> None:
+    """cut off while broadcasts go on, each gets what it missed, each once and in order"""
+    for one, other in ((npm, pypi), (pypi, npm)):
+        channel, since = f"/kept/{one.name}", one.mark()
+        await join(one, channel, resume={})
+        await join(other, channel)
+        for n in range(2):
+            await other.ask("send", channel=channel, event="say", payload={"n": n})
+        await one.see(since, count=2, saw="message", channel=channel, event="say")
+        cut, others = one.mark(), other.mark()
+        one.tap.cut()
+        await one.see(cut, saw="connection", state="disconnected")
+        for n in range(2, 5):
+            await other.ask("send", channel=channel, event="say", payload={"n": n})
+        await other.see(others, count=3, saw="message", channel=channel, event="say")
+        one.tap.mend()
+        (told,) = await one.see(cut, saw="message", channel=channel, event="RESUME")
+        shape = (told["payload"]["complete"], told["payload"]["missed"])
+        expect(shape == (True, 3), f"{one.name} is told {told}")
+        await other.ask("send", channel=channel, event="say", payload={"n": 5})
+        await one.see(cut, count=4, saw="message", channel=channel, event="say")
+        seen = _numbers(one, since, channel)
+        expect(seen == list(range(6)), f"{one.name} got {seen}")
+        for each in (one, other):
+            await each.ask("leave", channel=channel)
+
+
 async def compressed(npm: Driver, pypi: Driver, server: Server) -> None:
     """the Python client agrees on compression, and gets long messages compressed"""
     tap = pypi.tap
@@ -324,7 +356,7 @@ FROM_EACH = [
     leave,
 ]
 WITH_BARE = [wire_shape, wire_refusals, evict_by_id]
-TOGETHER = [compressed, reconnect, disconnect, no_errors]
+TOGETHER = [compressed, resume, reconnect, disconnect, no_errors]
 
 
 async def run(report: Report, server: Server, npm: Driver, pypi: Driver) -> None:
@@ -344,5 +376,6 @@ async def run(report: Report, server: Server, npm: Driver, pypi: Driver) -> None
     finally:
         for peer in (bare, npm, pypi):
             await peer.stop()
-        await pypi.tap.stop()
+        for peer in (npm, pypi):
+            await peer.tap.stop()
         await server.stop()

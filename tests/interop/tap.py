@@ -1,4 +1,4 @@
-"""A pipe between a client and the server that counts bytes and reads the WebSocket handshake."""
+"""A pipe between a client and the server that counts bytes, reads the WebSocket handshake, and can be cut."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class Tap:
         self.port = 0
         self._server: asyncio.Server | None = None
         self._upstream = 0
+        self._is_cut = False
+        self._ends: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
@@ -31,7 +33,12 @@ class Tap:
     async def _connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        if self._is_cut:
+            writer.close()
+            return
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        ends = {writer, server_writer}
+        self._ends |= ends
         try:
             request = await reader.readuntil(b"\r\n\r\n")
             server_writer.write(request)
@@ -46,8 +53,18 @@ class Tap:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # either end may disconnect at any time
         finally:
+            self._ends -= ends
             writer.close()
             server_writer.close()
+
+    def cut(self) -> None:
+        """Ends the connection, and each new one until `mend`."""
+        self._is_cut = True
+        for writer in self._ends:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        self._is_cut = False
 
     async def _pipe(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool
@@ -57,7 +74,8 @@ class Tap:
                 self.received += len(data)
             writer.write(data)
             await writer.drain()
-        writer.write_eof()
+        if not writer.transport.is_closing():
+            writer.write_eof()
 
     async def stop(self) -> None:
         if self._server:

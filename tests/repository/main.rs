@@ -1,6 +1,7 @@
 //! The repository itself: which module may use which, that the documentation names files that exist, and that
 //! what is published needs nothing that is not.
 
+mod coming_from;
 mod documented_paths;
 mod layering;
 mod package;

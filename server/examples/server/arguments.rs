@@ -96,6 +96,9 @@ struct Timeouts {
     /// Until an idle event stream gets a comment
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(defaults().times.keep_alive))]
     keep_alive_time: Seconds,
+    /// Between two messages to clients that count only messages; 0: none
+    #[arg(long = "message-time", value_name = "SECONDS", default_value_t = Seconds(Duration::ZERO))]
+    message_keep_alive_time: Seconds,
     /// Between two pings
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(defaults().times.ping))]
     ping_time: Seconds,
@@ -214,6 +217,7 @@ impl Timeouts {
         Ok(Times {
             request: self.request_time.0,
             keep_alive: self.keep_alive_time.0,
+            message_keep_alive: Some(self.message_keep_alive_time.0).filter(|time| !time.is_zero()),
             ping: self.ping_time.0,
             pong: self.pong_time.0,
             idle: Some(self.idle_time.0).filter(|time| !time.is_zero()),

@@ -1,5 +1,5 @@
-//! Guides for operators: how to run a server, how large a machine it needs, and what to look at when something
-//! is wrong.
+//! Guides: for operators, how to run a server, how large a machine it needs, and what to look at when something is
+//! wrong; and for those who come from another PondSocket server.
 
 #[doc = include_str!("operations.md")]
 #[doc = "\n```yaml"]
@@ -12,3 +12,6 @@ pub mod capacity {}
 
 #[doc = include_str!("troubleshooting.md")]
 pub mod troubleshooting {}
+
+#[doc = include_str!("coming_from.md")]
+pub mod coming_from {}

@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use pondwire::error::PondError;
-use pondwire::payload::OwnedPayload;
+use pondwire::payload::{JsonType, OwnedPayload};
 use pondwire::protocol::{PondSchema, Recipients};
 use pondwire::{ClientMessage, Frame, Payload};
 use serde::Deserialize;
 
 use super::event::{Params, decoded};
-use crate::caller::{Actor, Caller, Held, HeldPayload, Place, checked_class, failure, merged};
-use crate::channel::{Channels, Hooks, Joined, Newcomer, OpenChannel};
+use crate::caller::{
+    Actor, Caller, Held, HeldPayload, Place, checked_class, failure, merged, user_id_of,
+};
+use crate::channel::{Channels, Hooks, Joined, Newcomer, OpenChannel, Returning};
 use crate::content::Content;
 use crate::handle::Channel;
 
@@ -216,7 +218,8 @@ impl<'a> Join<'a> {
         }
     }
 
-    /// Accepts the join. The data of the connection become the member's assigns.
+    /// Accepts the join. The data of the connection become the member's assigns. A client that comes back to a channel
+    /// with a [history](crate::ChannelHandlers::history) gets what it missed after the acknowledgement.
     ///
     /// # Errors
     /// The join was answered already: code 409. The connection has failed: 503.
@@ -241,10 +244,12 @@ impl<'a> Join<'a> {
             request_id: &self.request_id,
             assigns,
             class: self.class.load(Ordering::Relaxed),
+            returning: self.returning(),
         };
         let (channel, joined) = self.channels.join(&self.channel_name, &self.hooks, &newcomer);
         match joined {
-            Joined::Member(token) => {
+            Joined::Member { token, missed } => {
+                self.caller.charge_bytes(missed);
                 *decision = Decision::Accepted(Place { channel, token });
                 Ok(())
             }
@@ -254,6 +259,21 @@ impl<'a> Join<'a> {
                 Err(PondError::unavailable(self.channel_name(), "The connection has failed"))
             }
         }
+    }
+
+    /// What the client says of what it saw before, in a channel that keeps broadcasts.
+    fn returning(&self) -> Option<Returning<'_>> {
+        self.hooks.history()?;
+        let resume = self.payload().get("resume")?;
+        if resume.json_type() != JsonType::Object {
+            return None;
+        }
+        let text = |key| resume.get(key).and_then(|value| value.as_str());
+        Some(Returning {
+            after: text("after"),
+            former_user: text("connectionId").map(|id| user_id_of(&id)),
+            connection_id: &self.caller.connection_id,
+        })
     }
 
     /// Declines the join with a code, as of HTTP, and a text for the client; does nothing if it was answered

@@ -12,12 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use ahash::HashMap;
-use pondwire::Frame;
 use pondwire::cache::ClassFrame;
 use pondwire::error::PondError;
 use pondwire::protocol::{IncomingConnection, PathMatch, Pattern, PondEvent};
+use pondwire::{Frame, OutboxOptions};
 
 pub use connect::Connect;
 pub(crate) use connect::{Admission, Answer};
@@ -28,7 +29,7 @@ pub(crate) use join::{Decision, JoinAnswer, JoinRequest};
 pub use leave::Leave;
 pub use outgoing::{Outgoing, Sent};
 
-use crate::channel::{Departure, Hooks, OpenChannel};
+use crate::channel::{Departure, History, Hooks, OpenChannel};
 use crate::content::Json;
 use crate::log;
 
@@ -240,8 +241,19 @@ impl Endpoint {
             events: Vec::new(),
             on_leave: None,
             on_outgoing: None,
+            history: None,
+            id_key: None,
         });
         self.channels.last_mut().expect("pushed above")
+    }
+
+    /// Has no channel keep more than half of what an outbox may hold: a client that is sent it all at once would be
+    /// disconnected for it, again each time that it comes back.
+    pub(crate) fn bound_history(&mut self, waiting: &OutboxOptions) {
+        for history in self.channels.iter_mut().filter_map(|channel| channel.history.as_mut()) {
+            history.frames = history.frames.min(waiting.max_frames / 2);
+            history.bytes = history.bytes.min(waiting.max_bytes / 2);
+        }
     }
 }
 
@@ -280,6 +292,8 @@ pub struct ChannelHandlers {
     events: Vec<(EventName, OnEvent)>,
     on_leave: Option<OnLeave>,
     on_outgoing: Option<OnOutgoing>,
+    history: Option<History>,
+    id_key: Option<String>,
 }
 
 /// The events of a handler.
@@ -387,6 +401,77 @@ impl ChannelHandlers {
         self.on_outgoing = Some(Box::new(handler));
         self
     }
+
+    /// Keeps the last broadcasts of each of these channels for clients that come back: at most so many, so many bytes
+    /// of them, heads included, and none that is older. By default nothing is kept.
+    ///
+    /// # What a client does
+    /// It joins with a member `resume` in its parameters: `{"after":ID,"connectionId":OLD}`, where `ID` is the request
+    /// id of the last broadcast that it saw, and `OLD` the `connectionId` that the `CONNECT` of its last connection had.
+    /// The first time both are missing: `"resume":{}`. After the acknowledgement it gets all that it missed, in order,
+    /// each broadcast once; then, before all else, `SYSTEM` / `RESUME` with the join's request id:
+    ///
+    /// ```json
+    /// {"resume":{"after":"…","connectionId":"…"},"complete":true,"missed":3}
+    /// ```
+    ///
+    /// `resume` is what to join with the next time, unless another broadcast is seen by then. `missed` is the number of
+    /// broadcasts that were sent again. If `complete` is `false`, there is a hole: the channel does not know the broadcast
+    /// any more, or never knew it, and sends nothing old. The client should load its state anew.
+    ///
+    /// Clients that send their parameters again when they reconnect, as those of npm and PyPI do, need two lines. In
+    /// JavaScript, whose client shows no request ids, with [`id_in_payload("id")`](Self::id_in_payload):
+    ///
+    /// ```js
+    /// const params = { resume: {} };
+    /// const channel = client.createChannel('/chat/1', params);
+    /// channel.onMessage((event, { id, resume = id && { after: id } }) => Object.assign(params.resume, resume));
+    /// ```
+    ///
+    /// # What it gets
+    /// What a member of its class would have been sent, if it had been one all the time: not the broadcasts that
+    /// excepted its user or named others. Each connection is a user of its own; the `connectionId`, which only the client
+    /// and the server know, proves that this user is the one from before. Presence, answers and what
+    /// [`on_outgoing`](Self::on_outgoing) suppresses are not kept. Whoever may join may ask for all that is kept.
+    ///
+    /// Between nodes, ids are the same, and the order of the broadcasts of one node is. Two nodes may see broadcasts that
+    /// two others send at the same moment in different orders: a client that comes back to another node may then miss one
+    /// of them, or see it again. A node that may have lost broadcasts of others forgets all, and so tells of a hole.
+    ///
+    /// # What it costs
+    /// A broadcast takes a lock for a moment, and is kept as the frame that members share. A channel stays open for `age`
+    /// after its last member has left, at most 10,000 such channels per endpoint; it counts as open in the metrics, and
+    /// is a subscription of a node meanwhile. [`Options::history_bytes`](crate::Options::history_bytes) bounds all
+    /// channels together. A client pays for what it is sent again as if it had sent it. Handlers of outgoing broadcasts
+    /// are asked about each class that a member was ever in while the channel is open; the first member of a class finds
+    /// a hole before.
+    ///
+    /// No channel keeps more than half of what an outbox may hold ([`Options::waiting`](crate::Options::waiting)), whatever
+    /// is given here: a client is sent it all at once.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use pondwire_server::PondServer;
+    /// let mut pond = PondServer::new();
+    /// pond.endpoint("/api/socket", |connect| connect.accept())
+    ///     .channel("/chat/:id", |join| join.accept())
+    ///     .on("say", |event| event.broadcast("say", event.payload()))
+    ///     .history(200, 256 << 10, Duration::from_secs(60))
+    ///     .id_in_payload("id");
+    /// ```
+    pub fn history(&mut self, broadcasts: usize, bytes: usize, age: Duration) -> &mut Self {
+        self.history = (broadcasts > 0).then_some(History { frames: broadcasts, bytes, age });
+        self
+    }
+
+    /// Adds its request id to the payload of each broadcast, as a string with this key: for clients that do not show
+    /// request ids, and want to [come back](Self::history) by one. A member of this key that the payload has is replaced.
+    ///
+    /// Broadcasts that come from nodes of other implementations have none. Costs a copy and a check of the payload.
+    pub fn id_in_payload(&mut self, key: &str) -> &mut Self {
+        self.id_key = Some(key.to_owned());
+        self
+    }
 }
 
 impl fmt::Debug for ChannelHandlers {
@@ -478,11 +563,14 @@ pub(crate) struct ChannelRoute {
     any: Option<OnEvent>,
     on_leave: Option<OnLeave>,
     on_outgoing: Option<OnOutgoing>,
+    history: Option<History>,
+    id_key: Option<String>,
 }
 
 impl ChannelRoute {
     fn new(handlers: ChannelHandlers) -> Result<Self, String> {
-        let ChannelHandlers { name, on_join, events, on_leave, on_outgoing } = handlers;
+        let ChannelHandlers { name, on_join, events, on_leave, on_outgoing, history, id_key } =
+            handlers;
         let mut named = HashMap::default();
         let (mut patterns, mut any) = (Vec::new(), None);
         for (event, handler) in events {
@@ -500,7 +588,7 @@ impl ChannelRoute {
             }
         }
         let pattern = compiled(&name)?;
-        Ok(Self { pattern, on_join, named, patterns, any, on_leave, on_outgoing })
+        Ok(Self { pattern, on_join, named, patterns, any, on_leave, on_outgoing, history, id_key })
     }
 
     /// The parameters of a channel's name; `None` if it is not one of these channels.
@@ -541,13 +629,21 @@ impl Hooks for ChannelRoute {
 
     fn outgoing(&self, class: u32, event: &str, frame: &Frame) -> ClassFrame {
         let Some(handler) = &self.on_outgoing else { return ClassFrame::Shared };
-        let outgoing = Outgoing::new(class, event, frame);
+        let outgoing = Outgoing::new(class, event, frame, self.id_key());
         // Unwind-safe: the handler has only a view of the frame.
         let sent = catch_unwind(AssertUnwindSafe(|| handler(&outgoing).0));
         sent.unwrap_or_else(|_| {
             log::line(format_args!("event {event}: the handler of outgoing broadcasts panicked"));
             ClassFrame::Suppressed
         })
+    }
+
+    fn history(&self) -> Option<History> {
+        self.history
+    }
+
+    fn id_key(&self) -> Option<&str> {
+        self.id_key.as_deref()
     }
 
     fn sees_leaves(&self) -> bool {

@@ -4,9 +4,10 @@ use std::fmt;
 
 use pondwire::cache::ClassFrame;
 use pondwire::error::PondError;
+use pondwire::payload::OwnedPayload;
 use pondwire::{Frame, Limits, Payload};
 
-use crate::content::Content;
+use crate::content::{Content, with_member};
 use crate::log;
 
 /// A broadcast on its way to the members of one class.
@@ -14,6 +15,8 @@ pub struct Outgoing<'a> {
     class: u32,
     event: &'a str,
     frame: &'a Frame,
+    /// The member of the payload that is the broadcast's id.
+    id_key: Option<&'a str>,
 }
 
 /// What the members of a class are sent; see [`Outgoing`].
@@ -22,8 +25,13 @@ pub struct Outgoing<'a> {
 pub struct Sent(pub(crate) ClassFrame);
 
 impl<'a> Outgoing<'a> {
-    pub(crate) const fn new(class: u32, event: &'a str, frame: &'a Frame) -> Self {
-        Self { class, event, frame }
+    pub(crate) const fn new(
+        class: u32,
+        event: &'a str,
+        frame: &'a Frame,
+        id_key: Option<&'a str>,
+    ) -> Self {
+        Self { class, event, frame, id_key }
     }
 
     /// The class of recipients, as `set_class` set it; 0 unless it did.
@@ -58,8 +66,12 @@ impl<'a> Outgoing<'a> {
     ///
     /// If it does not serialize, the class is sent nothing, and the reason is logged.
     pub fn replace(&self, content: impl Content) -> Sent {
-        let replaced =
-            content.with(|payload| ClassFrame::Replaced(self.frame.with_payload(payload)));
+        let id = self.id_key.and_then(|key| Some((key, self.payload().get(key)?.as_str()?)));
+        let replaced = content.with(|payload| {
+            let with_id = id.map(|(key, id)| with_member(payload, key, &id));
+            let payload = with_id.as_ref().map_or(payload, OwnedPayload::view);
+            ClassFrame::Replaced(self.frame.with_payload(payload))
+        });
         Sent(replaced.unwrap_or_else(|error: PondError| {
             log::line(format_args!("event {}: {error}", self.event));
             ClassFrame::Suppressed

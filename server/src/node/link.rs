@@ -29,6 +29,15 @@ impl Link for NodeLink {
             // Replaces the previous channel of this name, which may still be closing.
             state.channels.insert(self.channel.clone(), Arc::clone(channel));
             state.cluster.join(&self.channel, user, assigns, now);
+            if channel.keeps_history() {
+                state.cluster.keep_open(&self.channel);
+            }
+        });
+    }
+
+    fn close(&self) {
+        self.node.change(|state, now| {
+            state.cluster.let_close(&self.channel, now);
         });
     }
 

@@ -172,9 +172,12 @@ impl Node {
                 let _ = state.cluster.receive(&message.topic, &message.payload, now);
             }
             BusEvent::Subscribed(topic) => state.cluster.subscribed(&topic, now),
-            BusEvent::Recovered | BusEvent::Lagged(_) | BusEvent::Unpublished(_) => {
+            BusEvent::Recovered | BusEvent::Lagged(_) => {
+                // Broadcasts of other nodes may be missing.
+                state.channels.values().for_each(|channel| channel.clear_history());
                 state.cluster.resync(now);
             }
+            BusEvent::Unpublished(_) => state.cluster.resync(now),
             _ => {}
         });
         let ahead = deferred.iter().map(|(channel, _)| channel).find(|channel| channel.is_ahead());

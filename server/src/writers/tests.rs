@@ -279,6 +279,10 @@ fn stress(io_uring: bool) {
                 if random.below(3) == 0 && !member.push(frame(PUSHED, *pushed)).is_closed() {
                     *pushed += 1;
                 }
+                // Like the publishers: a log that is full drops its oldest.
+                while room.unread().0 > 1000 {
+                    sleep(Duration::from_micros(100)).await;
+                }
             }
             sleep(Duration::from_millis(5)).await;
         }

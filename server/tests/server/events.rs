@@ -275,6 +275,26 @@ fn a_quiet_stream_is_kept_alive() {
 }
 
 #[test]
+fn clients_that_count_messages_are_sent_some() {
+    let message_keep_alive = Some(in_millis(50));
+    let server = Server::start_with(Times { message_keep_alive, ..Times::default() });
+    let mut events = EventStream::open(server.addr);
+    let mut client = Client::connect(server.addr);
+    for _ in 0..3 {
+        for message in [events.next(), client.next()] {
+            assert_eq!(
+                (&message["action"], &message["event"]),
+                (&"SYSTEM".into(), &"KEEP_ALIVE".into())
+            );
+            assert_eq!(
+                (&message["channelName"], &message["payload"]),
+                (&"GATEWAY".into(), &json!({}))
+            );
+        }
+    }
+}
+
+#[test]
 fn slow_requests_time_out() {
     let server = Server::start_with(Times { request: in_millis(1000), ..Times::default() });
     let mut events = EventStream::joined(server.addr, ROOM);

@@ -16,6 +16,7 @@ mod node;
 mod page;
 mod protection;
 mod proxies;
+mod resume;
 mod service;
 #[cfg(feature = "tls")]
 mod tls;

@@ -59,6 +59,8 @@ pub(super) struct ChannelState {
     users: HashMap<Box<str>, SmallVec<[Entry; 1]>, ahash::RandomState>,
     /// The number of this node's users.
     pub(super) local: usize,
+    /// Whether it stays open without one.
+    pub(super) is_kept_open: bool,
     pub(super) roster: PresenceRoster,
     pub(super) sync: StateSync,
     /// Counts changes, to order them.
@@ -72,6 +74,7 @@ impl ChannelState {
             number,
             users: HashMap::default(),
             local: 0,
+            is_kept_open: false,
             roster: PresenceRoster::new(channel.name()),
             sync: StateSync::new(),
             changes: 0,

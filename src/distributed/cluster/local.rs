@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::channel_state::UserUpdate;
+use super::channel_state::{ChannelState, UserUpdate};
 use super::effects::{Channel, Effect, GetId, Outgoing};
 use super::nodes::NodeIndex;
 use super::sync_requests::SyncKind;
@@ -77,10 +77,31 @@ impl Cluster {
         }
         self.outgoing.publish(channel, now, &Message::UserLeft { user_id: user_id.into() });
         self.refresh_presence(channel, [user_id]);
-        if self.channels.get(channel).is_some_and(|state| state.local == 0) {
+        self.drop_if_unused(channel, now);
+        true
+    }
+
+    /// Keeps a channel in which this node has users, and its subscription, when the last of them has left: until
+    /// [`let_close`](Self::let_close).
+    pub fn keep_open(&mut self, channel: &Channel) {
+        if let Some(state) = self.channels.get_mut(channel) {
+            state.is_kept_open = true;
+        }
+    }
+
+    /// Ends what [`keep_open`](Self::keep_open) began.
+    pub fn let_close(&mut self, channel: &Channel, now: Instant) {
+        if let Some(state) = self.channels.get_mut(channel) {
+            state.is_kept_open = false;
+            self.drop_if_unused(channel, now);
+        }
+    }
+
+    fn drop_if_unused(&mut self, channel: &Channel, now: Instant) {
+        let is_unused = |state: &ChannelState| state.local == 0 && !state.is_kept_open;
+        if self.channels.get(channel).is_some_and(is_unused) {
             self.drop_channel(channel, now);
         }
-        true
     }
 
     fn drop_channel(&mut self, channel: &Channel, now: Instant) {

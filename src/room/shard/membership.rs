@@ -111,10 +111,11 @@ impl SeatMembership {
     ) -> Result<Commanded<'_>, Closed> {
         let join = || Action::Join { user, audience, first: first.map(Into::into) };
         let commanded = self.command(join)?;
-        match missed {
-            Some(missed) if !missed.is_empty() => self.command(|| Action::Missed(missed)),
-            _ => Ok(commanded),
-        }
+        let Some(missed) = missed.filter(|missed| !missed.is_empty()) else { return Ok(commanded) };
+        let bytes = missed.iter().map(|frame| frame.wire().len()).sum();
+        self.seat.count_missed(bytes);
+        self.command(|| Action::Missed(missed, bytes))
+            .inspect_err(|_| self.seat.uncount_missed(bytes))
     }
 
     #[inline(always)]

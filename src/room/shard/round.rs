@@ -366,6 +366,9 @@ impl Shard {
                 }
                 if let Some(state) = slot.state.upgrade().filter(|_| is_same) {
                     state.commands.fetch_sub(1, Ordering::Relaxed);
+                    if let &Action::Missed(_, bytes) = action {
+                        state.taken_missed(bytes);
+                    }
                 }
                 if matches!(action, Action::Join { .. }) {
                     let lost_before = self.rooms[room as usize].lost_before;
@@ -616,7 +619,7 @@ impl Shard {
                             member.audience = *changed;
                         }
                     }
-                    Kind::Command(_, Action::Missed(missed)) => {
+                    Kind::Command(_, Action::Missed(missed, _)) => {
                         if member.is_some() {
                             missed.iter().for_each(|frame| emit(Piece::Frame(frame)));
                         }

@@ -70,8 +70,8 @@ pub(in crate::room) enum Action {
         last: Option<WireFrame>,
     },
     Audience(u32),
-    /// The member receives what it missed before it joined.
-    Missed(Box<[WireFrame]>),
+    /// The member receives what it missed before it joined: frames of so many bytes.
+    Missed(Box<[WireFrame]>, usize),
 }
 
 /// A seat and the number of times that it was free before.
@@ -246,6 +246,11 @@ impl SeatState {
     pub(super) fn taken(&self, frame: &WireFrame) {
         self.waiting.fetch_sub(one_waiting(frame.wire().len()), Ordering::Relaxed);
     }
+
+    /// The shard has taken old frames.
+    pub(super) fn taken_missed(&self, bytes: usize) {
+        self.waiting.fetch_sub(one_waiting(bytes), Ordering::Relaxed);
+    }
 }
 
 impl Drop for SeatState {
@@ -315,7 +320,8 @@ impl Seat {
         Push::Queued
     }
 
-    /// The number of pushed frames, joins and leaves that the shard has not taken yet, and the frames' bytes.
+    /// The number of pushed frames, joins and leaves that the shard has not taken yet, and the bytes of these frames
+    /// and of [old ones](crate::Room::seat_after).
     /// A server that receives from a client only while both are small cannot be outrun by it.
     #[must_use]
     pub fn unread(&self) -> (usize, usize) {
@@ -330,6 +336,16 @@ impl Seat {
     /// Counts a command for the shard, until that has taken it.
     pub(super) fn count_command(&self) {
         self.state.commands.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the bytes of old frames for the shard, until that has taken them: [`one_waiting`] frame of this length.
+    pub(super) fn count_missed(&self, bytes: usize) {
+        self.state.waiting.fetch_add(one_waiting(bytes), Ordering::Relaxed);
+    }
+
+    /// Counted old frames were refused.
+    pub(super) fn uncount_missed(&self, bytes: usize) {
+        self.state.taken_missed(bytes);
     }
 
     /// A counted command was refused.

@@ -26,6 +26,10 @@ export function driver(connectTo, write) {
         join({ channel: name, params }) {
             const channel = client.createChannel(name, params);
             channels.set(name, channel);
+            if (params?.resume) {
+                // As the documentation of `ChannelHandlers::history` says.
+                channel.onMessage((event, { id, resume = id && { after: id } }) => Object.assign(params.resume, resume));
+            }
             watch(channel, name);
             channel.join();
         },

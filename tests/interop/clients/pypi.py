@@ -38,6 +38,11 @@ class Driver:
     async def join(self, channel: str, params: dict[str, Any]) -> None:
         joined = self.client.create_channel(channel, params)
         self.channels[channel] = joined
+        if "resume" in params:
+            # As the documentation of `ChannelHandlers::history` says, by the request ids of broadcasts.
+            joined.on_message(
+                lambda m: params["resume"].update(m.payload.get("resume") or {"after": m.request_id})
+            )
         watch(joined, channel)
         joined.join()
 

@@ -16,6 +16,8 @@ pub const ROOM: &str = "/chat/42";
 pub struct Client {
     pub socket: WebSocket,
     pub id: String,
+    /// The secret id of its connection.
+    pub connection_id: String,
     requests: u32,
 }
 
@@ -26,13 +28,15 @@ impl Client {
 
     /// A client on an open socket.
     pub fn greeted(socket: WebSocket) -> Self {
-        let mut client = Self { socket, id: String::new(), requests: 0 };
+        let (id, connection_id) = (String::new(), String::new());
+        let mut client = Self { socket, id, connection_id, requests: 0 };
         let greeting = client.next();
         assert_eq!(greeting["action"], "CONNECT");
         assert_eq!(greeting["event"], "CONNECTION");
         assert_eq!(greeting["channelName"], "GATEWAY");
         assert_ne!(greeting["payload"]["id"], greeting["payload"]["connectionId"]);
         client.id = greeting["payload"]["id"].as_str().unwrap().to_owned();
+        client.connection_id = greeting["payload"]["connectionId"].as_str().unwrap().to_owned();
         client
     }
 

@@ -3,7 +3,8 @@
 //!
 //! Its endpoint is `/api/socket`, and its channels are `/chat/:id`; a join with `{"deny":true}` is declined, one with
 //! `{"assigns":{…}}` sets the user's assigns, and one with `{"last":true}` is followed by the channel's last
-//! broadcast.
+//! broadcast. The channels `/kept/:id` send every event to all members, and keep the last broadcasts of a minute for
+//! clients that come back.
 //!
 //! | event | what the server does |
 //! |---|---|
@@ -23,6 +24,7 @@ mod trace;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pondwire::Payload;
 use pondwire::error::PondError;
@@ -49,7 +51,13 @@ pub(crate) fn demo() -> PondServer {
     let counted = simulated.clone();
     let mut pond = PondServer::new();
     pond.gauge("simulated_viewers", "members simulated by the server", move || counted.members());
-    pond.endpoint("/api/socket", |connect| connect.accept())
+    let endpoint = pond.endpoint("/api/socket", |connect| connect.accept());
+    endpoint
+        .channel("/kept/:id", |join| join.accept())
+        .on("*", |event| event.broadcast(event.name(), event.payload()))
+        .history(200, 256 << 10, Duration::from_secs(60))
+        .id_in_payload("id");
+    endpoint
         .channel("/chat/:id", join)
         .on("echo", |event| event.reply(event.payload()))
         .on("track", |event| event.track(event.payload()))
