@@ -69,7 +69,7 @@ fn metrics_in_the_guides_are_those_of_a_node() {
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let redis = runtime.block_on(FakeRedis::start());
-    let node = NodeOptions { redis: redis.url(), ..NodeOptions::default() };
+    let node = NodeOptions { redis: vec![redis.url()], ..NodeOptions::default() };
     check_metrics(&served(Options { node: Some(node), ..Options::default() }), |_| true);
 }
 
