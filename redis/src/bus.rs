@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::connection::Connector;
+use crate::connection::{Connector, is_refusal};
 use crate::event::BusMessage;
 use crate::options::RedisOptions;
 use crate::outgoing::Publish;
@@ -62,6 +62,30 @@ impl RedisBus {
             publisher: Mutex::new(Some(publisher)),
         };
         Ok((Self { handle: Arc::new(handle) }, RedisReceiver::new(shared)))
+    }
+
+    /// Connects once to see whether the server accepts the URL's credentials, and disconnects. [`open`](Self::open)
+    /// does not: it keeps trying, as it must once a cluster runs.
+    ///
+    /// Takes at most twice [`RedisOptions::timeout`].
+    ///
+    /// # Errors
+    /// [`CheckError`]: the URL is invalid, the server refuses the credentials or is not what the bus needs, or it
+    /// cannot be reached at the moment.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, or in one without I/O and timers.
+    pub async fn check(url: &str, options: RedisOptions) -> Result<(), CheckError> {
+        let connector = Connector::new(url);
+        let connector = connector.map_err(|error| CheckError {
+            text: InvalidUrl(error.to_string()).to_string(),
+            is_final: true,
+        })?;
+        let connected = connector.connect(&options, |_| {}).await;
+        connected.map(drop).map_err(|error| CheckError {
+            text: format!("Redis: {error}"),
+            is_final: is_refusal(&error),
+        })
     }
 
     /// Queues a payload for all subscribers of the topic, this bus included.
@@ -155,6 +179,30 @@ impl Drop for EndOfInbox {
         self.0.inbox.end();
     }
 }
+
+/// The reason why [`RedisBus::check`] has not connected. The text is for people, not for programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckError {
+    text: String,
+    is_final: bool,
+}
+
+impl CheckError {
+    /// Whether no later attempt with the same URL can succeed until somebody changes the server's configuration.
+    /// Otherwise the server cannot be reached at the moment, and [`RedisBus::open`] would keep trying.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        self.is_final
+    }
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for CheckError {}
 
 /// The URL is not that of a Redis server, or asks for TLS while the `redis` crate was built without it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -149,6 +149,12 @@ pub(crate) fn command(name: &str, args: &[&[u8]]) -> Cmd {
     command
 }
 
+/// Whether Redis has answered that it does not want this client, or does not speak RESP3.
+pub(crate) fn is_refusal(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::RESP3NotSupported)
+        || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
+}
+
 async fn within<T>(limit: Duration, doing: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     timeout(limit, doing)
         .await

@@ -103,7 +103,8 @@
 //! - Redis 6 or newer, or another server that speaks RESP3: published messages arrive as push messages, so
 //!   that none waits in an unbounded queue in between.
 //! - Two connections per bus: one to publish and one to subscribe, so that neither delays the other.
-//! - `rediss://` needs a TLS feature of the `redis` crate, enabled by the application.
+//! - `rediss://` needs the feature `tls`, or another TLS feature of the `redis` crate. The server's certificate must be
+//!   signed by one that the system trusts, or is in the file that the environment variable `SSL_CERT_FILE` names.
 
 mod bus;
 mod connection;
@@ -120,7 +121,7 @@ mod stats;
 mod subscriber;
 mod topics;
 
-pub use bus::{InvalidUrl, RedisBus};
+pub use bus::{CheckError, InvalidUrl, RedisBus};
 pub use event::{BusEvent, BusMessage};
 pub use options::{Overflow, QueueBounds, RedisOptions};
 pub use outgoing::Publish;

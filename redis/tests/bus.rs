@@ -339,6 +339,38 @@ async fn an_idle_connection_is_pinged() {
 }
 
 #[tokio::test]
+async fn a_check_tells_what_no_later_attempt_can_mend() {
+    let server = FakeRedis::start().await;
+    assert_eq!(RedisBus::check(&server.url(), hasty()).await, Ok(()));
+    let until = async {
+        while server.connections() > 0 {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), until).await.expect("it disconnects");
+    let check = async |url: &str| {
+        let error = RedisBus::check(url, hasty()).await.unwrap_err();
+        (error.is_final(), error.to_string())
+    };
+    for answer in ["-WRONGPASS invalid username-password pair", "-NOAUTH no", "-NOPERM no"] {
+        // To the greeting, and to what is sent with it.
+        server.set(Mode::Garbage(format!("{answer}\r\n").repeat(3).into_bytes()));
+        let (is_final, text) = check(&server.url()).await;
+        assert!(
+            is_final && text.starts_with("Redis: ") && text.to_uppercase().contains(&answer[1..7]),
+            "{text}"
+        );
+    }
+    server.set(Mode::Hang);
+    assert!(!check(&server.url()).await.0);
+    server.set(Mode::Garbage(b"-LOADING later\r\n".repeat(3)));
+    assert!(!check(&server.url()).await.0);
+    assert!(!check("redis://127.0.0.1:1").await.0, "nobody listens there");
+    let (is_final, text) = check("http://127.0.0.1").await;
+    assert!(is_final && text.starts_with("Invalid Redis URL"), "{text}");
+}
+
+#[tokio::test]
 async fn garbage_costs_only_the_connection() {
     let mut deep = b"*1\r\n".repeat(100_000);
     deep.extend_from_slice(b":1\r\n");
@@ -586,7 +618,9 @@ async fn every_message_is_counted_whatever_happens() {
 
 #[tokio::test]
 async fn urls() {
-    for url in ["", "redis:/", "http://127.0.0.1", "redis://127.0.0.1:99999", "rediss://host:1"] {
+    let without_tls = ["rediss://host:1"].into_iter().filter(|_| cfg!(not(feature = "tls")));
+    let invalid = ["", "redis:/", "http://127.0.0.1", "redis://127.0.0.1:99999"];
+    for url in invalid.into_iter().chain(without_tls) {
         let error = RedisBus::open(url, RedisOptions::default()).expect_err(url);
         assert!(error.to_string().starts_with("Invalid Redis URL: "), "{error}");
     }

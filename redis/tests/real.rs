@@ -34,7 +34,9 @@ impl Redis {
 
     fn restart(&mut self) {
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""]);
+        let is_tls = self.arguments.iter().any(|argument| argument == "--tls-cert-file");
+        let port: &[&str] = if is_tls { &["--port", "0", "--tls-port"] } else { &["--port"] };
+        command.args(["--bind", "127.0.0.1", "--save", ""]).args(port).arg(self.port.to_string());
         command.args(["--appendonly", "no", "--dir"]).arg(&self.folder).args(&self.arguments);
         self.child = command.stdout(Stdio::null()).spawn().expect("redis-server");
     }
@@ -232,6 +234,38 @@ async fn passwords_databases_and_unix_sockets() {
     };
     let reported = timeout(Duration::from_secs(10), waiting).await;
     assert!(reported.is_ok(), "{:?}", bus.last_error());
+}
+
+/// `tests/interop/redis/run.sh` names the certificate in `SSL_CERT_FILE`, as a user does.
+#[cfg(feature = "tls")]
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn tls_and_users() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../server/tests/server/tls");
+    let (certificate, key) = (format!("{folder}/certificate.pem"), format!("{folder}/key.pem"));
+    let mut arguments = vec!["--tls-cert-file", &certificate, "--tls-key-file", &key];
+    arguments.extend(["--tls-auth-clients", "no"]);
+    let users = "--user default off --user pond on >pa55 &pondsocket:* \
+                 +publish +subscribe +unsubscribe +ping +hello";
+    arguments.extend(users.split_whitespace());
+    let redis = Redis::start(&arguments);
+    let url = |user: &str| format!("rediss://{user}@localhost:{}", redis.port);
+    let until = async {
+        while RedisBus::check(&url("pond:pa55"), hasty()).await.is_err() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), until).await.expect("it listens");
+    for wrong in ["pond:wrong", "default:pa55", ":pa55"] {
+        let error = RedisBus::check(&url(wrong), hasty()).await.unwrap_err();
+        assert!(error.is_final(), "{error}");
+    }
+    let (bus, mut receiver) = RedisBus::open(&url("pond:pa55"), hasty()).unwrap();
+    subscribe(&bus, &mut receiver, TOPIC).await;
+    bus.publish(TOPIC, "x");
+    assert!(matches!(next(&mut receiver).await, BusEvent::Message(_)));
+    bus.publish("another application's", "x");
+    until_stats(&bus, |stats| stats.refused == 1).await;
 }
 
 #[tokio::test]

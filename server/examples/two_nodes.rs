@@ -26,7 +26,7 @@ fn pond(node: &'static str) -> PondServer {
 /// Starts a node on the current runtime. It serves its own users also while Redis cannot be reached.
 pub(crate) fn start(node: &'static str, redis: &str) -> Result<Server, String> {
     let options = NodeOptions {
-        redis: redis.to_owned(),
+        redis: vec![redis.to_owned()],
         node_id: node.to_owned(),
         namespace: "example".to_owned(),
         ..NodeOptions::default()

@@ -284,6 +284,11 @@ impl Channels {
         self.table.lock().len()
     }
 
+    /// The bytes in the logs of all channels that the writers have not taken.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.table.lock().values().map(|channel| channel.members.unread().1).sum()
+    }
+
     pub(crate) fn lists_too_long(&self) -> u64 {
         self.lists_too_long.load(Ordering::Relaxed)
     }

@@ -22,7 +22,7 @@ use pondwire::websocket::handshake::{self, Accepted};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::authorize::AccessPolicy;
 use crate::budget::{self, Budget};
@@ -32,6 +32,7 @@ use crate::cors;
 use crate::endpoints::{Admitted, Endpoints};
 use crate::event_stream::{CONNECTION_ID, EventStreams, Prepared};
 use crate::handlers::Gauge;
+use crate::memory::{self, Memory, Partial, Used};
 use crate::metrics::{Gauges, Metrics};
 use crate::node::Node;
 use crate::options::Options;
@@ -64,6 +65,9 @@ const MAX_HEAD: usize = 8 * 1024;
 
 /// The most headers of a request.
 const MAX_HEADERS: usize = 128;
+
+/// The time between two checks of the memory in use.
+const MEMORY_CHECKED: Duration = Duration::from_millis(100);
 
 /// The longest body in bytes that is received for an event stream that does not exist.
 const SHORT_BODY: u64 = 16 * 1024;
@@ -119,6 +123,7 @@ pub(crate) struct Endpoint {
     access: AccessPolicy,
     proxies: TrustedProxies,
     metrics: Arc<Metrics>,
+    memory: Arc<Memory>,
     endpoints: Endpoints,
     phase: watch::Sender<Phase>,
     gauges: Vec<Gauge>,
@@ -148,8 +153,14 @@ impl Endpoint {
         let writers = Arc::new(WriterPool::start(options.io_uring, options.waiting));
         let backlog = Arc::clone(writers.backlog());
         let sessions = Arc::new(Sessions::new(Arc::clone(&metrics), &options, backlog));
-        let web_sockets =
-            WebSockets::new(Arc::clone(&sessions), Arc::clone(&writers), limits, times);
+        let memory = Arc::new(Memory::new(options.memory_bytes));
+        let web_sockets = WebSockets::new(
+            Arc::clone(&sessions),
+            Arc::clone(&writers),
+            limits,
+            times,
+            Arc::clone(&memory),
+        );
         Ok(Self {
             web_sockets,
             event_streams: EventStreams::new(sessions, Arc::clone(&writers), times),
@@ -157,6 +168,7 @@ impl Endpoint {
             access,
             proxies: TrustedProxies::new(options.trusted_proxies),
             metrics,
+            memory,
             endpoints,
             phase: watch::Sender::new(Phase::Serving),
             gauges,
@@ -203,6 +215,9 @@ impl Endpoint {
             event_streams: self.event_streams.len(),
             channels: self.endpoints.open_channels(),
             presence_too_long: self.endpoints.lists_too_long(),
+            memory: self.used(self.endpoints.unread_bytes()),
+            refused_for_memory: self.memory.refused(),
+            shed: self.writers.shed_total(),
         };
         let mut page = self.metrics.page(&gauges, self.writers.stats());
         let (complete, holes) = self.endpoints.resumed();
@@ -218,6 +233,31 @@ impl Endpoint {
             node.measure(&mut page);
         }
         page.into_text()
+    }
+
+    /// The memory that clients make the server keep, with the `logs` of the channels.
+    fn used(&self, logs: usize) -> Used {
+        Used { queues: self.writers.queued_bytes(), logs, partial: self.memory.partial() }
+    }
+
+    /// Keeps the memory within its bound, for as long as it is polled.
+    pub(crate) async fn bound_memory(&self) {
+        let mut logs = 0;
+        for check in 0_u64.. {
+            sleep(MEMORY_CHECKED).await;
+            // All channels are visited for it, and the writers empty the logs all the time.
+            if check % 10 == 0 {
+                logs = self.endpoints.unread_bytes();
+            }
+            if let Some(most) = self.memory.check(self.used(logs), memory::resident) {
+                self.writers.shed(most);
+            }
+        }
+    }
+
+    /// Whether there is memory for a new connection; counts it if not.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.memory.admits()
     }
 
     /// The channel of this name behind the first endpoint that has one.
@@ -395,6 +435,7 @@ impl Endpoint {
     async fn receive<B: Body>(&self, body: B, budget: &mut Budget) -> Result<Bytes, StatusCode> {
         let mut body = pin!(body);
         let mut received = BytesMut::new();
+        let mut partial = Partial::new(Arc::clone(&self.memory));
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
             budget.charge(budget::FRAME);
@@ -404,6 +445,8 @@ impl Endpoint {
                 return Err(StatusCode::PAYLOAD_TOO_LARGE);
             }
             received.put(data);
+            let counted = partial.set(received.capacity());
+            counted.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
         }
         Ok(received.freeze())
     }

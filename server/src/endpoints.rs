@@ -107,6 +107,11 @@ impl Endpoints {
         self.list.iter().map(|endpoint| endpoint.channels.lists_too_long()).sum()
     }
 
+    /// The bytes in the logs of all channels that the writers have not taken. Visits each channel.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.list.iter().map(|endpoint| endpoint.channels.unread_bytes()).sum()
+    }
+
     /// The bytes that channels keep for clients that come back.
     pub(crate) fn history_bytes(&self) -> usize {
         self.history.bytes()

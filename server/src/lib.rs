@@ -55,6 +55,7 @@
 //! | `writers` | the threads that write to all connections, each of which has a seat in a shard; io_uring, the only unsafe code |
 //! | `session`, `caller` | carries out one client's messages, over any transport; what a client may do in a channel |
 //! | `endpoints`, `channel` | the endpoints of a running server; the members of a channel and their presence |
+//! | `memory` | the bound of memory over all connections |
 //! | `keepalive`, `budget` | ping and idle timeouts; fairness between connections |
 //! | `socket` | closing a connection without losing what the client was sent |
 //! | `phase` | the end of a server: not ready, draining, stopping |
@@ -70,10 +71,10 @@
 //!
 //! # Limitations
 //!
-//! Rate limits are off until they are set, and one address may have half of the connections; a public chat should use
-//! `--connections-per-address 50 --message-rate 20 --byte-rate 65536 --idle-time 3600 --origin https://its.page`, and
-//! behind a proxy `--trusted-proxy` with its address. A liveness probe of `/healthz` is answered 503 while there are
-//! [`Options::connections`], as everybody is.
+//! The defaults bound what clients can do to the server, for any kind of application; `SECURITY.md` in the repository
+//! lists them. A public chat for people can do with less: `--connections-per-address 50 --message-rate 20
+//! --byte-rate 65536 --idle-time 3600 --origin https://its.page`, and behind a proxy `--trusted-proxy` with its address.
+//! A liveness probe of `/healthz` is answered 503 while there are [`Options::connections`], as everybody is.
 
 // Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -95,6 +96,7 @@ mod handle;
 mod handlers;
 mod keepalive;
 pub mod log;
+mod memory;
 mod metrics;
 #[cfg_attr(not(feature = "redis"), path = "node/disabled.rs")]
 mod node;

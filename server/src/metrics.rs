@@ -11,6 +11,8 @@ use pondwire::ValidationError;
 use pondwire::error::ErrorKind;
 use pondwire::room::{Dropped, ShardStats};
 
+use crate::memory::Used;
+
 const KINDS: [ErrorKind; 5] =
     [ErrorKind::Utf8, ErrorKind::Json, ErrorKind::Schema, ErrorKind::Limit, ErrorKind::Unicode];
 
@@ -30,6 +32,11 @@ pub(crate) struct Gauges {
     pub(crate) event_streams: usize,
     pub(crate) channels: usize,
     pub(crate) presence_too_long: u64,
+    pub(crate) memory: Used,
+    /// Connections, and partial messages.
+    pub(crate) refused_for_memory: (u64, u64),
+    /// The connections that ended so that others have memory.
+    pub(crate) shed: u64,
 }
 
 /// Counts a connection from its creation to its drop.
@@ -133,6 +140,20 @@ impl Metrics {
             "connections ended because the client read too slowly",
             self.slow_consumers.load(Ordering::Relaxed),
         );
+        page.head("memory_bytes", "gauge", "bytes that count towards the bound of memory");
+        let Used { queues, logs, partial } = gauges.memory;
+        for (of, bytes) in [("queues", queues), ("logs", logs), ("partial_messages", partial)] {
+            page.labelled("memory_bytes", "of", of, bytes as u64);
+        }
+        page.head("ended_for_memory_total", "counter", "what the bound of memory has ended");
+        let (connections, messages) = gauges.refused_for_memory;
+        for (what, count) in [
+            ("new_connection", connections),
+            ("partial_message", messages),
+            ("slow_consumer", gauges.shed),
+        ] {
+            page.labelled("ended_for_memory_total", "what", what, count);
+        }
         page
     }
 }

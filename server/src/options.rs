@@ -46,10 +46,12 @@ pub struct Options {
     /// none, and ends the search. A request from any other address is its own client's, whatever it says. `Forwarded`
     /// (RFC 7239) and the PROXY protocol are not supported.
     pub trusted_proxies: Vec<IpNet>,
-    /// The rate at which a client may send messages, pings, pongs and empty fragments. No limit.
+    /// The rate at which a client may send messages, pings, pongs and empty fragments: 1,000 a second and 2,000 at
+    /// once, above any person, game or sensor. A connection that relays for many clients needs more.
     pub message_rate: Option<Rate>,
     /// The rate at which a client may send message bytes, counted after inflation. Lists of users, and what
-    /// [`Event::charge`](crate::Event::charge) is given, count as if the client had sent them. No limit.
+    /// [`Event::charge`](crate::Event::charge) is given, count as if the client had sent them. 1 MiB a
+    /// second and 8 MiB at once.
     pub byte_rate: Option<Rate>,
     /// The most channels that a connection may be in. 128.
     pub channels: usize,
@@ -64,6 +66,12 @@ pub struct Options {
     /// as it is then with the last change. A long list waits longer, so that each member is sent at most a megabyte
     /// of presence per second. At zero each change is sent at once. 100 ms.
     pub presence_interval: Duration,
+    /// The memory in bytes for what all clients make the server keep: frames that they have not read, the logs of
+    /// channels, and messages that have arrived in part. Ten times a second it is compared with what is used; a
+    /// frame in several queues counts in each, but the bound is exceeded only if the whole process is as large, too
+    /// (where the system tells: Linux). Then the connections with the longest queues end as slow ones, new ones are
+    /// answered 503, and a partial message that grows beyond 64 KiB ends its connection. 1 GiB.
+    pub memory_bytes: usize,
     /// The most bytes that all channels together keep for members that come back; see
     /// [`ChannelHandlers::history`](crate::ChannelHandlers::history). A channel that would exceed it drops its own
     /// oldest broadcasts instead. 256 MiB.
@@ -108,8 +116,13 @@ pub struct Options {
 /// The options of a node of a cluster.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// The URL of the Redis server that the nodes share: `redis://host:port`.
-    pub redis: String,
+    /// The URL of the Redis server that the nodes share: `redis://[user[:password]@]host:port[/db]`, `rediss://` for
+    /// TLS (feature `tls`; certificates are checked against the system's, or those in the file that the environment
+    /// variable `SSL_CERT_FILE` names), or `redis+unix:///path[?user=…&pass=…]`.
+    ///
+    /// With several, each channel is on one of them, by a hash of its name: all nodes need the same list in the same
+    /// order, and run this implementation.
+    pub redis: Vec<String>,
     /// The prefix of this node's id, which must differ from the other nodes'. Random by default.
     pub node_id: String,
     /// The cluster's name: nodes of different namespaces form different clusters.
@@ -124,7 +137,7 @@ pub struct NodeOptions {
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
-            redis: String::new(),
+            redis: Vec::new(),
             node_id: uuid().to_string(),
             namespace: "default".to_owned(),
             heartbeat: Duration::from_secs(30),
@@ -211,13 +224,14 @@ impl Default for Options {
             connections: 20_000,
             connections_per_address: 10_000,
             trusted_proxies: Vec::new(),
-            message_rate: None,
-            byte_rate: None,
+            message_rate: Some(Rate { per_second: 1000, burst: 2000 }),
+            byte_rate: Some(Rate { per_second: 1 << 20, burst: 8 << 20 }),
             channels: 128,
             limits: Limits::default(),
             name_bytes: 256,
             presence_bytes: 1 << 20,
             presence_interval: Duration::from_millis(100),
+            memory_bytes: 1 << 30,
             history_bytes: 256 << 20,
             // With this policy a publisher never waits for a slow reader, and a reader never gets a stream
             // with gaps.

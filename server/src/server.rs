@@ -41,6 +41,8 @@ struct Shared {
     node: Option<RunningNode>,
     times: Times,
     congestion_control: Option<String>,
+    /// Keeps the memory within its bound; aborted when the server is dropped.
+    _watching: JoinSet<()>,
 }
 
 /// What the connections of a listener carry HTTP over.
@@ -52,18 +54,19 @@ enum Transport {
 
 struct RunningNode {
     node: Arc<Node>,
-    /// Receives from the other nodes; aborted if the server is dropped without a shutdown.
+    /// Receive from the other nodes; aborted if the server is dropped without a shutdown.
     receiving: Mutex<JoinSet<()>>,
 }
 
 impl PondServer {
-    /// Starts the application on the current tokio runtime. A node connects to Redis in the background and serves
-    /// its own users meanwhile.
+    /// Starts the application on the current tokio runtime. A node asks Redis for at most a
+    /// second whether it accepts the credentials, blocking this thread. If Redis cannot be reached it is connected to
+    /// in the background, and the node serves its own users meanwhile.
     ///
     /// # Errors
     /// A path or a name is no [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers.
     /// One of [`Options::origins`] is no origin, or one of [`Options::times`] makes no sense. [`Options::node`] has an
-    /// invalid URL, or is set without the feature `redis`. The system refuses the
+    /// invalid URL, Redis refuses the credentials, or the feature `redis` is missing. The system refuses the
     /// [`Options::congestion_control`]. The text says which, and why.
     ///
     /// # Panics
@@ -83,14 +86,13 @@ impl PondServer {
         for endpoint in &mut self.endpoints {
             endpoint.bound_history(&options.waiting);
         }
-        let Options { presence_bytes, presence_interval, history_bytes, .. } = options;
+        let Options { presence_bytes, presence_interval, history_bytes, times, .. } = options;
         let history = HistoryBudget::new(history_bytes);
         let channels = ChannelOptions { presence_bytes, presence_interval, history };
         let endpoints = Endpoints::new(self.endpoints, channels, link)?;
         let running = node.clone().map(|node| {
-            let receiver = Arc::clone(&node);
             let mut receiving = JoinSet::new();
-            receiving.spawn(async move { receiver.run().await });
+            node.receive(&mut receiving);
             RunningNode { node, receiving: Mutex::new(receiving) }
         });
         let connections =
@@ -101,12 +103,17 @@ impl PondServer {
                 connections.most()
             ));
         }
+        let endpoint = Arc::new(Endpoint::new(options, endpoints, self.gauges, node)?);
+        let watched = Arc::clone(&endpoint);
+        let mut watching = JoinSet::new();
+        watching.spawn(async move { watched.bound_memory().await });
         let shared = Shared {
             connections: Arc::new(connections),
-            times: options.times,
+            times,
             congestion_control,
-            endpoint: Arc::new(Endpoint::new(options, endpoints, self.gauges, node)?),
+            endpoint,
             node: running,
+            _watching: watching,
         };
         Ok(Server { shared: Arc::new(shared) })
     }
@@ -275,11 +282,12 @@ impl Server {
     }
 
     /// A permit for a connection from this address, to be dropped when the connection ends; `None` if a
-    /// connection limit is reached.
+    /// connection limit is reached, or there is no memory.
     pub(crate) fn admit(&self, address: Option<IpAddr>) -> Option<Permit> {
         // Many clients share a proxy's.
         let address = address.filter(|address| !self.shared.endpoint.trusts(*address));
-        self.shared.connections.try_acquire(address)
+        let has_memory = self.shared.endpoint.has_memory();
+        has_memory.then(|| self.shared.connections.try_acquire(address)).flatten()
     }
 
     /// All counters in Prometheus' text format, version 0.0.4. Visits every connection once.
@@ -309,7 +317,7 @@ impl Server {
         if let Some(RunningNode { node, receiving }) = &self.shared.node {
             node.shutdown().await;
             let mut receiving = std::mem::take(&mut *receiving.lock());
-            // The task ends with the bus.
+            // Each task ends with its bus.
             while receiving.join_next().await.is_some() {}
         }
     }

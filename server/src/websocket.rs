@@ -23,6 +23,7 @@ use crate::budget::{self, Budget};
 use crate::echo::Echo;
 use crate::endpoints::Admitted;
 use crate::keepalive::Liveness;
+use crate::memory::{Memory, OutOfMemory, Partial};
 use crate::options::Times;
 use crate::rate_limit::Decision;
 use crate::session::{ReceiveError, Session, Sessions};
@@ -64,6 +65,7 @@ pub(crate) struct WebSockets {
     writers: Arc<WriterPool>,
     limits: Limits,
     times: Times,
+    memory: Arc<Memory>,
 }
 
 impl WebSockets {
@@ -72,8 +74,9 @@ impl WebSockets {
         writers: Arc<WriterPool>,
         limits: Limits,
         times: Times,
+        memory: Arc<Memory>,
     ) -> Self {
-        Self { sessions, writers, limits, times }
+        Self { sessions, writers, limits, times, memory }
     }
 
     /// Serves a connection from its completed handshake to its end. `received` holds the bytes that arrived
@@ -164,7 +167,9 @@ impl WebSockets {
         let plain = self.limits.max_bytes;
         let compressed = deflates.then_some(Inflater::max_payload(plain));
         let reader = MessageReader::new(received, MaxPayload { plain, compressed });
-        Incoming { stream, reader, limits: self.limits, budget: Budget::new(budget::CONNECTION) }
+        let partial = Partial::new(Arc::clone(&self.memory));
+        let budget = Budget::new(budget::CONNECTION);
+        Incoming { stream, reader, limits: self.limits, budget, partial }
     }
 }
 
@@ -174,6 +179,36 @@ struct Incoming {
     reader: MessageReader,
     limits: Limits,
     budget: Budget,
+    /// Counts the reader's memory while the connection waits for more.
+    partial: Partial,
+}
+
+/// The reason why nothing more is received.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Read(ReadError),
+    OutOfMemory,
+}
+
+impl Fault {
+    const fn close_code(self) -> u16 {
+        match self {
+            Self::Read(error) => error.close_code(),
+            Self::OutOfMemory => close_code::TRY_AGAIN_LATER,
+        }
+    }
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<OutOfMemory> for Fault {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 /// What takes a connection's messages: its session, or an echo.
@@ -286,7 +321,7 @@ impl Incoming {
                 Ok(None) => {}
                 Ok(Some(end)) => return end,
                 Err(fault) => {
-                    if fault == ReadError::TooLarge {
+                    if fault == Fault::Read(ReadError::TooLarge) {
                         session.refuse_malformed(&self.limits.too_large());
                     }
                     return End::Refused(fault.close_code());
@@ -301,7 +336,7 @@ impl Incoming {
         event: Event,
         session: &mut Session,
         writer: &WriterHandle,
-    ) -> Result<Option<End>, ReadError> {
+    ) -> Result<Option<End>, Fault> {
         let _held = hold_wakes();
         let mut next = Some(event);
         while let Some(event) = next {
@@ -319,13 +354,15 @@ impl Incoming {
 
     /// The next event, once the connection's budget allows; `None` at the end of the stream. Cancel-safe:
     /// it waits only for the budget and for readability, and holds no data meanwhile.
-    async fn receive(&mut self, liveness: &Liveness) -> Result<Option<Event>, ReadError> {
+    async fn receive(&mut self, liveness: &Liveness) -> Result<Option<Event>, Fault> {
         loop {
             self.budget.yield_if_spent().await;
             if let Some(event) = self.reader.next_event()? {
                 self.budget.charge(budget::FRAME);
                 return Ok(Some(event));
             }
+            // Nothing for most connections: only a partial message has memory here.
+            self.partial.set(self.reader.memory())?;
             if self.stream.readable().await.is_err() {
                 return Ok(None);
             }

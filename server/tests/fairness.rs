@@ -200,7 +200,11 @@ fn probe(server: SocketAddr, flood: Option<&Flood>) -> Seen {
 /// Probes a server that `start` floods, and prints a row of the record.
 fn check(name: &str, connections: usize, start: impl FnOnce(SocketAddr) -> Option<Flood>) {
     let _alone = ALONE.lock();
-    let server = Server::start_on(WORKERS, Options::default());
+    // The floods are to arrive.
+    let (connections_per_address, message_rate, byte_rate) = (usize::MAX, None, None);
+    let options =
+        Options { connections_per_address, message_rate, byte_rate, ..Options::default() };
+    let server = Server::start_on(WORKERS, options);
     let flood = start(server.addr);
     if let Some(flood) = &flood {
         flood.await_force();

@@ -127,7 +127,9 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> BehaviorSubject<T, O> {
     }
 
     /// The latest value, borrowed without a lock or a reference count of its own: two atomic
-    /// operations. Do not hold it for long (see [`ValueRef`]); clone what you keep.
+    /// operations. Do not hold it for long (see [`ValueRef`]); clone what you keep. While it is held, by whatever
+    /// thread, [`unsubscribe_and_wait`](super::Subscription::unsubscribe_and_wait) waits for it, for ever if it is
+    /// leaked, and replaced values are not freed.
     pub fn value(&self) -> Option<ValueRef<'_, T>> {
         self.handles.log().value()
     }

@@ -4,31 +4,13 @@
 //! both change one slot, and neither may see half of the other's change.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+
+use ahash::RandomState;
 
 use super::stats::Counter;
 use crate::ring::Bounds;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-
-/// Mixes a key of 64 bits. The server chooses the keys; the multiplication spreads counters.
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte) ^ self.0));
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        let product = u128::from(key) * 0x9E37_79B9_7F4A_7C15;
-        self.0 = (product >> 64) as u64 ^ product as u64;
-    }
-}
 
 struct Entry<T> {
     key: Option<u64>,
@@ -38,8 +20,9 @@ struct Entry<T> {
 
 struct Queue<T> {
     entries: VecDeque<Entry<T>>,
-    /// For each key, the number of entries that were ever pushed before its entry.
-    by_key: HashMap<u64, u64, BuildHasherDefault<KeyHasher>>,
+    /// For each key, the number of entries that were ever pushed before its entry. Hashed with random keys, because
+    /// an application may derive its keys from what clients send.
+    by_key: HashMap<u64, u64, RandomState>,
     /// The number of entries that were ever taken out.
     gone: u64,
     bytes: u32,

@@ -173,6 +173,13 @@ impl MessageReader {
         &mut self.received
     }
 
+    /// The memory of the reader's buffers in bytes: what has arrived of a message that is not complete, and room for
+    /// more. 0 while it holds no buffer.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.received.capacity() + self.fragments.capacity()
+    }
+
     /// The unmasked payload of the last event, until the next call of
     /// [`next_event`](Self::next_event) or [`buffer`](Self::buffer).
     #[must_use]

@@ -678,6 +678,42 @@ fn open(shard: &Shard) -> Seat {
 }
 
 #[test]
+fn the_longest_queues_are_shed_first() {
+    let (mut shard, room, members) = seated(OutboxOptions::new(), RoomOptions::new(), 4);
+    let seats: Vec<usize> = members.iter().map(|(_, seat)| seat.number()).collect();
+    let len = frame(0, 1).wire().len();
+    // The first three take nothing; the second gets two frames more than the first, the third one more.
+    for _ in 0..3 {
+        room.publish(&frame(0, 1));
+        while shard.poll_round(&mut noop()).is_ready() {
+            seats[..3].iter().for_each(|&seat| shard.fell_short(seat, 0));
+            shard.end_round();
+        }
+    }
+    for (seat, more) in [(1, 2), (2, 1)] {
+        for _ in 0..more {
+            assert!(matches!(members[seat].1.push(frame(0, 1)), Push::Queued));
+        }
+    }
+    while shard.poll_round(&mut noop()).is_ready() {
+        shard.end_round();
+    }
+    assert_eq!((shard.stats().behind, shard.stats().queued_bytes), (3, (3 + 5 + 4) * len));
+
+    // What a socket took in part counts no longer, and a batch that was taken out of an outbox still does.
+    shard.write_behind(seats[0], |_| 1);
+    shard.write_behind(seats[0], |_| 0);
+    assert_eq!(shard.stats().queued_bytes, 12 * len - 1);
+    assert_eq!(shard.shed(12 * len), 0);
+    assert_eq!(shard.shed(12 * len - 2), 1);
+    assert_eq!(shard.failed().collect::<Vec<_>>(), [(seats[1], CloseReason::TooManyBytes)]);
+    assert_eq!(shard.stats().queued_bytes, 7 * len - 1);
+    assert_eq!(shard.shed(0), 2);
+    assert_eq!((shard.stats().behind, shard.stats().queued_bytes), (0, 0));
+    assert!(members[3].1.closed().is_none(), "it had nothing queued");
+}
+
+#[test]
 fn a_room_that_closes_forgets_failed_seats() {
     let (mut shard, room, members) = seated(OutboxOptions::new(), RoomOptions::new(), 1);
     shard.fail(0);

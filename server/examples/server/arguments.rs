@@ -71,6 +71,9 @@ struct Limits {
     /// The largest presence list of a channel, in bytes
     #[arg(long, value_name = "N", default_value_t = Count(defaults().presence_bytes))]
     presence_bytes: Count,
+    /// Memory in bytes for what all clients have not read or not sent as a whole
+    #[arg(long, value_name = "N", default_value_t = Count(defaults().memory_bytes))]
+    memory_bytes: Count,
     /// What happens to slow readers
     #[arg(long, value_name = "POLICY", default_value = POLICIES[0],
         value_parser = PossibleValuesParser::new(POLICIES).map(|name| policy(&name)))]
@@ -135,9 +138,16 @@ struct Access {
 #[derive(Args)]
 #[command(next_help_heading = "Cluster")]
 struct Cluster {
-    /// URL of the Redis of the cluster to join as a node, redis://[USER:PASSWORD@]HOST:PORT
-    #[arg(long, value_name = "URL", env = "PONDWIRE_REDIS", hide_env_values = true)]
-    redis: Option<String>,
+    /// URL of the Redis of the cluster to join as a node, redis://[USER:PASSWORD@]HOST:PORT; rediss:// for TLS,
+    /// redis+unix:///PATH?pass=PASSWORD. Several, which share the channels, after commas
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PONDWIRE_REDIS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    redis: Vec<String>,
     /// Prefix of this node's id [default: random]
     #[arg(long, value_name = "ID", requires = "redis")]
     node_id: Option<String>,
@@ -181,6 +191,7 @@ impl Arguments {
             limits: default.limits.with_max_bytes(limits.message_bytes.0),
             name_bytes: limits.name_bytes.0,
             presence_bytes: limits.presence_bytes.0,
+            memory_bytes: limits.memory_bytes.0,
             waiting: default
                 .waiting
                 .with_policy(limits.slow)
@@ -235,8 +246,8 @@ impl Access {
 impl Cluster {
     fn node(self) -> Option<NodeOptions> {
         let default = NodeOptions::default();
-        Some(NodeOptions {
-            redis: self.redis?,
+        (!self.redis.is_empty()).then(|| NodeOptions {
+            redis: self.redis,
             node_id: self.node_id.unwrap_or(default.node_id),
             namespace: self.namespace.unwrap_or(default.namespace),
             heartbeat: self.heartbeat.unwrap_or(default.heartbeat),

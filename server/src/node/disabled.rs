@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use crate::channel::Link;
 use crate::metrics::Page;
 use crate::options::NodeOptions;
@@ -23,8 +25,8 @@ impl Node {
         match *self {}
     }
 
-    pub(crate) async fn run(&self) {
-        match *self {}
+    pub(crate) fn receive(self: &Arc<Self>, _: &mut JoinSet<()>) {
+        match **self {}
     }
 
     pub(crate) async fn shutdown(&self) {

@@ -1,4 +1,4 @@
-//! This server as a node of a cluster around a Redis.
+//! This server as a node of a cluster around a Redis, or around several that share the topics.
 //!
 //! The thread that sends an event here also queues it for the other nodes, through the bus's queue, which
 //! does not block (`Link::send`). The [`Cluster`] tracks the users and the presence of each node. Its lock
@@ -7,15 +7,18 @@
 
 mod link;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
+use std::{mem, thread};
 
 use ahash::HashMap;
 use parking_lot::Mutex;
 use pondwire::distributed::{self, Cluster, ClusterOptions, Effect, Topics};
 use pondwire::{Frame, ServerMessage, uuid};
-use pondwire_redis::{BusEvent, QueueBounds, RedisBus, RedisOptions, RedisReceiver};
+use pondwire_redis::{BusEvent, QueueBounds, RedisBus, RedisOptions, RedisReceiver, RedisStats};
+use tokio::runtime;
+use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use crate::channel::{LeaveReason, OpenChannel};
@@ -26,6 +29,9 @@ use crate::options::NodeOptions;
 /// How long queued messages may take to be published when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
+/// How long a Redis may take to accept the credentials before the node starts without knowing.
+const CHECKED: Duration = Duration::from_secs(1);
+
 /// The most messages processed before other tasks run and the timers are checked again.
 const EVENTS_PER_WAKE: usize = 64;
 
@@ -35,11 +41,11 @@ const MOST_WAIT: Duration = Duration::from_millis(20);
 /// A node: the state of its own users, and what it knows of the other nodes' users.
 pub(crate) struct Node {
     id: Box<str>,
-    bus: RedisBus,
-    /// The messages offered to the bus so far.
+    buses: Box<[RedisBus]>,
+    /// The messages offered to the buses so far.
     offered: AtomicU64,
-    /// Taken by the receiving task.
-    receiver: Mutex<Option<RedisReceiver>>,
+    /// Taken by the receiving tasks.
+    receivers: Mutex<Vec<RedisReceiver>>,
     state: Mutex<State>,
     /// Whether a probe has found both connections open.
     has_connected: AtomicBool,
@@ -49,13 +55,16 @@ struct State {
     cluster: Cluster,
     /// The channels in which this node has users.
     channels: HashMap<distributed::Channel, Arc<OpenChannel>>,
+    /// The last error of each bus that the operator was told.
+    told: Box<[Option<Arc<str>>]>,
 }
 
 /// Effects on this node's channels. Applying them may lock a channel, so the state is unlocked first.
 type Deferred = Vec<(Arc<OpenChannel>, Effect)>;
 
 impl Node {
-    /// Creates a node that has not yet announced itself. Does not wait for Redis.
+    /// Creates a node that has not yet announced itself. Waits a moment for each Redis, to learn whether it accepts
+    /// the credentials, and not for one that cannot be reached.
     pub(crate) fn start(node: &NodeOptions) -> Result<Arc<Self>, String> {
         let cluster = ClusterOptions::new()
             .with_topics(Topics::new("pondsocket", &node.namespace))
@@ -66,38 +75,65 @@ impl Node {
         let options = RedisOptions::new()
             .with_publish(QueueBounds::new().with_max_messages(node.queue))
             .with_max_payload(max_payload);
-        let opened = RedisBus::open(&node.redis, options);
-        let (bus, receiver) = opened.map_err(|error| error.to_string())?;
+        if node.redis.is_empty() {
+            return Err("a node needs the URL of a Redis".to_owned());
+        }
+        check(&node.redis, options)?;
+        let opened = node.redis.iter().map(|url| RedisBus::open(url, options));
+        let opened = opened.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        let (buses, receivers): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
         let cluster = Cluster::new(&node.node_id, cluster, Instant::now(), unix_ms());
         let id = cluster.node_id().into();
-        bus.subscribe(cluster.heartbeat_topic());
-        let state = State { cluster, channels: HashMap::default() };
-        Ok(Arc::new(Self {
+        let heartbeats: Arc<str> = cluster.heartbeat_topic().into();
+        let told = vec![None; buses.len()].into();
+        let started = Self {
             id,
-            bus,
+            buses: buses.into(),
             offered: AtomicU64::new(0),
-            receiver: Mutex::new(Some(receiver)),
-            state: Mutex::new(state),
+            receivers: Mutex::new(receivers),
+            state: Mutex::new(State { cluster, channels: HashMap::default(), told }),
             has_connected: AtomicBool::new(false),
-        }))
+        };
+        started.bus_of(&heartbeats).subscribe(Arc::clone(&heartbeats));
+        Ok(Arc::new(started))
     }
 
-    /// Whether the node is connected to Redis, or was before.
+    /// The bus that carries a topic: the same for all nodes, as `docs::scaling` describes.
+    fn bus_of(&self, topic: &str) -> &RedisBus {
+        if let [bus] = &*self.buses {
+            return bus;
+        }
+        let hash = topic.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+        });
+        &self.buses[(hash % self.buses.len() as u64) as usize]
+    }
+
+    /// Whether the node is connected to every Redis, or was before.
     pub(crate) fn has_connected(&self) -> bool {
-        let bus = self.bus.stats();
-        let is_connected = bus.publisher_connected && bus.subscriber_connected;
+        let is_connected = self.buses.iter().all(|bus| {
+            let stats = bus.stats();
+            stats.publisher_connected && stats.subscriber_connected
+        });
         // Relaxed: a probe that comes a moment later sees it.
         self.has_connected.fetch_or(is_connected, Ordering::Relaxed) || is_connected
     }
 
-    /// Receives from the other nodes until the bus is shut down.
-    pub(crate) async fn run(&self) {
-        let Some(mut receiver) = self.receiver.lock().take() else { return };
+    /// Spawns the tasks that receive from the other nodes until the buses are shut down.
+    pub(crate) fn receive(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        for (number, receiver) in mem::take(&mut *self.receivers.lock()).into_iter().enumerate() {
+            let node = Arc::clone(self);
+            tasks.spawn(async move { node.run(receiver, number == 0).await });
+        }
+    }
+
+    /// Receives from one bus until it is shut down; one task also has the timers.
+    async fn run(&self, mut receiver: RedisReceiver, has_timers: bool) {
         loop {
             let due = self.state.lock().cluster.due();
             tokio::select! {
                 biased;
-                () = sleep_until(due.into()) => self.tick(),
+                () = sleep_until(due.into()), if has_timers => self.tick(),
                 event = receiver.next() => {
                     let Some(event) = event else { return };
                     let mut ahead = self.on_event(event);
@@ -118,6 +154,14 @@ impl Node {
     fn tick(&self) {
         let deferred = self.change(|state, now| state.cluster.tick(now));
         apply(deferred);
+        let mut state = self.state.lock();
+        for (number, (bus, told)) in self.buses.iter().zip(&mut state.told).enumerate() {
+            let error = bus.last_error();
+            if let Some(error) = error.filter(|error| told.as_ref() != Some(error)) {
+                log::line(format_args!("Redis {number}: {error}"));
+                *told = Some(error);
+            }
+        }
     }
 
     /// Returns a channel that is ahead of its writers now.
@@ -151,10 +195,11 @@ impl Node {
             match effect {
                 Effect::Publish { topic, bytes } => self.publish(topic, bytes),
                 Effect::Subscribe(channel) => {
-                    self.bus.subscribe(Arc::clone(channel.topic()));
+                    let topic = channel.topic();
+                    self.bus_of(topic).subscribe(Arc::clone(topic));
                 }
                 Effect::Unsubscribe(channel) => {
-                    self.bus.unsubscribe(channel.topic());
+                    self.bus_of(channel.topic()).unsubscribe(channel.topic());
                     state.channels.remove(&channel);
                 }
                 Effect::Presence { channel, frame } => {
@@ -178,20 +223,27 @@ impl Node {
     fn publish(&self, topic: Arc<str>, bytes: Vec<u8>) {
         self.offered.fetch_add(1, Ordering::Relaxed);
         // The bus counts the outcome.
-        let _ = self.bus.publish(topic, bytes);
+        let _ = self.bus_of(&topic).publish(topic, bytes);
     }
 
     /// Publishes the queued messages, above all the leaves of this node's users, and closes the bus.
     pub(crate) async fn shutdown(&self) {
-        let stats = self.bus.shutdown(SHUTDOWN_GRACE).await;
-        if stats.discarded > 0 {
-            log::line(format_args!("{} messages did not reach Redis", stats.discarded));
+        let mut closing = JoinSet::new();
+        for bus in &self.buses {
+            let bus = bus.clone();
+            closing.spawn(async move { bus.shutdown(SHUTDOWN_GRACE).await.discarded });
+        }
+        let discarded: u64 = closing.join_all().await.into_iter().sum();
+        if discarded > 0 {
+            log::line(format_args!("{discarded} messages did not reach Redis"));
         }
     }
 
     /// The counters of the bus and of the cluster.
     pub(crate) fn measure(&self, page: &mut Page) {
-        let bus = self.bus.stats();
+        let buses: Vec<RedisStats> = self.buses.iter().map(RedisBus::stats).collect();
+        let sum = |of: fn(&RedisStats) -> u64| buses.iter().map(of).sum::<u64>();
+        let all = |of: fn(&RedisStats) -> bool| u64::from(buses.iter().all(of));
         let cluster = self.state.lock().cluster.stats();
         page.gauge("remote_nodes", "other nodes that are alive", cluster.nodes as u64);
         page.gauge(
@@ -213,18 +265,22 @@ impl Node {
         ] {
             page.labelled("remote_refused_total", "reason", reason, count);
         }
-        page.head("bus_connected", "gauge", "1 if connected to Redis");
-        page.labelled("bus_connected", "side", "publisher", bus.publisher_connected.into());
-        page.labelled("bus_connected", "side", "subscriber", bus.subscriber_connected.into());
+        page.head(
+            "bus_connected",
+            "gauge",
+            "1 if connected to Redis, to each if there are several",
+        );
+        page.labelled("bus_connected", "side", "publisher", all(|bus| bus.publisher_connected));
+        page.labelled("bus_connected", "side", "subscriber", all(|bus| bus.subscriber_connected));
         page.counter(
             "bus_reconnects_total",
             "connections to Redis after the first",
-            bus.reconnects,
+            sum(|bus| bus.reconnects),
         );
         page.counter(
             "bus_failed_attempts_total",
             "failed attempts to connect to Redis",
-            bus.failed_attempts,
+            sum(|bus| bus.failed_attempts),
         );
         let offered = self.offered.load(Ordering::Relaxed);
         page.counter(
@@ -232,32 +288,44 @@ impl Node {
             "messages for Redis: the sum of published, unconfirmed, dropped and queued",
             offered,
         );
-        page.counter("bus_published_total", "messages that Redis accepted", bus.published);
+        page.counter(
+            "bus_published_total",
+            "messages that Redis accepted",
+            sum(|bus| bus.published),
+        );
         page.counter(
             "bus_unconfirmed_total",
             "messages that Redis may have accepted",
-            bus.unconfirmed,
+            sum(|bus| bus.unconfirmed),
         );
         page.head("bus_dropped_total", "counter", "messages not sent to Redis or refused by it");
         for (reason, count) in [
-            ("oldest", bus.dropped_oldest),
-            ("newest", bus.dropped_newest),
-            ("too_large", bus.too_large),
-            ("refused", bus.refused),
-            ("discarded", bus.discarded),
+            ("oldest", sum(|bus| bus.dropped_oldest)),
+            ("newest", sum(|bus| bus.dropped_newest)),
+            ("too_large", sum(|bus| bus.too_large)),
+            ("refused", sum(|bus| bus.refused)),
+            ("discarded", sum(|bus| bus.discarded)),
         ] {
             page.labelled("bus_dropped_total", "reason", reason, count);
         }
-        page.gauge("bus_queued", "messages queued for Redis", bus.queued_messages as u64);
-        page.gauge("bus_queued_bytes", "bytes of the queued messages", bus.queued_bytes as u64);
-        page.counter("bus_received_total", "messages received from Redis", bus.received);
+        page.gauge(
+            "bus_queued",
+            "messages queued for Redis",
+            sum(|bus| bus.queued_messages as u64),
+        );
+        page.gauge(
+            "bus_queued_bytes",
+            "bytes of the queued messages",
+            sum(|bus| bus.queued_bytes as u64),
+        );
+        page.counter("bus_received_total", "messages received from Redis", sum(|bus| bus.received));
         page.head("bus_lost_total", "counter", "received messages that were dropped unread");
-        page.labelled("bus_lost_total", "reason", "overflowed", bus.overflowed);
-        page.labelled("bus_lost_total", "reason", "oversized", bus.oversized);
+        page.labelled("bus_lost_total", "reason", "overflowed", sum(|bus| bus.overflowed));
+        page.labelled("bus_lost_total", "reason", "oversized", sum(|bus| bus.oversized));
         page.gauge(
             "bus_waiting",
             "received messages waiting to be processed",
-            bus.waiting_messages as u64,
+            sum(|bus| bus.waiting_messages as u64),
         );
     }
 }
@@ -280,6 +348,37 @@ fn apply(deferred: Deferred) {
             _ => {}
         }
     }
+}
+
+/// Asks each Redis whether it accepts this node, for at most [`CHECKED`].
+///
+/// # Errors
+/// One refuses the credentials, or its URL is invalid.
+fn check(urls: &[String], options: RedisOptions) -> Result<(), String> {
+    let (answer, answers) = mpsc::channel();
+    for url in urls {
+        let (url, answer) = (url.clone(), answer.clone());
+        // On a thread with a runtime of its own, because this one must wait without being asynchronous.
+        let asked =
+            thread::Builder::new().name("pondwire-redis-check".to_owned()).spawn(move || {
+                let runtime = runtime::Builder::new_current_thread().enable_all().build();
+                let checked =
+                    runtime.map(|runtime| runtime.block_on(RedisBus::check(&url, options)));
+                // Nobody may be waiting any more.
+                let _ = answer.send(checked);
+            });
+        asked.map_err(|error| format!("a thread: {error}"))?;
+    }
+    drop(answer);
+    let until = Instant::now() + CHECKED;
+    while let Ok(checked) = answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        match checked {
+            Ok(Err(error)) if error.is_final() => return Err(error.to_string()),
+            // One that cannot be reached now may be later.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Milliseconds since 1970.

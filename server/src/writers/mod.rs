@@ -128,6 +128,12 @@ struct WriterShard {
     panics: AtomicBool,
     /// A recent copy of the shard's counters.
     stats: Mutex<ShardStats>,
+    /// Whether a connection was behind at the last look: the copy may be older.
+    has_behind: AtomicBool,
+    /// The most bytes that may stay queued at the next look; [`usize::MAX`]: any.
+    shed_to: AtomicUsize,
+    /// The connections that ended so that others have memory.
+    shed: AtomicU64,
 }
 
 /// The connections of a shard.
@@ -262,6 +268,31 @@ impl WriterPool {
     /// What the writers have not sent in time.
     pub(crate) fn backlog(&self) -> &Arc<Backlog> {
         &self.lists().backlog
+    }
+
+    /// The bytes that wait for connections, of a moment ago. Has the shards copy their counters, so that the next call
+    /// knows of all.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        // Relaxed: a look that has just ended is seen the next time.
+        let behind = self.shards.iter().filter(|shard| shard.has_behind.load(Ordering::Relaxed));
+        behind.for_each(|shard| shard.wake_by_ref());
+        self.stats().map(|stats| stats.queued_bytes).sum()
+    }
+
+    /// Ends the connections with the longest queues of each shard, so that at most so many bytes stay queued. That
+    /// happens a moment later.
+    pub(crate) fn shed(&self, most: usize) {
+        let queued = self.stats().map(|stats| stats.queued_bytes).sum::<usize>().max(1);
+        for shard in &self.shards {
+            let share = shard.stats.lock().queued_bytes as u128 * most as u128 / queued as u128;
+            shard.shed_to.store(share as usize, Ordering::Relaxed);
+            shard.wake_by_ref();
+        }
+    }
+
+    /// The number of connections that [`shed`](Self::shed) has ended.
+    pub(crate) fn shed_total(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.shed.load(Ordering::Relaxed)).sum()
     }
 
     /// The counters of all shards, of a moment ago.
@@ -429,6 +460,9 @@ impl WriterShard {
             #[cfg(test)]
             panics: AtomicBool::new(false),
             stats: Mutex::default(),
+            has_behind: AtomicBool::new(false),
+            shed_to: AtomicUsize::new(usize::MAX),
+            shed: AtomicU64::new(0),
         })
     }
 
@@ -753,6 +787,7 @@ impl Connections {
                 break;
             }
         }
+        self.shed(shard);
         if self.behind.is_empty() {
             self.backlog = None;
         } else {
@@ -819,9 +854,22 @@ impl Connections {
         shard.end_round();
     }
 
+    /// Ends connections so that others have memory, if that is asked for.
+    fn shed(&mut self, shard: &WriterShard) {
+        let most = shard.shed_to.swap(usize::MAX, Ordering::Relaxed);
+        if most < usize::MAX {
+            let ended = self.shard.shed(most);
+            shard.shed.fetch_add(ended as u64, Ordering::Relaxed);
+            // At once, so that no more are ended for what these had.
+            self.counted = Instant::now();
+            *shard.stats.lock() = self.shard.stats();
+        }
+    }
+
     /// Copies the counters, but not always while there is work.
     fn copy_stats(&mut self, shard: &WriterShard, is_idle: bool) {
         let now = Instant::now();
+        shard.has_behind.store(self.shard.has_behind(), Ordering::Relaxed);
         if now - self.counted >= COUNTED || is_idle && !self.shard.has_behind() {
             self.counted = now;
             *shard.stats.lock() = self.shard.stats();

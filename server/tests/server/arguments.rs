@@ -16,7 +16,7 @@ fn parse(line: &str) -> Result<Options, clap::Error> {
 
 /// What `--help` prints.
 pub(crate) fn help() -> String {
-    parse("--help").err().expect("no options").to_string()
+    parse("--help").expect_err("no options").to_string()
 }
 
 fn read(line: &str) -> Options {
@@ -58,7 +58,10 @@ fn every_option_is_read() {
     assert!(!options.io_uring && options.echo && options.congestion_control.is_none());
 
     let node = read("--redis redis://r --node-id a --heartbeat 0.5 --queue 7").node.unwrap();
-    assert_eq!((&*node.redis, &*node.node_id, &*node.namespace), ("redis://r", "a", "default"));
+    assert_eq!((&*node.node_id, &*node.namespace), ("a", "default"));
+    assert_eq!(node.redis, ["redis://r"]);
+    let two = read("--redis redis://r,redis://s --redis redis://t").node.unwrap();
+    assert_eq!(two.redis, ["redis://r", "redis://s", "redis://t"]);
     assert_eq!((node.heartbeat, node.queue), (Duration::from_millis(500), 7));
     let unnamed = || read("--redis redis://r --namespace n").node.unwrap();
     assert_eq!((&*unnamed().namespace, unnamed().queue), ("n", 65_536));

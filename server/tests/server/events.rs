@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::fixture::Server;
-use pondwire_server::Times;
+use pondwire_server::{Options, Times};
 use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::event_stream::{EventStream, Requests};
 use pondwire_test_support::websocket;
@@ -353,7 +353,9 @@ fn a_client_that_goes_away_leaves_its_channels() {
 
 #[test]
 fn a_slow_stream_is_disconnected_without_delaying_others() {
-    let server = Server::start();
+    // Its sender is faster than a client may be by default.
+    let (message_rate, byte_rate) = (None, None);
+    let server = Server::start_as(Options { message_rate, byte_rate, ..Options::default() });
     let mut sender = Client::joined(server.addr, ROOM);
     let mut slow = EventStream::joined(server.addr, ROOM);
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(16 * 1024));
@@ -383,7 +385,8 @@ fn a_slow_stream_is_disconnected_without_delaying_others() {
 #[cfg(target_os = "linux")]
 fn streams_that_are_never_read_end() {
     let times = Times { ping: in_millis(1500), pong: in_millis(1500), ..Times::default() };
-    let server = Server::start_with(times);
+    // Its sender is faster than a client may be by default.
+    let server = Server::start_as(Options { times, message_rate: None, ..Options::default() });
     let streams = |count: usize| {
         let page = websocket::get(server.addr, "/metrics");
         page.contains(&format!("\npondwire_event_streams {count}\n"))

@@ -69,7 +69,7 @@ fn metrics_in_the_guides_are_those_of_a_node() {
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let redis = runtime.block_on(FakeRedis::start());
-    let node = NodeOptions { redis: redis.url(), ..NodeOptions::default() };
+    let node = NodeOptions { redis: vec![redis.url()], ..NodeOptions::default() };
     check_metrics(&served(Options { node: Some(node), ..Options::default() }), |_| true);
 }
 
@@ -152,4 +152,22 @@ fn the_guide_has_all_lines_of_the_log() {
         .collect();
     assert!(logged.len() > 5, "the test reads calls: {logged:?}");
     assert_eq!(described, logged);
+}
+
+#[test]
+fn figures_in_the_guides_are_those_of_their_records() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let records = spans(CAPACITY).into_iter().filter(|span| span.starts_with("profiles/records/"));
+    let records: BTreeSet<_> = records.collect();
+    let texts: Vec<_> =
+        records.iter().map(|path| fs::read_to_string(root.join(path)).expect(path)).collect();
+    let tables = CAPACITY.split("<!-- table ").skip(1);
+    let rows: Vec<&str> = tables
+        .map(|table| table.split("<!-- end -->").next().unwrap())
+        .flat_map(|table| table.lines().filter(|line| line.starts_with("| pondwire |")))
+        .collect();
+    assert!(rows.len() > 2 && texts.len() > 1, "the test reads tables: {rows:?}, {records:?}");
+    for row in rows {
+        assert!(texts.iter().any(|text| text.contains(row)), "no record named here has {row}");
+    }
 }

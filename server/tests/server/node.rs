@@ -9,7 +9,7 @@ use pondwire_server::{NodeOptions, Options, PondServer};
 fn at(redis: &str, node_id: &str) -> NodeOptions {
     let heartbeat = Duration::from_secs(5);
     NodeOptions {
-        redis: redis.to_owned(),
+        redis: vec![redis.to_owned()],
         node_id: node_id.to_owned(),
         heartbeat,
         ..NodeOptions::default()
@@ -384,12 +384,82 @@ mod nodes {
         while ann.next()["payload"]["presence"] != json!([{ "who": "ann" }]) {}
     }
 
-    #[test]
-    fn an_invalid_url_is_refused() {
-        let options = with(at("localhost", "a"));
+    /// The reason why such a node does not start.
+    fn refused(redis: &[&str]) -> String {
+        let redis = redis.iter().map(|&url| url.to_owned()).collect();
+        let options = with(NodeOptions { redis, ..at("", "a") });
         let runtime = Runtime::new().unwrap();
         let _runtime = runtime.enter();
-        let error = PondServer::new().start(options).expect_err("no node");
-        assert!(error.starts_with("Invalid Redis URL"), "{error}");
+        PondServer::new().start(options).expect_err("no node")
+    }
+
+    #[test]
+    fn an_invalid_url_is_refused() {
+        assert!(refused(&["localhost"]).starts_with("Invalid Redis URL"));
+        assert_eq!(refused(&[]), "a node needs the URL of a Redis");
+    }
+
+    /// A node that cannot reach Redis waits for it; one that is not let in would do so for ever.
+    #[test]
+    fn wrong_credentials_are_told_at_the_start() {
+        let (redis, other) = (Redis::start(), Redis::start());
+        let wrong = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+        other.set(Mode::Garbage(wrong.repeat(3)));
+        let (redis, other) = (redis.fake.url(), other.fake.url());
+        let error = refused(&[&redis, &other]);
+        assert!(error.starts_with("Redis: ") && error.contains("WRONGPASS"), "{error}");
+        // Nobody listens there.
+        let options = with(at("redis://127.0.0.1:1", "a"));
+        let runtime = Runtime::new().unwrap();
+        let _runtime = runtime.enter();
+        assert!(PondServer::new().start(options).is_ok());
+    }
+
+    /// Nodes with the same list agree on the Redis of each channel, and use all.
+    #[test]
+    fn channels_are_distributed_over_several_redis() {
+        let redis = [Redis::start(), Redis::start(), Redis::start()];
+        let urls: Vec<String> = redis.iter().map(|redis| redis.fake.url()).collect();
+        let start =
+            |name| Server::start_as(with(NodeOptions { redis: urls.clone(), ..at("", name) }));
+        let (a, b) = (start("a"), start("b"));
+        let channels: Vec<String> = (0..20).map(|number| format!("/chat/{number}")).collect();
+        let mut clients = Vec::new();
+        for channel in &channels {
+            clients.push((Client::joined(a.addr, channel), Client::joined(b.addr, channel)));
+        }
+        let subscribed = |redis: &Redis| {
+            let topics = Topics::default();
+            let topic = |channel: &String| topics.channel("/api/socket", channel);
+            let is_here = |channel: &&String| redis.fake.subscribers(&topic(channel)) > 0;
+            channels.iter().filter(is_here).count()
+        };
+        until("every channel's topic", || redis.iter().map(subscribed).sum::<usize>() == 20);
+        assert!(redis.iter().all(|redis| subscribed(redis) > 0), "20 names over three");
+        for (channel, (at_a, at_b)) in channels.iter().zip(&mut clients) {
+            let text = json!({ "text": channel });
+            at_a.send("BROADCAST", channel, "say", &text.to_string());
+            assert_eq!(at_a.next()["payload"]["text"], **channel);
+            assert_eq!(at_b.next()["payload"]["text"], **channel);
+        }
+        assert_eq!(metric(a.addr, r#"bus_connected{side="publisher"}"#), 1);
+        assert_eq!(metric(a.addr, "bus_lost_total{reason=\"overflowed\"}"), 0);
+        // Without one of them the channels of the others go on.
+        redis[0].set(Mode::Close);
+        redis[0].fake.kill();
+        until("the loss", || metric(a.addr, r#"bus_connected{side="publisher"}"#) == 0);
+        let topics = Topics::default();
+        let elsewhere = |channel: &&String| {
+            redis[0].fake.subscribers(&topics.channel("/api/socket", channel)) == 0
+                && redis[1..].iter().any(|redis| {
+                    redis.fake.subscribers(&topics.channel("/api/socket", channel)) > 0
+                })
+        };
+        let channel = channels.iter().find(elsewhere).unwrap();
+        let number = channels.iter().position(|other| other == channel).unwrap();
+        let (at_a, at_b) = &mut clients[number];
+        at_a.send("BROADCAST", channel, "say", r#"{"text":"still"}"#);
+        assert_eq!(at_a.next()["payload"]["text"], "still");
+        assert_eq!(at_b.next()["payload"]["text"], "still");
     }
 }

@@ -392,6 +392,94 @@ fn slow_heads_and_slow_handshakes_time_out() {
     }
 }
 
+/// A counter or a gauge of the server, with its labels.
+fn metric(server: &Server, name: &str) -> u64 {
+    // Not over a connection, which may be refused.
+    let page = server.server.metrics();
+    let value = page.lines().find_map(|line| line.strip_prefix(&format!("pondwire_{name} ")));
+    value.unwrap_or_else(|| panic!("{name} in {page}")).parse().unwrap()
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+        thread::sleep(in_millis(10));
+    }
+}
+
+/// Each client is within its own bounds, all together are not.
+#[test]
+fn the_longest_queue_ends_when_there_is_no_memory() {
+    let waiting = OutboxOptions::new().with_max_frames(1 << 16).with_max_bytes(1 << 30);
+    let server = Server::start_as(Options {
+        memory_bytes: 4 << 20,
+        waiting,
+        byte_rate: None,
+        ..Options::default()
+    });
+    let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(64 << 10));
+    let mut sender = Client::joined(server.addr, "/chat/1");
+    let mut longest = Client::joined(server.addr, "/chat/1");
+    let mut other = Client::joined(server.addr, "/chat/2");
+    let mut sender_to_other = Client::joined(server.addr, "/chat/2");
+    for _ in 0..8 {
+        sender_to_other.send("BROADCAST", "/chat/2", "say", &text);
+        assert_eq!(sender_to_other.next()["event"], "say");
+    }
+    let shed = r#"ended_for_memory_total{what="slow_consumer"}"#;
+    let mut sent = 0;
+    while metric(&server, shed) == 0 {
+        sender.send("BROADCAST", "/chat/1", "say", &text);
+        assert_eq!(sender.next()["event"], "say");
+        sent += 1;
+        assert!(sent < 1500, "its queue has grown to 90 MB");
+    }
+    assert_eq!(metric(&server, shed), 1);
+    until("memory", || metric(&server, r#"memory_bytes{of="queues"}"#) < 4 << 20);
+    let mut got = 0;
+    while longest.socket.receive() != Received::Close(1013) {
+        got += 1;
+    }
+    assert!(got < sent, "{got} of {sent}");
+    assert_eq!(metric(&server, "slow_consumers_total"), 1);
+    for _ in 0..8 {
+        assert_eq!(other.next()["event"], "say");
+    }
+    for mut client in [sender, other] {
+        client.join(ROOM);
+        client.expect_alive();
+    }
+}
+
+#[test]
+fn messages_in_part_count_until_their_connection_ends() {
+    let server = Server::start_as(Options { memory_bytes: 300 << 10, ..Options::default() });
+    let mut old = Client::joined(server.addr, ROOM);
+    let begin = |len: usize| {
+        let mut client = Client::joined(server.addr, ROOM);
+        client.socket.announce(1 << 20);
+        client.socket.raw(&[0; 4]);
+        client.socket.raw(&vec![b' '; len]);
+        client
+    };
+    // Neither is too large by itself.
+    let one = begin(200 << 10);
+    let partial = r#"memory_bytes{of="partial_messages"}"#;
+    until("its bytes", || metric(&server, partial) > 200 << 10);
+    let mut two = begin(200 << 10);
+    until("a refusal", || websocket::get(server.addr, "/").starts_with("HTTP/1.1 503 "));
+    // Those that are there can talk, but send no large message.
+    old.expect_alive();
+    two.socket.raw(&vec![b' '; 100 << 10]);
+    two.expect_closed(1013);
+    until("a welcome", || websocket::get(server.addr, "/").starts_with("HTTP/1.1 200 "));
+    assert_eq!(metric(&server, r#"ended_for_memory_total{what="partial_message"}"#), 1);
+    assert!(metric(&server, r#"ended_for_memory_total{what="new_connection"}"#) > 0);
+    drop(one);
+    until("no more", || metric(&server, partial) == 0);
+}
+
 #[test]
 fn times_that_make_no_sense_are_refused_at_start() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -460,7 +548,7 @@ fn a_slow_consumer_gets_what_the_policy_says() {
     const SENT: usize = 200;
     for policy in [Policy::DropOldest, Policy::DropNewest, Policy::Conflate] {
         let waiting = OutboxOptions::new().with_policy(policy).with_max_frames(8);
-        let server = Server::start_as(Options { waiting, ..Options::default() });
+        let server = Server::start_as(Options { waiting, byte_rate: None, ..Options::default() });
         let mut sender = Client::joined(server.addr, ROOM);
         let mut slow = Client::joined(server.addr, ROOM);
         for i in 0..SENT {

@@ -601,8 +601,11 @@ mod nodes {
     use super::*;
 
     fn node(redis: &FakeRedis, name: &str) -> Server {
-        let node =
-            NodeOptions { redis: redis.url(), node_id: name.to_owned(), ..NodeOptions::default() };
+        let node = NodeOptions {
+            redis: vec![redis.url()],
+            node_id: name.to_owned(),
+            ..NodeOptions::default()
+        };
         let pond = with_history(|room| {
             room.history(100, 1 << 20, MINUTE);
         });

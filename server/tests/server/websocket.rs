@@ -5,6 +5,7 @@ use std::thread;
 use serde_json::json;
 
 use crate::fixture::Server;
+use pondwire_server::Options;
 use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
 
@@ -448,7 +449,9 @@ fn a_burst_arrives_whole_and_in_order() {
 
 #[test]
 fn a_slow_consumer_is_disconnected_without_delaying_others() {
-    let server = Server::start();
+    // Its sender is faster than a client may be by default.
+    let (message_rate, byte_rate) = (None, None);
+    let server = Server::start_as(Options { message_rate, byte_rate, ..Options::default() });
     let mut sender = Client::joined(server.addr, ROOM);
     let _slow = Client::joined(server.addr, ROOM);
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(16 * 1024));

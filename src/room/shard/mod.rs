@@ -141,6 +141,13 @@ struct Behind {
     unsent: Unsent,
 }
 
+impl Behind {
+    /// The bytes that wait for the connection.
+    const fn bytes(&self, outbox: &OutboxStats) -> usize {
+        outbox.queued_bytes + self.unsent.bytes()
+    }
+}
+
 /// A membership of a seat.
 struct Seated {
     room: u32,
@@ -213,7 +220,7 @@ pub struct ShardStats {
     pub behind: usize,
     /// The number of frames that wait for them.
     pub queued_frames: usize,
-    /// The bytes of those of them that are in outboxes.
+    /// The bytes of these frames, each counted for every connection that it waits for.
     pub queued_bytes: usize,
 }
 
@@ -472,10 +479,34 @@ impl Shard {
                 let outbox = behind.outbox.stats();
                 stats.dropped.add(&outbox);
                 stats.queued_frames += outbox.queued_frames + behind.unsent.len();
-                stats.queued_bytes += outbox.queued_bytes;
+                stats.queued_bytes += behind.bytes(&outbox);
             }
         }
         stats
+    }
+
+    /// Fails the connections that have the most bytes queued until at most so many are queued for all. Returns how
+    /// many have failed, for [`CloseReason::TooManyBytes`]. Visits each connection once, and sorts those that are
+    /// behind.
+    ///
+    /// It is for a server that has a bound for all of its shards: the bounds of [`OutboxOptions`] are each
+    /// connection's own.
+    pub fn shed(&mut self, max_queued_bytes: usize) -> usize {
+        let queues = self.seats.iter().enumerate().filter_map(|(seat, slot)| match &slot.status {
+            Status::Behind(behind) => Some((behind.bytes(&behind.outbox.stats()), seat as u32)),
+            _ => None,
+        });
+        let mut queues: Vec<(usize, u32)> = queues.collect();
+        let mut queued: usize = queues.iter().map(|(bytes, _)| bytes).sum();
+        queues.sort_unstable();
+        let mut failed = 0;
+        while queued > max_queued_bytes
+            && let Some((bytes, seat)) = queues.pop()
+        {
+            self.fail_for(seat, CloseReason::TooManyBytes);
+            (queued, failed) = (queued - bytes, failed + 1);
+        }
+        failed
     }
 
     /// Whether some connection is behind.

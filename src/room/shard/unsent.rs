@@ -36,18 +36,21 @@ pub struct Unsent {
     frames: VecDeque<WireFrame>,
     /// The number of bytes that were sent of the first of them.
     offset: usize,
+    /// The bytes of all frames, the first as a whole.
+    bytes: usize,
     reader: Option<OutboxReader>,
 }
 
 impl Unsent {
     pub(super) const fn new(form: Form, reader: Option<OutboxReader>) -> Self {
-        Self { form, frames: VecDeque::new(), offset: 0, reader }
+        Self { form, frames: VecDeque::new(), offset: 0, bytes: 0, reader }
     }
 
     /// Appends a frame of which the first `sent` bytes were sent; only the first may have some.
     pub(super) fn push(&mut self, frame: WireFrame, sent: usize) {
         debug_assert!(sent == 0 || self.frames.is_empty());
         self.offset += sent;
+        self.bytes += frame.bytes(self.form).len();
         self.frames.push_back(frame);
     }
 
@@ -57,7 +60,10 @@ impl Unsent {
         while self.frames.front().is_none_or(|frame| frame.bytes(self.form).is_empty()) {
             if self.frames.pop_front().is_none() {
                 let batch = self.reader.as_mut()?.try_batch()?;
-                self.frames.extend(batch.into_wire_frames());
+                let form = self.form;
+                let bytes = &mut self.bytes;
+                let counted = |frame: &WireFrame| *bytes += frame.bytes(form).len();
+                self.frames.extend(batch.into_wire_frames().inspect(counted));
             }
         }
         let frame = self.frames.front()?;
@@ -67,6 +73,11 @@ impl Unsent {
     /// The number of frames besides those of the outbox.
     pub(super) fn len(&self) -> usize {
         self.frames.len()
+    }
+
+    /// The bytes besides those of the outbox.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes - self.offset
     }
 
     /// These bytes were sent, or the first `sent` of them.
@@ -79,6 +90,7 @@ impl Unsent {
         assert!(self.offset <= len, "more bytes were sent than there are");
         if self.offset == len && len > 0 {
             self.offset = 0;
+            self.bytes -= len;
             self.frames.pop_front();
         }
     }
@@ -86,6 +98,7 @@ impl Unsent {
     /// Drops everything but the rest of a frame of which some was sent.
     pub(super) fn into_partial(mut self) -> Self {
         self.frames.truncate(usize::from(self.offset > 0));
+        self.bytes = self.frames.iter().map(|frame| frame.bytes(self.form).len()).sum();
         self.reader = None;
         self
     }

@@ -31,8 +31,18 @@ const NO_RING: &str = "pondwire-no-io_uring";
 /// A second build of the example server, to measure the effect of a change.
 pub(crate) const OTHER: &str = "other";
 
-/// The arguments by which the example server takes any free port.
-const LISTEN: [&str; 2] = ["--addr", "127.0.0.1:0"];
+/// The arguments by which the example server takes any free port, and as much as a client sends: the other
+/// contenders have no limits either.
+const LISTEN: [&str; 8] = [
+    "--addr",
+    "127.0.0.1:0",
+    "--message-rate",
+    "0",
+    "--byte-rate",
+    "0",
+    "--connections-per-address",
+    "0",
+];
 
 /// The server that the others are compared with.
 pub(crate) const FLOOR: &str = "floor";

@@ -20,6 +20,8 @@ impl Server {
         let log = std::env::temp_dir().join(format!("soak-{}.log", std::process::id()));
         let mut process = Command::new(binary)
             .args(["--addr", "127.0.0.1:0"])
+            // Its clients flood from one address, so that what lies behind these limits is tested.
+            .args(["--message-rate", "0", "--byte-rate", "0", "--connections-per-address", "0"])
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&log).expect("a log"))
             .spawn()
