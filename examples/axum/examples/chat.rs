@@ -57,6 +57,8 @@ fn present(server: &Server) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use pondwire_test_support::client::Client;
     use pondwire_test_support::websocket;
     use tokio::sync::oneshot;
@@ -80,7 +82,12 @@ mod tests {
             ann.send("BROADCAST", "/chat/lobby", "say", r#"{"text":"hi"}"#);
             let said = std::iter::repeat_with(|| ann.next()).find(|it| it["event"] == "said");
             assert_eq!(said.unwrap()["payload"]["text"], "hi");
-            let page = websocket::get(addr, "/lobby");
+            let mut lobby = websocket::connect(addr);
+            lobby
+                .write_all(b"GET /lobby HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            let mut page = String::new();
+            lobby.read_to_string(&mut page).unwrap();
             let name = format!(r#""{}":{{"name":"ann"}}"#, ann.id);
             assert!(page.contains(&name), "{page}");
             ann
