@@ -356,7 +356,11 @@ impl Incoming {
     /// it waits only for the budget and for readability, and holds no data meanwhile.
     async fn receive(&mut self, liveness: &Liveness) -> Result<Option<Event>, Fault> {
         loop {
-            self.budget.yield_if_spent().await;
+            if self.budget.is_spent() {
+                // While a thousand clients join, most of them wait here.
+                self.reader.release();
+                self.budget.yield_if_spent().await;
+            }
             if let Some(event) = self.reader.next_event()? {
                 self.budget.charge(budget::FRAME);
                 return Ok(Some(event));
