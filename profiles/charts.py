@@ -50,7 +50,12 @@ def table(record, heading):
             sys.exit(f"{record}: no section {heading}")
     lines = [line for line in re.search(r"(?:^\|.*\n?)+", text, re.M).group().splitlines()]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    names = [name or "name" for name in cells[0]]
+    names = []
+    for name in cells[0]:
+        # Two columns may have one name.
+        while name in names:
+            name += " "
+        names.append(name or "name")
     return [dict(zip(names, row)) for row in cells[2:]]
 
 
