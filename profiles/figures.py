@@ -124,6 +124,7 @@ def fill(page):
         else:
             pattern, heading, wanted = (directive.removeprefix("table ").split(": ") + ["", ""])[:3]
             body = excerpt(pattern, heading, wanted.split(", ") if wanted else [])
+        body = body.replace("<", "&lt;")  # in the names of types
         return f"<!-- {directive} -->\n\n{body}\n\n<!-- end -->"
 
     return re.sub(r"<!-- (summary|behind|table .*?) -->\n.*?<!-- end -->", block, page.read_text(), flags=re.S)
