@@ -505,17 +505,26 @@ impl Endpoint {
     }
 
     /// Serves a connection of the server's own listener to its end.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, mut waiting: Waiting) {
+    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, waiting: Waiting) {
         set_nodelay(&stream);
-        if !matches!(waiting.until(stream.readable()).await, Some(Ok(()))) {
-            return;
-        }
         // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now, and
         // one that has sent nothing yet has none for HTTP.
-        if let Some((serving, permit)) = Box::pin(self.become_served(stream, waiting)).await {
+        if let Some((serving, permit)) = Box::pin(self.wait_for_request(stream, waiting)).await {
             serving.await;
             drop(permit);
         }
+    }
+
+    /// Waits for the first byte, and then [becomes what is served](Self::become_served).
+    async fn wait_for_request(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        mut waiting: Waiting,
+    ) -> Option<(Serving<'_>, Permit)> {
+        if !matches!(waiting.until(stream.readable()).await, Some(Ok(()))) {
+            return None;
+        }
+        Box::pin(self.become_served(stream, waiting)).await
     }
 
     /// Answers the requests of a connection; returns what it is then served by, if it is still there.
