@@ -42,7 +42,7 @@ def excerpt(pattern, heading, wanted):
             sys.exit(f"{record.name}: no row {', '.join(missing)} in {heading}")
         rows = [found[name] for name in wanted]
     of = facts(record)
-    return f"{markdown(rows)}\n\n`{record.relative_to(ROOT)}`: {of['Machine']}, commit {of['Commit']}."
+    return f"{markdown(rows)}\n\n`{record.relative_to(ROOT)}` in the repository: {of['Machine']}, commit {of['Commit']}."
 
 
 def cell(record, heading, row, column):
