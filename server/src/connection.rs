@@ -796,10 +796,9 @@ impl Requests {
         state.due = Some(Instant::now() + self.endpoint.request_time);
         match answer {
             Answer::Response(mut response) => {
-                // Only a client of an event stream sends many requests (and its browser preflights), and its
-                // answers have no body. A chunked
-                // one may have had a length, too, that hyper has removed: then the connection must end (RFC
-                // 9112, section 6.1).
+                // Only a client of an event stream sends many requests (and its browser preflights), and their
+                // answers have no body. A chunked one may have had a length, too, that hyper has removed: then
+                // the connection must end (RFC 9112, section 6.1).
                 if !response.body().is_end_stream() || !is_message || is_chunked {
                     // Beside that of a 426, which asks for an upgrade.
                     let close = HeaderValue::from_static("close");

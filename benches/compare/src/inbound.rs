@@ -8,21 +8,15 @@ use crate::report::Section;
 use crate::workloads::{self, Line};
 
 pub fn section(plan: &Plan) -> Section {
-    let rows = workloads::all()
-        .into_iter()
-        .filter(|workload| plan.wants(&workload.name))
-        .map(|workload| {
-            let (bytes, lines) = (workload.bytes(), &workload.lines);
-            let contenders = vec![
-                contender::<Pondwire>(lines),
-                contender::<PondsocketCommon>(lines),
-                contender::<SerdeJson>(lines),
-                contender::<SimdJson>(lines),
-                contender::<SonicRs>(lines),
-            ];
-            plan.race(workload.name, lines.len(), bytes, contenders)
-        })
-        .collect();
+    let rows = workloads::rows(plan, |lines| {
+        vec![
+            contender::<Pondwire>(lines),
+            contender::<PondsocketCommon>(lines),
+            contender::<SerdeJson>(lines),
+            contender::<SimdJson>(lines),
+            contender::<SonicRs>(lines),
+        ]
+    });
     Section {
         size: "bytes",
         title: "Parse, ns per message",
@@ -37,16 +31,13 @@ pub fn section(plan: &Plan) -> Section {
 
 /// The same beside C++ simdjson, if it was installed.
 pub fn beside_simdjson(plan: &Plan) -> Section {
-    let rows = workloads::all()
-        .into_iter()
-        .filter(|workload| plan.wants(&workload.name))
-        .filter_map(|workload| {
-            let (bytes, lines) = (workload.bytes(), &workload.lines);
-            let mut contenders = vec![contender::<Pondwire>(lines)];
-            contenders.extend(simdjson(lines));
-            (contenders.len() > 1).then(|| plan.race(workload.name, lines.len(), bytes, contenders))
-        })
-        .collect();
+    let rows = workloads::rows(plan, |lines| {
+        let mut contenders = simdjson(lines);
+        if !contenders.is_empty() {
+            contenders.insert(0, contender::<Pondwire>(lines));
+        }
+        contenders
+    });
     Section {
         size: "bytes",
         title: "Parse beside C++ simdjson, ns per message",

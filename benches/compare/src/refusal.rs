@@ -38,21 +38,16 @@ fn place(frame: &[u8], word: &[u8]) -> usize {
 }
 
 pub fn section(plan: &Plan) -> Section {
-    let rows = workloads::all()
-        .into_iter()
-        .filter(|workload| plan.wants(&workload.name))
-        .map(|workload| {
-            let (bytes, lines) = (workload.bytes(), &workload.lines);
-            let copies = || lines.iter().map(|line| Line::of(&line.frame, line.side)).collect();
-            let mut contenders = vec![contender("accepted", lines.len(), copies())];
-            for (name, spoil) in FLAWS {
-                let mut lines: Vec<Line> = copies();
-                lines.iter_mut().for_each(|line| spoil(&mut line.frame));
-                contenders.push(contender(name, 0, lines));
-            }
-            plan.race(workload.name, lines.len(), bytes, contenders)
-        })
-        .collect();
+    let rows = workloads::rows(plan, |lines| {
+        let copies = || lines.iter().map(|line| Line::of(&line.frame, line.side)).collect();
+        let mut contenders = vec![contender("accepted", lines.len(), copies())];
+        for (name, spoil) in FLAWS {
+            let mut lines: Vec<Line> = copies();
+            lines.iter_mut().for_each(|line| spoil(&mut line.frame));
+            contenders.push(contender(name, 0, lines));
+        }
+        contenders
+    });
     Section {
         size: "bytes",
         title: "Refuse, ns per message",

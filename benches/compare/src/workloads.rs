@@ -5,6 +5,8 @@ use std::path::Path;
 
 use pondwire::{ChannelEvent, ClientMessage};
 
+use crate::bench::{Contender, Plan, Row};
+
 /// The sender of a frame, which decides which parser it is for.
 #[derive(Clone, Copy)]
 pub enum Side {
@@ -70,4 +72,19 @@ pub fn all() -> Vec<Workload> {
         .collect();
     workloads.sort_by_key(|workload| workload.bytes() / workload.lines.len());
     workloads
+}
+
+/// A row of the contenders that `contenders` makes of each workload's frames, for the workloads that `plan` wants; none
+/// for a workload without contenders.
+pub fn rows(
+    plan: &Plan,
+    contenders: impl for<'a> Fn(&'a [Line]) -> Vec<Contender<'a>>,
+) -> Vec<Row> {
+    let row = |workload: Workload| {
+        let contenders = contenders(&workload.lines);
+        let bytes = workload.bytes();
+        let is_some = !contenders.is_empty();
+        is_some.then(|| plan.race(workload.name, workload.lines.len(), bytes, contenders))
+    };
+    all().into_iter().filter(|workload| plan.wants(&workload.name)).filter_map(row).collect()
 }

@@ -1,6 +1,12 @@
 //! What the instruction sets have in common: [`isa`] makes an [`Isa`](crate::scan::blocks::Isa) of
 //! the functions that each file has over its registers, which are safe within their target features.
 
+/// Calls `scan`, which uses no tier: on this target that is the exception.
+#[cold]
+pub(in crate::scan) fn without_tier<T>(scan: impl FnOnce() -> T) -> T {
+    scan()
+}
+
 /// Defines, from the functions `load`, `put_places`, `squeeze`, `text_masks`, `prefix_xor`, `equal`,
 /// `within`, `specials`, `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions
 /// `prefix`, `walk`, `tokens`, `outline`, `container_end`, `each_specials` and `copy_with_spaces`,

@@ -1,5 +1,6 @@
 //! AArch64: NEON, which every such CPU that runs an operating system has.
 
+pub(in crate::scan) use super::isa::without_tier;
 use super::tier::Tier;
 
 pub(super) mod neon;
@@ -10,12 +11,6 @@ pub(super) fn supports(tier: Tier) -> bool {
         Tier::Neon => std::arch::is_aarch64_feature_detected!("neon"),
         Tier::Sse2 | Tier::Avx2 | Tier::Avx512 => false,
     }
-}
-
-/// Calls `scan`, which uses no tier: on this target that is the exception.
-#[cold]
-pub(in crate::scan) fn without_tier<T>(scan: impl FnOnce() -> T) -> T {
-    scan()
 }
 
 /// Calls `$function` of the tier's file; evaluates `$otherwise` for a tier without a file.

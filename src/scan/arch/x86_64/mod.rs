@@ -1,5 +1,6 @@
 //! x86-64: SSE2, which every CPU has, AVX2 and AVX-512.
 
+pub(in crate::scan) use super::isa::without_tier;
 use super::tier::Tier;
 use crate::scan::blocks::BLOCK;
 
@@ -49,12 +50,6 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vbmi2")
-}
-
-/// Calls `scan`, which uses no tier: on this target that is the exception.
-#[cold]
-pub(in crate::scan) fn without_tier<T>(scan: impl FnOnce() -> T) -> T {
-    scan()
 }
 
 /// Calls `$function` of the tier's file; evaluates `$otherwise` for a tier without a file.

@@ -69,14 +69,22 @@ async fn serve_axum(socket: WebSocket, all: Sender<Utf8Bytes>, mut messages: Rec
     }
 }
 
-pub(super) async fn tokio_websockets() -> io::Result<()> {
+/// Serves each connection by a task, with the channel that all share.
+async fn accept<T: Clone, F>(serve: impl Fn(TcpStream, Sender<T>) -> F) -> io::Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let listener = super::listener().await?;
     let all = Sender::new(BEHIND);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        tokio::spawn(serve_tokio_websockets(stream, all.clone()));
+        tokio::spawn(serve(stream, all.clone()));
     }
+}
+
+pub(super) async fn tokio_websockets() -> io::Result<()> {
+    accept(serve_tokio_websockets).await
 }
 
 async fn serve_tokio_websockets(stream: TcpStream, all: Sender<tokio_websockets::Payload>) {
@@ -95,13 +103,7 @@ async fn serve_tokio_websockets(stream: TcpStream, all: Sender<tokio_websockets:
 }
 
 pub(super) async fn fastwebsockets() -> io::Result<()> {
-    let listener = super::listener().await?;
-    let all = Sender::new(BEHIND);
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        tokio::spawn(serve_fastwebsockets(stream, all.clone()));
-    }
+    accept(serve_fastwebsockets).await
 }
 
 async fn serve_fastwebsockets(mut stream: TcpStream, all: Sender<Bytes>) {
