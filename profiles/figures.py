@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Puts the newest records' tables and charts where they are shown.
 
-    profiles/figures.py           writes the tables in README.md and src/docs/*.md, and profiles/charts/*.svg
+    profiles/figures.py           writes the tables in README.md and both crates' src/docs, and profiles/charts/*.svg
     profiles/figures.py --check   fails if any of them is not what the records say
 
 A table stands between two comments in a page:
@@ -21,7 +21,7 @@ import charts
 from charts import facts, newest, number, table
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "src/docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("src/docs/*.md")), *sorted(ROOT.glob("server/src/docs/*.md"))]
 
 
 def markdown(rows):
