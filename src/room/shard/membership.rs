@@ -84,9 +84,12 @@ impl SeatMembership {
         // AcqRel: only the count of calls matters, and the leave is ordered by the log.
         let is_first = !self.has_left.swap(true, Ordering::AcqRel);
         if is_first {
+            let commanded = self.command(|| Action::Leave { last: last.map(Into::into) });
+            // After the command: a frame to users by name that does not find this member any more comes after its
+            // leave, so the member misses it only if it misses all that comes after, too.
             self.room.index.remove(&self.key);
             // A room that is closed has ended the membership.
-            if let Ok(commanded) = self.command(|| Action::Leave { last: last.map(Into::into) }) {
+            if let Ok(commanded) = commanded {
                 commanded.announce();
             }
         }
