@@ -205,7 +205,9 @@ impl<'a> Batch<'a> {
     }
 
     /// The number of frames that the policy dropped since the batch before. Frames dropped as the
-    /// oldest came right before this batch's frames; frames dropped as the newest, anywhere.
+    /// oldest came right before this batch's frames; frames dropped as the newest, anywhere. For a
+    /// [`RoomReader`](crate::room::RoomReader) the number of frames that it has missed before this batch's, among them
+    /// perhaps some that were not for it.
     #[must_use]
     pub const fn lagged(&self) -> u64 {
         self.lagged

@@ -6,13 +6,14 @@
 //! - [`Delivery`] counts the outcome of one publish, by connection.
 //! - [`Shard`] holds the connections of one writer, which need no outboxes: they have a [`Seat`] each, and
 //!   a [`SeatMembership`] in every room.
+//! - [`RoomReader`] is a member that takes the frames from the room itself, by a task of its own.
 //! - [`RoomOptions`] bound what a room keeps, also for members that join again ([`Room::seat_after`]), and a
 //!   [`HistoryBudget`] what many rooms keep for these.
 //!
 //! # Implementation
 //!
-//! A room is a [`Subject`] whose observers are the members with an outbox, a log for those at seats, and an
-//! index of all connections by user for publishes to users by name.
+//! A room is a [`Subject`] whose observers are the members with an outbox, a log for those at seats and those with a
+//! reader, and an index of all connections by user for publishes to users by name.
 
 mod history;
 mod index;
@@ -85,7 +86,7 @@ struct Shared {
     history: Option<History>,
 }
 
-/// The frames for members that sit in a shard, and their bounds.
+/// The frames for members that sit in a shard or have a reader, and their bounds.
 struct Log {
     /// Made with the first such member.
     log: OnceLock<RoomLog>,
@@ -94,7 +95,8 @@ struct Log {
     refused: AtomicU64,
 }
 
-/// The bounds of what a room keeps for shards that have not read it yet, and for members that join again.
+/// The bounds of what a room keeps for shards and [readers](RoomReader) that have not read it yet, and for members that
+/// join again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoomOptions {
@@ -667,7 +669,8 @@ impl Room {
         }
     }
 
-    /// The number of frames that some shard has not read yet, and their bytes. A server that lets a client
+    /// The number of frames that some shard has not read yet, or that no [reader](RoomReader) has come to look for, and
+    /// their bytes. A server that lets a client
     /// publish only while both are small cannot be outrun by its clients.
     #[must_use]
     pub fn unread(&self) -> (usize, usize) {
@@ -675,7 +678,7 @@ impl Room {
         (unread.0 as usize, unread.1 as usize)
     }
 
-    /// The number of frames that did not reach the members at seats, because the room's log was full and
+    /// The number of frames that did not reach the members at seats and those with a reader, because the room's log was full and
     /// could not drop an older one at that moment, or because they were larger than it may be.
     #[must_use]
     pub fn refused(&self) -> u64 {
@@ -777,8 +780,8 @@ impl fmt::Debug for Room {
     }
 }
 
-/// The outcome of a publish, in numbers of connections with an outbox. Members at seats are not counted:
-/// what becomes of a frame for them is decided later.
+/// The outcome of a publish, in numbers of connections with an outbox. Members at seats and those with a reader are not
+/// counted: what becomes of a frame for them is decided later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {

@@ -151,7 +151,7 @@ weaken no-second-look-at-log a_publish_meets_a_reader_that_goes_to_sleep log/rea
 weaken plain-look-at-log a_publish_meets_a_reader_that_goes_to_sleep log/mod.rs \
     's/self\.0\.ring\.tail_position_in_order\(\) == position/self.has_end(position)/'
 # Readers are woken while the lock is still held.
-weaken woken-early two_readers_are_woken log/readers/mod.rs \
+weaken woken-early two_publishers_wake_a_reader log/readers/mod.rs \
     's/drop\(source\);\s*(self\.sleepers\.wake\(&wake\);)/$1 drop(source);/'
 # A reader does not look at its chunk after it was registered.
 weaken no-look-at-chunk two_readers_are_woken log/readers/mod.rs \

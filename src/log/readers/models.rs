@@ -160,6 +160,23 @@ fn two_readers_are_woken() {
     });
 }
 
+/// One publisher may move its frame while the other one has not shown its own yet.
+#[test]
+fn two_publishers_wake_a_reader() {
+    model_within(3, || {
+        let log = log(4);
+        let mut reader = Reader::join(&log, 1);
+        let waits = thread::spawn(move || reader.next_of(2));
+        let publisher = {
+            let log = log.clone();
+            thread::spawn(move || publish(&log, "a"))
+        };
+        publish(&log, "b");
+        publisher.join().unwrap();
+        assert!(["ab", "ba"].contains(&&*waits.join().unwrap()));
+    });
+}
+
 /// The publisher may find that the other reader has the lock.
 #[test]
 fn a_publish_meets_a_reader_that_goes_to_sleep() {
