@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::budget::InUse;
 use crate::channel::{ChannelOptions, MakeLink};
 use crate::connection::{Endpoint, Waiting};
 #[cfg(feature = "tls")]
@@ -88,7 +89,8 @@ impl PondServer {
         }
         let Options { presence_bytes, presence_interval, history_bytes, times, .. } = options;
         let history = HistoryBudget::new(history_bytes);
-        let channels = ChannelOptions { presence_bytes, presence_interval, history };
+        let in_use = InUse::new();
+        let channels = ChannelOptions { presence_bytes, presence_interval, history, in_use };
         let endpoints = Endpoints::new(self.endpoints, channels, link)?;
         let running = node.clone().map(|node| {
             let mut receiving = JoinSet::new();

@@ -362,6 +362,7 @@ impl Session {
             place.answer(&self.caller, Frame::not_found(name, request_id, text));
             return (None, None);
         };
+        place.channel.note_use();
         let event = Event::new(&self.caller, place, message, Params::of(&found));
         match handler {
             OnEvent::Plain(handler) => {
