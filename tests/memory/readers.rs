@@ -95,7 +95,6 @@ fn readers_that_stop_keep_the_bounds() {
     let chunk = 25_000 + 700 + 64 * (16 + 48) + 64 * 80;
     let bound = 100_000 + 400 * (80 + 64 + 100) + 12 * chunk + 16 * 1024;
     assert!(most <= bound, "{most} bytes, more than {bound}");
-    println!("{most} bytes of {bound}");
     // They lag, and read the rest.
     for reader in &mut stopped {
         let mut lagged = 0;
@@ -106,6 +105,7 @@ fn readers_that_stop_keep_the_bounds() {
     }
     drop((stopped, quick, room));
     assert_eq!(counting::live(), before, "all is given back");
+    println!("{most} bytes of {bound}");
 }
 
 /// What all have read is let go, but for the last chunk.
