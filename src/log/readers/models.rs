@@ -57,7 +57,7 @@ impl Reader {
         let bounds = log.bounds();
         let cursor = Arc::clone(log.cursor_of(|_| true, || Group(Readers::new(bounds))));
         let waiting = cursor.notify.0.open();
-        let place = Some(cursor.notify.0.join(log, &cursor).unwrap());
+        let place = Some(cursor.notify.0.join(log, &cursor, EVERYBODY).unwrap());
         let recipient = Recipient {
             audience: EVERYBODY,
             user: u64::from(member),
@@ -163,7 +163,7 @@ fn two_readers_are_woken() {
 /// One publisher may move its frame while the other one has not shown its own yet.
 #[test]
 fn two_publishers_wake_a_reader() {
-    model_within(3, || {
+    model(|| {
         let log = log(4);
         let mut reader = Reader::join(&log, 1);
         let waits = thread::spawn(move || reader.next_of(2));
