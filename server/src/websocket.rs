@@ -28,6 +28,7 @@ use crate::options::Times;
 use crate::rate_limit::Decision;
 use crate::session::{ReceiveError, Session, Sessions};
 use crate::socket::{discard, linger, write_unsent};
+use crate::trace;
 use crate::writers::{WriterHandle, WriterPool, hold_wakes};
 
 thread_local! {
@@ -36,6 +37,7 @@ thread_local! {
 }
 
 /// The reason why a connection ends.
+#[cfg_attr(feature = "tracing", derive(Debug))]
 enum End {
     /// The client has disconnected.
     Gone,
@@ -108,6 +110,7 @@ impl WebSockets {
         });
         let mut incoming = self.incoming(stream, received, deflates);
         let end = incoming.relay(&mut session, &writer, &liveness, &mut ending).await;
+        session.span().run(|| trace::event!(DEBUG, reason = ?end, "closing"));
         drop(session);
         if matches!(end, End::TooSlow) {
             counted.too_slow();
