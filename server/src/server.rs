@@ -207,7 +207,9 @@ impl Server {
                         let waiting = Waiting::new(&endpoint, peer, permit);
                         match transport {
                             Transport::Plain => {
-                                connections.spawn(endpoint.serve(stream, waiting));
+                                let accepted = Box::new((stream, waiting));
+                                // Boxed: tokio rounds a task up to 128 bytes.
+                                connections.spawn(Box::pin(endpoint.serve(accepted)));
                             }
                             #[cfg(feature = "tls")]
                             Transport::Tls(acceptor) => {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use pondwire::room::Seat;
 use pondwire::{ClientAction, ClientMessage, Frame, Limits, ValidationError, uuid};
+use smallvec::SmallVec;
 use tokio::time::sleep;
 
 use crate::budget;
@@ -109,7 +110,7 @@ pub(crate) struct Session {
 ///
 /// Most users are in few channels, and have no memory for more. They are found by a hash of the name.
 #[derive(Default)]
-struct JoinedChannels(Vec<JoinedChannel>);
+struct JoinedChannels(SmallVec<[JoinedChannel; 1]>);
 
 struct JoinedChannel {
     hash: u64,
