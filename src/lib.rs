@@ -35,7 +35,8 @@
 //! The patterns; their code runs as tests:
 //!
 //! - [a connection](docs::patterns#a-connection): its two halves and the queue between them; [on a WebSocket
-//!   library](docs::patterns#on-a-websocket-library) such as axum's; and [those that do not keep
+//!   library](docs::patterns#on-a-websocket-library) such as axum's; [a reader for
+//!   each](docs::patterns#a-reader-for-each-connection) in its place; and [those that do not keep
 //!   up](docs::patterns#connections-that-do-not-keep-up);
 //! - [a chat room](docs::patterns#a-chat-room), with authorization and an answer to every message;
 //! - [presence](docs::patterns#presence), and [frames that differ by
@@ -59,7 +60,7 @@
 //! - **Outbound**: a [`Frame`] is one shared message, ready to send. [`cache`] keeps frames that are
 //!   needed again, and presence lists, already serialized.
 //! - **Fan-out**: a [`Room`] sends a frame to the [`Outbox`]es of all or some members of a channel
-//!   without a lock; [`fanout`] calls any other observers. See [`docs::patterns`].
+//!   without a lock, or keeps it for members that [read](room::RoomReader) it themselves; [`fanout`] calls any other observers. See [`docs::patterns`].
 //! - **Several nodes**: [`distributed`] has the messages that nodes exchange over a bus.
 //! - **WebSocket**: [`websocket`] reads a client's frames and answers its handshake, without I/O.
 //! - **Vocabulary**: [`protocol`] has every name on the wire, ids, headers, channel patterns and typed

@@ -6,6 +6,10 @@
 //! yields pay off. Among busy clients, one with expensive messages therefore gets as much of a worker as
 //! one with cheap ones.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
 use tokio::task::yield_now;
 
 /// The work of any frame. The unit of work is one byte received, unmasked and scanned: about a nanosecond.
@@ -29,6 +33,47 @@ pub(crate) const CONNECTION: usize = 32 << 10;
 /// The largest debt, in budgets; work beyond it is forgotten. A yield costs a microsecond when no other
 /// task waits.
 const MOST_OWED: usize = 64;
+
+/// The time after which a channel counts as the only one in use.
+const ALONE: Duration = Duration::from_secs(60);
+
+/// Tells whether more than one channel is in use: then the writers' rounds are kept short, so that none waits long for
+/// the frames of another. A clone is one more handle of the same.
+#[derive(Clone, Debug)]
+pub(crate) struct InUse(Arc<LastUse>);
+
+#[derive(Debug)]
+struct LastUse {
+    /// The address of the channel that was used last.
+    channel: AtomicUsize,
+    /// When this was another channel last: milliseconds after `start`, and one more; 0: never.
+    changed: AtomicU64,
+    start: Instant,
+}
+
+impl InUse {
+    pub(crate) fn new() -> Self {
+        let (channel, changed) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self(Arc::new(LastUse { channel, changed, start: Instant::now() }))
+    }
+
+    /// Is told of each use of a channel. One load if it was used last, too.
+    pub(crate) fn note<T>(&self, channel: &T) {
+        let LastUse { channel: last, changed, start } = &*self.0;
+        let address = std::ptr::from_ref(channel).addr();
+        // Relaxed: nothing else depends on them, and a use that is missed is followed by others.
+        if last.load(Ordering::Relaxed) != address && last.swap(address, Ordering::Relaxed) != 0 {
+            changed.store(start.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether another channel was used within the last minute than before.
+    pub(crate) fn is_shared(&self) -> bool {
+        let LastUse { changed, start, .. } = &*self.0;
+        let changed = changed.load(Ordering::Relaxed);
+        changed > 0 && start.elapsed().saturating_sub(Duration::from_millis(changed - 1)) < ALONE
+    }
+}
 
 /// The work that a task has done since it last yielded.
 pub(crate) struct Budget {
@@ -57,5 +102,28 @@ impl Budget {
             yield_now().await;
             self.spent -= self.limit;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_shared_once_two_are_used() {
+        let in_use = InUse::new();
+        let (one, other) = (1_u32, 2_u32);
+        in_use.note(&one);
+        in_use.note(&one);
+        assert!(!in_use.is_shared());
+        in_use.note(&other);
+        assert!(in_use.is_shared());
+        let long_ago = Instant::now().checked_sub(2 * ALONE).expect("the machine runs for minutes");
+        let last =
+            LastUse { channel: AtomicUsize::new(1), changed: AtomicU64::new(1), start: long_ago };
+        let in_use = InUse(Arc::new(last));
+        assert!(!in_use.is_shared());
+        in_use.note(&one);
+        assert!(in_use.is_shared());
     }
 }

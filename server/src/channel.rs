@@ -26,7 +26,7 @@ use serde::Serialize;
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
-use crate::budget;
+use crate::budget::{self, InUse};
 use crate::content::with_member;
 use crate::trace;
 use crate::users::Users;
@@ -40,10 +40,13 @@ pub(crate) const CLASSES: u32 = 31;
 
 /// A client may send to any channel only while at most so many frames and bytes of the one that it last sent to
 /// wait for the writers, and so many bytes for a writer's next round, counted for each member: so clients do
-/// not fill the room's log, and other channels wait only some milliseconds for this one's round.
+/// not fill the room's log, and other channels wait only some milliseconds for this one's round. While there are none,
+/// a round may be larger, because sends cost less the more they send; then the first frame of another channel waits
+/// for it.
 const MOST_UNREAD: usize = 512;
 const MOST_UNREAD_BYTES: usize = 256 << 10;
 const MOST_ROUND_BYTES: usize = 40 << 20;
+const MOST_ROUND_BYTES_ALONE: usize = 160 << 20;
 
 /// The bytes of a broadcast, counted for each member, from which on its sender waits for the writers' backlog, too.
 const LARGE_ROUND_BYTES: usize = 64 << 10;
@@ -179,6 +182,7 @@ pub(crate) struct ChannelOptions {
     pub(crate) presence_interval: Duration,
     /// The bound on what all keep for members that come back.
     pub(crate) history: HistoryBudget,
+    pub(crate) in_use: InUse,
 }
 
 /// The open channels of an endpoint, by name. A channel is open while it has members, and one that keeps broadcasts
@@ -665,6 +669,7 @@ impl OpenChannel {
     /// the channel is closed. The acknowledgement is the channel's first frame, because a client drops the
     /// channel's frames before it. A seat that has failed becomes no member, but its session may go on.
     fn join(self: &Arc<Self>, newcomer: &Newcomer<'_>) -> Option<Joined> {
+        self.note_use();
         let Newcomer { user, seat, request_id, assigns, class, returning } = newcomer;
         let returning = returning.as_ref().filter(|_| self.keeps_history());
         let mut state = self.state.lock();
@@ -793,11 +798,19 @@ impl OpenChannel {
         self.deflating.load(Ordering::Relaxed) > 0
     }
 
+    /// Is told of each message to the channel.
+    pub(crate) fn note_use(&self) {
+        self.options.in_use.note(self);
+    }
+
     /// Whether more than allowed waits for the writers.
     pub(crate) fn is_ahead(&self) -> bool {
         let (frames, bytes) = self.members.unread();
         let round = bytes.min(MOST_SENT).saturating_mul(self.members.len());
-        frames > MOST_UNREAD || bytes > MOST_UNREAD_BYTES || round > MOST_ROUND_BYTES
+        let is_long = |round| round > MOST_ROUND_BYTES_ALONE || self.options.in_use.is_shared();
+        frames > MOST_UNREAD
+            || bytes > MOST_UNREAD_BYTES
+            || round > MOST_ROUND_BYTES && is_long(round)
     }
 
     /// Waits until the writers have read enough. Cancel-safe.
@@ -816,6 +829,7 @@ impl OpenChannel {
         frame: &Frame,
         recipients: &Recipients<'_>,
     ) {
+        self.note_use();
         if let Recipients::AllUsers = recipients {
             // Stored before it is sent; `catch_up` depends on this order.
             self.last.set(frame.clone());

@@ -541,11 +541,10 @@ impl Endpoint {
     }
 
     /// Serves a connection of the server's own listener to its end.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, waiting: Waiting) {
-        set_nodelay(&stream);
+    pub(crate) async fn serve(self: Arc<Self>, accepted: Box<(TcpStream, Waiting)>) {
         // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now, and
         // one that has sent nothing yet has none for HTTP.
-        if let Some((serving, permit)) = Box::pin(self.wait_for_request(stream, waiting)).await {
+        if let Some((serving, permit)) = Box::pin(self.wait_for_request(accepted)).await {
             serving.await;
             drop(permit);
         }
@@ -554,9 +553,10 @@ impl Endpoint {
     /// Waits for the first byte, and then [becomes what is served](Self::become_served).
     async fn wait_for_request(
         self: &Arc<Self>,
-        stream: TcpStream,
-        mut waiting: Waiting,
+        accepted: Box<(TcpStream, Waiting)>,
     ) -> Option<(Serving<'_>, Permit)> {
+        let (stream, mut waiting) = *accepted;
+        set_nodelay(&stream);
         if !matches!(waiting.until(stream.readable()).await, Some(Ok(()))) {
             return None;
         }

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::budget::InUse;
 use crate::channel::{ChannelOptions, MakeLink};
 use crate::connection::{Endpoint, EndpointMetrics, Waiting};
 #[cfg(feature = "tls")]
@@ -89,7 +90,8 @@ impl PondServer {
         }
         let Options { presence_bytes, presence_interval, history_bytes, times, .. } = options;
         let history = HistoryBudget::new(history_bytes);
-        let channels = ChannelOptions { presence_bytes, presence_interval, history };
+        let in_use = InUse::new();
+        let channels = ChannelOptions { presence_bytes, presence_interval, history, in_use };
         let endpoints = Endpoints::new(self.endpoints, channels, link)?;
         let running = node.clone().map(|node| {
             let mut receiving = JoinSet::new();
@@ -206,7 +208,9 @@ impl Server {
                         let waiting = Waiting::new(&endpoint, peer, permit);
                         match transport {
                             Transport::Plain => {
-                                connections.spawn(endpoint.serve(stream, waiting));
+                                let accepted = Box::new((stream, waiting));
+                                // Boxed: tokio rounds a task up to 128 bytes.
+                                connections.spawn(Box::pin(endpoint.serve(accepted)));
                             }
                             #[cfg(feature = "tls")]
                             Transport::Tls(acceptor) => {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use pondwire::room::Seat;
 use pondwire::{ClientAction, ClientMessage, Frame, Limits, ValidationError, uuid};
+use smallvec::SmallVec;
 use tokio::time::sleep;
 
 use crate::budget;
@@ -113,7 +114,7 @@ pub(crate) struct Session {
 ///
 /// Most users are in few channels, and have no memory for more. They are found by a hash of the name.
 #[derive(Default)]
-struct JoinedChannels(Vec<JoinedChannel>);
+struct JoinedChannels(SmallVec<[JoinedChannel; 1]>);
 
 struct JoinedChannel {
     hash: u64,
@@ -384,6 +385,7 @@ impl Session {
             place.answer(&self.caller, Frame::not_found(name, request_id, text));
             return (None, None);
         };
+        place.channel.note_use();
         let event = Event::new(&self.caller, place, message, Params::of(&found));
         let span = Span::handler(name, message.event());
         match handler {

@@ -27,6 +27,7 @@
 mod cursor;
 #[cfg(all(test, pondwire_loom))]
 mod models;
+mod readers;
 
 use std::sync::{Arc as StdArc, OnceLock};
 
@@ -38,6 +39,7 @@ use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex};
 
 pub(crate) use cursor::{Cursor, Notify};
+pub(crate) use readers::{Place, Readers, Recipient};
 
 /// One position of the sequence.
 pub(crate) struct Entry {
@@ -49,7 +51,7 @@ pub(crate) struct Entry {
 pub(crate) const EVERYBODY: u32 = u32::MAX;
 
 /// The members that a frame goes to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum To {
     Members {
         /// Those with one of these bits set,
@@ -187,6 +189,21 @@ impl<N: Notify> Log<N> {
         }
     }
 
+    /// The position after all that was appended before, at which a reader of the cursor begins. The cursor is
+    /// attached there if it was not.
+    fn tail_for(&self, cursor: &Cursor<N>) -> Result<u32, Closed> {
+        let _commands = cursor.commands.lock();
+        if self.is_closed() || cursor.notify.is_closed() {
+            return Err(Closed);
+        }
+        Ok(if cursor.is_attached() { self.tail_position() } else { self.attach(cursor) })
+    }
+
+    /// The position of the next entry.
+    pub(crate) fn tail_position(&self) -> u32 {
+        self.0.ring.tail_position()
+    }
+
     /// Appends an entry; `true` if a shard sleeps, which the caller wakes.
     #[inline]
     fn append(&self, mut entry: Entry) -> Result<bool, Refused> {
@@ -247,6 +264,11 @@ impl<N: Notify> Log<N> {
         }
     }
 
+    /// Those of the frames that are kept.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.0.ring.bounds()
+    }
+
     /// The number of positions that are kept for a cursor, and the bytes of their frames.
     pub(crate) fn unread(&self) -> (u32, u32) {
         self.0.ring.queued()
@@ -294,13 +316,16 @@ impl<N: Notify> Log<N> {
         last.get_or_init(|| Arc::new(Cursor::new(number, notify())))
     }
 
-    /// Attaches a cursor, which is not: it reads what is appended from now on. The caller holds the lock of
+    /// Attaches a cursor, which is not: it reads what is appended from now on, at the position that this
+    /// returns. The caller holds the lock of
     /// its commands.
-    fn attach(&self, cursor: &Cursor<N>) {
+    fn attach(&self, cursor: &Cursor<N>) -> u32 {
         self.0.attached.fetch_add(1, Ordering::AcqRel);
         cursor.begin_attaching();
         // In the order of pushes: invariant 1.
-        cursor.attach_at(self.0.ring.tail_position_in_order());
+        let tail = self.0.ring.tail_position_in_order();
+        cursor.attach_at(tail);
+        tail
     }
 
     /// Detaches a cursor, unless there are commands for its shard; `true` if it is detached. To be called by
@@ -337,6 +362,12 @@ impl<N: Notify> Log<N> {
     /// Whether nothing was appended at this position.
     pub(crate) fn has_end(&self, position: u32) -> bool {
         self.0.ring.tail_position() == position
+    }
+
+    /// [`has_end`](Self::has_end) in the order of appends: if it is true, a later append sees what this thread wrote
+    /// before.
+    fn has_end_in_order(&self, position: u32) -> bool {
+        self.0.ring.tail_position_in_order() == position
     }
 
     /// Reads all that is new for a cursor.

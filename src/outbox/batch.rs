@@ -1,12 +1,15 @@
 //! The frames of one write to the socket, and a single one of them.
 
 use std::io::IoSlice;
+use std::slice;
+use std::sync::OnceLock;
 
 use bytes::{Buf, Bytes};
 
 use crate::frame::{Control, Form, Frame, WireFrame};
 
-/// Frames that were taken out of an outbox together, as one [`Buf`].
+/// Frames that were taken out of an outbox together, or that a [`RoomReader`](crate::room::RoomReader) has come
+/// to, as one [`Buf`].
 ///
 /// `chunks_vectored` returns all of them in place, so one vectored write sends them without a copy.
 /// Dropping a batch drops its unwritten rest; if a frame was half written, the connection cannot
@@ -16,14 +19,20 @@ use crate::frame::{Control, Form, Frame, WireFrame};
 /// frame is made once for all its recipients.
 #[derive(Debug)]
 pub struct Batch<'a> {
-    frames: Taken<'a>,
+    frames: Frames<'a>,
     form: Form,
-    /// The number of frames that have been written to their end.
-    written: usize,
     /// The number of bytes of the next frame that have been written.
     offset: usize,
     remaining: usize,
     lagged: u64,
+}
+
+/// The frames of a batch.
+enum Frames<'a> {
+    /// Taken out of an outbox; so many have been written to their end.
+    Taken { frames: Taken<'a>, written: usize },
+    /// Some of those that many readers share: the bits of `chosen` name their slots, which are filled.
+    Shared { slots: &'a [OnceLock<WireFrame>], chosen: u64, unwritten: u64 },
 }
 
 /// The reader's memory; emptied with the batch, and kept.
@@ -36,18 +45,111 @@ impl Drop for Taken<'_> {
     }
 }
 
-impl std::fmt::Debug for Taken<'_> {
+/// Some of the frames, in their order.
+enum Iter<'a> {
+    Taken(slice::Iter<'a, WireFrame>),
+    Shared(&'a [OnceLock<WireFrame>], u64),
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a WireFrame;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a WireFrame> {
+        match self {
+            Iter::Taken(frames) => frames.next(),
+            Iter::Shared(slots, chosen) => slots[take_lowest(chosen)?].get(),
+        }
+    }
+}
+
+/// Clears the lowest bit that is set and returns its place.
+#[inline]
+const fn take_lowest(bits: &mut u64) -> Option<usize> {
+    if *bits == 0 {
+        return None;
+    }
+    let lowest = bits.trailing_zeros() as usize;
+    *bits &= *bits - 1;
+    Some(lowest)
+}
+
+impl Frames<'_> {
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Self::Taken { frames, .. } => frames.0.len(),
+            Self::Shared { chosen, .. } => chosen.count_ones() as usize,
+        }
+    }
+
+    #[inline]
+    fn all(&self) -> Iter<'_> {
+        match self {
+            Self::Taken { frames, .. } => Iter::Taken(frames.0.iter()),
+            Self::Shared { slots, chosen, .. } => Iter::Shared(slots, *chosen),
+        }
+    }
+
+    /// Those that have not been written to their end.
+    #[inline]
+    fn unwritten(&self) -> Iter<'_> {
+        match self {
+            Self::Taken { frames, written } => Iter::Taken(frames.0[*written..].iter()),
+            Self::Shared { slots, unwritten, .. } => Iter::Shared(slots, *unwritten),
+        }
+    }
+
+    fn count_unwritten(&self) -> usize {
+        match self {
+            Self::Taken { frames, written } => frames.0.len() - written,
+            Self::Shared { unwritten, .. } => unwritten.count_ones() as usize,
+        }
+    }
+
+    /// The first of these has been written to its end.
+    #[inline]
+    const fn written_one(&mut self) {
+        match self {
+            Self::Taken { written, .. } => *written += 1,
+            Self::Shared { unwritten, .. } => *unwritten &= unwritten.wrapping_sub(1),
+        }
+    }
+
+    /// The frames themselves.
+    fn into_owned(mut self) -> impl Iterator<Item = WireFrame> {
+        if let Self::Taken { frames, .. } = &mut self {
+            frames.0.reverse();
+        }
+        std::iter::from_fn(move || match &mut self {
+            Self::Taken { frames, .. } => frames.0.pop(),
+            Self::Shared { slots, chosen, .. } => slots[take_lowest(chosen)?].get().cloned(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Frames<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} frames", self.0.len())
+        write!(f, "{} frames", self.len())
     }
 }
 
 impl<'a> Batch<'a> {
     #[inline]
     pub(super) fn new(frames: &'a mut Vec<WireFrame>, lagged: u64) -> Self {
-        let remaining = frames.iter().map(|frame| frame.wire().len()).sum();
-        let frames = Taken(frames);
-        Self { frames, form: Form::WebSocket, written: 0, offset: 0, remaining, lagged }
+        Self::of(Frames::Taken { frames: Taken(frames), written: 0 }, lagged)
+    }
+
+    /// A batch of the frames in these slots, which are filled, whose bits are set in `chosen`.
+    #[inline]
+    pub(crate) fn of_shared(slots: &'a [OnceLock<WireFrame>], chosen: u64, lagged: u64) -> Self {
+        Self::of(Frames::Shared { slots, chosen, unwritten: chosen }, lagged)
+    }
+
+    #[inline]
+    fn of(frames: Frames<'a>, lagged: u64) -> Self {
+        let remaining = frames.all().map(|frame| frame.wire().len()).sum();
+        Self { frames, form: Form::WebSocket, offset: 0, remaining, lagged }
     }
 
     /// The batch as server-sent events: the messages' [`Frame::sse`](crate::Frame::sse). Control
@@ -71,8 +173,11 @@ impl<'a> Batch<'a> {
     /// # Panics
     /// Some of it has been written.
     #[must_use]
-    pub fn into_sse(self) -> Self {
-        self.frames.0.retain(WireFrame::is_message);
+    pub fn into_sse(mut self) -> Self {
+        // Only outboxes have control frames.
+        if let Frames::Taken { frames, .. } = &mut self.frames {
+            frames.0.retain(WireFrame::is_message);
+        }
         self.in_form(Form::Sse)
     }
 
@@ -92,14 +197,17 @@ impl<'a> Batch<'a> {
     }
 
     fn in_form(mut self, form: Form) -> Self {
-        assert!(self.written == 0 && self.offset == 0, "some of the batch has been written");
+        let is_unwritten = self.offset == 0 && self.frames.count_unwritten() == self.frames.len();
+        assert!(is_unwritten, "some of the batch has been written");
         self.form = form;
         self.remaining = self.iter().map(<[u8]>::len).sum();
         self
     }
 
     /// The number of frames that the policy dropped since the batch before. Frames dropped as the
-    /// oldest came right before this batch's frames; frames dropped as the newest, anywhere.
+    /// oldest came right before this batch's frames; frames dropped as the newest, anywhere. For a
+    /// [`RoomReader`](crate::room::RoomReader) the number of frames that it has missed before this batch's, among them
+    /// perhaps some that were not for it.
     #[must_use]
     pub const fn lagged(&self) -> u64 {
         self.lagged
@@ -109,7 +217,7 @@ impl<'a> Batch<'a> {
     #[must_use]
     #[inline]
     pub fn frames(&self) -> usize {
-        self.frames.0.len()
+        self.frames.len()
     }
 
     /// The bytes of each frame in the batch's form, written or not.
@@ -139,13 +247,13 @@ impl<'a> Batch<'a> {
     /// assert!(is_same);
     /// ```
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.frames.0.iter().map(|frame| frame.bytes(self.form))
+        self.frames.all().map(|frame| frame.bytes(self.form))
     }
 
     /// [`iter`](Self::iter) as [`Bytes`] that share the frames' memory and may outlive the batch.
     /// One small allocation for each, no copy.
     pub fn bytes(&self) -> impl Iterator<Item = Bytes> {
-        self.frames.0.iter().map(|frame| frame.shared_bytes(self.form))
+        self.frames.all().map(|frame| frame.shared_bytes(self.form))
     }
 
     /// The messages as JSON text, in any form of the batch: for a WebSocket library, which writes
@@ -164,20 +272,19 @@ impl<'a> Batch<'a> {
     /// assert_eq!(texts, [frame.as_str()]);
     /// ```
     pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.frames.0.iter().filter_map(WireFrame::text)
+        self.frames.all().filter_map(WireFrame::text)
     }
 
-    /// The messages and control frames themselves, written or not, in their order. Takes no
-    /// references and allocates nothing; dropping the iterator drops the frames that it has not given.
+    /// The messages and control frames themselves, written or not, in their order. Allocates nothing and takes no
+    /// references, but for a [`RoomReader`](crate::room::RoomReader)'s frames one each. Dropping the iterator
+    /// drops the frames that it has not given.
     pub fn into_frames(self) -> impl Iterator<Item = OutboxFrame> + use<'a> {
         self.into_wire_frames().map(OutboxFrame::from)
     }
 
     /// [`into_frames`](Self::into_frames), without telling messages from control frames.
     pub(crate) fn into_wire_frames(self) -> impl Iterator<Item = WireFrame> + use<'a> {
-        let frames = self.frames;
-        frames.0.reverse();
-        std::iter::from_fn(move || frames.0.pop())
+        self.frames.into_owned()
     }
 }
 
@@ -189,17 +296,17 @@ impl Buf for Batch<'_> {
 
     #[inline]
     fn chunk(&self) -> &[u8] {
-        self.frames.0.get(self.written).map_or(&[], |frame| &frame.bytes(self.form)[self.offset..])
+        let first = self.frames.unwritten().next();
+        first.map_or(&[], |frame| &frame.bytes(self.form)[self.offset..])
     }
 
     fn chunks_vectored<'b>(&'b self, slices: &mut [IoSlice<'b>]) -> usize {
         let mut offset = self.offset;
-        let unwritten = &self.frames.0[self.written..];
-        for (slice, frame) in slices.iter_mut().zip(unwritten) {
+        for (slice, frame) in slices.iter_mut().zip(self.frames.unwritten()) {
             *slice = IoSlice::new(&frame.bytes(self.form)[offset..]);
             offset = 0;
         }
-        slices.len().min(unwritten.len())
+        slices.len().min(self.frames.count_unwritten())
     }
 
     fn advance(&mut self, count: usize) {
@@ -211,11 +318,11 @@ impl Buf for Batch<'_> {
         self.remaining -= count;
         self.offset += count;
         // No frame is empty, so this never moves past a frame that is not written.
-        while let Some(frame) = self.frames.0.get(self.written) {
+        while let Some(frame) = self.frames.unwritten().next() {
             let Some(beyond) = self.offset.checked_sub(frame.bytes(self.form).len()) else {
                 break;
             };
-            self.written += 1;
+            self.frames.written_one();
             self.offset = beyond;
         }
     }

@@ -11,6 +11,7 @@ mod local_frames;
 mod outbox;
 mod outbox_model;
 mod outbox_stress;
+mod reader;
 mod room;
 mod roster;
 mod shard;

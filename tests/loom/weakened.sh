@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows that the models of src/outbox/models.rs and src/log/models.rs can fail: puts one bug at a time into
-# a copy of the tree, and requires that the model for it finds it. Takes about 15 minutes on two cores.
+# Shows that the models of src/outbox, src/log and src/log/readers can fail: puts one bug at a time into a
+# copy of the tree, and requires that the model for it finds it. Takes about 15 minutes on two cores.
 #
 #     tests/loom/weakened.sh [NAME…]
 #     tests/loom/weakened.sh --check     only that each bug can still be put in, in a second
@@ -142,5 +142,31 @@ weaken deaf-detach a_room_is_not_detached_while_someone_joins log/mod.rs \
 # A shard that sleeps does not notice the end.
 weaken silent-close the_end_is_noticed log/mod.rs \
     's/if (self\.0\.ring\.mark_closed\(\))\.is_sleeping\(\) \{\s*self\.wake\(\);\s*\}/$1;/'
+
+of=log::readers
+# A reader sleeps although a publisher could not get the lock.
+weaken no-second-look-at-log a_publish_meets_a_reader_that_goes_to_sleep log/readers/mod.rs \
+    's/log\.has_end_in_order\(end\)/true/'
+# The same with the order of the look gone.
+weaken plain-look-at-log a_publish_meets_a_reader_that_goes_to_sleep log/mod.rs \
+    's/self\.0\.ring\.tail_position_in_order\(\) == position/self.has_end(position)/'
+# Readers are woken while the lock is still held.
+weaken woken-early two_publishers_wake_a_reader log/readers/mod.rs \
+    's/drop\(source\);\s*(self\.sleepers\.wake\(&wake\);)/$1 drop(source);/'
+# A reader does not look at its chunk after it was registered.
+weaken no-look-at-chunk two_readers_are_woken log/readers/mod.rs \
+    's/(\.register\(recipient\.place, cx\.waker\(\)\);\s*match )self\.find\(place, recipient\)/$1Found::Nothing/'
+# An entry is shown before its recipients are.
+weaken shown-early-in-chunk an_entry_is_read_with_its_recipients log/readers/chunk.rs \
+    's/(store\(len \+ 1, Ordering::)Release/$1Relaxed/'
+# The group stays listed although nobody is about to advance it.
+weaken listed-still a_frame_for_another_does_not_keep_a_reader_asleep log/readers/mod.rs \
+    's/(First: invariant 3\.\s*)cursor\.unlist\(\);/$1/'
+# The end comes before what was moved last.
+weaken early-end-of-readers the_end_wakes_a_reader log/readers/mod.rs \
+    's/(Advance::End => return Poll::Ready\()self\.find\(place, recipient\)\.frames\(\)/$1None/'
+# A frame for one reader wakes nobody, and the group is not marked as asleep.
+weaken no-mark a_frame_for_another_does_not_keep_a_reader_asleep log/readers/mod.rs \
+    's/!wake\.is_all\(\) && log\.sleep\(end\)/!wake.is_all()/'
 
 exit $failed

@@ -6,6 +6,7 @@ mod batch_forms;
 #[cfg(feature = "deflate")]
 mod deflate_memory;
 mod outbox_memory;
+mod readers;
 
 use pondwire_test_support::counting::Counting;
 

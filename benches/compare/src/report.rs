@@ -50,9 +50,14 @@ fn table(out: &mut String, section: &Section) {
     for row in &section.rows {
         let base = row.times[0].1;
         write!(out, "| {} | {} |", row.name, row.bytes).unwrap();
-        for (column, (_, ns)) in row.times.iter().enumerate() {
+        for (at, column) in columns.iter().enumerate() {
+            // Not every contender does the work of every row.
+            let Some((_, ns)) = row.times.iter().find(|(name, _)| name == column) else {
+                out.push_str(" |");
+                continue;
+            };
             let digits = usize::from(*ns < 100.0);
-            match column {
+            match at {
                 0 => write!(out, " {ns:.digits$} |").unwrap(),
                 _ => write!(out, " {ns:.digits$} ({:.2}×) |", ns / base).unwrap(),
             }

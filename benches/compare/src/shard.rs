@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use pondwire::frame::Form;
-use pondwire::room::{Seat, SeatMembership, Shard};
+use pondwire::room::{RoomReader, Seat, SeatMembership, Shard};
 use pondwire::{Frame, Membership, Outbox, OutboxOptions, OutboxReader, Payload, Room};
 use tokio::sync::broadcast;
 
@@ -48,8 +48,9 @@ pub fn section(plan: &Plan) -> Section {
         title: "Rooms as logs, ns per delivery, per publish or per join",
         size: "bytes",
         note: "`shard`: a finished frame, or eight, to every member of a room and out of it again; a \
-               socket is a function that is given a pointer and a length. pondwire: members sit in one \
-               shard. Outboxes: the same room with an outbox for each. broadcast: tokio's, of `Bytes` \
+               socket is a function that is given a pointer and a length. shard: members sit in one \
+               shard. readers: each member has a reader of the room, and gives its socket each frame. \
+               Outboxes: the same room with an outbox for each. broadcast: tokio's, of `Bytes` \
                and of `Frame`, whose receivers give one frame at a time. `publish`: the publisher alone. \
                `join + leave`: of one member among 64k.",
         rows,
@@ -111,6 +112,28 @@ impl Seated {
     }
 }
 
+/// A room whose members have a reader each.
+fn with_readers(members: usize) -> (Room, Vec<RoomReader>) {
+    let room = Room::new();
+    let readers = (0..members).map(|id| room.reader(&id.to_string()).expect("open")).collect();
+    (room, readers)
+}
+
+/// The number of frames that the members' sockets are given.
+fn read(readers: &mut [RoomReader]) -> usize {
+    let (mut frames, mut short) = (0, 0);
+    for (socket, reader) in readers.iter_mut().enumerate() {
+        while let Some(batch) = reader.try_batch() {
+            for frame in batch.iter() {
+                short += usize::from(send(socket as u32, frame) != frame.len());
+            }
+            frames += batch.frames();
+        }
+    }
+    assert_eq!(black_box(short), 0);
+    frames
+}
+
 /// A room whose members have an outbox each.
 fn with_outboxes(members: usize) -> (Room, Vec<Membership>, Vec<OutboxReader>) {
     let room = Room::new();
@@ -136,12 +159,20 @@ fn deliver(plan: &Plan, name: String, members: usize, frames: usize) -> Row {
         Some(seated.drain() * frames)
     };
 
-    let (room, _memberships, mut readers) = with_outboxes(members);
+    let (room, mut readers) = with_readers(members);
+    let by_readers = || {
+        for _ in 0..frames {
+            room.publish(&frame);
+        }
+        Some(read(&mut readers))
+    };
+
+    let (room, _memberships, mut outboxes) = with_outboxes(members);
     let by_outboxes = || {
         for _ in 0..frames {
             room.publish(&frame);
         }
-        let batches = readers.iter_mut().filter_map(OutboxReader::try_batch);
+        let batches = outboxes.iter_mut().filter_map(OutboxReader::try_batch);
         Some(batches.map(|batch| black_box(batch.frames())).sum())
     };
 
@@ -165,6 +196,7 @@ fn deliver(plan: &Plan, name: String, members: usize, frames: usize) -> Row {
 
     let contenders = vec![
         Contender::checked("shard", &expected, by_shard),
+        Contender::checked("readers", &expected, by_readers),
         Contender::checked("outboxes", &expected, by_outboxes),
         Contender::checked("tokio broadcast, Bytes", &expected, by_bytes),
         Contender::checked("tokio broadcast, Frame", &expected, by_frame),
@@ -195,6 +227,13 @@ fn publish(plan: &Plan, name: String, members: usize) -> Row {
         // With one member: a round's fixed cost, once for 256 publishes.
         Some(seated.drain())
     };
+    let (room, mut readers) = with_readers(members);
+    let by_readers = || {
+        for _ in 0..QUEUE {
+            room.publish(&frame);
+        }
+        Some(read(&mut readers[..1]) / QUEUE)
+    };
     let (publisher, mut subscriber) = broadcast::channel::<Frame>(QUEUE);
     let _others: Vec<_> = (1..members).map(|_| publisher.subscribe()).collect();
     let by_frame = || {
@@ -206,12 +245,18 @@ fn publish(plan: &Plan, name: String, members: usize) -> Row {
     };
     let contenders = vec![
         Contender::checked("shard", &1, by_shard),
+        Contender::checked("readers", &1, by_readers),
         Contender::checked("tokio broadcast, Frame", &1, by_frame),
     ];
     plan.race(name, QUEUE, frame.wire().len() * QUEUE, contenders)
 }
 
 fn join(plan: &Plan, members: usize) -> Row {
+    let (room, _readers) = with_readers(members);
+    let by_reader = || {
+        drop(room.reader("newcomer").expect("open"));
+        Some(())
+    };
     let (seated, outboxes) = (RefCell::new(Seated::new(members)), with_outboxes(members));
     let seat = seated.borrow().shard.handle().open(Form::WebSocket);
     let mut count = 0;
@@ -231,6 +276,7 @@ fn join(plan: &Plan, members: usize) -> Row {
     };
     let contenders = vec![
         Contender::checked("shard", &(), by_shard),
+        Contender::checked("readers", &(), by_reader),
         Contender::checked("outboxes", &(), by_outbox),
     ];
     plan.race("join + leave".to_owned(), 1, 1, contenders)

@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use smallvec::SmallVec;
 
 pub use membership::SeatMembership;
-pub(super) use seat::RoomLog;
 use seat::{Command, SeatId, Shared};
+pub(super) use seat::{Link, RoomLog, cursor_of_readers};
 pub use seat::{Seat, ShardHandle};
 pub use unsent::Unsent;
 

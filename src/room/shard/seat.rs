@@ -4,7 +4,7 @@ use std::sync::{Arc as StdArc, Weak};
 use std::{fmt, mem};
 
 use crate::frame::{Control, Form, Frame, WireFrame};
-use crate::log::{Cursor, Log, Notify};
+use crate::log::{Cursor, Log, Notify, Readers};
 use crate::outbox::{CloseReason, OnceReason, OutboxOptions, Push};
 use crate::ring::word::{MAX_BYTES, MAX_FRAMES};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -13,33 +13,62 @@ use crate::sync::{Arc, AtomicWaker, Mutex};
 /// The log of a room.
 pub(in crate::room) type RoomLog = Log<Link>;
 
-/// The connection from a log to one shard.
+/// The connection from a log to one shard, or to the readers.
 pub(in crate::room) struct Link {
-    shard: Arc<Shared>,
+    to: Target,
     /// The number of the room in the shard's table, or [`NONE`]; used by the shard only.
     pub(super) room: AtomicU32,
+}
+
+enum Target {
+    Shard(Arc<Shared>),
+    Readers(Box<Readers>),
 }
 
 /// The number of no room, seat or place.
 pub(super) const NONE: u32 = u32::MAX;
 
 impl Link {
-    fn new(shard: Arc<Shared>) -> Self {
-        Self { shard, room: AtomicU32::new(NONE) }
+    fn new(to: Target) -> Self {
+        Self { to, room: AtomicU32::new(NONE) }
     }
+
+    /// The readers, whose link it is.
+    #[inline]
+    pub(in crate::room) fn readers(&self) -> Option<&Readers> {
+        match &self.to {
+            Target::Shard(_) => None,
+            Target::Readers(readers) => Some(readers),
+        }
+    }
+
+    fn is_of(&self, shard: &Arc<Shared>) -> bool {
+        matches!(&self.to, Target::Shard(of) if Arc::ptr_eq(of, shard))
+    }
+}
+
+/// The cursor of a log's readers.
+pub(in crate::room) fn cursor_of_readers(log: &RoomLog) -> &Arc<Cursor<Link>> {
+    let readers = || Link::new(Target::Readers(Box::new(Readers::new(log.bounds()))));
+    log.cursor_of(|link| link.readers().is_some(), readers)
 }
 
 impl Notify for Link {
     type Command = Command;
 
     fn is_closed(&self) -> bool {
-        self.shard.is_closed()
+        matches!(&self.to, Target::Shard(shard) if shard.is_closed())
     }
 
     fn notify(&self, log: &RoomLog, cursor: &Arc<Cursor<Self>>) {
-        if !self.shard.ready(Ready { log: log.clone(), cursor: Arc::clone(cursor) }) {
-            // The shard did not find this room when it was dropped.
-            log.abandon(cursor);
+        match &self.to {
+            Target::Shard(shard) => {
+                if !shard.ready(Ready { log: log.clone(), cursor: Arc::clone(cursor) }) {
+                    // The shard did not find this room when it was dropped.
+                    log.abandon(cursor);
+                }
+            }
+            Target::Readers(readers) => readers.notify(log, cursor),
         }
     }
 }
@@ -366,8 +395,7 @@ impl Seat {
     /// The place from which its shard reads a room's log, which knows few shards.
     pub(in crate::room) fn cursor<'a>(&self, log: &'a RoomLog) -> &'a Arc<Cursor<Link>> {
         let shard = self.shard();
-        let is_of = |link: &Link| Arc::ptr_eq(&link.shard, shard);
-        log.cursor_of(is_of, || Link::new(Arc::clone(shard)))
+        log.cursor_of(|link| link.is_of(shard), || Link::new(Target::Shard(Arc::clone(shard))))
     }
 
     pub(in crate::room) fn id(&self) -> SeatId {
