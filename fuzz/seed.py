@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the seed corpora, corpus/<target>/, from profiles/workloads and tests/vectors."""
+"""Makes the seeds, found/<target>/, from profiles/workloads and tests/vectors."""
 
 import hashlib
 import itertools
@@ -103,7 +103,7 @@ def main():
                "inflate": list(compressed(frames)), "extensions": list(extension_headers()),
                "envelope": list(envelopes()), "websocket": list(sessions(frames[::8]))}
     for target, inputs in corpora.items():
-        folder = FUZZ / "corpus" / target
+        folder = FUZZ / "found" / target
         folder.mkdir(parents=True, exist_ok=True)
         for seed in inputs:
             (folder / hashlib.sha1(seed).hexdigest()).write_bytes(seed)

@@ -1,4 +1,6 @@
-//! Helpers of several targets: one interface to the four ways of parsing a frame.
+//! The targets, and helpers of several of them: one interface to the four ways of parsing a frame.
+
+pub mod targets;
 
 use bytes::Bytes;
 use pondwire::limits::ParseOptions;

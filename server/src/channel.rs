@@ -28,6 +28,7 @@ use tokio::runtime::Handle;
 
 use crate::budget::{self, InUse};
 use crate::content::with_member;
+use crate::trace;
 use crate::users::Users;
 use crate::writers::MOST_SENT;
 
@@ -1087,6 +1088,7 @@ impl OpenChannel {
     ) -> bool {
         let departure = self.state.lock().remove(self, user, last, reason);
         let Some(departure) = departure else { return false };
+        trace::event!(DEBUG, channel = self.name(), user, reason = ?departure.reason, "left");
         self.close_if_empty();
         if self.hooks.sees_leaves() {
             self.hooks.left(self, &departure);

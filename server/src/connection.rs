@@ -1,5 +1,7 @@
 //! The HTTP part of the server: requests, until a connection becomes a WebSocket or an event stream.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
@@ -13,12 +15,16 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use pondwire::protocol::Headers;
 use pondwire::websocket::handshake::{self, Accepted};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
+use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -33,7 +39,7 @@ use crate::endpoints::{Admitted, Endpoints};
 use crate::event_stream::{CONNECTION_ID, EventStreams, Prepared};
 use crate::handlers::Gauge;
 use crate::memory::{self, Memory, Partial, Used};
-use crate::metrics::{Gauges, Metrics};
+use crate::metrics::{Gauges, Metrics, Page};
 use crate::node::Node;
 use crate::options::Options;
 use crate::phase::{Phase, stopped, stopping};
@@ -41,6 +47,7 @@ use crate::proxies::TrustedProxies;
 use crate::response::{self, ResponseBody};
 use crate::session::Sessions;
 use crate::socket::{discard, linger, set_nodelay, set_user_timeout};
+use crate::trace;
 use crate::websocket::WebSockets;
 use crate::writers::WriterPool;
 
@@ -69,6 +76,12 @@ const MAX_HEADERS: usize = 128;
 /// The time between two checks of the memory in use.
 const MEMORY_CHECKED: Duration = Duration::from_millis(100);
 
+/// The first bytes of a request for the health or the counters.
+const PROBES: [&[u8]; 2] = [b"GET /healthz", b"GET /metrics"];
+
+/// The longest that a connection over the limits may take to show that it asks for a probe.
+const SHOWN: Duration = Duration::from_millis(300);
+
 /// The longest body in bytes that is received for an event stream that does not exist.
 const SHORT_BODY: u64 = 16 * 1024;
 
@@ -90,6 +103,7 @@ pub(crate) enum Answer {
 }
 
 /// The kind of a WebSocket.
+#[cfg_attr(feature = "tracing", allow(clippy::large_enum_variant, reason = "short-lived"))]
 pub(crate) enum Kind {
     Client(Admitted),
     /// Messages are sent back.
@@ -210,7 +224,20 @@ impl Endpoint {
     }
 
     /// All counters in Prometheus' text format.
-    pub(crate) fn metrics(&self) -> String {
+    pub(crate) fn metrics(self: &Arc<Self>) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(EndpointMetrics(Arc::clone(self))));
+        let mut text = String::with_capacity(8192);
+        // A string takes everything.
+        let _ = prometheus_text::encode(&mut text, &registry);
+        text
+    }
+
+    /// Encodes all counters.
+    ///
+    /// # Errors
+    /// What they are written to has failed.
+    fn measure(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let gauges = Gauges {
             event_streams: self.event_streams.len(),
             channels: self.endpoints.open_channels(),
@@ -219,11 +246,15 @@ impl Endpoint {
             refused_for_memory: self.memory.refused(),
             shed: self.writers.shed_total(),
         };
-        let mut page = self.metrics.page(&gauges, self.writers.stats());
+        let mut page = Page::new(encoder);
+        self.metrics.measure(&mut page, &gauges, self.writers.stats());
         let (complete, holes) = self.endpoints.resumed();
-        page.head("resumes_total", "counter", "joins of clients that asked for what they missed");
-        page.labelled("resumes_total", "outcome", "complete", complete);
-        page.labelled("resumes_total", "outcome", "hole", holes);
+        page.counters(
+            "resumes_total",
+            "joins of clients that asked for what they missed",
+            "outcome",
+            [("complete", complete), ("hole", holes)],
+        );
         let kept = self.endpoints.history_bytes() as u64;
         page.gauge("history_bytes", "bytes that channels keep for clients that come back", kept);
         for Gauge { name, help, value } in &self.gauges {
@@ -232,7 +263,7 @@ impl Endpoint {
         if let Some(node) = &self.node {
             node.measure(&mut page);
         }
-        page.into_text()
+        page.finish()
     }
 
     /// The memory that clients make the server keep, with the `logs` of the channels.
@@ -267,7 +298,7 @@ impl Endpoint {
 
     /// Answers a request to any path of the server, from this address.
     async fn answer<B: Body>(
-        &self,
+        self: &Arc<Self>,
         mut head: Parts,
         body: B,
         peer: Option<SocketAddr>,
@@ -294,7 +325,9 @@ impl Endpoint {
                 Err(status) => status.into(),
             },
             METRICS => match self.access.check(&mut head) {
-                Ok(()) => Answer::Response(response::plain(self.metrics())),
+                Ok(()) => {
+                    Answer::Response(response::text(prometheus_text::CONTENT_TYPE, self.metrics()))
+                }
                 Err(status) => status.into(),
             },
             READINESS if !self.is_ready() => StatusCode::SERVICE_UNAVAILABLE.into(),
@@ -352,14 +385,14 @@ impl Endpoint {
         let headers = Headers::from(&head.headers);
         match head.method {
             Method::GET if handshake::is_upgrade(headers) => match self.accept(&head, &body) {
-                Ok(accepted) => match self.connect(&head, peer).await {
+                Ok(accepted) => match self.connect(&head, peer, "WebSocket").await {
                     Ok(admitted) => Answer::WebSocket(accepted, Kind::Client(admitted)),
                     Err(status) => status.into(),
                 },
                 Err(status) => status.into(),
             },
             Method::GET if headers.has_token("accept", "text/event-stream") => {
-                match self.connect(&head, peer).await {
+                match self.connect(&head, peer, "event stream").await {
                     Ok(admitted) => Answer::EventStream(admitted),
                     Err(status) => status.into(),
                 }
@@ -372,11 +405,12 @@ impl Endpoint {
         }
     }
 
-    /// Asks the endpoint's handler about a connection.
+    /// Asks the endpoint's handler about a connection over this transport.
     async fn connect(
         &self,
         head: &Parts,
         peer: Option<SocketAddr>,
+        transport: &str,
     ) -> Result<Admitted, StatusCode> {
         let forwarded_for = peer.and_then(|peer| self.proxies.client(peer.ip(), &head.headers));
         let address = match (forwarded_for, peer) {
@@ -388,13 +422,15 @@ impl Endpoint {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-        let asked = self.endpoints.connect(target, Headers::from(&head.headers), &address);
+        let headers = Headers::from(&head.headers);
+        let asked = self.endpoints.connect(target, headers, &address, transport);
         let answered = timeout(self.request_time, asked).await;
         // A handler that takes too long is the server's fault.
         let answered = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        answered
-            .map(|admitted| Admitted { forwarded_for, ..admitted })
-            .map_err(|code| StatusCode::from_u16(code).unwrap_or(StatusCode::FORBIDDEN))
+        answered.map(|admitted| Admitted { forwarded_for, ..admitted }).map_err(|code| {
+            trace::event!(DEBUG, %address, transport, status = code, "declined");
+            StatusCode::from_u16(code).unwrap_or(StatusCode::FORBIDDEN)
+        })
     }
 
     /// Carries out a request of an event stream's client.
@@ -505,11 +541,10 @@ impl Endpoint {
     }
 
     /// Serves a connection of the server's own listener to its end.
-    pub(crate) async fn serve(self: Arc<Self>, stream: TcpStream, waiting: Waiting) {
-        set_nodelay(&stream);
+    pub(crate) async fn serve(self: Arc<Self>, accepted: Box<(TcpStream, Waiting)>) {
         // Boxed, as what follows: a connection that lives long keeps only the memory of what it does now, and
         // one that has sent nothing yet has none for HTTP.
-        if let Some((serving, permit)) = Box::pin(self.wait_for_request(stream, waiting)).await {
+        if let Some((serving, permit)) = Box::pin(self.wait_for_request(accepted)).await {
             serving.await;
             drop(permit);
         }
@@ -518,9 +553,10 @@ impl Endpoint {
     /// Waits for the first byte, and then [becomes what is served](Self::become_served).
     async fn wait_for_request(
         self: &Arc<Self>,
-        stream: TcpStream,
-        mut waiting: Waiting,
+        accepted: Box<(TcpStream, Waiting)>,
     ) -> Option<(Serving<'_>, Permit)> {
+        let (stream, mut waiting) = *accepted;
+        set_nodelay(&stream);
         if !matches!(waiting.until(stream.readable()).await, Some(Ok(()))) {
             return None;
         }
@@ -581,9 +617,38 @@ impl Endpoint {
         let _ = timeout(self.closing_time, ended).await;
     }
 
-    /// Answers a connection over the limits with 503, whatever it requests.
+    /// Answers a connection over the limits with 503, unless it is for what tells an operator that it is full.
     pub(crate) async fn reject(self: Arc<Self>, stream: TcpStream) {
-        self.answer_unread(stream, BUSY).await;
+        if timeout(SHOWN, begins_as_probe(&stream)).await.unwrap_or(false) {
+            let answered = Box::pin(self.answer_probe(stream));
+            let _ = timeout(self.closing_time, answered).await;
+        } else {
+            self.answer_unread(stream, BUSY).await;
+        }
+    }
+
+    /// Answers the first request of a connection over the limits, if it is for the health or the counters.
+    async fn answer_probe(self: &Arc<Self>, stream: TcpStream) {
+        let service = service_fn(|request: http::Request<Incoming>| async move {
+            let (head, body) = request.into_parts();
+            let mut budget = Budget::new(budget::CONNECTION);
+            let response = match head.uri.path() {
+                HEALTH | METRICS => match self.answer(head, body, None, &mut budget).await {
+                    Answer::Response(response) => response,
+                    _ => response::refusal(StatusCode::SERVICE_UNAVAILABLE),
+                },
+                _ => response::refusal(StatusCode::SERVICE_UNAVAILABLE),
+            };
+            Ok::<_, Infallible>(response)
+        });
+        let connection = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Ok(parts) = connection.without_shutdown().await {
+            let _ = linger(parts.io.into_inner()).await;
+        }
     }
 
     /// Answers a connection before it has been read from, and ends it.
@@ -652,6 +717,21 @@ impl Endpoint {
             permit,
             phase,
         })
+    }
+}
+
+/// All counters, encoded anew for each scrape.
+pub(crate) struct EndpointMetrics(pub(crate) Arc<Endpoint>);
+
+impl fmt::Debug for EndpointMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointMetrics").finish_non_exhaustive()
+    }
+}
+
+impl Collector for EndpointMetrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.measure(encoder)
     }
 }
 
@@ -756,8 +836,8 @@ struct RequestsState {
 #[derive(Debug)]
 struct TakenOver;
 
-impl std::fmt::Display for TakenOver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for TakenOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the connection becomes an event stream")
     }
 }
@@ -822,6 +902,24 @@ impl Requests {
             }
         }
     }
+}
+
+/// Whether a connection's first bytes, which stay unread, are those of a request for the health or the counters.
+async fn begins_as_probe(stream: &TcpStream) -> bool {
+    let mut first = [0; 12];
+    while let Ok(len @ 1..) = stream.peek(&mut first).await {
+        let could_be = |probe: &&[u8]| {
+            let common = len.min(probe.len());
+            first[..common] == probe[..common]
+        };
+        match PROBES.into_iter().find(could_be) {
+            Some(probe) if len >= probe.len() => return true,
+            // Only a part has arrived; peeking does not wait for more.
+            Some(_) => sleep(Duration::from_millis(5)).await,
+            None => return false,
+        }
+    }
+    false
 }
 
 /// Whether the request names one host, as HTTP/1.1 demands (RFC 9112, section 3.2): a proxy may have read

@@ -11,6 +11,7 @@ use pondwire::uuid;
 use crate::caller::user_id_of;
 use crate::channel::{Assigns, ChannelOptions, Channels, Hooks, MakeLink, OpenChannel, UserId};
 use crate::handlers::{Admission, Endpoint, Route};
+use crate::trace::Span;
 
 /// An endpoint, and the channels that are open behind it.
 pub(crate) struct OpenEndpoint {
@@ -34,6 +35,7 @@ pub(crate) struct Admitted {
     pub(crate) headers: HeaderMap,
     /// The client's address, if a proxy has told it.
     pub(crate) forwarded_for: Option<IpAddr>,
+    pub(crate) span: Span,
 }
 
 impl Endpoints {
@@ -69,7 +71,8 @@ impl Endpoints {
         self.list.iter().any(|endpoint| endpoint.route.pattern().matches(path).is_some())
     }
 
-    /// Asks the handler of the endpoint with this target, a path with its query, about a connection.
+    /// Asks the handler of the endpoint with this target, a path with its query, about a connection over this
+    /// transport.
     ///
     /// # Errors
     /// The status to answer with; 404 if there is no such endpoint.
@@ -78,6 +81,7 @@ impl Endpoints {
         target: &str,
         headers: Headers<'_>,
         address: &str,
+        transport: &str,
     ) -> Result<Admitted, u16> {
         let connection_id = uuid();
         let found = self
@@ -87,9 +91,11 @@ impl Endpoints {
         let (endpoint, route) = found.ok_or(404_u16)?;
         let request = IncomingConnection { id: &connection_id, address, headers, route };
         let Admission { assigns, headers } = endpoint.route.connect(request).await?;
+        let user_id = user_id_of(&connection_id);
         Ok(Admitted {
             endpoint: Arc::clone(endpoint),
-            user_id: user_id_of(&connection_id),
+            span: Span::connection(transport, &endpoint.route.path, &user_id, address),
+            user_id,
             connection_id: Arc::from(&*connection_id),
             assigns,
             headers: headers.iter().filter_map(header).collect(),

@@ -59,11 +59,11 @@ impl Liveness {
     }
 
     /// Pings a client, and returns once a ping is followed by no traffic within `times.pong`.
-    pub(crate) async fn ping_timeout(&self, times: &Times, seat: Seat) {
+    pub(crate) async fn ping_timeout(&self, times: &Times, seat: &Seat) {
         loop {
             sleep(times.ping.saturating_sub(times.pong)).await;
             self.traffic.store(false, Ordering::Relaxed);
-            ping(&seat);
+            ping(seat);
             sleep(times.pong).await;
             if !self.traffic.load(Ordering::Relaxed) && !self.is_busy.load(Ordering::Relaxed) {
                 return;
@@ -117,12 +117,16 @@ impl Liveness {
     /// Returns once no message has arrived for `time`, and at most twice that; never if `time` is `None`.
     pub(crate) async fn idle_timeout(&self, time: Option<Duration>) {
         let Some(time) = time else { return pending().await };
-        loop {
-            sleep(time).await;
-            if !self.message.swap(false, Ordering::Relaxed) {
-                return;
+        // Boxed, so that a connection without this timeout has no memory for its timer.
+        Box::pin(async {
+            loop {
+                sleep(time).await;
+                if !self.message.swap(false, Ordering::Relaxed) {
+                    return;
+                }
             }
-        }
+        })
+        .await;
     }
 }
 

@@ -33,9 +33,15 @@
 //!
 //! An event stream is opened by a `GET` with `Accept: text/event-stream`; a `POST` and a `DELETE` with its
 //! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`; `/healthz` is
-//! answered 200, `/readyz` too while [`Server::is_ready`], and 503 otherwise. With the feature `tls`, `Server::serve_tls` serves over TLS. With the feature `redis`
-//! and [`Options::node`] the server is a node of a cluster: a channel spans all nodes, whichever implementation they
-//! run.
+//! answered 200, `/readyz` too while [`Server::is_ready`], and 503 otherwise.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `redis` | with [`Options::node`] the server is a node of a cluster: a channel spans all nodes, whichever implementation they run |
+//! | `tls` | `Server::serve_tls`, and `rediss://` for nodes |
+//! | `tracing` | a span for each connection and each call of a handler, and events: see "Spans and events" in [`docs::operations`] |
+//!
+//! None is on by default.
 //!
 //! # The parts
 //!
@@ -59,7 +65,7 @@
 //! | `keepalive`, `budget` | ping and idle timeouts; fairness between connections |
 //! | `socket` | closing a connection without losing what the client was sent |
 //! | `phase` | the end of a server: not ready, draining, stopping |
-//! | `metrics`, `log` | counters of all connections; lines for the operator |
+//! | `metrics`, `log`, `trace` | counters of all connections; lines for the operator; spans and events |
 //! | `node` | this server as a node of a cluster |
 //! | `echo` | the echo endpoint for conformance suites |
 //! | `docs` | guides for operators |
@@ -74,7 +80,7 @@
 //! The defaults bound what clients can do to the server, for any kind of application; `SECURITY.md` in the repository
 //! lists them. A public chat for people can do with less: `--connections-per-address 50 --message-rate 20
 //! --byte-rate 65536 --idle-time 3600 --origin https://its.page`, and behind a proxy `--trusted-proxy` with its address.
-//! A liveness probe of `/healthz` is answered 503 while there are [`Options::connections`], as everybody is.
+//! Over TLS a server that has [`Options::connections`] does not answer a liveness probe of `/healthz`.
 
 // Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -113,6 +119,7 @@ mod socket;
 mod stop;
 #[cfg(feature = "tls")]
 mod tls;
+mod trace;
 mod users;
 mod websocket;
 mod writers;
@@ -128,6 +135,7 @@ pub use handlers::{
 pub use http::StatusCode;
 pub use ipnet::IpNet;
 pub use options::{NodeOptions, Options, Times};
+pub use prometheus_client;
 pub use rate_limit::Rate;
 pub use request::Request;
 pub use response::ResponseBody;

@@ -12,6 +12,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+#[cfg(feature = "tracing")]
+use crate::trace;
+
 /// The most lines queued to be written.
 const WAITING: usize = 256;
 
@@ -35,7 +38,18 @@ static WRITER: LazyLock<Option<SyncSender<Entry>>> = LazyLock::new(|| {
 });
 
 /// Queues a line for the writing thread, without waiting. The line is dropped if 256 lines are queued.
+///
+/// With the feature `tracing`, and a subscriber, it is an event of the level `WARN` instead.
 pub fn line(text: impl Display) {
+    #[cfg(feature = "tracing")]
+    {
+        use tracing::{dispatcher, subscriber::NoSubscriber};
+
+        if !dispatcher::get_default(|subscriber| subscriber.is::<NoSubscriber>()) {
+            trace::event!(WARN, "{text}");
+            return;
+        }
+    }
     let taken = WRITER
         .as_ref()
         .is_some_and(|writer| writer.try_send(Entry::Line(format!("{text}\n"))).is_ok());

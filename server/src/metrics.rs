@@ -1,15 +1,19 @@
-//! Counters of all connections, in Prometheus' text format.
+//! Counters of all connections, encoded by prometheus-client.
 //!
 //! Each writer counts deliveries and drops in its own memory. These counts are added up when the metrics are
 //! requested, so that no delivery touches a shared counter.
 
-use std::fmt::Write;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pondwire::ValidationError;
 use pondwire::error::ErrorKind;
 use pondwire::room::{Dropped, ShardStats};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::memory::Used;
 
@@ -62,8 +66,13 @@ impl Metrics {
         }
     }
 
-    /// The metrics of connections; `shards` are the counters of the writers.
-    pub(crate) fn page(&self, gauges: &Gauges, shards: impl Iterator<Item = ShardStats>) -> Page {
+    /// Adds the metrics of connections to a page; `shards` are the counters of the writers.
+    pub(crate) fn measure(
+        &self,
+        page: &mut Page<'_>,
+        gauges: &Gauges,
+        shards: impl Iterator<Item = ShardStats>,
+    ) {
         let (mut sent, mut bytes, mut queued, mut queued_bytes) = (0, 0, 0, 0);
         let mut dropped = Dropped::default();
         for shard in shards {
@@ -78,7 +87,6 @@ impl Metrics {
         }
         let ended = self.ended.load(Ordering::Relaxed);
         let connections = self.connections.load(Ordering::Relaxed);
-        let mut page = Page(String::with_capacity(4096));
         page.gauge("connections", "open connections", connections.saturating_sub(ended));
         page.counter("connections_total", "connections since the start", connections);
         let event_streams = gauges.event_streams as u64;
@@ -95,17 +103,20 @@ impl Metrics {
         );
         let received = self.messages.load(Ordering::Relaxed);
         page.counter("messages_received_total", "messages from clients", received);
-        let bytes = self.message_bytes.load(Ordering::Relaxed);
+        let received = self.message_bytes.load(Ordering::Relaxed);
         page.counter(
             "message_bytes_received_total",
             "bytes of messages from clients, inflated",
-            bytes,
+            received,
         );
-        page.head("malformed_messages_total", "counter", "messages refused as malformed");
-        for (kind, count) in KINDS.iter().zip(&self.malformed) {
-            let count = count.load(Ordering::Relaxed);
-            page.labelled("malformed_messages_total", "kind", kind.as_str(), count);
-        }
+        page.counters(
+            "malformed_messages_total",
+            "messages refused as malformed",
+            "kind",
+            std::array::from_fn::<_, { KINDS.len() }, _>(|place| {
+                (KINDS[place].as_str(), self.malformed[place].load(Ordering::Relaxed))
+            }),
+        );
         // Those of a queue that was dropped, or is not empty, were counted as sent.
         let undelivered = dropped.oldest + dropped.newest + dropped.conflated + dropped.discarded;
         page.counter(
@@ -118,20 +129,18 @@ impl Metrics {
             "bytes of these frames and of those that were dropped or are queued",
             bytes,
         );
-        page.head(
+        page.counters(
             "frames_dropped_total",
-            "counter",
             "frames dropped because a client read too slowly, or a writer fell behind",
+            "reason",
+            [
+                ("oldest", dropped.oldest),
+                ("newest", dropped.newest),
+                ("replaced", dropped.conflated),
+                ("disconnected", dropped.discarded),
+                ("overrun", dropped.lost),
+            ],
         );
-        for (reason, count) in [
-            ("oldest", dropped.oldest),
-            ("newest", dropped.newest),
-            ("replaced", dropped.conflated),
-            ("disconnected", dropped.discarded),
-            ("overrun", dropped.lost),
-        ] {
-            page.labelled("frames_dropped_total", "reason", reason, count);
-        }
         // Connections that have ended have no frames queued.
         page.gauge("frames_queued", "frames queued for slow clients now", queued);
         page.gauge("frame_bytes_queued", "bytes of the queued frames", queued_bytes);
@@ -140,21 +149,28 @@ impl Metrics {
             "connections ended because the client read too slowly",
             self.slow_consumers.load(Ordering::Relaxed),
         );
-        page.head("memory_bytes", "gauge", "bytes that count towards the bound of memory");
         let Used { queues, logs, partial } = gauges.memory;
-        for (of, bytes) in [("queues", queues), ("logs", logs), ("partial_messages", partial)] {
-            page.labelled("memory_bytes", "of", of, bytes as u64);
-        }
-        page.head("ended_for_memory_total", "counter", "what the bound of memory has ended");
+        page.gauges(
+            "memory_bytes",
+            "bytes that count towards the bound of memory",
+            "of",
+            [
+                ("queues", queues as u64),
+                ("logs", logs as u64),
+                ("partial_messages", partial as u64),
+            ],
+        );
         let (connections, messages) = gauges.refused_for_memory;
-        for (what, count) in [
-            ("new_connection", connections),
-            ("partial_message", messages),
-            ("slow_consumer", gauges.shed),
-        ] {
-            page.labelled("ended_for_memory_total", "what", what, count);
-        }
-        page
+        page.counters(
+            "ended_for_memory_total",
+            "what the bound of memory has ended",
+            "what",
+            [
+                ("new_connection", connections),
+                ("partial_message", messages),
+                ("slow_consumer", gauges.shed),
+            ],
+        );
     }
 }
 
@@ -171,29 +187,88 @@ impl Drop for Counted {
     }
 }
 
-/// Prometheus' text format, version 0.0.4.
-pub(crate) struct Page(String);
+/// A list of metrics that is being encoded. Each name gets the prefix `pondwire_`.
+pub(crate) struct Page<'a> {
+    encoder: DescriptorEncoder<'a>,
+    encoded: fmt::Result,
+}
 
-impl Page {
-    pub(crate) fn into_text(self) -> String {
-        self.0
+impl<'a> Page<'a> {
+    pub(crate) const fn new(encoder: DescriptorEncoder<'a>) -> Self {
+        Self { encoder, encoded: Ok(()) }
     }
 
-    pub(crate) fn head(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP pondwire_{name} {help}\n# TYPE pondwire_{name} {kind}");
+    /// # Errors
+    /// What the page is written to has failed.
+    pub(crate) const fn finish(self) -> fmt::Result {
+        self.encoded
     }
 
     pub(crate) fn gauge(&mut self, name: &str, help: &str, value: u64) {
-        self.head(name, "gauge", help);
-        let _ = writeln!(self.0, "pondwire_{name} {value}");
+        self.family(MetricType::Gauge, name, help, None, &[("", value)]);
     }
 
     pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.head(name, "counter", help);
-        let _ = writeln!(self.0, "pondwire_{name} {value}");
+        self.family(MetricType::Counter, name, help, None, &[("", value)]);
     }
 
-    pub(crate) fn labelled(&mut self, name: &str, label: &str, of: &str, value: u64) {
-        let _ = writeln!(self.0, "pondwire_{name}{{{label}=\"{of}\"}} {value}");
+    /// Gauges that differ by a label.
+    pub(crate) fn gauges<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: [(&str, u64); N],
+    ) {
+        self.family(MetricType::Gauge, name, help, Some(label), &values);
+    }
+
+    /// Counters that differ by a label.
+    pub(crate) fn counters<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: [(&str, u64); N],
+    ) {
+        self.family(MetricType::Counter, name, help, Some(label), &values);
+    }
+
+    fn family(
+        &mut self,
+        kind: MetricType,
+        name: &str,
+        help: &str,
+        label: Option<&str>,
+        values: &[(&str, u64)],
+    ) {
+        if self.encoded.is_ok() {
+            self.encoded = self.try_family(kind, name, help, label, values);
+        }
+    }
+
+    fn try_family(
+        &mut self,
+        kind: MetricType,
+        name: &str,
+        help: &str,
+        label: Option<&str>,
+        values: &[(&str, u64)],
+    ) -> fmt::Result {
+        // The encoder appends it to the name of each counter.
+        let name = format!("pondwire_{}", name.strip_suffix("_total").unwrap_or(name));
+        let mut family = self.encoder.encode_descriptor(&name, help, None, kind)?;
+        let encode = |encoder: MetricEncoder<'_>, value| match kind {
+            MetricType::Counter => ConstCounter::new(value).encode(encoder),
+            // Encoded as a signed number.
+            _ => ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder),
+        };
+        for &(of, value) in values {
+            match label {
+                Some(label) => encode(family.encode_family(&[(label, of)])?, value)?,
+                None => return encode(family, value),
+            }
+        }
+        Ok(())
     }
 }

@@ -33,10 +33,14 @@ pub(crate) async fn stopped(mut phase: watch::Receiver<Phase>) {
     if let Phase::Draining { until } = found {
         let share = RandomState::new().hash_one(()) as f64 / u64::MAX as f64;
         let left = until.saturating_duration_since(Instant::now());
-        tokio::select! {
-            () = sleep(left.mul_f64(share)) => {}
-            () = stopping(phase) => {}
-        }
+        // Boxed, so that it has no memory before.
+        Box::pin(async {
+            tokio::select! {
+                () = sleep(left.mul_f64(share)) => {}
+                () = stopping(phase) => {}
+            }
+        })
+        .await;
     }
 }
 

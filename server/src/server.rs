@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pondwire::room::HistoryBudget;
+use prometheus_client::collector::Collector;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::budget::InUse;
 use crate::channel::{ChannelOptions, MakeLink};
-use crate::connection::{Endpoint, Waiting};
+use crate::connection::{Endpoint, EndpointMetrics, Waiting};
 #[cfg(feature = "tls")]
 use crate::connection_limit::raise_descriptor_limit;
 use crate::connection_limit::{ConnectionLimit, Permit};
@@ -207,7 +208,9 @@ impl Server {
                         let waiting = Waiting::new(&endpoint, peer, permit);
                         match transport {
                             Transport::Plain => {
-                                connections.spawn(endpoint.serve(stream, waiting));
+                                let accepted = Box::new((stream, waiting));
+                                // Boxed: tokio rounds a task up to 128 bytes.
+                                connections.spawn(Box::pin(endpoint.serve(accepted)));
                             }
                             #[cfg(feature = "tls")]
                             Transport::Tls(acceptor) => {
@@ -292,9 +295,35 @@ impl Server {
         has_memory.then(|| self.shared.connections.try_acquire(address)).flatten()
     }
 
-    /// All counters in Prometheus' text format, version 0.0.4. Visits every connection once.
+    /// All counters in Prometheus' text format, version 0.0.4; `prometheus_client::encoding::prometheus_text` has the
+    /// media type. Visits every connection once.
     pub fn metrics(&self) -> String {
         self.shared.endpoint.metrics()
+    }
+
+    /// All counters for a registry of an application that has metrics of its own, under the names that they have in
+    /// [`metrics`](Self::metrics). Each scrape visits every connection once. The registry keeps the server.
+    ///
+    /// Encode it by `prometheus_client::encoding::prometheus_text`: OpenMetrics has no room for a gauge
+    /// `pondwire_connections` beside a counter `pondwire_connections_total`.
+    ///
+    /// ```
+    /// use pondwire_server::prometheus_client::encoding::prometheus_text;
+    /// use pondwire_server::prometheus_client::registry::Registry;
+    /// # use pondwire_server::{Options, PondServer};
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// let server = PondServer::new().start(Options::default())?;
+    /// let mut registry = Registry::default();
+    /// registry.register_collector(Box::new(server.collector()));
+    /// let mut page = String::new();
+    /// prometheus_text::encode(&mut page, &registry)?;
+    /// assert!(page.contains("\npondwire_connections 0\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn collector(&self) -> impl Collector + use<> {
+        EndpointMetrics(self.endpoint())
     }
 
     /// Whether load balancers should send new clients here, as `/readyz` says: from the start on (a node: once it has

@@ -169,3 +169,68 @@ impl fmt::Debug for PondService {
         f.debug_struct("PondService").field("server", &self.server).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response, StatusCode};
+    use http_body_util::Empty;
+    use hyper::body::{Bytes, Incoming};
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use hyper_util::server::conn::auto;
+    use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+
+    use super::tcp_stream;
+
+    const UPGRADE: &[u8] =
+        b"GET / HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nearly";
+
+    /// What a client has sent behind its request for an upgrade, if its TCP stream is found in what the server
+    /// makes of `stream`.
+    async fn found(
+        is_auto: bool,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Option<Bytes> {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let (sender, upgrade) = (sender.clone(), hyper::upgrade::on(&mut request));
+            tokio::spawn(async move {
+                let found = tcp_stream(upgrade.await.unwrap()).ok().map(|(_, received)| received);
+                sender.send(found).await.unwrap();
+            });
+            let mut response = Response::new(Empty::<Bytes>::new());
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            async { Ok::<_, Infallible>(response) }
+        });
+        let stream = TokioIo::new(stream);
+        if is_auto {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            builder.serve_connection_with_upgrades(stream, service).await.unwrap();
+        } else {
+            let connection = http1::Builder::new().serve_connection(stream, service);
+            connection.with_upgrades().await.unwrap();
+        }
+        receiver.recv().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn tcp_streams_are_found_whichever_server_wraps_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connection = async || {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            client.write_all(UPGRADE).await.unwrap();
+            (listener.accept().await.unwrap().0, client)
+        };
+        for is_auto in [false, true] {
+            let (stream, _client) = connection().await;
+            assert_eq!(found(is_auto, stream).await.as_deref(), Some(&b"early"[..]), "{is_auto}");
+            let (stream, _client) = connection().await;
+            assert_eq!(found(is_auto, BufStream::new(stream)).await, None, "{is_auto}");
+        }
+    }
+}

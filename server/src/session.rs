@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use pondwire::room::Seat;
 use pondwire::{ClientAction, ClientMessage, Frame, Limits, ValidationError, uuid};
+use smallvec::SmallVec;
 use tokio::time::sleep;
 
 use crate::budget;
@@ -22,6 +23,7 @@ use crate::keepalive::Liveness;
 use crate::metrics::{Counted, Metrics};
 use crate::options::Options;
 use crate::rate_limit::{Decision as RateDecision, Rate, RateLimiter};
+use crate::trace::{self, Span};
 use crate::writers::Backlog;
 
 /// The limits of each session; see [`Options`].
@@ -64,8 +66,10 @@ impl Sessions {
     /// Opens a session for a new user, whose connection has this seat.
     pub(crate) fn open(self: &Arc<Self>, seat: Seat, admitted: Admitted) -> Session {
         let SessionLimits { message_rate, byte_rate, .. } = self.limits;
-        let Admitted { endpoint, user_id, connection_id, assigns, .. } = admitted;
+        let Admitted { endpoint, user_id, connection_id, assigns, span, .. } = admitted;
+        span.run(|| trace::event!(DEBUG, "connected"));
         Session {
+            span,
             caller: Arc::new(Caller::new(user_id, connection_id, seat, assigns)),
             endpoint,
             shared: Arc::clone(self),
@@ -103,13 +107,14 @@ pub(crate) struct Session {
     /// The channel that the last message was sent to, if that is ahead of the writers.
     sent_to: Option<Arc<OpenChannel>>,
     liveness: Arc<Liveness>,
+    span: Span,
 }
 
 /// The channels that a user joined. Each place shows whether the user has been evicted since.
 ///
 /// Most users are in few channels, and have no memory for more. They are found by a hash of the name.
 #[derive(Default)]
-struct JoinedChannels(Vec<JoinedChannel>);
+struct JoinedChannels(SmallVec<[JoinedChannel; 1]>);
 
 struct JoinedChannel {
     hash: u64,
@@ -163,6 +168,10 @@ impl Session {
         &self.caller.seat
     }
 
+    pub(crate) const fn span(&self) -> &Span {
+        &self.span
+    }
+
     pub(crate) fn liveness(&self) -> &Arc<Liveness> {
         &self.liveness
     }
@@ -181,6 +190,7 @@ impl Session {
             seat: self.seat().clone(),
             liveness: Arc::clone(&self.liveness),
             backlog: Arc::clone(&self.shared.backlog),
+            span: self.span.clone(),
         })
     }
 
@@ -195,6 +205,11 @@ impl Session {
     /// # Errors
     /// The message is invalid, or the connection must end.
     pub(crate) fn receive(&mut self, frame: &[u8]) -> Result<(), ReceiveError> {
+        let span = self.span.clone();
+        span.run(|| self.receive_in_span(frame))
+    }
+
+    fn receive_in_span(&mut self, frame: &[u8]) -> Result<(), ReceiveError> {
         self.settle();
         self.liveness.saw_message();
         self.shared.metrics.received(frame);
@@ -202,6 +217,7 @@ impl Session {
         match self.try_acquire(frame.len()) {
             RateDecision::Granted => {}
             RateDecision::Refused => {
+                trace::event!(DEBUG, "too many messages");
                 self.caller.reply(Frame::refuse(&uuid(), 429, "Too many messages"));
                 return Ok(());
             }
@@ -211,7 +227,10 @@ impl Session {
         let message = ClientMessage::parse_with(frame, limits).map_err(ReceiveError::Malformed)?;
         // Unwind-safe: the locks are not poisoned by a panic, and the session is dropped after one.
         let dispatched = catch_unwind(AssertUnwindSafe(|| self.dispatch(&message)));
-        dispatched.map_err(|_| ReceiveError::Panicked)
+        dispatched.map_err(|_| {
+            trace::event!(ERROR, "a handler panicked");
+            ReceiveError::Panicked
+        })
     }
 
     /// Takes up the place at which an asynchronous handler accepted the client.
@@ -219,6 +238,7 @@ impl Session {
         if let Some((answer, route)) = self.joining.take()
             && let Decision::Accepted(place) = answer.take()
         {
+            trace::event!(DEBUG, channel = place.channel.name(), "joined");
             let hash = self.shared.names.hash_one(place.channel.name());
             self.joined.insert(JoinedChannel { hash, place, route });
         }
@@ -238,6 +258,7 @@ impl Session {
     /// Answers an invalid message.
     pub(crate) fn refuse_malformed(&self, error: &ValidationError) {
         self.shared.metrics.malformed(error);
+        self.span.run(|| trace::event!(DEBUG, %error, "malformed message"));
         self.caller.reply(Frame::invalid_message(error));
     }
 
@@ -303,15 +324,17 @@ impl Session {
             Arc::clone(&answer),
         );
         let answerer = join.answerer();
+        let span = Span::handler(channel, "join");
         match &route.on_join {
             OnJoin::Plain(handler) => {
-                answerer.finish(handler(&join));
+                answerer.finish(span.run(|| handler(&join)));
                 self.sent_to = answer.channel().and_then(|channel| self.if_ahead(&channel));
                 self.settle();
             }
             OnJoin::Async(handler) => {
                 let working = handler(join.into_owned());
-                self.working = Some(Box::pin(async move { answerer.finish(working.await) }));
+                let working = async move { answerer.finish(working.await) };
+                self.working = Some(span.wrap(Box::pin(working)));
             }
         }
     }
@@ -364,15 +387,16 @@ impl Session {
         };
         place.channel.note_use();
         let event = Event::new(&self.caller, place, message, Params::of(&found));
+        let span = Span::handler(name, message.event());
         match handler {
             OnEvent::Plain(handler) => {
-                if let Err(error) = handler(&event) {
+                if let Err(error) = span.run(|| handler(&event)) {
                     event.fail(error);
                 }
                 (self.if_ahead(&place.channel), None)
             }
             OnEvent::Async(handler) => {
-                (Some(Arc::clone(&place.channel)), Some(handler(event.into_owned())))
+                (Some(Arc::clone(&place.channel)), Some(span.wrap(handler(event.into_owned()))))
             }
         }
     }
@@ -380,10 +404,14 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.settle();
-        for joined in std::mem::take(&mut self.joined).0 {
-            self.leave_channel(&joined.place, None, LeaveReason::Disconnected);
-        }
+        let span = self.span.clone();
+        span.run(|| {
+            self.settle();
+            for joined in std::mem::take(&mut self.joined).0 {
+                self.leave_channel(&joined.place, None, LeaveReason::Disconnected);
+            }
+            trace::event!(DEBUG, "disconnected");
+        });
     }
 }
 
@@ -394,6 +422,7 @@ pub(crate) struct Wait {
     seat: Seat,
     liveness: Arc<Liveness>,
     backlog: Arc<Backlog>,
+    span: Span,
 }
 
 /// Whether the writers have not sent all that came before, and the channel adds much to it.
@@ -416,7 +445,10 @@ impl Wait {
     pub(crate) async fn over(mut self) -> Result<(), ReceiveError> {
         if let Some(working) = self.working.take() {
             let _busy = self.liveness.busy();
-            caught(working).await.map_err(|_| ReceiveError::Panicked)?;
+            caught(working).await.map_err(|_| {
+                self.span.run(|| trace::event!(ERROR, "a handler panicked"));
+                ReceiveError::Panicked
+            })?;
         }
         let mut looks = 0;
         let mut is_ahead = || {

@@ -28,6 +28,7 @@ use crate::options::Times;
 use crate::rate_limit::Decision;
 use crate::session::{ReceiveError, Session, Sessions};
 use crate::socket::{discard, linger, write_unsent};
+use crate::trace;
 use crate::writers::{WriterHandle, WriterPool, hold_wakes};
 
 thread_local! {
@@ -36,6 +37,7 @@ thread_local! {
 }
 
 /// The reason why a connection ends.
+#[cfg_attr(feature = "tracing", derive(Debug))]
 enum End {
     /// The client has disconnected.
     Gone,
@@ -81,45 +83,51 @@ impl WebSockets {
 
     /// Serves a connection from its completed handshake to its end. `received` holds the bytes that arrived
     /// after the handshake; `deflates` is `true` if permessage-deflate was negotiated.
-    pub(crate) async fn run(
-        &self,
+    // No `async fn`: its arguments would have memory for as long as the connection, besides what is made of them.
+    pub(crate) fn run<'a>(
+        &'a self,
         stream: TcpStream,
         received: BytesMut,
         deflates: bool,
         admitted: Admitted,
-        stopped: impl Future<Output = ()>,
-    ) {
+        mut stopped: impl Future<Output = ()> + Send + Unpin + 'a,
+    ) -> impl Future<Output = ()> + Send + 'a {
         let form = if deflates { Form::Deflated } else { Form::WebSocket };
         let opened = self.writers.open(form);
         let mut session = self.sessions.open(opened.seat.clone(), admitted);
-        let counted = session.counted();
         let liveness = Arc::clone(session.liveness());
         let (stream, writer) = stream.into_split();
         let writer = opened.register(writer, Arc::clone(&liveness));
         session.greet();
-        let seat = session.seat().clone();
-        let mut ending = pin!(async {
-            tokio::select! {
-                () = stopped => End::Stopping,
-                () = Liveness::send_messages(self.times.message_keep_alive, &seat) => End::Silent,
-                () = liveness.ping_timeout(&self.times, seat.clone()) => End::Silent,
-                () = liveness.idle_timeout(self.times.idle) => End::Idle,
-            }
-        });
         let mut incoming = self.incoming(stream, received, deflates);
-        let end = incoming.relay(&mut session, &writer, &liveness, &mut ending).await;
-        drop(session);
-        if matches!(end, End::TooSlow) {
-            counted.too_slow();
-        }
-        let closing = async {
-            if let Some((stream, unsent)) = writer.end().await {
-                // The connection has ended, whether or not this succeeds.
-                let _ = incoming.close(stream, unsent, end).await;
+        async move {
+            let counted = session.counted();
+            let end = {
+                let seat = session.seat().clone();
+                let mut ending = pin!(async {
+                    tokio::select! {
+                        () = &mut stopped => End::Stopping,
+                        () = Liveness::send_messages(self.times.message_keep_alive, &seat) => End::Silent,
+                        () = liveness.ping_timeout(&self.times, &seat) => End::Silent,
+                        () = liveness.idle_timeout(self.times.idle) => End::Idle,
+                    }
+                });
+                incoming.relay(&mut session, &writer, &liveness, &mut ending).await
+            };
+            session.span().run(|| trace::event!(DEBUG, reason = ?end, "closing"));
+            drop(session);
+            if matches!(end, End::TooSlow) {
+                counted.too_slow();
             }
-        };
-        // Boxed, so that an open connection has no memory for it.
-        let _ = Box::pin(timeout(self.times.closing, closing)).await;
+            let closing = async {
+                if let Some((stream, unsent)) = writer.end().await {
+                    // The connection has ended, whether or not this succeeds.
+                    let _ = incoming.close(stream, unsent, end).await;
+                }
+            };
+            // Boxed, so that an open connection has no memory for it.
+            let _ = Box::pin(timeout(self.times.closing, closing)).await;
+        }
     }
 
     /// Serves a connection whose messages are sent back.
@@ -296,16 +304,15 @@ impl Incoming {
                     end = &mut *ending => return end,
                 }
             }
-            let receive = async {
-                if let Some(wait) = wait
-                    && wait.over().await.is_err()
-                {
-                    return Err(End::Refused(close_code::INTERNAL_ERROR));
-                }
-                Ok(self.receive(liveness).await)
-            };
+            // Boxed, because few connections wait.
+            let mut waiting = wait.map(|wait| Box::pin(wait.over()));
             let received = tokio::select! {
-                received = receive => match received {
+                received = async {
+                    if let Some(waiting) = &mut waiting {
+                        waiting.await.map_err(|_| End::Refused(close_code::INTERNAL_ERROR))?;
+                    }
+                    Ok(self.receive(liveness).await)
+                } => match received {
                     Ok(received) => received,
                     Err(end) => return end,
                 },

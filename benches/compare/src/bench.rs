@@ -17,7 +17,7 @@ pub struct Plan {
 /// One way to do the work of a row.
 pub struct Contender<'a> {
     name: &'static str,
-    passes: Box<dyn FnMut(u32) + 'a>,
+    passes: Box<dyn FnMut(u32) -> Duration + 'a>,
 }
 
 impl<'a> Contender<'a> {
@@ -25,9 +25,34 @@ impl<'a> Contender<'a> {
     /// with it.
     pub fn new<T>(name: &'static str, mut pass: impl FnMut() -> T + 'a) -> Self {
         let passes = Box::new(move |count| {
+            let start = Instant::now();
             for _ in 0..count {
                 black_box(pass());
             }
+            start.elapsed()
+        });
+        Self { name, passes }
+    }
+
+    /// A contender of whose pass only a part counts: `run`, and not `restore` after it.
+    pub fn partly<C>(
+        name: &'static str,
+        mut context: C,
+        mut run: impl FnMut(&mut C) + 'a,
+        mut restore: impl FnMut(&mut C) + 'a,
+    ) -> Self
+    where
+        C: 'a,
+    {
+        let passes = Box::new(move |count| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..count {
+                let start = Instant::now();
+                run(&mut context);
+                spent += start.elapsed();
+                restore(&mut context);
+            }
+            spent
         });
         Self { name, passes }
     }
@@ -46,9 +71,7 @@ impl<'a> Contender<'a> {
     }
 
     fn time(&mut self, passes: u32) -> Duration {
-        let start = Instant::now();
-        (self.passes)(passes);
-        start.elapsed()
+        (self.passes)(passes)
     }
 
     /// Finds the number of passes in a sample; this also warms up.

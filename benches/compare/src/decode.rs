@@ -13,20 +13,29 @@ use crate::peers::Scratch;
 use crate::report::Section;
 
 pub fn section(plan: &Plan) -> Section {
-    let structs =
-        payloads::SIZES.into_iter().filter_map(|size| row::<Document>(plan, "struct", size));
-    let values = payloads::SIZES.into_iter().filter_map(|size| row::<Value>(plan, "Value", size));
+    let sizes = || payloads::SIZES.into_iter();
+    let structs = sizes().filter_map(|size| row::<Document>(plan, "struct", size, payloads::json));
+    let values = sizes().filter_map(|size| row::<Value>(plan, "Value", size, payloads::json));
+    let doubles = sizes().filter(|size| *size >= 1024);
+    let doubles =
+        doubles.filter_map(|size| row::<Points>(plan, "doubles", size, payloads::doubles));
     Section {
         size: "bytes",
         title: "Decode a payload, ns",
-        note: "Text in, a struct with owned fields or a `serde_json::Value` out. pondwire's \
+        note: "Text in, a struct with owned fields or a `serde_json::Value` out. doubles: an array \
+               of doubles with all their digits. pondwire's \
                payload is validated already; the others do it as they go. simd-json: tape with \
                reused buffers, on a copy.",
-        rows: structs.chain(values).collect(),
+        rows: structs.chain(values).chain(doubles).collect(),
     }
 }
 
-fn row<T>(plan: &Plan, into: &str, size: usize) -> Option<Row>
+#[derive(Debug, PartialEq, serde::Deserialize)]
+struct Points {
+    points: Vec<f64>,
+}
+
+fn row<T>(plan: &Plan, into: &str, size: usize, json: fn(usize) -> String) -> Option<Row>
 where
     T: DeserializeOwned + PartialEq + Debug,
 {
@@ -34,7 +43,8 @@ where
     if !plan.wants(&name) {
         return None;
     }
-    let json = payloads::json(size);
+    let json = json(size);
+    let size = json.len();
     let payload = Payload::from_json(&json).expect("an object");
     let expected: T = serde_json::from_str(&json).expect("JSON");
     let mut scratch = Scratch::default();

@@ -46,7 +46,22 @@ pub fn json(size: usize) -> String {
     json + &tail(&fill.collect::<String>())
 }
 
-/// The same over many lines, as people and some serializers write it; of at least `size` bytes.
+/// A JSON object of at least `size` bytes: an array of doubles with all their digits, as tracks of positions are.
+pub fn doubles(size: usize) -> String {
+    let mut json = r#"{"points":["#.to_owned();
+    for place in 0.. {
+        let comma = if place == 0 { "" } else { "," };
+        // Irrational, so that no digit is saved.
+        let degrees = f64::from(place).sqrt() * std::f64::consts::PI - 90.0;
+        json.push_str(&format!("{comma}{degrees}"));
+        if json.len() + 2 >= size {
+            break;
+        }
+    }
+    json + "]}"
+}
+
+/// [`json`] over many lines, as people and some serializers write it; of at least `size` bytes.
 pub fn pretty(size: usize) -> String {
     let pretty = |compact: usize| {
         let value: serde_json::Value = serde_json::from_str(&json(compact)).expect("JSON");

@@ -34,14 +34,21 @@ use axum::serve::ListenerExt;
 use pondwire_server::{Server, stop_signal};
 use tokio::net::TcpListener;
 
+use crate::arguments::Parsed;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match arguments::parse(std::env::args_os()) {
-        Ok(options) => options,
+    let Parsed { options, tls, public } = match arguments::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
+    if tls.is_some() {
+        eprintln!("--tls-cert: `axum::serve` serves no TLS");
+        return ExitCode::from(2);
+    }
     let addr = options.addr.clone();
-    let pond = match demo::demo().start(options) {
+    let pond = if public { demo::public() } else { demo::demo() };
+    let pond = match pond.start(options) {
         Ok(pond) => pond,
         Err(error) => {
             eprintln!("{error}\n`--help` shows the options");

@@ -67,6 +67,21 @@ fn frames_go_as_in_the_plain_server() {
     assert_eq!(compressed.next_text(), two.next_text());
 }
 
+/// A socket that is not found under axum's server would cost two more, between it and the writers.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_socket_costs_one_descriptor() {
+    let app = App::start(&[]);
+    let sockets = || {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", app.process.id())).unwrap();
+        let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    };
+    let before = sockets();
+    let clients: Vec<_> = (0..10).map(|_| Client::joined(app.addr, ROOM)).collect();
+    assert_eq!(sockets() - before, clients.len());
+}
+
 /// Requests another route of the application and returns the status. The connection stays open, so only the
 /// head is read.
 fn status(app: &App, path: &str) -> u16 {

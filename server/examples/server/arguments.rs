@@ -24,6 +24,9 @@ struct Arguments {
     /// Serve /echo, which echoes messages, for conformance tests
     #[arg(long)]
     echo: bool,
+    /// Refuse the events `evict` and `simulate`, which any member of a channel may send otherwise
+    #[arg(long)]
+    public: bool,
     /// Use one system call for each write
     #[arg(long)]
     no_io_uring: bool,
@@ -37,7 +40,18 @@ struct Arguments {
     #[command(flatten)]
     access: Access,
     #[command(flatten)]
+    tls: Tls,
+    #[command(flatten)]
     cluster: Cluster,
+}
+
+/// A command line.
+pub(crate) struct Parsed {
+    pub(crate) options: Options,
+    /// The files of the certificates and of the key to serve HTTPS with.
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    /// Whether the application refuses what not every member should do.
+    pub(crate) public: bool,
 }
 
 /// Bounds of connections and clients.
@@ -134,6 +148,18 @@ struct Access {
     token_file: Option<PathBuf>,
 }
 
+/// Encryption without a proxy.
+#[derive(Args)]
+#[command(next_help_heading = "TLS, if built with the feature `tls`")]
+struct Tls {
+    /// Serve HTTPS and wss:// with the certificate in this file, followed by those of its issuers, in the PEM format
+    #[arg(long, value_name = "PATH", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The file of its private key
+    #[arg(long, value_name = "PATH", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
 /// The cluster that the server is a node of.
 #[derive(Args)]
 #[command(next_help_heading = "Cluster")]
@@ -167,12 +193,15 @@ struct Cluster {
 ///
 /// # Errors
 /// An argument is invalid or `--help` is asked for: [`clap::Error::exit`] prints it.
-pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Options, clap::Error> {
+pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Parsed, clap::Error> {
     let mut command = Arguments::command();
     let matches = command.try_get_matches_from_mut(line)?;
-    let arguments = Arguments::from_arg_matches(&matches)?;
+    let mut arguments = Arguments::from_arg_matches(&matches)?;
+    let tls = arguments.tls.tls_cert.take().zip(arguments.tls.tls_key.take());
+    let public = arguments.public;
     let options = arguments.into_options();
-    options.map_err(|why| command.error(ErrorKind::ValueValidation, why))
+    let options = options.map_err(|why| command.error(ErrorKind::ValueValidation, why))?;
+    Ok(Parsed { options, tls, public })
 }
 
 impl Arguments {

@@ -19,6 +19,7 @@ use crate::caller::{
 use crate::channel::{Channels, Hooks, Joined, Newcomer, OpenChannel, Returning};
 use crate::content::Content;
 use crate::handle::Channel;
+use crate::trace;
 
 /// A client that asks to join a channel. A handler that neither accepts nor declines it declines with 403.
 ///
@@ -86,6 +87,7 @@ impl JoinAnswerer {
                 let (code, text) = error
                     .as_ref()
                     .map_or((403, "Join declined"), |error| (error.code(), error.message()));
+                trace::event!(DEBUG, channel = channel_name, code, text, "join declined");
                 caller.reply(Frame::unauthorized(channel_name, request_id, code, text));
                 *decision = Decision::Done;
             }
@@ -288,6 +290,7 @@ impl<'a> Join<'a> {
 
     fn reply_declined(&self, code: i64, text: &str) {
         let Self { channel_name, request_id, .. } = self;
+        trace::event!(DEBUG, channel = &**channel_name, code, text, "join declined");
         self.caller.reply(Frame::unauthorized(channel_name, request_id, code, text));
     }
 

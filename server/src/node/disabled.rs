@@ -33,7 +33,7 @@ impl Node {
         match *self {}
     }
 
-    pub(crate) fn measure(&self, _: &mut Page) {
+    pub(crate) fn measure(&self, _: &mut Page<'_>) {
         match *self {}
     }
 }

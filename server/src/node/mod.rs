@@ -240,7 +240,7 @@ impl Node {
     }
 
     /// The counters of the bus and of the cluster.
-    pub(crate) fn measure(&self, page: &mut Page) {
+    pub(crate) fn measure(&self, page: &mut Page<'_>) {
         let buses: Vec<RedisStats> = self.buses.iter().map(RedisBus::stats).collect();
         let sum = |of: fn(&RedisStats) -> u64| buses.iter().map(of).sum::<u64>();
         let all = |of: fn(&RedisStats) -> bool| u64::from(buses.iter().all(of));
@@ -256,22 +256,26 @@ impl Node {
             "other nodes that sent no heartbeat in time",
             cluster.expired,
         );
-        page.head("remote_refused_total", "counter", "state from other nodes that was refused");
-        for (reason, count) in [
-            ("nodes", cluster.refused_nodes),
-            ("users", cluster.refused_users),
-            ("bytes", cluster.refused_bytes),
-            ("malformed", cluster.malformed),
-        ] {
-            page.labelled("remote_refused_total", "reason", reason, count);
-        }
-        page.head(
-            "bus_connected",
-            "gauge",
-            "1 if connected to Redis, to each if there are several",
+        page.counters(
+            "remote_refused_total",
+            "state from other nodes that was refused",
+            "reason",
+            [
+                ("nodes", cluster.refused_nodes),
+                ("users", cluster.refused_users),
+                ("bytes", cluster.refused_bytes),
+                ("malformed", cluster.malformed),
+            ],
         );
-        page.labelled("bus_connected", "side", "publisher", all(|bus| bus.publisher_connected));
-        page.labelled("bus_connected", "side", "subscriber", all(|bus| bus.subscriber_connected));
+        page.gauges(
+            "bus_connected",
+            "1 if connected to Redis, to each if there are several",
+            "side",
+            [
+                ("publisher", all(|bus| bus.publisher_connected)),
+                ("subscriber", all(|bus| bus.subscriber_connected)),
+            ],
+        );
         page.counter(
             "bus_reconnects_total",
             "connections to Redis after the first",
@@ -298,16 +302,18 @@ impl Node {
             "messages that Redis may have accepted",
             sum(|bus| bus.unconfirmed),
         );
-        page.head("bus_dropped_total", "counter", "messages not sent to Redis or refused by it");
-        for (reason, count) in [
-            ("oldest", sum(|bus| bus.dropped_oldest)),
-            ("newest", sum(|bus| bus.dropped_newest)),
-            ("too_large", sum(|bus| bus.too_large)),
-            ("refused", sum(|bus| bus.refused)),
-            ("discarded", sum(|bus| bus.discarded)),
-        ] {
-            page.labelled("bus_dropped_total", "reason", reason, count);
-        }
+        page.counters(
+            "bus_dropped_total",
+            "messages not sent to Redis or refused by it",
+            "reason",
+            [
+                ("oldest", sum(|bus| bus.dropped_oldest)),
+                ("newest", sum(|bus| bus.dropped_newest)),
+                ("too_large", sum(|bus| bus.too_large)),
+                ("refused", sum(|bus| bus.refused)),
+                ("discarded", sum(|bus| bus.discarded)),
+            ],
+        );
         page.gauge(
             "bus_queued",
             "messages queued for Redis",
@@ -319,9 +325,12 @@ impl Node {
             sum(|bus| bus.queued_bytes as u64),
         );
         page.counter("bus_received_total", "messages received from Redis", sum(|bus| bus.received));
-        page.head("bus_lost_total", "counter", "received messages that were dropped unread");
-        page.labelled("bus_lost_total", "reason", "overflowed", sum(|bus| bus.overflowed));
-        page.labelled("bus_lost_total", "reason", "oversized", sum(|bus| bus.oversized));
+        page.counters(
+            "bus_lost_total",
+            "received messages that were dropped unread",
+            "reason",
+            [("overflowed", sum(|bus| bus.overflowed)), ("oversized", sum(|bus| bus.oversized))],
+        );
         page.gauge(
             "bus_waiting",
             "received messages waiting to be processed",

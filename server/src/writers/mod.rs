@@ -208,7 +208,7 @@ struct LinkState {
     has_handle: bool,
     is_ending: bool,
     /// The socket and what was not sent, for the task to take.
-    ended: Option<(OwnedWriteHalf, Unsent)>,
+    ended: Option<Box<(OwnedWriteHalf, Unsent)>>,
 }
 
 /// A connection that a writer writes to, held by the connection's task. Dropping it ends that.
@@ -363,7 +363,7 @@ impl WriterHandle {
         self.request_end();
         loop {
             if let Some(ended) = self.link.state.lock().ended.take() {
-                return Some(ended);
+                return Some(*ended);
             }
             if self.link.shard.is_broken.load(Ordering::Acquire) {
                 return None;
@@ -969,7 +969,7 @@ impl Connections {
                 let mut state = link.state.lock();
                 // Or the waker in the socket and the socket in the link would keep each other.
                 if state.has_handle {
-                    state.ended = stream.map(|stream| (stream, unsent));
+                    state.ended = stream.map(|stream| Box::new((stream, unsent)));
                 }
                 drop(state);
                 link.changed.notify_one();

@@ -6,12 +6,19 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use pondwire::Policy;
 use pondwire_server::{Options, Rate};
+use pondwire_test_support::client::{Client, ROOM};
+
+use crate::fixture::{Server, demo};
 
 #[path = "../../examples/server/arguments.rs"]
 mod program;
 
-fn parse(line: &str) -> Result<Options, clap::Error> {
+fn parse_all(line: &str) -> Result<program::Parsed, clap::Error> {
     program::parse(["server"].into_iter().chain(line.split_whitespace()).map(OsString::from))
+}
+
+fn parse(line: &str) -> Result<Options, clap::Error> {
+    parse_all(line).map(|parsed| parsed.options)
 }
 
 /// What `--help` prints.
@@ -66,6 +73,32 @@ fn every_option_is_read() {
     let unnamed = || read("--redis redis://r --namespace n").node.unwrap();
     assert_eq!((&*unnamed().namespace, unnamed().queue), ("n", 65_536));
     assert_ne!(unnamed().node_id, unnamed().node_id);
+}
+
+#[test]
+fn a_public_server_refuses_what_not_every_member_should_do() {
+    assert!(!parse_all("").unwrap().public);
+    assert!(parse_all("--public").unwrap().public);
+    let server = Server::start_app(demo::public(), Options::default());
+    let mut client = Client::joined(server.addr, ROOM);
+    for event in ["evict", "simulate"] {
+        client.event(event, r#"{"viewers":1}"#);
+        assert_eq!(client.next()["payload"]["code"], 403, "{event}");
+    }
+    client.expect_alive();
+}
+
+#[test]
+fn the_files_for_tls_belong_together() {
+    assert!(parse_all("").unwrap().tls.is_none());
+    let (cert, key) = parse_all("--tls-cert a.pem --tls-key b.pem").unwrap().tls.unwrap();
+    assert_eq!((cert.to_str(), key.to_str()), (Some("a.pem"), Some("b.pem")));
+    for (line, missing) in
+        [("--tls-cert a", "--tls-key <PATH>"), ("--tls-key a", "--tls-cert <PATH>")]
+    {
+        let error = parse_all(line).err().expect(line);
+        assert!(error.to_string().contains(missing), "{error}");
+    }
 }
 
 #[test]

@@ -351,6 +351,24 @@ fn a_client_that_goes_away_leaves_its_channels() {
     assert_eq!(Requests::new(server.addr).send("POST", &id, b"{}"), 404);
 }
 
+/// A client whose machine is gone acknowledges nothing: here its kernel drops every packet that arrives.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_client_whose_machine_vanishes_leaves_its_channels() {
+    let (ping, pong, keep_alive) = (in_millis(1500), in_millis(1500), in_millis(300));
+    let server = Server::start_with(Times { ping, pong, keep_alive, ..Times::default() });
+    let mut stays = Client::joined(server.addr, ROOM);
+    stays.event("track", r#"{"n":1}"#);
+    stays.next();
+    let mut vanishes = EventStream::joined(server.addr, ROOM);
+    vanishes.send("BROADCAST", ROOM, "track", r#"{"n":2}"#);
+    stays.expect_presence("JOIN", json!([{ "n": 1 }, { "n": 2 }]), json!({ "n": 2 }));
+    const RETURN: u16 = 6;
+    let none = socket2::SockFilter::new(RETURN, 0, 0, 0);
+    socket2::SockRef::from(vanishes.stream()).attach_filter(&[none]).unwrap();
+    stays.expect_presence("LEAVE", json!([{ "n": 1 }]), json!({ "n": 2 }));
+}
+
 #[test]
 fn a_slow_stream_is_disconnected_without_delaying_others() {
     // Its sender is faster than a client may be by default.

@@ -18,7 +18,7 @@ const DASHBOARD: &str = include_str!("../../prometheus/grafana.json");
 const ALERTS: &str = include_str!("../../prometheus/alerts.yml");
 const ALERTS_TEST: &str = include_str!("../../prometheus/alerts_test.yml");
 
-/// The names of metrics in a text.
+/// The names of metrics in a text, which may name the crate, too.
 fn metrics(text: &str) -> BTreeSet<&str> {
     let starts = text.match_indices("pondwire_").map(|(start, _)| start);
     starts
@@ -26,6 +26,7 @@ fn metrics(text: &str) -> BTreeSet<&str> {
             let name = &text[start..];
             &name[..name.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(name.len())]
         })
+        .filter(|name| *name != "pondwire_server")
         .collect()
 }
 

@@ -162,6 +162,17 @@ fn there_are_no_more_connections_than_the_limit() {
     }
     let refused = WebSocket::open(server.addr, ENDPOINT).err().expect("no place");
     assert!(refused.starts_with("http/1.1 503 "), "{refused}");
+    // A probe must not have a full server restarted, and no more clients be sent to it.
+    for (path, status, text) in [
+        ("/healthz", 200, "\r\n\r\n200 OK\n"),
+        ("/metrics", 200, "\npondwire_connections 2\n"),
+        ("/healthzz", 503, "\r\nretry-after: 5\r\n"),
+        ("/readyz", 503, "\r\nretry-after: 5\r\n"),
+    ] {
+        let answer = websocket::get(server.addr, path);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {answer}");
+        assert!(answer.contains(text), "{path} {answer}");
+    }
     one.expect_alive();
     drop(two);
     // Its permit is free a little later.
@@ -241,6 +252,20 @@ pub(crate) fn connect_from(address: &str, server: SocketAddr) -> TcpStream {
     });
     stream.set_nonblocking(false).unwrap();
     stream
+}
+
+#[test]
+fn a_full_server_shows_its_counters_to_whom_it_does_otherwise() {
+    let authorize = Some(by_token("abc".to_owned()).unwrap());
+    let server = Server::start_as(Options { connections: 1, authorize, ..Options::default() });
+    let one = WebSocket::open(server.addr, "/api/socket?token=abc").unwrap();
+    assert!(websocket::get(server.addr, "/metrics").starts_with("HTTP/1.1 401 "));
+    assert!(websocket::get(server.addr, "/metrics?token=abc").starts_with("HTTP/1.1 200 "));
+    // A request that does not go on.
+    let mut slow = websocket::connect(server.addr);
+    slow.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+    assert!(websocket::get(server.addr, "/healthz").starts_with("HTTP/1.1 200 "));
+    drop((one, slow));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! WebSockets over real sockets: the behavior that clients rely on, and hostile clients.
 
+use std::io::Write;
 use std::thread;
 
 use serde_json::json;
@@ -18,6 +19,40 @@ fn plain_http_requests() {
     let refused = WebSocket::open(server.addr, "/api/other").err().expect("no upgrade");
     assert!(refused.starts_with("http/1.1 404 "), "{refused}");
     assert!(WebSocket::open(server.addr, "/api/socket?token=abc").is_ok());
+}
+
+/// What browsers never send, and other clients and proxies do.
+#[test]
+fn handshakes_are_judged_as_http_demands() {
+    let server = Server::start();
+    let (host, length) = ("host: test\r\n", "content-length: 2\r\n");
+    let chunked = "transfer-encoding: chunked\r\n";
+    let twice = host.repeat(2);
+    let many = format!("{host}{}", "x: y\r\n".repeat(100));
+    let (with_length, with_chunks) = (format!("{host}{length}"), format!("{host}{chunked}"));
+    for (target, headers, key, status) in [
+        // The last character of RFC 6455's own example has spare bits set.
+        ("/api/socket", host, "AQIDBAUGBwgJCgsMDQ4PEC==", 101),
+        ("/api/socket", host, "AAAAAAAAAAAAAAAAAAAAA/==", 101),
+        ("/api/socket", host, "AQIDBAUGBwgJCgsMDQ4P", 400),
+        ("ws://test/api/socket", host, "dGhlIHNhbXBsZSBub25jZQ==", 101),
+        ("http://test/api/socket?a=b", host, "dGhlIHNhbXBsZSBub25jZQ==", 101),
+        ("/api/socket", "", "dGhlIHNhbXBsZSBub25jZQ==", 400),
+        ("/api/socket", &twice, "dGhlIHNhbXBsZSBub25jZQ==", 400),
+        ("/api/socket", &many, "dGhlIHNhbXBsZSBub25jZQ==", 101),
+        // A body could be taken for frames.
+        ("/api/socket", &with_length, "dGhlIHNhbXBsZSBub25jZQ==", 400),
+        ("/api/socket", &with_chunks, "dGhlIHNhbXBsZSBub25jZQ==", 400),
+    ] {
+        let mut stream = websocket::connect(server.addr);
+        let request = format!(
+            "GET {target} HTTP/1.1\r\n{headers}connection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let head = websocket::read_head(&mut stream);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}{head}");
+    }
 }
 
 #[test]

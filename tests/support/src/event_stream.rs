@@ -45,6 +45,11 @@ impl EventStream {
         events
     }
 
+    /// The connection.
+    pub fn stream(&self) -> &TcpStream {
+        self.reader.get_ref()
+    }
+
     /// Opens a stream and joins the channel.
     pub fn joined(server: SocketAddr, channel: &str) -> Self {
         let mut events = Self::open(server);

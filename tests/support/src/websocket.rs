@@ -103,6 +103,11 @@ impl WebSocket {
         Ok((Self { stream }, head))
     }
 
+    /// The socket of a connection that has been upgraded.
+    pub fn upgraded(stream: TcpStream) -> Self {
+        Self { stream }
+    }
+
     /// The bare connection.
     pub fn into_stream(self) -> TcpStream {
         self.stream

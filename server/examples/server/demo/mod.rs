@@ -18,6 +18,8 @@
 //! | `to-others` | sends it to all members but the sender |
 //! | `to-some` with `{"ids":[…]}` | sends it to these users, at most 1,024 |
 //! | any other | sends it to all members, the sender included |
+//!
+//! With `--public`, `evict` and `simulate` are refused: here nobody is asked who they are.
 
 mod simulation;
 mod trace;
@@ -44,8 +46,17 @@ const VIEWER: usize = 1024;
 /// The crowd of each user that has one, and the channel that it is in.
 type Crowds = Arc<Mutex<HashMap<String, (String, Simulation)>>>;
 
-/// The application.
+/// The application, in which every member may do everything.
 pub(crate) fn demo() -> PondServer {
+    pond(true)
+}
+
+/// The application without `evict` and `simulate`, which are refused with 403.
+pub(crate) fn public() -> PondServer {
+    pond(false)
+}
+
+fn pond(may_all: bool) -> PondServer {
     let (crowds, simulated) = (Crowds::default(), Simulated::default());
     let leaving = Arc::clone(&crowds);
     let counted = simulated.clone();
@@ -65,14 +76,17 @@ pub(crate) fn demo() -> PondServer {
         .on("untrack", |event| event.untrack())
         .on("assign", |event| event.set_assigns(small(event.payload(), "payload")?))
         .on("users", |event| event.reply(Json(event.users())))
-        .on("evict", evict)
+        .on("evict", move |event| permitted(may_all).and_then(|()| evict(event)))
         .on("trace", trace::trace)
         .on("to-others", |event| event.broadcast_from(event.name(), event.payload()))
         .on("to-some", to_some)
         .on("*", |event| event.broadcast(event.name(), event.payload()))
         .on_async("simulate", move |event| {
-            simulate(&Arc::new(event), &crowds, &simulated);
-            std::future::ready(())
+            let permitted = permitted(may_all);
+            if permitted.is_ok() {
+                simulate(&Arc::new(event), &crowds, &simulated);
+            }
+            std::future::ready(permitted)
         })
         .on_leave(move |leave| {
             let mut crowds = leaving.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,6 +95,10 @@ pub(crate) fn demo() -> PondServer {
             }
         });
     pond
+}
+
+fn permitted(may_all: bool) -> Result<(), PondError> {
+    if may_all { Ok(()) } else { Err(PondError::forbidden("", "Not on this server")) }
 }
 
 fn join(join: &Join<'_>) -> Result<(), PondError> {
