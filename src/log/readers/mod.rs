@@ -94,15 +94,17 @@ enum Advance {
     End,
 }
 
-/// Set in a place if the entries of the chunk are not all that matters: its reader has left or has lagged, or has an
-/// audience of nobody.
+/// Set in a place if the entries of the chunk are not all that matters: its reader has left, or has an audience of
+/// nobody; or it has lagged and was not told.
 const SPECIAL: u32 = 1 << 30;
+const LAGGED: u32 = 1 << 29;
+const FLAGS: u32 = SPECIAL | LAGGED;
 
 /// The place of one reader.
 pub(crate) struct Place {
     chunk: Arc<Chunk>,
-    /// The distance of the next entry to be read from the first of the chunk, perhaps beyond its end; and
-    /// [`SPECIAL`].
+    /// The distance of the next entry to be read from the first of the chunk, perhaps beyond its end; and the
+    /// [`FLAGS`].
     at: u32,
     /// The number of the first entry that is not read any more.
     until: u64,
@@ -138,6 +140,7 @@ impl Place {
 
     /// The number of entries that left the window before they were read, since the last call of this.
     pub(crate) fn take_missed(&mut self) -> u64 {
+        self.at &= !LAGGED;
         std::mem::take(&mut self.missed)
     }
 
@@ -146,7 +149,7 @@ impl Place {
     #[inline]
     pub(crate) fn look(&mut self) -> Option<u64> {
         let (len, _) = self.chunk.shown();
-        // Not if it is special.
+        // Not with a flag.
         if self.at < len
             && let Some(frames) = self.chunk.all_for_all(self.at, len)
         {
@@ -158,7 +161,7 @@ impl Place {
 
     /// The number of the next entry to be read.
     fn next(&self) -> u64 {
-        self.chunk.first + u64::from(self.at & !SPECIAL)
+        self.chunk.first + u64::from(self.at & !FLAGS)
     }
 }
 
@@ -359,10 +362,10 @@ impl Readers {
             let (len, is_sealed) = chunk.shown();
             let until = place.until.saturating_sub(chunk.first);
             let end = until.min(u64::from(len)) as u32;
-            let (at, special) = (place.at & !SPECIAL, place.at & SPECIAL);
+            let (at, flags) = (place.at & !FLAGS, place.at & FLAGS);
             if at < end {
                 let frames = chunk.chosen(at, end, recipient);
-                place.at = end | special;
+                place.at = end | flags;
                 if frames != 0 {
                     return Found::Frames(frames);
                 }
@@ -391,8 +394,9 @@ impl Readers {
         let left = std::mem::replace(&mut place.chunk, next);
         let missed = place.chunk.first.saturating_sub(number);
         place.missed += missed;
-        let special = if missed > 0 { SPECIAL } else { place.at & SPECIAL };
-        place.at = number.saturating_sub(place.chunk.first) as u32 | special;
+        let lagged = if missed > 0 { LAGGED } else { 0 };
+        let flags = place.at & FLAGS | lagged;
+        place.at = number.saturating_sub(place.chunk.first) as u32 | flags;
         // That of the window and this one: no reader comes after this one. If two leave at once, the next
         // reader to leave a chunk, or what is published next, lets it go.
         let is_last = Arc::strong_count(&left) == 2;
