@@ -127,6 +127,13 @@ impl<N: Notify> Cursor<N> {
         self.state.store(position, Ordering::Release);
     }
 
+    /// Whether all before this position has been read, and nobody reads.
+    #[inline]
+    pub(super) fn is_at(&self, position: u32) -> bool {
+        // Relaxed: an old value costs or saves one look.
+        self.state.load(Ordering::Relaxed) == position
+    }
+
     /// The number of positions before `tail` that the shard still reads.
     pub(super) fn distance_to(&self, tail: u32) -> u32 {
         match self.state.load(Ordering::Acquire) {

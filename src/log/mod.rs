@@ -364,10 +364,10 @@ impl<N: Notify> Log<N> {
         self.0.ring.tail_position() == position
     }
 
-    /// [`has_end`](Self::has_end) in the order of appends: if it is true, a later append sees what this thread wrote
-    /// before.
-    fn has_end_in_order(&self, position: u32) -> bool {
-        self.0.ring.tail_position_in_order() == position
+    /// Whether the log is open and nothing was appended at this position, in the order of appends and the close: if
+    /// so, a later one sees what this thread wrote before.
+    fn is_quiet_at_in_order(&self, position: u32) -> bool {
+        self.0.ring.is_quiet_at_in_order(position)
     }
 
     /// Reads all that is new for a cursor.

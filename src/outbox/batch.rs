@@ -23,7 +23,6 @@ pub struct Batch<'a> {
     form: Form,
     /// The number of bytes of the next frame that have been written.
     offset: usize,
-    remaining: usize,
     lagged: u64,
 }
 
@@ -148,8 +147,7 @@ impl<'a> Batch<'a> {
 
     #[inline]
     fn of(frames: Frames<'a>, lagged: u64) -> Self {
-        let remaining = frames.all().map(|frame| frame.wire().len()).sum();
-        Self { frames, form: Form::WebSocket, offset: 0, remaining, lagged }
+        Self { frames, form: Form::WebSocket, offset: 0, lagged }
     }
 
     /// The batch as server-sent events: the messages' [`Frame::sse`](crate::Frame::sse). Control
@@ -200,7 +198,6 @@ impl<'a> Batch<'a> {
         let is_unwritten = self.offset == 0 && self.frames.count_unwritten() == self.frames.len();
         assert!(is_unwritten, "some of the batch has been written");
         self.form = form;
-        self.remaining = self.iter().map(<[u8]>::len).sum();
         self
     }
 
@@ -288,10 +285,16 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// [`remaining`](Buf::remaining) adds up the frames; [`has_remaining`](Buf::has_remaining) need not.
 impl Buf for Batch<'_> {
-    #[inline]
     fn remaining(&self) -> usize {
-        self.remaining
+        let lens = self.frames.unwritten().map(|frame| frame.bytes(self.form).len());
+        lens.sum::<usize>() - self.offset
+    }
+
+    #[inline]
+    fn has_remaining(&self) -> bool {
+        self.frames.unwritten().next().is_some()
     }
 
     #[inline]
@@ -310,12 +313,6 @@ impl Buf for Batch<'_> {
     }
 
     fn advance(&mut self, count: usize) {
-        assert!(
-            count <= self.remaining,
-            "a batch of {} bytes cannot go {count} on",
-            self.remaining
-        );
-        self.remaining -= count;
         self.offset += count;
         // No frame is empty, so this never moves past a frame that is not written.
         while let Some(frame) = self.frames.unwritten().next() {
@@ -325,6 +322,8 @@ impl Buf for Batch<'_> {
             self.frames.written_one();
             self.offset = beyond;
         }
+        // Beyond the last frame.
+        assert!(self.offset == 0 || self.has_remaining(), "a batch cannot go {count} on");
     }
 }
 

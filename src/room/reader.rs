@@ -64,6 +64,7 @@ pub struct RoomReader {
     /// `None` while it is dropped.
     place: Option<Place>,
     recipient: Recipient,
+    log: RoomLog,
     cursor: Arc<Cursor<Link>>,
     room: StdArc<Shared>,
     key: IndexKey,
@@ -82,7 +83,7 @@ impl RoomReader {
         let receiver = Receiver::Seat { cursor: cursor.number, seat: waiting };
         // Before the join: a frame by name that does not find it yet comes before the join.
         let joined = room.index.insert(user_id, hash, receiver).and_then(|key| {
-            let joined = readers(cursor).join(log, cursor);
+            let joined = readers(cursor).join(log, cursor, audience);
             match joined {
                 Ok(place) => Ok((key, place)),
                 Err(closed) => {
@@ -99,8 +100,8 @@ impl RoomReader {
             member: key.member,
             place: waiting,
         };
-        let (cursor, room) = (Arc::clone(cursor), StdArc::clone(room));
-        Ok(Self { place: Some(place), recipient, cursor, room, key })
+        let (log, cursor, room) = (log.clone(), Arc::clone(cursor), StdArc::clone(room));
+        Ok(Self { place: Some(place), recipient, log, cursor, room, key })
     }
 
     /// The id of the user whose connection it is.
@@ -126,9 +127,18 @@ impl RoomReader {
     /// A batch if there are frames now. `None` means that there are none yet, or that this is the end.
     #[inline]
     pub fn try_batch(&mut self) -> Option<Batch<'_>> {
-        let Self { place, recipient, cursor, room, .. } = self;
-        let frames = readers(cursor).try_read(log(room), cursor, place.as_mut()?, recipient)?;
-        Some(self.batch(frames))
+        let Self { place, recipient, log, cursor, .. } = self;
+        let place = place.as_mut()?;
+        // Nearly always one of the first two.
+        let (frames, lagged) = match place.look() {
+            Some(frames) => (frames, 0),
+            None if place.has_nothing(log, cursor) => return None,
+            None => {
+                let frames = readers(cursor).try_read(log, cursor, place, recipient)?;
+                (frames, place.take_missed())
+            }
+        };
+        Some(Batch::of_shared(place.frames(), frames, lagged))
     }
 
     /// Sends a frame to this connection alone, between those that the room was sent before and after.
@@ -138,7 +148,7 @@ impl RoomReader {
     #[allow(clippy::needless_pass_by_value, reason = "as `Outbox::push`")]
     pub fn push(&self, frame: Frame) -> Push {
         let Recipient { cursor, place, member, .. } = self.recipient;
-        match log(&self.room).publish(&frame, To::Member { cursor, seat: place, member }) {
+        match self.log.publish(&frame, To::Member { cursor, seat: place, member }) {
             Ok(()) => Push::Queued,
             Err(Refused::Closed) => Push::Closed,
             Err(Refused::Busy | Refused::TooLarge) => Push::DroppedNewest,
@@ -148,16 +158,16 @@ impl RoomReader {
     /// Leaves, but for what was published before: once that has been returned, this is the end.
     pub fn leave(&mut self) {
         if let Some(place) = &mut self.place {
-            readers(&self.cursor).leave(log(&self.room), place);
+            readers(&self.cursor).leave(&self.log, &self.cursor, place);
         }
         // After the leave, as for members at seats.
         self.room.index.remove(&self.key);
     }
 
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<u64>> {
-        let Self { place, recipient, cursor, room, .. } = self;
+        let Self { place, recipient, log, cursor, .. } = self;
         let Some(place) = place else { return Poll::Ready(None) };
-        readers(cursor).poll_read(log(room), cursor, place, recipient, cx)
+        readers(cursor).poll_read(log, cursor, place, recipient, cx)
     }
 
     /// Of the frames that were found last.
@@ -169,14 +179,8 @@ impl RoomReader {
     }
 }
 
-#[inline]
 fn readers(cursor: &Cursor<Link>) -> &Readers {
     cursor.notify.readers().expect("the cursor of readers")
-}
-
-#[inline]
-fn log(room: &Shared) -> &RoomLog {
-    room.log.existing()
 }
 
 impl Drop for RoomReader {
@@ -184,7 +188,7 @@ impl Drop for RoomReader {
         let Some(place) = self.place.take() else { return };
         self.room.index.remove(&self.key);
         let readers = readers(&self.cursor);
-        readers.remove(log(&self.room), &self.cursor, place);
+        readers.remove(&self.log, &self.cursor, place);
         readers.close(self.recipient.place);
     }
 }

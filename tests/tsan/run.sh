@@ -14,9 +14,9 @@ all=${1:-}
 # shellcheck source=.ci/modules.sh
 . .ci/modules.sh
 if [ "$all" = --all ]; then
-    modules fanout_stress outbox_stress room shard fanout outbox cache local_frames
+    modules fanout_stress outbox_stress reader room shard fanout outbox cache local_frames
 else
-    modules fanout_stress outbox_stress room shard
+    modules fanout_stress outbox_stress reader room shard
 fi
 
 .ci/cross-toolchain

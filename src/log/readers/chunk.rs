@@ -49,6 +49,12 @@ pub(crate) struct Recipient {
     pub(crate) place: u32,
 }
 
+/// The bits from `from` to before `end`, of which there is at least one.
+#[inline]
+const fn bits(from: u32, end: u32) -> u64 {
+    (u64::MAX >> (64 - (end - from))) << from
+}
+
 impl Recipient {
     fn is_for(&self, to: &To) -> bool {
         match to {
@@ -138,11 +144,24 @@ impl Chunk {
         (state & !SEALED, state & SEALED != 0)
     }
 
+    /// [`chosen`](Self::chosen) of a reader that gets the frames to all, if there are no others.
+    #[inline]
+    pub(super) fn all_for_all(&self, from: u32, end: u32) -> Option<u64> {
+        let range = bits(from, end);
+        // Relaxed: shown by the state.
+        (range & !self.for_all.load(Ordering::Relaxed) == 0).then_some(range)
+    }
+
+    /// Whether the chunk has so many entries, and more may come.
+    #[inline]
+    pub(super) fn is_open_at(&self, len: u32) -> bool {
+        self.state.load(Ordering::Acquire) == len
+    }
+
     /// The places of the entries from `from` to before `end` that go to this reader, as bits. They were
     /// [shown](Self::shown), and are at least one.
-    #[inline]
     pub(super) fn chosen(&self, from: u32, end: u32, recipient: &Recipient) -> u64 {
-        let range = (u64::MAX >> (64 - (end - from))) << from;
+        let range = bits(from, end);
         // Relaxed: shown by the state.
         let for_all = self.for_all.load(Ordering::Relaxed);
         let mut chosen = if recipient.audience == 0 { 0 } else { range & for_all };

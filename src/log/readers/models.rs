@@ -57,7 +57,7 @@ impl Reader {
         let bounds = log.bounds();
         let cursor = Arc::clone(log.cursor_of(|_| true, || Group(Readers::new(bounds))));
         let waiting = cursor.notify.0.open();
-        let place = Some(cursor.notify.0.join(log, &cursor).unwrap());
+        let place = Some(cursor.notify.0.join(log, &cursor, EVERYBODY).unwrap());
         let recipient = Recipient {
             audience: EVERYBODY,
             user: u64::from(member),
@@ -75,7 +75,8 @@ impl Reader {
     }
 
     fn leave(&mut self) {
-        self.cursor.notify.0.leave(&self.log, self.place.as_mut().unwrap());
+        let place = self.place.as_mut().unwrap();
+        self.cursor.notify.0.leave(&self.log, &self.cursor, place);
     }
 
     fn missed(&mut self) -> u64 {
@@ -163,7 +164,7 @@ fn two_readers_are_woken() {
 /// One publisher may move its frame while the other one has not shown its own yet.
 #[test]
 fn two_publishers_wake_a_reader() {
-    model_within(3, || {
+    model(|| {
         let log = log(4);
         let mut reader = Reader::join(&log, 1);
         let waits = thread::spawn(move || reader.next_of(2));
@@ -195,6 +196,23 @@ fn a_publish_meets_a_reader_that_goes_to_sleep() {
         publish_to(&log, "a", to_first);
         assert_eq!(waits.join().unwrap(), "a");
         looks.join().unwrap();
+    });
+}
+
+/// So may it while another reader joins or is dropped.
+#[test]
+fn a_publish_meets_a_reader_that_joins() {
+    model(|| {
+        let log = log(4);
+        let mut first = Reader::join(&log, 1);
+        let waits = thread::spawn(move || first.next_of(1));
+        let joins = {
+            let log = log.clone();
+            thread::spawn(move || drop(Reader::join(&log, 2)))
+        };
+        publish(&log, "a");
+        assert_eq!(waits.join().unwrap(), "a");
+        joins.join().unwrap();
     });
 }
 
