@@ -158,7 +158,7 @@ impl RoomReader {
     /// Leaves, but for what was published before: once that has been returned, this is the end.
     pub fn leave(&mut self) {
         if let Some(place) = &mut self.place {
-            readers(&self.cursor).leave(&self.log, place);
+            readers(&self.cursor).leave(&self.log, &self.cursor, place);
         }
         // After the leave, as for members at seats.
         self.room.index.remove(&self.key);

@@ -12,9 +12,8 @@
 //!    that. If it gets the lock, it finds the log empty and marks in the log that the group sleeps, all under the
 //!    lock. If another thread has the lock, the reader was registered before that thread wakes readers, which it
 //!    does after it has unlocked.
-//! 2. A thread that had the lock either wakes all readers, or has marked that the group sleeps. In the second case it
-//!    looks at the log once more after it has unlocked: a publisher, or the thread that closes the log, may have found
-//!    the mark, and then the lock taken. The look, the append and the close are read-modify-writes of the tail: if the
+//! 2. A thread that had the lock, for whatever, either wakes all readers, or looks at the log once more after it has
+//!    unlocked: a publisher, or the thread that closes the log, may have found the mark, and then the lock taken. The look, the append and the close are read-modify-writes of the tail: if the
 //!    look comes first, the other thread sees the lock free.
 //! 3. A publisher that finds the mark lists the cursor, if it is not listed. Whoever has listed it takes it off the
 //!    list before it tries to advance the group. So a publisher that finds it listed leaves its entry to that thread.
@@ -94,15 +93,17 @@ enum Advance {
     End,
 }
 
-/// Set in a place if the entries of the chunk are not all that matters: its reader has left or has lagged, or has an
-/// audience of nobody.
+/// Set in a place if the entries of the chunk are not all that matters: its reader has left, or has an audience of
+/// nobody; or it has lagged and was not told.
 const SPECIAL: u32 = 1 << 30;
+const LAGGED: u32 = 1 << 29;
+const FLAGS: u32 = SPECIAL | LAGGED;
 
 /// The place of one reader.
 pub(crate) struct Place {
     chunk: Arc<Chunk>,
-    /// The distance of the next entry to be read from the first of the chunk, perhaps beyond its end; and
-    /// [`SPECIAL`].
+    /// The distance of the next entry to be read from the first of the chunk, perhaps beyond its end; and the
+    /// [`FLAGS`].
     at: u32,
     /// The number of the first entry that is not read any more.
     until: u64,
@@ -138,6 +139,7 @@ impl Place {
 
     /// The number of entries that left the window before they were read, since the last call of this.
     pub(crate) fn take_missed(&mut self) -> u64 {
+        self.at &= !LAGGED;
         std::mem::take(&mut self.missed)
     }
 
@@ -146,7 +148,7 @@ impl Place {
     #[inline]
     pub(crate) fn look(&mut self) -> Option<u64> {
         let (len, _) = self.chunk.shown();
-        // Not if it is special.
+        // Not with a flag.
         if self.at < len
             && let Some(frames) = self.chunk.all_for_all(self.at, len)
         {
@@ -156,9 +158,15 @@ impl Place {
         None
     }
 
+    /// Whether there is nothing new for this reader now.
+    #[inline]
+    pub(crate) fn has_nothing<N: Notify>(&self, log: &Log<N>, cursor: &Cursor<N>) -> bool {
+        self.chunk.is_open_at(self.at) && !is_behind(log, cursor)
+    }
+
     /// The number of the next entry to be read.
     fn next(&self) -> u64 {
-        self.chunk.first + u64::from(self.at & !SPECIAL)
+        self.chunk.first + u64::from(self.at & !FLAGS)
     }
 }
 
@@ -261,26 +269,26 @@ impl Readers {
         cursor: &Cursor<N>,
         audience: u32,
     ) -> Result<Place, Closed> {
-        let mut source = self.source.lock();
-        let tail = log.tail_for(cursor)?;
-        if source.readers == 0 {
-            // Attached just now, at the tail.
-            source.end = tail;
-            let number = source.number;
-            source.window.open(number);
-        }
-        source.readers += 1;
-        let next = source.number_of(tail);
-        let (chunk, _) = source.window.chunks.back().expect("opened for the first reader");
-        let (chunk, at) = (Arc::clone(chunk), (next - chunk.first) as u32);
-        let special = if audience == 0 { SPECIAL } else { 0 };
-        Ok(Place { chunk, at: at | special, until: u64::MAX, missed: 0 })
+        self.with_source(log, cursor, |source| {
+            let tail = log.tail_for(cursor)?;
+            if source.readers == 0 {
+                // Attached just now, at the tail.
+                source.end = tail;
+                source.window.open(source.number);
+            }
+            source.readers += 1;
+            let next = source.number_of(tail);
+            let (chunk, _) = source.window.chunks.back().expect("opened for the first reader");
+            let (chunk, at) = (Arc::clone(chunk), (next - chunk.first) as u32);
+            let special = if audience == 0 { SPECIAL } else { 0 };
+            Ok(Place { chunk, at: at | special, until: u64::MAX, missed: 0 })
+        })
     }
 
     /// The reader receives nothing that is appended after this.
-    pub(crate) fn leave<N: Notify>(&self, log: &Log<N>, place: &mut Place) {
-        let source = self.source.lock();
-        place.until = place.until.min(source.number_of(log.tail_position()));
+    pub(crate) fn leave<N: Notify>(&self, log: &Log<N>, cursor: &Cursor<N>, place: &mut Place) {
+        let until = self.with_source(log, cursor, |source| source.number_of(log.tail_position()));
+        place.until = place.until.min(until);
         place.at |= SPECIAL;
     }
 
@@ -288,18 +296,38 @@ impl Readers {
     pub(crate) fn remove<N: Notify>(&self, log: &Log<N>, cursor: &Cursor<N>, place: Place) {
         // First, or the window would keep its chunk.
         drop(place);
-        let mut source = self.source.lock();
-        source.readers -= 1;
-        if source.readers > 0 {
-            return source.window.trim(self.bounds);
+        let dropped = self.with_source(log, cursor, |source| {
+            source.readers -= 1;
+            if source.readers > 0 {
+                source.window.trim(self.bounds);
+                return None;
+            }
+            let mut freed = std::mem::take(&mut source.freed);
+            let is_detached = log.detach(cursor, &mut freed);
+            debug_assert!(is_detached, "there are no commands, and this lock is held to attach");
+            Some((std::mem::take(&mut source.window), freed))
+        });
+        if let Some((window, _)) = dropped {
+            // One by one, not by recursion.
+            window.chunks.iter().for_each(|(chunk, _)| drop(chunk.leave()));
         }
-        let window = std::mem::take(&mut source.window);
-        let mut freed = std::mem::take(&mut source.freed);
-        let is_detached = log.detach(cursor, &mut freed);
-        debug_assert!(is_detached, "there are no commands, and this lock is held to attach");
+    }
+
+    /// Changes the source, and then does what other threads left to this one (invariant 2).
+    fn with_source<N: Notify, R>(
+        &self,
+        log: &Log<N>,
+        cursor: &Cursor<N>,
+        change: impl FnOnce(&mut Source) -> R,
+    ) -> R {
+        let mut source = self.source.lock();
+        let changed = change(&mut source);
+        let end = source.end;
         drop(source);
-        // One by one, not by recursion.
-        window.chunks.iter().for_each(|(chunk, _)| drop(chunk.leave()));
+        if !log.is_quiet_at_in_order(end) {
+            self.advance(log, cursor);
+        }
+        changed
     }
 
     /// The frames that are new for a reader, as bits of its [`frames`](Place::frames); `None` if there are none now.
@@ -311,10 +339,10 @@ impl Readers {
         place: &mut Place,
         recipient: &Recipient,
     ) -> Option<u64> {
-        match self.find(place, recipient) {
+        match self.find(log, cursor, place, recipient) {
             Found::Nothing if is_behind(log, cursor) => {
                 self.advance(log, cursor);
-                self.find(place, recipient).frames()
+                self.find(log, cursor, place, recipient).frames()
             }
             found => found.frames(),
         }
@@ -335,7 +363,7 @@ impl Readers {
         for _ in 0..LOOKS {
             // Invariant 1.
             self.sleepers.register(recipient.place, cx.waker());
-            match self.find(place, recipient) {
+            match self.find(log, cursor, place, recipient) {
                 Found::Frames(frames) => return Poll::Ready(Some(frames)),
                 Found::End => return Poll::Ready(None),
                 Found::Nothing => {}
@@ -343,7 +371,9 @@ impl Readers {
             match self.advance(log, cursor) {
                 Advance::Moved => {}
                 // What was moved last, this reader has not seen perhaps.
-                Advance::End => return Poll::Ready(self.find(place, recipient).frames()),
+                Advance::End => {
+                    return Poll::Ready(self.find(log, cursor, place, recipient).frames());
+                }
                 Advance::Nothing => return Poll::Pending,
             }
         }
@@ -353,23 +383,29 @@ impl Readers {
     }
 
     /// Looks for frames in the reader's chunk and those after it.
-    fn find(&self, place: &mut Place, recipient: &Recipient) -> Found {
+    fn find<N: Notify>(
+        &self,
+        log: &Log<N>,
+        cursor: &Cursor<N>,
+        place: &mut Place,
+        recipient: &Recipient,
+    ) -> Found {
         loop {
             let chunk = &*place.chunk;
             let (len, is_sealed) = chunk.shown();
             let until = place.until.saturating_sub(chunk.first);
             let end = until.min(u64::from(len)) as u32;
-            let (at, special) = (place.at & !SPECIAL, place.at & SPECIAL);
+            let (at, flags) = (place.at & !FLAGS, place.at & FLAGS);
             if at < end {
                 let frames = chunk.chosen(at, end, recipient);
-                place.at = end | special;
+                place.at = end | flags;
                 if frames != 0 {
                     return Found::Frames(frames);
                 }
             } else if u64::from(at) >= until {
                 return Found::End;
             } else if is_sealed {
-                self.cross(place);
+                self.cross(log, cursor, place);
             } else {
                 return Found::Nothing;
             }
@@ -378,27 +414,27 @@ impl Readers {
 
     /// Moves a reader to the next chunk, or to the oldest one if it has lagged.
     #[cold]
-    fn cross(&self, place: &mut Place) {
+    fn cross<N: Notify>(&self, log: &Log<N>, cursor: &Cursor<N>, place: &mut Place) {
         let next = match place.chunk.after() {
             After::Chunk(next) => next,
-            After::Open | After::Left => {
-                let source = self.source.lock();
+            After::Open | After::Left => self.with_source(log, cursor, |source| {
                 let (oldest, _) = source.window.chunks.front().expect("there is a reader");
                 Arc::clone(oldest)
-            }
+            }),
         };
         let number = place.next();
         let left = std::mem::replace(&mut place.chunk, next);
         let missed = place.chunk.first.saturating_sub(number);
         place.missed += missed;
-        let special = if missed > 0 { SPECIAL } else { place.at & SPECIAL };
-        place.at = number.saturating_sub(place.chunk.first) as u32 | special;
+        let lagged = if missed > 0 { LAGGED } else { 0 };
+        let flags = place.at & FLAGS | lagged;
+        place.at = number.saturating_sub(place.chunk.first) as u32 | flags;
         // That of the window and this one: no reader comes after this one. If two leave at once, the next
         // reader to leave a chunk, or what is published next, lets it go.
         let is_last = Arc::strong_count(&left) == 2;
         drop(left);
-        if is_last && let Some(mut source) = self.source.try_lock() {
-            source.window.trim(self.bounds);
+        if is_last {
+            self.with_source(log, cursor, |source| source.window.trim(self.bounds));
         }
     }
 
@@ -452,14 +488,6 @@ impl Readers {
 #[inline]
 fn is_behind<N: Notify>(log: &Log<N>, cursor: &Cursor<N>) -> bool {
     !cursor.is_at(log.tail_position())
-}
-
-impl Place {
-    /// Whether there is nothing new for this reader now.
-    #[inline]
-    pub(crate) fn has_nothing<N: Notify>(&self, log: &Log<N>, cursor: &Cursor<N>) -> bool {
-        self.chunk.is_open_at(self.at) && !is_behind(log, cursor)
-    }
 }
 
 impl Source {

@@ -75,7 +75,8 @@ impl Reader {
     }
 
     fn leave(&mut self) {
-        self.cursor.notify.0.leave(&self.log, self.place.as_mut().unwrap());
+        let place = self.place.as_mut().unwrap();
+        self.cursor.notify.0.leave(&self.log, &self.cursor, place);
     }
 
     fn missed(&mut self) -> u64 {
@@ -195,6 +196,23 @@ fn a_publish_meets_a_reader_that_goes_to_sleep() {
         publish_to(&log, "a", to_first);
         assert_eq!(waits.join().unwrap(), "a");
         looks.join().unwrap();
+    });
+}
+
+/// So may it while another reader joins or is dropped.
+#[test]
+fn a_publish_meets_a_reader_that_joins() {
+    model(|| {
+        let log = log(4);
+        let mut first = Reader::join(&log, 1);
+        let waits = thread::spawn(move || first.next_of(1));
+        let joins = {
+            let log = log.clone();
+            thread::spawn(move || drop(Reader::join(&log, 2)))
+        };
+        publish(&log, "a");
+        assert_eq!(waits.join().unwrap(), "a");
+        joins.join().unwrap();
     });
 }
 
