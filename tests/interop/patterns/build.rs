@@ -10,8 +10,12 @@ const SERVED: [&str; 4] =
 
 /// The sections whose program runs only as a doc test: no client can see it, or it is an alternative to one that is
 /// served, for which `examples/axum/examples/reader.rs` stands.
-const ONLY_DOCUMENTATION_TESTS: [&str; 2] =
-    ["A reader for each connection", "Observers that are not connections"];
+const ONLY_DOCUMENTATION_TESTS: [&str; 4] = [
+    "A reader for each connection",
+    "Readers of several rooms",
+    "Rooms that come and go",
+    "Observers that are not connections",
+];
 
 fn main() {
     let page =
