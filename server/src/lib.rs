@@ -29,7 +29,12 @@
 //! | [`ChannelHandlers::on_async`], [`on_event`](ChannelHandlers::on_event) | the same with an asynchronous handler, or with types |
 //! | [`ChannelHandlers::on_leave`], [`on_outgoing`](ChannelHandlers::on_outgoing) | what follows a [`Leave`]; what a class of members is sent of a broadcast ([`Outgoing`]) |
 //! | [`ChannelHandlers::history`] | clients that come back get what they missed |
-//! | [`PondServer::start`] | the running [`Server`]; [`Server::channel`] is a [`Channel`] for code outside of handlers |
+//! | [`PondServer::start`] | the running [`Server`]; [`Server::channel`] is a [`Channel`] for code outside of handlers, such as an HTTP route that broadcasts |
+//! | [`Server::serve`], [`Server::into_service`] | serves a listener; or is a route of an application of axum, hyper or tower ([`PondService`]) |
+//!
+//! Handlers read and answer with types of the crate `pondwire`, such as [`Payload`](pondwire::Payload) and
+//! [`PondError`](pondwire::error::PondError). A program that names one depends on it too (`cargo add pondwire
+//! --no-default-features`); on `serde_json` for `json!`.
 //!
 //! An event stream is opened by a `GET` with `Accept: text/event-stream`; a `POST` and a `DELETE` with its
 //! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`; `/healthz` is
@@ -78,8 +83,23 @@
 //! # Limitations
 //!
 //! The defaults bound what clients can do to the server, for any kind of application; `SECURITY.md` in the repository
-//! lists them. A public chat for people can do with less: `--connections-per-address 50 --message-rate 20
-//! --byte-rate 65536 --idle-time 3600 --origin https://its.page`, and behind a proxy `--trusted-proxy` with its address.
+//! lists them. A public chat for people can do with less, and behind a proxy needs [`Options::trusted_proxies`]:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use pondwire_server::{Options, Rate, Times};
+//!
+//! let options = Options {
+//!     connections_per_address: 50,
+//!     message_rate: Some(Rate { per_second: 20, burst: 40 }),
+//!     byte_rate: Some(Rate { per_second: 65_536, burst: 131_072 }),
+//!     origins: vec!["https://its.page".to_owned()],
+//!     times: Times { idle: Some(Duration::from_secs(3600)), ..Times::default() },
+//!     ..Options::default()
+//! };
+//! ```
+//!
 //! Over TLS a server that has [`Options::connections`] does not answer a liveness probe of `/healthz`.
 
 // Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.

@@ -279,7 +279,20 @@ impl<'a> Join<'a> {
     }
 
     /// Declines the join with a code, as of HTTP, and a text for the client; does nothing if it was answered
-    /// already. Returning an error from the handler does the same with its code and message.
+    /// already. Returning an error from the handler does the same with its code and message, which is shorter in a
+    /// handler that returns a `Result`:
+    ///
+    /// ```
+    /// use pondwire::error::PondError;
+    /// # let mut pond = pondwire_server::PondServer::new();
+    /// # pond.endpoint("/api/socket", |connect| connect.accept())
+    /// .channel("/chat/:id", |join| {
+    ///     if join.payload().get("name").is_none() {
+    ///         return Err(PondError::bad_request("", "A name is needed"));
+    ///     }
+    ///     join.accept()
+    /// });
+    /// ```
     pub fn decline(&self, code: u16, text: &str) {
         let mut decision = self.answer.0.lock();
         if matches!(*decision, Decision::Open) {

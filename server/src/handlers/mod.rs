@@ -98,7 +98,7 @@ impl<E: Into<PondError>> Outcome for Result<(), E> {
 /// })
 /// .channel("/chat/:id", |join| {
 ///     let name = join.payload().get("name").and_then(|name| Some(name.as_str()?.into_owned()));
-///     let Some(name) = name else { return Ok(join.decline(400, "A name is needed")) };
+///     let Some(name) = name else { return Err(PondError::bad_request("", "A name is needed")) };
 ///     join.accept_with(json!({ "name": name }))?;
 ///     join.track(json!({ "name": name }))
 /// })
