@@ -28,7 +28,7 @@
 //!
 //! | you want | use | begin with |
 //! |---|---|---|
-//! | to read and write messages, in a client, a test or a proxy | this crate without default features: the codec | the example above; [`ClientMessage`], [`ServerMessage`], [`Frame`] |
+//! | to read and write messages, in a client, a test or a proxy | this crate without default features: the codec; with `uuid` if it makes ids of its own, as here | the example above; [`ClientMessage`], [`ServerMessage`], [`Frame`] |
 //! | a server of your own, on any runtime | this crate: rooms, outboxes, the WebSocket handshake and reader | the [patterns](docs::patterns) below |
 //! | a server | the crate [`pondwire-server`](https://docs.rs/pondwire-server): by itself, or within axum | its first example |
 //!

@@ -109,6 +109,7 @@ impl fmt::Display for Field {
 /// let error = ClientMessage::parse(br#"{"event":7}"#).unwrap_err();
 /// assert_eq!(error.to_string(), "event: Expected string");
 /// assert_eq!((error.kind(), error.offset()), (ErrorKind::Schema, 9));
+/// assert_eq!(error.path().to_string(), "event"); // it can only be displayed
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValidationError {

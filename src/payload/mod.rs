@@ -170,7 +170,9 @@ impl<'a> Payload<'a> {
     /// # Errors
     /// `T` does not fit; a `&str` field is written with an escape; a key or a string holds half of
     /// a surrogate pair (not if it is ignored or read as bytes); or `T` reads through more than 127
-    /// nested brackets of the payload, which only raised [`Limits`] admit.
+    /// nested brackets of the payload, which only raised [`Limits`] admit. The message itself is valid, so this is no
+    /// [`ValidationError`]; a server answers the client with [`Frame::refuse`](crate::Frame::refuse), the request's id
+    /// and the error's text, whose line and column count from the payload's `{`.
     ///
     /// ```
     /// # use pondwire::Payload;
