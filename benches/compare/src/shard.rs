@@ -27,9 +27,7 @@ const SIZES: [(&str, usize); 4] =
 pub fn section(plan: &Plan) -> Section {
     let mut rows = Vec::new();
     // First: it allocates, and the others leave a heap in pieces behind.
-    if plan.wants("join + leave") {
-        rows.push(join(plan, 64 << 10));
-    }
+    let join = plan.wants("join + leave").then(|| join(plan, 64 << 10));
     for (size, members) in SIZES {
         for frames in [1, SEVERAL] {
             let name = match frames {
@@ -45,6 +43,7 @@ pub fn section(plan: &Plan) -> Section {
             rows.push(publish(plan, name, members));
         }
     }
+    rows.extend(join);
     Section {
         title: "Rooms as logs, ns per delivery, per publish or per join",
         size: "bytes",
