@@ -156,7 +156,7 @@ impl EventStreams {
         let seat = opened.seat.clone();
         let writer = opened.register(writer, Arc::clone(&liveness));
         let messages = Liveness::send_messages(self.times.message_keep_alive, &seat);
-        let stuck = liveness.stuck_timeout(&self.times, seat.clone(), || writer.is_behind());
+        let stuck = liveness.stuck_timeout(&self.times, &seat, || writer.is_behind());
         let mut nowhere = sink();
         let is_gone = tokio::select! {
             () = entry.open.closed.notified() => false,

@@ -76,13 +76,13 @@ impl Liveness {
     pub(crate) async fn stuck_timeout(
         &self,
         times: &Times,
-        seat: Seat,
+        seat: &Seat,
         is_behind: impl Fn() -> bool,
     ) {
         let comments = async {
             loop {
                 sleep(times.keep_alive).await;
-                ping(&seat);
+                ping(seat);
             }
         };
         let stuck = async {

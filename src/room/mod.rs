@@ -669,17 +669,16 @@ impl Room {
         }
     }
 
-    /// The number of frames that some shard has not read yet, or that no [reader](RoomReader) has come to look for, and
-    /// their bytes. A server that lets a client
-    /// publish only while both are small cannot be outrun by its clients.
+    /// The number of frames that some shard has not read yet, or that no [reader](RoomReader) has come to look for,
+    /// and their bytes. A server that lets a client publish only while both are small cannot be outrun by its clients.
     #[must_use]
     pub fn unread(&self) -> (usize, usize) {
         let unread = self.shared.log.log.get().map_or((0, 0), RoomLog::unread);
         (unread.0 as usize, unread.1 as usize)
     }
 
-    /// The number of frames that did not reach the members at seats and those with a reader, because the room's log was full and
-    /// could not drop an older one at that moment, or because they were larger than it may be.
+    /// The number of frames that did not reach the members at seats and those with a reader, because the room's log
+    /// was full and could not drop an older one at that moment, or because they were larger than it may be.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.shared.log.refused.load(Ordering::Relaxed)

@@ -13,8 +13,9 @@
 //!    lock. If another thread has the lock, the reader was registered before that thread wakes readers, which it
 //!    does after it has unlocked.
 //! 2. A thread that had the lock, for whatever, either wakes all readers, or looks at the log once more after it has
-//!    unlocked: a publisher, or the thread that closes the log, may have found the mark, and then the lock taken. The look, the append and the close are read-modify-writes of the tail: if the
-//!    look comes first, the other thread sees the lock free.
+//!    unlocked: a publisher, or the thread that closes the log, may have found the mark, and then the lock taken. The
+//!    look, the append and the close are read-modify-writes of the tail: if the look comes first, the other thread
+//!    sees the lock free.
 //! 3. A publisher that finds the mark lists the cursor, if it is not listed. Whoever has listed it takes it off the
 //!    list before it tries to advance the group. So a publisher that finds it listed leaves its entry to that thread.
 //! 4. The window keeps a chunk to which a reader may still come until the bounds are exceeded: from the chunk before
