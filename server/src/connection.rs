@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use pondwire::protocol::Headers;
 use pondwire::websocket::handshake::{self, Accepted};
@@ -44,6 +44,7 @@ use crate::node::Node;
 use crate::options::Options;
 use crate::phase::{Phase, stopped, stopping};
 use crate::proxies::TrustedProxies;
+use crate::proxy_protocol::read_header;
 use crate::response::{self, ResponseBody};
 use crate::session::Sessions;
 use crate::socket::{discard, linger, set_nodelay, set_user_timeout};
@@ -162,6 +163,9 @@ impl Endpoint {
         node: Option<Arc<Node>>,
     ) -> Result<Self, String> {
         let access = AccessPolicy::new(&options.origins, options.authorize.take())?;
+        if options.proxy_protocol && options.trusted_proxies.is_empty() {
+            return Err("PROXY protocol: no trusted proxies, who would send its header".to_owned());
+        }
         let metrics = Arc::new(Metrics::default());
         let (limits, times) = (options.limits, options.times);
         let writers = Arc::new(WriterPool::start(options.io_uring, options.waiting));
@@ -180,7 +184,7 @@ impl Endpoint {
             event_streams: EventStreams::new(sessions, Arc::clone(&writers), times),
             writers,
             access,
-            proxies: TrustedProxies::new(options.trusted_proxies),
+            proxies: TrustedProxies::new(options.trusted_proxies, options.proxy_protocol),
             metrics,
             memory,
             endpoints,
@@ -550,13 +554,43 @@ impl Endpoint {
         }
     }
 
+    /// Learns who the client is from its proxy, if that says so before all else, and counts the connection for its
+    /// address.
+    ///
+    /// # Errors
+    /// The connection must end, after this answer to whatever it will request.
+    pub(crate) async fn identify(
+        &self,
+        stream: &mut TcpStream,
+        waiting: &mut Waiting,
+    ) -> Result<(), Option<&'static [u8]>> {
+        if !self.proxies.sends_header(waiting.peer.ip()) {
+            return Ok(());
+        }
+        match waiting.until(Box::pin(read_header(stream))).await {
+            Some(Ok(Some(client))) => {
+                waiting.peer = client;
+                let is_counted = self.trusts(client.ip()) || waiting.permit.count_for(client.ip());
+                if is_counted { Ok(()) } else { Err(Some(BUSY)) }
+            }
+            Some(Ok(None)) => Ok(()),
+            Some(Err(_)) | None => Err(None),
+        }
+    }
+
     /// Waits for the first byte, and then [becomes what is served](Self::become_served).
     async fn wait_for_request(
         self: &Arc<Self>,
         accepted: Box<(TcpStream, Waiting)>,
     ) -> Option<(Serving<'_>, Permit)> {
-        let (stream, mut waiting) = *accepted;
+        let (mut stream, mut waiting) = *accepted;
         set_nodelay(&stream);
+        if let Err(answer) = self.identify(&mut stream, &mut waiting).await {
+            if let Some(answer) = answer {
+                self.answer_unread(stream, answer).await;
+            }
+            return None;
+        }
         if !matches!(waiting.until(stream.readable()).await, Some(Ok(()))) {
             return None;
         }
@@ -618,17 +652,28 @@ impl Endpoint {
     }
 
     /// Answers a connection over the limits with 503, unless it is for what tells an operator that it is full.
-    pub(crate) async fn reject(self: Arc<Self>, stream: TcpStream) {
-        if timeout(SHOWN, begins_as_probe(&stream)).await.unwrap_or(false) {
-            let answered = Box::pin(self.answer_probe(stream));
-            let _ = timeout(self.closing_time, answered).await;
+    pub(crate) async fn reject(self: Arc<Self>, mut stream: TcpStream, peer: IpAddr) {
+        let is_probe = async {
+            self.skip_proxy_header(&mut stream, peer).await && begins_as_probe(&stream).await
+        };
+        if timeout(SHOWN, is_probe).await.unwrap_or(false) {
+            Box::pin(self.answer_probe(stream)).await;
         } else {
             self.answer_unread(stream, BUSY).await;
         }
     }
 
-    /// Answers the first request of a connection over the limits, if it is for the health or the counters.
-    async fn answer_probe(self: &Arc<Self>, stream: TcpStream) {
+    /// Reads what a proxy sends before all else. `false`: it has not sent it.
+    pub(crate) async fn skip_proxy_header(&self, stream: &mut TcpStream, peer: IpAddr) -> bool {
+        !self.proxies.sends_header(peer) || read_header(stream).await.is_ok()
+    }
+
+    /// Answers the first request of a connection over the limits with 503, unless it is for the health or the
+    /// counters, and ends it.
+    pub(crate) async fn answer_probe<S>(self: &Arc<Self>, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin,
+    {
         let service = service_fn(|request: http::Request<Incoming>| async move {
             let (head, body) = request.into_parts();
             let mut budget = Budget::new(budget::CONNECTION);
@@ -645,10 +690,15 @@ impl Endpoint {
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
             .keep_alive(false)
+            .timer(TokioTimer::new())
+            .header_read_timeout(SHOWN)
             .serve_connection(TokioIo::new(stream), service);
-        if let Ok(parts) = connection.without_shutdown().await {
-            let _ = linger(parts.io.into_inner()).await;
-        }
+        let answered = async {
+            if let Ok(parts) = connection.without_shutdown().await {
+                let _ = linger(parts.io.into_inner()).await;
+            }
+        };
+        let _ = timeout(self.closing_time, answered).await;
     }
 
     /// Answers a connection before it has been read from, and ends it.

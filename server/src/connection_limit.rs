@@ -81,9 +81,9 @@ impl ConnectionLimit {
     }
 
     /// A permit to write one rejection. There are few, so that a rejected client costs less than a served
-    /// one.
-    pub(crate) fn try_reject(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.rejections).try_acquire_owned().ok()
+    /// one, and fewer of those that cost more: one of `cost` 2 takes the place of two.
+    pub(crate) fn try_reject(&self, cost: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.rejections).try_acquire_many_owned(cost).ok()
     }
 }
 

@@ -59,7 +59,7 @@
 //! | `request`, `response` | a request's head as hooks see it; responses |
 //! | `service`, `tls`, `bridge` | the server as a tower service; over TLS; streams that are no TCP |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
-//! | `proxies` | the addresses of clients behind proxies |
+//! | `proxies`, `proxy_protocol` | the addresses of clients behind proxies |
 //! | `cors` | what browsers are told about pages of other origins |
 //! | `websocket` | one WebSocket |
 //! | `event_stream` | event streams, and the requests that carry their clients' messages |
@@ -99,8 +99,6 @@
 //!     ..Options::default()
 //! };
 //! ```
-//!
-//! Over TLS a server that has [`Options::connections`] does not answer a liveness probe of `/healthz`.
 
 // Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -129,6 +127,7 @@ mod node;
 mod options;
 mod phase;
 mod proxies;
+mod proxy_protocol;
 mod rate_limit;
 mod request;
 mod response;

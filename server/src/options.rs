@@ -44,8 +44,18 @@ pub struct Options {
     /// is not of a trusted proxy: it counts for [`connections_per_address`](Self::connections_per_address) once it opens
     /// a WebSocket or an event stream, and handlers see it, without a port. An entry that is no address counts as
     /// none, and ends the search. A request from any other address is its own client's, whatever it says. `Forwarded`
-    /// (RFC 7239) and the PROXY protocol are not supported.
+    /// (RFC 7239) is not supported.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether each connection from one of [`trusted_proxies`](Self::trusted_proxies) begins with a header of the PROXY
+    /// protocol, version 1 or 2, before TLS and HTTP; for the server's own listener. `false`.
+    ///
+    /// It is for proxies that pass bytes on without reading them. The connection is then that of the client in the
+    /// header, of at most 4 KiB: it counts for [`connections_per_address`](Self::connections_per_address) at once, and
+    /// handlers see the address with its port. If the client is a trusted proxy itself, its `X-Forwarded-For` is
+    /// believed. A header that names no client (`LOCAL`, `UNKNOWN`) leaves the connection the proxy's own. Without a
+    /// valid header in [`Times::request`] the connection is closed. Connections from other addresses are read as if
+    /// this were off: a header there is a malformed request.
+    pub proxy_protocol: bool,
     /// The rate at which a client may send messages, pings, pongs and empty fragments: 1,000 a second and 2,000 at
     /// once, above any person, game or sensor. A connection that relays for many clients needs more.
     pub message_rate: Option<Rate>,
@@ -224,6 +234,7 @@ impl Default for Options {
             connections: 20_000,
             connections_per_address: 10_000,
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             message_rate: Some(Rate { per_second: 1000, burst: 2000 }),
             byte_rate: Some(Rate { per_second: 1 << 20, burst: 8 << 20 }),
             channels: 128,

@@ -5,18 +5,27 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// The networks of the proxies whose `X-Forwarded-For` is believed.
-pub(crate) struct TrustedProxies(Vec<IpNet>);
+/// The proxies that are believed when they name the address of a client.
+pub(crate) struct TrustedProxies {
+    networks: Vec<IpNet>,
+    send_headers: bool,
+}
 
 impl TrustedProxies {
-    pub(crate) const fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+    /// With `send_headers` their connections begin with a header of the PROXY protocol.
+    pub(crate) const fn new(networks: Vec<IpNet>, send_headers: bool) -> Self {
+        Self { networks, send_headers }
+    }
+
+    /// Whether a connection from this address must begin with a header of the PROXY protocol.
+    pub(crate) fn sends_header(&self, address: IpAddr) -> bool {
+        self.send_headers && self.trusts(address)
     }
 
     /// Whether connections from this address are a proxy's.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 
     /// The client that a proxy at the address `peer` has sent this request for; `None` if `peer` is the client.
@@ -58,7 +67,8 @@ mod tests {
 
     fn client(peer: &str, lines: &[&str]) -> Option<String> {
         let networks = ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"];
-        let proxies = TrustedProxies::new(networks.map(|text| text.parse().unwrap()).to_vec());
+        let proxies =
+            TrustedProxies::new(networks.map(|text| text.parse().unwrap()).to_vec(), false);
         let lines = lines.iter().map(|line| {
             let line = HeaderValue::from_bytes(line.as_bytes()).unwrap();
             (http::header::HeaderName::from_static("x-forwarded-for"), line)

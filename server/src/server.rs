@@ -54,6 +54,18 @@ enum Transport {
     Tls(tokio_rustls::TlsAcceptor),
 }
 
+impl Transport {
+    /// What an answer to a client over the limits costs, compared with one without TLS.
+    const fn cost_of_rejection(&self) -> u32 {
+        match self {
+            Self::Plain => 1,
+            // A handshake is most of what a connection costs.
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => 8,
+        }
+    }
+}
+
 struct RunningNode {
     node: Arc<Node>,
     /// Receive from the other nodes; aborted if the server is dropped without a shutdown.
@@ -67,8 +79,8 @@ impl PondServer {
     ///
     /// # Errors
     /// A path or a name is no [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers.
-    /// One of [`Options::origins`] is no origin, or one of [`Options::times`] makes no sense. [`Options::node`] has an
-    /// invalid URL, Redis refuses the credentials, or the feature `redis` is missing. The system refuses the
+    /// One of [`Options::origins`] is no origin, or one of [`Options::times`] makes no sense. [`Options::proxy_protocol`]
+    /// is set without trusted proxies. [`Options::node`] has an invalid URL, Redis refuses the credentials, or the feature `redis` is missing. The system refuses the
     /// [`Options::congestion_control`]. The text says which, and why.
     ///
     /// # Panics
@@ -151,8 +163,8 @@ impl Server {
     /// files.
     ///
     /// The handshake and the first request must be finished within [`Times::request`](crate::Times::request).
-    /// A client that speaks HTTP is answered 400. One beyond the limits on connections is disconnected without an
-    /// answer, because that would cost the handshake.
+    /// A client that speaks HTTP is answered 400. Those beyond the limits on connections are answered as without TLS, but
+    /// only eight at once, because each costs a handshake; more are disconnected without an answer.
     ///
     /// A connection costs what one costs over any stream that is not TCP: see
     /// [`into_service`](Self::into_service).
@@ -194,15 +206,25 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         let endpoint = self.endpoint();
-                        let Some(permit) = self.admit(Some(peer.ip())) else {
-                            if let Some(permit) = limit.try_reject()
-                                && matches!(transport, Transport::Plain)
-                            {
-                                connections.spawn(async move {
-                                    endpoint.reject(stream).await;
+                        let peer_ip = peer.ip();
+                        let Some(permit) = self.admit(Some(peer_ip)) else {
+                            let Some(permit) = limit.try_reject(transport.cost_of_rejection()) else {
+                                continue;
+                            };
+                            match transport {
+                                Transport::Plain => connections.spawn(async move {
+                                    endpoint.reject(stream, peer_ip).await;
                                     drop(permit);
-                                });
-                            }
+                                }),
+                                #[cfg(feature = "tls")]
+                                Transport::Tls(acceptor) => {
+                                    let acceptor = acceptor.clone();
+                                    connections.spawn(async move {
+                                        endpoint.reject_tls(stream, acceptor, peer_ip).await;
+                                        drop(permit);
+                                    })
+                                }
+                            };
                             continue;
                         };
                         let waiting = Waiting::new(&endpoint, peer, permit);

@@ -1,8 +1,11 @@
 //! Connections of the server's own listener over TLS.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -13,6 +16,9 @@ use crate::socket::{set_nodelay, set_user_timeout};
 
 /// The first byte of a TLS connection: the record type of a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
+
+/// The longest that the handshake of a connection over the limits may take.
+const REJECTED_HANDSHAKE: Duration = Duration::from_secs(1);
 
 /// The answer to a client that takes the port for one of HTTP.
 const PLAIN_HTTP: &[u8] =
@@ -30,11 +36,14 @@ impl Endpoint {
     /// Serves a connection over TLS to its end. The handshake and the first request share one timeout.
     pub(crate) async fn serve_tls(
         self: Arc<Self>,
-        stream: TcpStream,
+        mut stream: TcpStream,
         acceptor: TlsAcceptor,
         mut waiting: Waiting,
     ) {
         set_nodelay(&stream);
+        if self.identify(&mut stream, &mut waiting).await.is_err() {
+            return;
+        }
         let mut first = [0];
         match waiting.until(stream.peek(&mut first)).await {
             Some(Ok(1..)) if first == [HANDSHAKE] => {}
@@ -44,6 +53,26 @@ impl Endpoint {
             _ => return,
         }
         Box::pin(self.serve_handshake(stream, acceptor, waiting)).await;
+    }
+
+    /// Answers a connection over the limits, as [`reject`](Self::reject) does: what it is for only shows after the
+    /// handshake.
+    pub(crate) async fn reject_tls(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        acceptor: TlsAcceptor,
+        peer: IpAddr,
+    ) {
+        set_nodelay(&stream);
+        let handshake = async {
+            if !self.skip_proxy_header(&mut stream, peer).await {
+                return None;
+            }
+            acceptor.accept(stream).await.ok()
+        };
+        if let Ok(Some(stream)) = timeout(REJECTED_HANDSHAKE, Box::pin(handshake)).await {
+            Box::pin(self.answer_probe(stream)).await;
+        }
     }
 
     async fn serve_handshake(

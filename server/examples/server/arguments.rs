@@ -67,6 +67,9 @@ struct Limits {
     /// A proxy in front of this server, or a network of them, as 10.0.0.0/8, whose X-Forwarded-For is believed; repeatable
     #[arg(long, value_name = "NETWORK", value_parser = network)]
     trusted_proxy: Vec<IpNet>,
+    /// Connections from trusted proxies begin with a header of the PROXY protocol, version 1 or 2
+    #[arg(long, requires = "trusted_proxy")]
+    proxy_protocol: bool,
     /// Messages per second and client; the burst is twice as many without BURST; 0: no limit
     #[arg(long, value_name = "N[:BURST]", default_value_t = AnyRate(defaults().message_rate))]
     message_rate: AnyRate,
@@ -214,6 +217,7 @@ impl Arguments {
             connections: limits.connections.0,
             connections_per_address: limits.connections_per_address.0,
             trusted_proxies: limits.trusted_proxy,
+            proxy_protocol: limits.proxy_protocol,
             message_rate: limits.message_rate.0,
             byte_rate: limits.byte_rate.0,
             channels: limits.channels.0,

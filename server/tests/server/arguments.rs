@@ -34,7 +34,7 @@ fn read(line: &str) -> Options {
 fn every_option_is_read() {
     let options = read(
         "--addr 127.0.0.1:0 --connections 10 --connections-per-address 2 \
-         --trusted-proxy 10.0.0.0/8 --trusted-proxy ::1 --message-rate 5:9 \
+         --trusted-proxy 10.0.0.0/8 --trusted-proxy ::1 --proxy-protocol --message-rate 5:9 \
          --byte-rate 1000 --channels 4 --message-bytes 2000 --name-bytes 30 --presence-bytes 500 \
          --slow conflate --waiting-frames 16 --waiting-bytes 4096 --request-time 1.5 \
          --keep-alive-time 2 --ping-time 4 --pong-time 3 --idle-time 60 --closing-time 0.5 \
@@ -45,6 +45,7 @@ fn every_option_is_read() {
     assert_eq!((options.connections, options.connections_per_address), (10, 2));
     let proxies: Vec<_> = options.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(proxies, ["10.0.0.0/8", "::1/128"]);
+    assert!(options.proxy_protocol);
     assert_eq!(options.message_rate, Some(Rate { per_second: 5, burst: 9 }));
     assert_eq!(options.byte_rate, Some(Rate { per_second: 1000, burst: 2000 }));
     assert_eq!((options.channels, options.limits.max_bytes, options.name_bytes), (4, 2000, 30));
@@ -118,6 +119,7 @@ fn wrong_options_are_refused_with_the_reason() {
         ("--nonsense 1", "unexpected argument '--nonsense'"),
         ("--rediss redis://r", "unexpected argument '--rediss'"),
         ("--trusted-proxy 10.0.0.0/33", "expected an address, or a network as 10.0.0.0/8"),
+        ("--proxy-protocol", "--trusted-proxy <NETWORK>"),
         ("--channels 0", "'--channels <N>': expected a number from 1"),
         ("--connections x", "'--connections <N>': expected a number"),
         ("--message-rate 1:", "'--message-rate <N[:BURST]>': expected N or N:BURST"),

@@ -10,16 +10,18 @@ use std::time::Duration;
 use pondwire_server::rustls::pki_types::pem::PemObject;
 use pondwire_server::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use pondwire_server::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use pondwire_server::{Options, Times};
+use pondwire_server::{Options, PondServer, Times};
 use pondwire_test_support::client::{Client, ROOM, message_of};
 use pondwire_test_support::event_stream::EventStream;
-use pondwire_test_support::websocket::{Received, connect, get};
-use tokio::io::copy_bidirectional;
+use pondwire_test_support::websocket::{Received, WebSocket, connect, get};
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 
 use crate::fixture::{Server, demo};
+
+const ENDPOINT: &str = "/api/socket";
 
 /// A file of the test's certificate: for `localhost` and 127.0.0.1, until 2120, and nowhere else in use.
 pub(crate) fn file(name: &str) -> PathBuf {
@@ -59,6 +61,11 @@ pub(crate) struct Tunnel {
 
 impl Tunnel {
     pub(crate) fn to(server: SocketAddr) -> Self {
+        Self::with_header(server, b"")
+    }
+
+    /// Sends this before each handshake.
+    fn with_header(server: SocketAddr, header: &'static [u8]) -> Self {
         let runtime = Runtime::new().unwrap();
         let connector = TlsConnector::from(client_config(&["http/1.1"]));
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
@@ -68,7 +75,10 @@ impl Tunnel {
                 let mut stream = listener.accept().await.unwrap().0;
                 let connector = connector.clone();
                 tokio::spawn(async move {
-                    let tcp = TcpStream::connect(server).await.unwrap();
+                    let mut tcp = TcpStream::connect(server).await.unwrap();
+                    if tcp.write_all(header).await.is_err() {
+                        return;
+                    }
                     let name = "localhost".try_into().unwrap();
                     let Ok(mut tls) = connector.connect(name, tcp).await else { return };
                     // An error is an end without `close_notify`, which the client must not take for a whole one.
@@ -206,10 +216,86 @@ fn handshakes_that_do_not_end_are_bounded_in_number_and_in_time() {
 }
 
 #[test]
-fn a_rejection_costs_no_handshake() {
+fn a_full_server_answers_probes() {
     let server = start(Options { connections: 1, ..Options::default() });
     let tunnel = Tunnel::to(server.addr);
     let mut client = Client::joined(tunnel.addr, ROOM);
-    assert_eq!(read_to_end(connect(server.addr)), 0);
+    for (path, status, text) in [
+        ("/healthz", 200, "\r\n\r\n200 OK\n"),
+        ("/metrics", 200, "\npondwire_connections 1\n"),
+        ("/readyz", 503, "\r\nretry-after: 5\r\n"),
+        ("/", 503, "\r\nretry-after: 5\r\n"),
+    ] {
+        let answer = get(tunnel.addr, path);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {answer}");
+        assert!(answer.contains(text), "{path} {answer}");
+    }
+    let refused = WebSocket::open(tunnel.addr, ENDPOINT).err().expect("no place");
+    assert!(refused.starts_with("http/1.1 503 "), "{refused}");
     client.expect_alive();
+}
+
+#[test]
+fn rejections_cost_few_handshakes_at_once() {
+    let server = start(Options { connections: 1, ..Options::default() });
+    let tunnel = Tunnel::to(server.addr);
+    let mut client = Client::joined(tunnel.addr, ROOM);
+    // They occupy all there are for a second, unless this machine is slow.
+    let is_refused = (0..20).any(|_| {
+        let slow: Vec<_> = (0..8).map(|_| connect(server.addr)).collect();
+        let mut probe = connect(tunnel.addr);
+        write!(probe, "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+        let is_refused = read_to_end(probe) == 0;
+        // None is served for longer, whatever it sends.
+        for stream in slow {
+            assert_eq!(read_to_end(stream), 0);
+        }
+        is_refused
+    });
+    assert!(is_refused);
+    // Their permits are free a little later than their sockets.
+    let mut later =
+        std::iter::repeat_with(|| get(tunnel.addr, "/healthz").starts_with("HTTP/1.1 200 "));
+    assert!(later.by_ref().take(100).any(|is_served| {
+        thread::sleep(Duration::from_millis(if is_served { 0 } else { 50 }));
+        is_served
+    }));
+    client.expect_alive();
+}
+
+#[test]
+fn a_proxy_names_the_client_before_the_handshake() {
+    let mut pond = PondServer::new();
+    pond.endpoint(ENDPOINT, |connect| {
+        connect.set_header("x-address", connect.request().address).expect("a valid header");
+        connect.accept();
+    });
+    let trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    let options = Options {
+        trusted_proxies,
+        proxy_protocol: true,
+        connections: 2,
+        connections_per_address: 1,
+        ..Options::default()
+    };
+    let server = Server::start_tls(pond, options, Arc::new(server_config()));
+    let open = |header: &'static [u8]| {
+        let tunnel = Tunnel::with_header(server.addr, header);
+        let opened = WebSocket::open_with(tunnel.addr, ENDPOINT, "");
+        opened.map(|(socket, head)| (socket, tunnel, head.contains("x-address: 203.0.113.1:4660")))
+    };
+    let one = open(b"PROXY TCP4 203.0.113.1 10.0.0.1 4660 443\r\n").unwrap();
+    assert!(one.2);
+    // The same client has no more: it is disconnected, before a handshake.
+    let mut again = connect(server.addr);
+    again.write_all(b"PROXY TCP4 203.0.113.1 10.0.0.1 4661 443\r\n").unwrap();
+    assert_eq!(read_to_end(again), 0);
+    // Without a header.
+    let mut without = connect(server.addr);
+    without.write_all(b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03\0\0\0\0\0").unwrap();
+    assert_eq!(read_to_end(without), 0);
+    let _two = open(b"PROXY TCP4 203.0.113.2 10.0.0.1 4660 443\r\n").unwrap();
+    // A full server skips it.
+    let probe = Tunnel::with_header(server.addr, b"PROXY UNKNOWN\r\n");
+    assert!(get(probe.addr, "/healthz").starts_with("HTTP/1.1 200 "));
 }

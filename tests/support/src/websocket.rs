@@ -85,7 +85,15 @@ impl WebSocket {
         path: &str,
         headers: &str,
     ) -> Result<(Self, String), String> {
-        let mut stream = connect(server);
+        Self::open_on(connect(server), path, headers)
+    }
+
+    /// Upgrades a connection on which bytes may have been sent before, as [`open_with`](Self::open_with) does.
+    pub fn open_on(
+        mut stream: TcpStream,
+        path: &str,
+        headers: &str,
+    ) -> Result<(Self, String), String> {
         write!(
             stream,
             "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\n\
