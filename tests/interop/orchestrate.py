@@ -1,4 +1,4 @@
-"""Runs the scenarios, the page of patterns and the differential run, and closes with `N passed, N failed`.
+"""Runs the scenarios, the page of patterns, the chats and the differential run, and closes with `N passed, N failed`.
 
 Called by run.sh, which installs the clients and builds the servers.
 """
@@ -14,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "differential"))
 
 import browser  # noqa: E402
+import chat  # noqa: E402
 import compare  # noqa: E402
 import patterns  # noqa: E402
 import scenarios  # noqa: E402
@@ -68,12 +69,32 @@ async def run_patterns(report: Report, binary: Path) -> None:
         report.fail("patterns", repr(error))
 
 
+async def run_chat(report: Report, form: str, binary: Path) -> None:
+    arguments, scheme, variables = (), "ws", {}
+    if form == "tls":
+        arguments, scheme = chat.certificate(WORK), "wss"
+        trusted = str(arguments[0])
+        variables = {"NODE_EXTRA_CA_CERTS": trusted, "SSL_CERT_FILE": trusted}
+    server = Server(binary, WORK / "server.pid", WORK / "chat.log", arguments, scheme)
+
+    def driver(name: str, *argv: str) -> Driver:
+        return Driver(name, list(argv), WORK / f"chat-{name}.log", variables=variables)
+
+    npm = driver("npm", "node", str(HERE / "clients/npm.mjs"))
+    pypi = driver("pypi", sys.executable, str(HERE / "clients/pypi.py"))
+    try:
+        await asyncio.wait_for(chat.run(report, form, server, npm, pypi), 180)
+    except Exception as error:
+        report.fail(f"chat, {form}", repr(error))
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--server", type=Path, required=True, help="the example `server`")
     arguments.add_argument("--inspect", type=Path, required=True, help="the example `inspect`")
     arguments.add_argument("--patterns", type=Path, required=True, help="the server of patterns/")
-    arguments.add_argument("--only", choices=["scenarios", "patterns", "browser", "differential"])
+    arguments.add_argument("--chats", type=Path, required=True, help="a folder with a chat of each form")
+    arguments.add_argument("--only", choices=["scenarios", "patterns", "chat", "browser", "differential"])
     arguments.add_argument("--chromium", type=Path, default=Path("/usr/bin/chromium"))
     compare.add_arguments(arguments)
     options = arguments.parse_args()
@@ -87,6 +108,10 @@ def main() -> int:
     if options.only in (None, "patterns"):
         print("== patterns", flush=True)
         asyncio.run(run_patterns(report, options.patterns))
+    if options.only in (None, "chat"):
+        print("== chat", flush=True)
+        for form in chat.FORMS:
+            asyncio.run(run_chat(report, form, options.chats / form))
     if options.only in (None, "browser"):
         print("== browser", flush=True)
         asyncio.run(run_browser(report, options.server, options.chromium))

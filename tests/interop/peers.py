@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,16 @@ def _matches(sighting: dict[str, Any], fields: dict[str, Any]) -> bool:
 class Driver(Sightings):
     """A PondSocket client of another language."""
 
-    def __init__(self, name: str, argv: list[str], log: Path, tap: Tap | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: list[str],
+        log: Path,
+        tap: Tap | None = None,
+        variables: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(name)
+        self._environment = {**os.environ, **(variables or {})}
         self.tap = tap  # the pipe that it connects through
         self._argv = argv
         self._log = log
@@ -88,6 +97,7 @@ class Driver(Sightings):
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
+                env=self._environment,
                 limit=1 << 22,
             )
         self._reader = asyncio.create_task(self._read())

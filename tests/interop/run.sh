@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs the pinned clients, builds the examples, runs everything against them.
 #
-#   tests/interop/run.sh [--only scenarios|patterns|browser|differential] [--seed N] [--count N]
+#   tests/interop/run.sh [--only scenarios|patterns|chat|browser|differential] [--seed N] [--count N]
 #
 # PONDWIRE_SERVER, PONDWIRE_INSPECT: prebuilt examples to use instead of building them.
 # PONDWIRE_PATTERNS: a prebuilt patterns/, likewise.
+# PONDWIRE_CHATS: a folder with the example chat in its forms: standalone, axum, tls.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -27,6 +28,7 @@ missing=()
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
 command -v chromium >/dev/null || missing+=(chromium)
+command -v openssl >/dev/null || missing+=(openssl)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 if ((${#missing[@]})); then
     apt-get update -qq && apt-get install -y -qq "${missing[@]}"
@@ -63,5 +65,18 @@ if [[ -z $patterns ]]; then
     patterns=$work/patterns/debug/pondwire-patterns
 fi
 
+chats=${PONDWIRE_CHATS:-}
+if [[ -z $chats ]]; then
+    chats=$work/chats
+    mkdir -p "$chats"
+    examples=${CARGO_TARGET_DIR:-$root/target}/debug/examples
+    # Two examples have one name, so each is copied once it is built.
+    (cd "$root" && cargo build -p pondwire-axum-example --example chat)
+    cp "$examples/chat" "$chats/axum"
+    (cd "$root" && cargo build --all-features --example chat --example tls)
+    cp "$examples/chat" "$chats/standalone"
+    cp "$examples/tls" "$chats/tls"
+fi
+
 "$work/venv/bin/python" "$here/orchestrate.py" --server "$server" --inspect "$inspect" \
-    --patterns "$patterns" "$@"
+    --patterns "$patterns" --chats "$chats" "$@"

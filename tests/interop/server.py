@@ -9,20 +9,29 @@ from pathlib import Path
 
 from report import Failed
 
-LISTENING = re.compile(r"^listening on http://127\.0\.0\.1:(\d+)$")
+LISTENING = re.compile(r"^listening on https?://127\.0\.0\.1:(\d+)$")
 
 
 class Server:
-    def __init__(self, binary: Path, pid_file: Path, log: Path) -> None:
+    def __init__(
+        self,
+        binary: Path,
+        pid_file: Path,
+        log: Path,
+        arguments: tuple[str | Path, ...] = ("--addr",),
+        scheme: str = "ws",
+    ) -> None:
         self.binary = binary
         self.port = 0
+        self._arguments = arguments  # before the address
+        self._scheme = scheme
         self._pid_file = pid_file  # for the trap of run.sh, if this process dies before `stop`
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/api/socket"
+        return f"{self._scheme}://127.0.0.1:{self.port}/api/socket"
 
     @property
     def page(self) -> str:
@@ -33,7 +42,7 @@ class Server:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 self.binary,
-                "--addr",
+                *self._arguments,
                 f"127.0.0.1:{self.port}",
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
