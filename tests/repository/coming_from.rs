@@ -74,3 +74,27 @@ fn every_name_of_the_other_packages_is_there() {
     let missing: Vec<_> = NAMES.split_whitespace().filter(|name| !named.contains(*name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+/// The lines that a diff of whole files keeps or has with this sign.
+fn side(diff: &str, sign: char) -> String {
+    let lines = diff.lines().filter_map(|line| line.strip_prefix([' ', sign]));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+#[test]
+fn the_diff_of_the_chat_is_that_of_the_files() {
+    const DIFF: &str = include_str!("../../server/src/docs/chat.diff");
+    const BEFORE: &str = include_str!("../../benches/compare/src/bin/chat_before.rs");
+    const AFTER: &str = include_str!("../../server/examples/chat.rs");
+    let remake = "remake it: git diff --no-index --patience -U1000 benches/compare/src/bin/chat_before.rs \
+                  server/examples/chat.rs | tail -n +6 >server/src/docs/chat.diff";
+    assert!(side(DIFF, '-') == BEFORE, "{remake}");
+    assert!(side(DIFF, '+') == AFTER, "{remake}");
+    let page = include_str!("../../server/src/docs/coming_from.md");
+    for text in [
+        format!("The first has {} lines with axum.", BEFORE.lines().count()),
+        format!("The second has {} and listens itself", AFTER.lines().count()),
+    ] {
+        assert!(page.split_whitespace().collect::<Vec<_>>().join(" ").contains(&text), "{text}");
+    }
+}

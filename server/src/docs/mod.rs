@@ -14,4 +14,7 @@ pub mod capacity {}
 pub mod troubleshooting {}
 
 #[doc = include_str!("coming_from.md")]
+#[doc = "\n# The whole diff\n\nThe chat on `pondsocket-axum`, and here:\n\n```diff"]
+#[doc = include_str!("chat.diff")]
+#[doc = "```"]
 pub mod coming_from {}
