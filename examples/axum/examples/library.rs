@@ -24,6 +24,10 @@ use pondwire::{
 };
 use tokio::net::TcpListener;
 
+/// The chat's channel. An application with more of them matches the name against a `pondwire::protocol::Pattern`, and
+/// has a room for each: messages go to all members of a room, whatever channel they name.
+const CHANNEL: &str = "/chat/42";
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:8080").await?;
@@ -62,6 +66,10 @@ async fn run(socket: WebSocket, room: Arc<Room>) {
                 }
             };
             let (channel, request) = (message.channel_name(), message.request_id());
+            if channel != CHANNEL {
+                outbox.push(Frame::unauthorized(channel, request, 404, "No such channel"));
+                continue;
+            }
             match message.action() {
                 ClientAction::JoinChannel => {
                     outbox.push(Frame::acknowledge(channel, request));
@@ -144,9 +152,9 @@ mod tests {
         String::from_utf8_lossy(&read).into_owned()
     }
 
-    async fn send(stream: &mut TcpStream, action: &str) {
+    async fn send(stream: &mut TcpStream, action: &str, channel: &str) {
         let message = format!(
-            r#"{{"action":"{action}","channelName":"/c","requestId":"r","event":"e","payload":{{"n":1}}}}"#
+            r#"{{"action":"{action}","channelName":"{channel}","requestId":"r","event":"e","payload":{{"n":1}}}}"#
         );
         // A mask of zeros changes nothing.
         let head = [0x81, 0x80 | message.len() as u8, 0, 0, 0, 0];
@@ -173,11 +181,13 @@ mod tests {
                        Sec-WebSocket-Version: 13\r\n\r\n";
         socket.write_all(request.as_bytes()).await.unwrap();
         read_to(&mut socket, "CONNECTION").await;
-        send(&mut socket, "BROADCAST").await;
+        send(&mut socket, "BROADCAST", CHANNEL).await;
         read_to(&mut socket, "NOT_FOUND").await;
-        send(&mut socket, "JOIN_CHANNEL").await;
+        send(&mut socket, "JOIN_CHANNEL", "/chat/2").await;
+        read_to(&mut socket, "\"code\":404").await;
+        send(&mut socket, "JOIN_CHANNEL", CHANNEL).await;
         read_to(&mut socket, "ACKNOWLEDGE").await;
-        send(&mut socket, "BROADCAST").await;
+        send(&mut socket, "BROADCAST", CHANNEL).await;
         read_to(&mut socket, r#""payload":{"n":1}}"#).await;
         read_to(&mut events, "\"payload\":{\"n\":1}}\n\n").await;
     }

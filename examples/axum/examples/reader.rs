@@ -19,6 +19,10 @@ use pondwire::{ClientAction, ClientMessage, Frame, Limits, Room, uuid};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+/// The channel of the room. An application with more of them matches the name against a `pondwire::protocol::Pattern`,
+/// and has a room for each: messages go to all members of a room, whatever channel they name.
+const CHANNEL: &str = "/chat/42";
+
 /// How long a client may take no bytes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -94,6 +98,9 @@ fn receive(message: &[u8], room: &Room, reader: &mut Option<RoomReader>) -> Opti
         Err(error) => return Some(Frame::invalid_message(&error)),
     };
     let (channel, request) = (message.channel_name(), message.request_id());
+    if channel != CHANNEL {
+        return Some(Frame::unauthorized(channel, request, 404, "No such channel"));
+    }
     match message.action() {
         ClientAction::JoinChannel => {
             // What is published from now on comes after the answer.
@@ -158,6 +165,11 @@ mod tests {
                 assert!(text.contains(&format!("{{\"n\":{number}}}")), "{text}");
                 assert_eq!(two.next_text(), text);
             }
+            // No other channel leads into the room.
+            one.send("JOIN_CHANNEL", "/chat/2", "JOIN_CHANNEL", "{}");
+            assert_eq!(one.next()["payload"]["code"], 404);
+            one.send("BROADCAST", "/chat/2", "say", "{}");
+            assert_eq!(one.next()["event"], "UNAUTHORIZED");
             // The room goes on without one.
             drop(one);
             two.event("say", r#"{"n":"last"}"#);
