@@ -16,7 +16,7 @@ use crate::fixture::Server;
 #[path = "../../examples/chat.rs"]
 mod chat;
 #[path = "../../examples/dashboard.rs"]
-mod dashboard;
+pub(crate) mod dashboard;
 #[path = "../../examples/game.rs"]
 mod game;
 #[cfg(feature = "tls")]

@@ -20,4 +20,6 @@ mod resume;
 mod service;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(target_os = "linux")]
+mod viewers;
 mod websocket;
