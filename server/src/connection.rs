@@ -48,6 +48,7 @@ use crate::proxy_protocol::read_header;
 use crate::response::{self, ResponseBody};
 use crate::session::Sessions;
 use crate::socket::{discard, linger, set_nodelay, set_user_timeout};
+use crate::stream::Stream;
 use crate::trace;
 use crate::websocket::WebSockets;
 use crate::writers::WriterPool;
@@ -518,7 +519,7 @@ impl Endpoint {
     pub(crate) fn serve_event_stream<'a>(
         &'a self,
         prepared: Prepared,
-        stream: TcpStream,
+        stream: Stream,
         head: Vec<u8>,
         stopped: impl Future<Output = ()> + Send + 'a,
     ) -> Serving<'a> {
@@ -529,7 +530,7 @@ impl Endpoint {
     /// after it.
     pub(crate) fn serve_web_socket<'a>(
         &'a self,
-        stream: TcpStream,
+        stream: Stream,
         received: &[u8],
         WebSocket { deflates, kind }: WebSocket,
         stopped: impl Future<Output = ()> + Send + 'a,
@@ -608,7 +609,7 @@ impl Endpoint {
         let serving: Serving<'_> = if next.is_end() {
             Box::pin(self.finish(stream, received, next))
         } else {
-            self.serve_next(stream, &received, next, phase)
+            self.serve_next(Stream::Tcp(stream), &received, next, phase)
         };
         Some((serving, permit))
     }
@@ -617,7 +618,7 @@ impl Endpoint {
     /// last request.
     pub(crate) fn serve_next(
         &self,
-        stream: TcpStream,
+        stream: Stream,
         received: &[u8],
         next: Next,
         phase: watch::Receiver<Phase>,
@@ -626,7 +627,9 @@ impl Endpoint {
         match next {
             Next::WebSocket(socket) => self.serve_web_socket(stream, received, socket, stopped),
             Next::EventStream(admitted) => {
-                set_user_timeout(&stream, self.ping_time);
+                if let Stream::Tcp(stream) = &stream {
+                    set_user_timeout(stream, self.ping_time);
+                }
                 let mut prepared = self.event_streams.prepare(admitted);
                 let head = head_of(&prepared.take_headers());
                 self.serve_event_stream(prepared, stream, head, stopped)

@@ -88,7 +88,7 @@ impl ConnectionLimit {
 }
 
 /// Returns how many descriptors the process may have: so many for connections and a reserve, if the system allows it.
-pub(crate) fn raise_descriptor_limit(connections: usize) -> usize {
+fn raise_descriptor_limit(connections: usize) -> usize {
     let allowed = rlimit::increase_nofile_limit(connections.saturating_add(RESERVE) as u64);
     allowed.map_or(usize::MAX, |allowed| usize::try_from(allowed).unwrap_or(usize::MAX))
 }

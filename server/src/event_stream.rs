@@ -12,8 +12,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use pondwire::frame::Form;
-use tokio::io::{AsyncWriteExt, copy, sink};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncWriteExt, copy, join, sink};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -24,6 +23,7 @@ use crate::metrics::Counted;
 use crate::options::Times;
 use crate::session::{ReceiveError, Session, Sessions, Wait};
 use crate::socket::{linger, write_unsent};
+use crate::stream::Stream;
 use crate::writers::{OpenSeat, WriterPool};
 
 /// The header that names a stream, in the response that opens it and in the requests of its client.
@@ -144,7 +144,7 @@ impl EventStreams {
     pub(crate) async fn run(
         &self,
         Prepared { seat: opened, entry, liveness, counted, .. }: Prepared,
-        stream: TcpStream,
+        stream: Stream,
         head: Vec<u8>,
         stopped: impl Future<Output = ()>,
     ) {
@@ -181,9 +181,8 @@ impl EventStreams {
         let closing = async {
             let Some((mut stream, mut unsent)) = writer.end().await else { return };
             if write_unsent(&mut stream, &mut unsent).await.is_ok() {
-                let stream = reader.reunite(stream).expect("two halves of one stream");
                 // The connection has ended, whether or not this succeeds.
-                let _ = linger(stream).await;
+                let _ = linger(join(reader, stream)).await;
             }
         };
         // Boxed, so that an open stream has no memory for it.

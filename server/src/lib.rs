@@ -57,7 +57,8 @@
 //! | `options` | the options |
 //! | `connection` | HTTP requests, until a connection becomes a WebSocket or an event stream |
 //! | `request`, `response` | a request's head as hooks see it; responses |
-//! | `service`, `tls`, `bridge` | the server as a tower service; over TLS; streams that are no TCP |
+//! | `service`, `tls` | the server as a tower service; over TLS |
+//! | `stream`, `pipe` | what a connection is served over: a socket, or a pipe in memory to a stream that is none |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
 //! | `proxies`, `proxy_protocol` | the addresses of clients behind proxies |
 //! | `cors` | what browsers are told about pages of other origins |
@@ -104,7 +105,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod authorize;
-mod bridge;
 mod budget;
 mod caller;
 mod channel;
@@ -126,6 +126,7 @@ mod metrics;
 mod node;
 mod options;
 mod phase;
+mod pipe;
 mod proxies;
 mod proxy_protocol;
 mod rate_limit;
@@ -136,6 +137,7 @@ mod service;
 mod session;
 mod socket;
 mod stop;
+mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 mod trace;

@@ -31,8 +31,7 @@ pub struct Options {
     /// then the one that has waited for the longest time is closed instead. 20,000.
     ///
     /// [`PondServer::start`](crate::PondServer::start) raises the process's limit on open files, as far as the hard limit
-    /// allows, to so many and 128. If that is not enough, there can be fewer connections, and a log line says so. A
-    /// connection over TLS has three files.
+    /// allows, to so many and 128. If that is not enough, there can be fewer connections, and a log line says so.
     pub connections: usize,
     /// The most open connections per IPv4 address, or per IPv6 /64 network; one more is answered 503. Half of
     /// [`connections`](Self::connections) by default, so that no address can have them all. Put the proxies in front of

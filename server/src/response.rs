@@ -9,11 +9,8 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pondwire::websocket::handshake::HandshakeError;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
-/// The most bytes of an event stream in one frame of a response body.
-const PIECE: usize = 4 << 10;
+use crate::pipe::Pipe;
 
 /// The body of a response: a text, or an event stream.
 #[derive(Debug)]
@@ -23,7 +20,7 @@ pub struct ResponseBody(Content);
 enum Content {
     Text(Bytes),
     /// Whatever arrives here.
-    Stream(TcpStream),
+    Stream(Pipe),
 }
 
 impl Default for ResponseBody {
@@ -33,7 +30,7 @@ impl Default for ResponseBody {
 }
 
 impl ResponseBody {
-    pub(crate) const fn stream(stream: TcpStream) -> Self {
+    pub(crate) const fn stream(stream: Pipe) -> Self {
         Self(Content::Stream(stream))
     }
 }
@@ -53,14 +50,7 @@ impl Body for ResponseBody {
             }
             Content::Stream(stream) => stream,
         };
-        // On the stack: a stream that waits has no memory for it.
-        let mut bytes = [0; PIECE];
-        let mut read = ReadBuf::new(&mut bytes);
-        Pin::new(stream).poll_read(cx, &mut read).map(|done| match done {
-            Ok(()) if read.filled().is_empty() => None,
-            Ok(()) => Some(Ok(Frame::data(Bytes::copy_from_slice(read.filled())))),
-            Err(error) => Some(Err(error)),
-        })
+        stream.reader.poll_take(cx).map(|bytes| (!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {

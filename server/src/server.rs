@@ -18,8 +18,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::budget::InUse;
 use crate::channel::{ChannelOptions, MakeLink};
 use crate::connection::{Endpoint, EndpointMetrics, Waiting};
-#[cfg(feature = "tls")]
-use crate::connection_limit::raise_descriptor_limit;
 use crate::connection_limit::{ConnectionLimit, Permit};
 use crate::endpoints::Endpoints;
 use crate::handle::Channel;
@@ -175,8 +173,6 @@ impl Server {
         config: Arc<tokio_rustls::rustls::ServerConfig>,
         stop: impl Future<Output = ()>,
     ) {
-        // Each connection has two more, between its writer and TLS.
-        let _ = raise_descriptor_limit(self.shared.connections.most().saturating_mul(3));
         let transport = Transport::Tls(crate::tls::acceptor(config));
         self.serve_over(&transport, listener, stop).await;
     }

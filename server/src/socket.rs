@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use pondwire::room::Unsent;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -62,7 +61,7 @@ pub(crate) fn check_congestion_control(name: &str) -> io::Result<()> {
 
 /// Writes all that a writer has not sent.
 pub(crate) async fn write_unsent(
-    stream: &mut OwnedWriteHalf,
+    stream: &mut (impl AsyncWrite + Unpin),
     unsent: &mut Unsent,
 ) -> io::Result<()> {
     while let Some(bytes) = unsent.peek() {

@@ -9,10 +9,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::bridge::bridge;
 use crate::connection::{Answered, Endpoint, Waiting};
-use crate::log;
 use crate::socket::{set_nodelay, set_user_timeout};
+use crate::stream::serve_piped;
 
 /// The first byte of a TLS connection: the record type of a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
@@ -91,10 +90,7 @@ impl Endpoint {
             if next.is_event_stream() {
                 set_user_timeout(stream.get_ref().0, self.ping_time());
             }
-            let bridged = bridge(stream, |stream| self.serve_next(stream, &received, next, phase));
-            if let Err(error) = bridged.await {
-                log::line(format_args!("TLS: {error}"));
-            }
+            serve_piped(stream, |stream| self.serve_next(stream, &received, next, phase)).await;
         }
         drop(permit);
     }

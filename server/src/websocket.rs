@@ -14,9 +14,7 @@ use pondwire::frame::{Control, Form};
 use pondwire::outbox::CloseReason;
 use pondwire::room::Unsent;
 use pondwire::websocket::{Event, MaxPayload, MessageKind, MessageReader, ReadError, close_code};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncWriteExt, join};
 use tokio::time::timeout;
 
 use crate::budget::{self, Budget};
@@ -28,6 +26,7 @@ use crate::options::Times;
 use crate::rate_limit::Decision;
 use crate::session::{ReceiveError, Session, Sessions};
 use crate::socket::{discard, linger, write_unsent};
+use crate::stream::{ReadHalf, Stream, WriteHalf};
 use crate::trace;
 use crate::writers::{WriterHandle, WriterPool, hold_wakes};
 
@@ -86,7 +85,7 @@ impl WebSockets {
     // No `async fn`: its arguments would have memory for as long as the connection, besides what is made of them.
     pub(crate) fn run<'a>(
         &'a self,
-        stream: TcpStream,
+        stream: Stream,
         received: BytesMut,
         deflates: bool,
         admitted: Admitted,
@@ -133,7 +132,7 @@ impl WebSockets {
     /// Serves a connection whose messages are sent back.
     pub(crate) async fn run_echo(
         &self,
-        stream: TcpStream,
+        stream: Stream,
         received: BytesMut,
         deflates: bool,
         stopped: impl Future<Output = ()>,
@@ -170,7 +169,7 @@ impl WebSockets {
         let _ = timeout(self.times.closing, incoming.close(writer, Unsent::default(), end)).await;
     }
 
-    fn incoming(&self, stream: OwnedReadHalf, received: BytesMut, deflates: bool) -> Incoming {
+    fn incoming(&self, stream: ReadHalf, received: BytesMut, deflates: bool) -> Incoming {
         // A message over the codec's limit is refused by its announced length, before it is buffered.
         let plain = self.limits.max_bytes;
         let compressed = deflates.then_some(Inflater::max_payload(plain));
@@ -183,7 +182,7 @@ impl WebSockets {
 
 /// The receiving half of a connection; a writer holds the sending half.
 struct Incoming {
-    stream: OwnedReadHalf,
+    stream: ReadHalf,
     reader: MessageReader,
     limits: Limits,
     budget: Budget,
@@ -428,7 +427,7 @@ impl Incoming {
     /// Sends what was not sent, and closes the connection.
     async fn close(
         mut self,
-        mut stream: OwnedWriteHalf,
+        mut stream: WriteHalf,
         mut unsent: Unsent,
         end: End,
     ) -> io::Result<()> {
@@ -451,7 +450,7 @@ impl Incoming {
                 Ok(None | Some(Event::Close(_))) | Err(_)
             ) {}
         }
-        let stream = self.stream.reunite(stream).expect("two halves of one stream");
+        let stream = join(self.stream, stream);
         match end {
             End::Refused(_) => discard(stream).await,
             _ => linger(stream).await,

@@ -9,7 +9,7 @@ use io_uring::opcode::Send as SendCode;
 use io_uring::types::Fd;
 use io_uring::{IoUring, Probe};
 
-use tokio::net::tcp::OwnedWriteHalf;
+use crate::stream::WriteHalf;
 
 /// The most sends in one system call.
 const MOST: u32 = 64;
@@ -29,14 +29,15 @@ impl Ring {
         probe.is_supported(SendCode::CODE).then_some(Self(Some(ring)))
     }
 
-    /// Sends to each socket as much as it takes without waiting, and stores the number of bytes in `sent`.
+    /// Sends to each socket as much as it takes without waiting, and stores the number of bytes in `sent`. What is sent to
+    /// streams that are no sockets is left `None`.
     ///
     /// # Errors
     /// The kernel's error. The sends that the kernel did not accept are left `None`, and the ring cannot be
     /// used again.
     pub(super) fn send(
         &mut self,
-        sends: &[(&OwnedWriteHalf, &[u8])],
+        sends: &[(&WriteHalf, &[u8])],
         sent: &mut [Option<io::Result<usize>>],
     ) -> io::Result<()> {
         let mut ring = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
@@ -52,11 +53,13 @@ impl Ring {
 /// [`Ring::send`] for as many sends as the ring has space for.
 fn send(
     ring: &mut IoUring,
-    sends: &[(&OwnedWriteHalf, &[u8])],
+    sends: &[(&WriteHalf, &[u8])],
     sent: &mut [Option<io::Result<usize>>],
 ) -> io::Result<()> {
+    let mut left = 0;
     for (place, (stream, bytes)) in sends.iter().enumerate() {
-        let socket = Fd(stream.as_ref().as_raw_fd());
+        let Some(socket) = stream.socket() else { continue };
+        let socket = Fd(socket.as_raw_fd());
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let entry = SendCode::new(socket, bytes.as_ptr(), len).flags(FLAGS).build();
         let entry = entry.user_data(place as u64);
@@ -67,8 +70,8 @@ fn send(
         // `MSG_DONTWAIT` is done or refused as it is taken.
         let pushed = unsafe { ring.submission().push(&entry) };
         pushed.map_err(io::Error::other)?;
+        left += 1;
     }
-    let mut left = sends.len();
     while left > 0 {
         // On an error this call has submitted nothing, but sends submitted before may be complete.
         let submitted = ring.submit_and_wait(left);

@@ -42,10 +42,10 @@ use pondwire::frame::Form;
 use pondwire::outbox::CloseReason;
 use pondwire::room::{Seat, Send as RoundSend, Shard, ShardHandle, ShardStats, Unsent};
 use smallvec::SmallVec;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
 use crate::keepalive::Liveness;
+use crate::stream::WriteHalf;
 use load::{Meter, Total};
 use sends::{Send, Sends};
 
@@ -175,7 +175,7 @@ impl Drop for CountedIn {
 }
 
 struct Connection {
-    stream: OwnedWriteHalf,
+    stream: WriteHalf,
     link: Arc<Link>,
     /// The shard uses the seat's number for no other connection until the writer has forgotten this one.
     seat: Seat,
@@ -208,7 +208,7 @@ struct LinkState {
     has_handle: bool,
     is_ending: bool,
     /// The socket and what was not sent, for the task to take.
-    ended: Option<Box<(OwnedWriteHalf, Unsent)>>,
+    ended: Option<Box<(WriteHalf, Unsent)>>,
 }
 
 /// A connection that a writer writes to, held by the connection's task. Dropping it ends that.
@@ -309,7 +309,7 @@ pub(crate) struct OpenSeat {
 
 impl OpenSeat {
     /// Lets a writer write to the connection from now on.
-    pub(crate) fn register(self, stream: OwnedWriteHalf, liveness: Arc<Liveness>) -> WriterHandle {
+    pub(crate) fn register(self, stream: WriteHalf, liveness: Arc<Liveness>) -> WriterHandle {
         let link = Arc::new(Link {
             shard: self.shard,
             seat: self.seat.number(),
@@ -359,7 +359,7 @@ impl WriterHandle {
     /// Takes the socket from the writer, with what was not sent of the frames that rooms had sent before the
     /// connection left them, and that were pushed to its seat. `None` if the writer is gone. To be called
     /// once.
-    pub(crate) async fn end(&self) -> Option<(OwnedWriteHalf, Unsent)> {
+    pub(crate) async fn end(&self) -> Option<(WriteHalf, Unsent)> {
         self.request_end();
         loop {
             if let Some(ended) = self.link.state.lock().ended.take() {
@@ -940,7 +940,7 @@ impl Connections {
         } else if !is_done && self.shard.is_behind(seat) {
             let waker = Waker::from(Arc::clone(link));
             let cx = &mut Context::from_waker(&waker);
-            if !is_full || stream.as_ref().poll_write_ready(cx).is_ready() {
+            if !is_full || stream.poll_write_ready(cx).is_ready() {
                 self.behind.push_back(seat);
             }
         }

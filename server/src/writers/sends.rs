@@ -1,14 +1,13 @@
-//! Sends on many sockets: with one system call where io_uring is available, otherwise with one for each.
+//! Sends on many streams: on sockets with one system call where io_uring is available, otherwise with one for each.
 
 use std::{io, mem};
 
-use tokio::net::tcp::OwnedWriteHalf;
-
 use super::io_uring::Ring;
 use crate::log;
+use crate::stream::WriteHalf;
 
-/// A socket, and the bytes to send to it.
-pub(super) type Send<'a> = (&'a OwnedWriteHalf, &'a [u8]);
+/// A stream, and the bytes to send to it.
+pub(super) type Send<'a> = (&'a WriteHalf, &'a [u8]);
 
 /// The number of bytes that the socket took.
 pub(super) type Sent = io::Result<usize>;
@@ -26,7 +25,7 @@ impl Sends {
         Self { is_untried: allowed, ring: None, sent: Vec::new() }
     }
 
-    /// Sends to each socket as much as it takes without waiting, and returns the numbers of bytes.
+    /// Sends to each stream as much as it takes without waiting, and returns the numbers of bytes.
     pub(super) fn send<'a>(
         &'a mut self,
         sends: &[Send<'_>],
@@ -34,10 +33,11 @@ impl Sends {
         self.sent.clear();
         self.sent.resize_with(sends.len(), || None);
         // A single send gains nothing from io_uring.
-        if sends.len() > 1 && mem::take(&mut self.is_untried) {
+        let is_many = sends.iter().filter(|(stream, _)| stream.socket().is_some()).nth(1).is_some();
+        if is_many && mem::take(&mut self.is_untried) {
             self.ring = Ring::new();
         }
-        if let Some(ring) = self.ring.as_mut().filter(|_| sends.len() > 1)
+        if let Some(ring) = self.ring.as_mut().filter(|_| is_many)
             && let Err(error) = ring.send(sends, &mut self.sent)
         {
             log::line(format_args!("io_uring: {error}; from now on each write is a system call"));

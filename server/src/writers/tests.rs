@@ -14,6 +14,7 @@ use pondwire_test_support::{Random, inflate};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::sends::Sends;
@@ -22,6 +23,7 @@ use super::{
     hold_wakes,
 };
 use crate::socket::write_unsent;
+use crate::stream::{Stream, serve_piped};
 
 /// More connections than one call of a writer serves, in each shard.
 const CONNECTIONS: usize = 3 * CLAIMS + 48;
@@ -224,6 +226,16 @@ fn busy(pool: &WriterPool, writer: usize) -> u64 {
     pool.shards[0].lists.lists[writer].busy.load(Ordering::Relaxed)
 }
 
+/// A pipe to the stream, and what ends it when it is dropped.
+async fn through_pipe(stream: tokio::net::TcpStream) -> (Stream, Option<oneshot::Sender<()>>) {
+    let ((give, given), (end, ended)) = (oneshot::channel(), oneshot::channel());
+    tokio::spawn(serve_piped(stream, |stream| async {
+        drop(give.send(stream));
+        drop(ended.await);
+    }));
+    (given.await.unwrap(), Some(end))
+}
+
 /// Under load, for `PONDWIRE_STRESS_SECONDS` (default 1): sockets that are full most of the time, compressed
 /// connections, clients that leave, frames to single members, while the number of active writers changes.
 /// Each client must get whole frames, all of them, in order.
@@ -243,6 +255,9 @@ fn stress(io_uring: bool) {
             clients.push(thread::spawn(move || read(client, leaves_after, seed)));
             let opened = pool.open(if n % 5 == 0 { Form::Deflated } else { Form::WebSocket });
             let member = room.seat(&n.to_string(), &opened.seat, None).unwrap();
+            // Every third is no socket for the writers.
+            let (stream, piped) =
+                if n % 3 == 0 { through_pipe(stream).await } else { (Stream::Tcp(stream), None) };
             let (reader, stream) = stream.into_split();
             let writer = opened.register(stream, Arc::default());
             let (seen, ending) = (Arc::clone(&seen), Arc::clone(&ending));
@@ -250,6 +265,7 @@ fn stress(io_uring: bool) {
             servers.push(tokio::spawn(async move {
                 let _reader = reader;
                 let has_ended = serve(writer, ending.notified(), &seen).await;
+                drop(piped);
                 seen.gone.fetch_add(u64::from(!has_ended), Ordering::Relaxed);
                 has_ended
             }));
@@ -339,7 +355,7 @@ struct Member {
     writer: WriterHandle,
     membership: pondwire::room::SeatMembership,
     client: TcpStream,
-    _reader: tokio::net::tcp::OwnedReadHalf,
+    _reader: crate::stream::ReadHalf,
 }
 
 impl Member {
@@ -348,7 +364,7 @@ impl Member {
         client.set_read_timeout(Some(LOST)).unwrap();
         let opened: OpenSeat = pool.open(Form::WebSocket);
         let membership = room.seat("user", &opened.seat, None).unwrap();
-        let (_reader, stream) = stream.into_split();
+        let (_reader, stream) = Stream::Tcp(stream).into_split();
         let writer = opened.register(stream, Arc::default());
         Self { writer, membership, client, _reader }
     }
@@ -513,7 +529,7 @@ fn a_turn_ends_after_so_many_connections_or_bytes() {
         // From here on the writers do not run: this test occupies the only thread.
         let (mut handles, mut clients) = (Vec::new(), Vec::new());
         for (stream, client) in pairs {
-            let (reader, stream) = stream.into_split();
+            let (reader, stream) = Stream::Tcp(stream).into_split();
             handles.push(pool.open(Form::WebSocket).register(stream, Arc::default()));
             clients.push((client, reader));
         }
@@ -724,7 +740,7 @@ fn frames_wait_for_a_socket_that_is_registered_late() {
         opened.seat.push(frame(0, 1));
         sleep(Duration::from_millis(20)).await;
         let (stream, mut client) = pair(false).await;
-        let (_reader, stream) = stream.into_split();
+        let (_reader, stream) = Stream::Tcp(stream).into_split();
         let writer = opened.register(stream, Arc::default());
         let mut got = vec![0; frame(0, 1).wire().len()];
         tokio::task::spawn_blocking(move || {
@@ -807,7 +823,7 @@ fn an_end_is_not_taken_for_the_next_connection_with_its_number() {
         let pool = WriterPool::new(ROOMY);
         let shard = Arc::clone(&pool.shards[0]);
         let (stream, _client) = pair(false).await;
-        let (_reader, stream) = stream.into_split();
+        let (_reader, stream) = Stream::Tcp(stream).into_split();
         let opened = pool.open(Form::Sse);
         let number = opened.seat.number();
         let handle = opened.register(stream, Arc::default());
@@ -845,13 +861,13 @@ fn a_broken_shard_keeps_no_socket() {
         let pool = WriterPool::start(true, ROOMY);
         pool.shards[0].panics.store(true, Ordering::Relaxed);
         let (stream, _client) = pair(false).await;
-        let (_reader, stream) = stream.into_split();
+        let (_reader, stream) = Stream::Tcp(stream).into_split();
         let first = pool.open(Form::WebSocket).register(stream, Arc::default());
         assert_eq!(first.failed().await, CloseReason::ReaderDropped);
         // It is the only one.
         let (stream, mut client) = pair(false).await;
         client.set_read_timeout(Some(LOST)).unwrap();
-        let (reader, stream) = stream.into_split();
+        let (reader, stream) = Stream::Tcp(stream).into_split();
         let writer = pool.open(Form::WebSocket).register(stream, Arc::default());
         assert_eq!(writer.failed().await, CloseReason::ReaderDropped);
         drop((writer, reader));

@@ -3,7 +3,7 @@
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use pondwire_server::Options;
 use pondwire_test_support::client::{Client, ROOM};
@@ -14,6 +14,10 @@ use crate::fixture::Server;
 /// Set for the process of the server.
 const IS_SERVER: &str = "PONDWIRE_TEST_FEW_DESCRIPTORS";
 
+/// Set if it serves TLS.
+#[cfg(feature = "tls")]
+const IS_TLS: &str = "PONDWIRE_TEST_TLS";
+
 /// Serves until its standard input ends. The limit is far below the options'.
 #[test]
 fn serve() {
@@ -21,20 +25,27 @@ fn serve() {
         return;
     }
     let options = Options { connections_per_address: usize::MAX, ..Options::default() };
+    #[cfg(feature = "tls")]
+    let server = if env::var_os(IS_TLS).is_some() {
+        crate::tls::start(options)
+    } else {
+        Server::start_as(options)
+    };
+    #[cfg(not(feature = "tls"))]
     let server = Server::start_as(options);
     // Not `println!`, which tests capture.
     writeln!(io::stdout(), "\nlistening on {}", server.addr).unwrap();
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 
-#[test]
-fn idle_connections_keep_nobody_out() {
+/// Starts the server as a process that may open 400 files, with this variable of its environment, too.
+fn start(variable: &str) -> (Child, SocketAddr, impl Iterator) {
     let mut process = Command::new("sh")
         .arg("-c")
         // The soft limit is raised to the hard one. `PONDWIRE_TEST_RUNNER` names the emulator for tests of another CPU.
         .arg("ulimit -Sn 100 && ulimit -Hn 400 && exec $PONDWIRE_TEST_RUNNER \"$0\" --exact descriptors::serve --nocapture")
         .arg(env::current_exe().unwrap())
-        .env(IS_SERVER, "1")
+        .envs([(IS_SERVER, "1"), (variable, "1")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -44,6 +55,23 @@ fn idle_connections_keep_nobody_out() {
     let addr: SocketAddr = lines
         .find_map(|line| Some(line.unwrap().strip_prefix("listening on ")?.parse().unwrap()))
         .expect("the address");
+    // Nothing can be written once they are dropped.
+    (process, addr, lines)
+}
+
+/// Ends the server, which must have refused nobody for lack of files.
+fn end(mut process: Child) {
+    drop(process.stdin.take());
+    let ended = process.wait_with_output().unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success(), "{log}");
+    assert!(log.contains("at most 272 connections: the process may open no more files\n"), "{log}");
+    assert!(!log.contains("accept: "), "{log}");
+}
+
+#[test]
+fn idle_connections_keep_nobody_out() {
+    let (process, addr, _lines) = start(IS_SERVER);
     let mut client = Client::joined(addr, ROOM);
     let idle: Vec<_> = (0..500).map(|_| connect(addr)).collect();
     // More than there were descriptors, so it was not refused.
@@ -51,10 +79,21 @@ fn idle_connections_keep_nobody_out() {
     let clients: Vec<_> = (0..200).map(|_| Client::joined(addr, ROOM)).collect();
     client.expect_alive();
     drop((clients, client, idle));
-    drop(process.stdin.take());
-    let ended = process.wait_with_output().unwrap();
-    let log = String::from_utf8(ended.stderr).unwrap();
-    assert!(ended.status.success(), "{log}");
-    assert!(log.contains("at most 272 connections: the process may open no more files\n"), "{log}");
-    assert!(!log.contains("accept: "), "{log}");
+    end(process);
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_connection_over_tls_is_one_file() {
+    let (process, addr, _lines) = start(IS_TLS);
+    let tunnel = crate::tls::Tunnel::to(addr);
+    let clients: Vec<_> = (0..260).map(|_| Client::joined(tunnel.addr, ROOM)).collect();
+    let mut last = Client::joined(tunnel.addr, ROOM);
+    last.event("say", r#"{"text":"hi"}"#);
+    assert_eq!(last.next()["event"], "say");
+    for mut client in clients {
+        assert_eq!(client.next()["event"], "say");
+    }
+    drop(last);
+    end(process);
 }

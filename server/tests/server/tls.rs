@@ -38,7 +38,7 @@ fn server_config() -> ServerConfig {
     ServerConfig::builder().with_no_client_auth().with_single_cert(certificates(), key).unwrap()
 }
 
-fn start(options: Options) -> Server {
+pub(crate) fn start(options: Options) -> Server {
     Server::start_tls(demo::demo(), options, Arc::new(server_config()))
 }
 
