@@ -9,10 +9,10 @@ use io_uring::opcode::Send as SendCode;
 use io_uring::types::Fd;
 use io_uring::{IoUring, Probe};
 
-use tokio::net::tcp::OwnedWriteHalf;
+use super::socket::Socket;
 
 /// The most sends in one system call.
-const MOST: u32 = 64;
+const MOST: u32 = 512;
 
 /// A send neither waits for space nor raises a signal when the peer has disconnected.
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -36,7 +36,7 @@ impl Ring {
     /// used again.
     pub(super) fn send(
         &mut self,
-        sends: &[(&OwnedWriteHalf, &[u8])],
+        sends: &[(&Socket, &[u8])],
         sent: &mut [Option<io::Result<usize>>],
     ) -> io::Result<()> {
         let mut ring = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
@@ -52,11 +52,11 @@ impl Ring {
 /// [`Ring::send`] for as many sends as the ring has space for.
 fn send(
     ring: &mut IoUring,
-    sends: &[(&OwnedWriteHalf, &[u8])],
+    sends: &[(&Socket, &[u8])],
     sent: &mut [Option<io::Result<usize>>],
 ) -> io::Result<()> {
-    for (place, (stream, bytes)) in sends.iter().enumerate() {
-        let socket = Fd(stream.as_ref().as_raw_fd());
+    for (place, (socket, bytes)) in sends.iter().enumerate() {
+        let socket = Fd(socket.as_raw_fd());
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let entry = SendCode::new(socket, bytes.as_ptr(), len).flags(FLAGS).build();
         let entry = entry.user_data(place as u64);

@@ -2,13 +2,12 @@
 
 use std::{io, mem};
 
-use tokio::net::tcp::OwnedWriteHalf;
-
 use super::io_uring::Ring;
+use super::socket::Socket;
 use crate::log;
 
 /// A socket, and the bytes to send to it.
-pub(super) type Send<'a> = (&'a OwnedWriteHalf, &'a [u8]);
+pub(super) type Send<'a> = (&'a Socket, &'a [u8]);
 
 /// The number of bytes that the socket took.
 pub(super) type Sent = io::Result<usize>;
@@ -43,8 +42,8 @@ impl Sends {
             log::line(format_args!("io_uring: {error}; from now on each write is a system call"));
             self.ring = None;
         }
-        for (sent, (stream, bytes)) in self.sent.iter_mut().zip(sends) {
-            sent.get_or_insert_with(|| stream.try_write(bytes));
+        for (sent, (socket, bytes)) in self.sent.iter_mut().zip(sends) {
+            sent.get_or_insert_with(|| socket.stream().try_write(bytes));
         }
         self.sent.drain(..).flatten()
     }
