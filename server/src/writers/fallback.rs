@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 
-use crate::stream::WriteHalf;
+use super::socket::Socket;
 
 pub(super) struct Ring(Infallible);
 
@@ -14,7 +14,7 @@ impl Ring {
 
     pub(super) const fn send(
         &mut self,
-        _: &[(&WriteHalf, &[u8])],
+        _: &[(&Socket, &[u8])],
         _: &mut [Option<io::Result<usize>>],
     ) -> io::Result<()> {
         match self.0 {}

@@ -3,16 +3,15 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::AsRawFd;
 
 use io_uring::opcode::Send as SendCode;
 use io_uring::types::Fd;
 use io_uring::{IoUring, Probe};
 
-use crate::stream::WriteHalf;
+use super::socket::Socket;
 
 /// The most sends in one system call.
-const MOST: u32 = 64;
+const MOST: u32 = 512;
 
 /// A send neither waits for space nor raises a signal when the peer has disconnected.
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -29,15 +28,15 @@ impl Ring {
         probe.is_supported(SendCode::CODE).then_some(Self(Some(ring)))
     }
 
-    /// Sends to each socket as much as it takes without waiting, and stores the number of bytes in `sent`. What is sent to
-    /// streams that are no sockets is left `None`.
+    /// Sends to each socket as much as it takes without waiting, and stores the number of bytes in `sent`. For pipes it
+    /// stays `None`.
     ///
     /// # Errors
     /// The kernel's error. The sends that the kernel did not accept are left `None`, and the ring cannot be
     /// used again.
     pub(super) fn send(
         &mut self,
-        sends: &[(&WriteHalf, &[u8])],
+        sends: &[(&Socket, &[u8])],
         sent: &mut [Option<io::Result<usize>>],
     ) -> io::Result<()> {
         let mut ring = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
@@ -53,15 +52,14 @@ impl Ring {
 /// [`Ring::send`] for as many sends as the ring has space for.
 fn send(
     ring: &mut IoUring,
-    sends: &[(&WriteHalf, &[u8])],
+    sends: &[(&Socket, &[u8])],
     sent: &mut [Option<io::Result<usize>>],
 ) -> io::Result<()> {
     let mut left = 0;
-    for (place, (stream, bytes)) in sends.iter().enumerate() {
-        let Some(socket) = stream.socket() else { continue };
-        let socket = Fd(socket.as_raw_fd());
+    for (place, (socket, bytes)) in sends.iter().enumerate() {
+        let Some(descriptor) = socket.descriptor() else { continue };
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let entry = SendCode::new(socket, bytes.as_ptr(), len).flags(FLAGS).build();
+        let entry = SendCode::new(Fd(descriptor), bytes.as_ptr(), len).flags(FLAGS).build();
         let entry = entry.user_data(place as u64);
         // SAFETY: the kernel reads these bytes, on this socket, until the operation has completed. They are
         // borrowed for as long as this function runs, which returns when all have completed, or with an

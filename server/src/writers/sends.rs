@@ -1,13 +1,13 @@
-//! Sends on many streams: on sockets with one system call where io_uring is available, otherwise with one for each.
+//! Sends to many connections: to sockets with one system call where io_uring is available, otherwise with one for each.
 
 use std::{io, mem};
 
 use super::io_uring::Ring;
+use super::socket::Socket;
 use crate::log;
-use crate::stream::WriteHalf;
 
-/// A stream, and the bytes to send to it.
-pub(super) type Send<'a> = (&'a WriteHalf, &'a [u8]);
+/// A socket, and the bytes to send to it.
+pub(super) type Send<'a> = (&'a Socket, &'a [u8]);
 
 /// The number of bytes that the socket took.
 pub(super) type Sent = io::Result<usize>;
@@ -25,7 +25,7 @@ impl Sends {
         Self { is_untried: allowed, ring: None, sent: Vec::new() }
     }
 
-    /// Sends to each stream as much as it takes without waiting, and returns the numbers of bytes.
+    /// Sends to each socket as much as it takes without waiting, and returns the numbers of bytes.
     pub(super) fn send<'a>(
         &'a mut self,
         sends: &[Send<'_>],
@@ -33,7 +33,8 @@ impl Sends {
         self.sent.clear();
         self.sent.resize_with(sends.len(), || None);
         // A single send gains nothing from io_uring.
-        let is_many = sends.iter().filter(|(stream, _)| stream.socket().is_some()).nth(1).is_some();
+        let is_many =
+            sends.iter().filter(|(socket, _)| socket.descriptor().is_some()).nth(1).is_some();
         if is_many && mem::take(&mut self.is_untried) {
             self.ring = Ring::new();
         }
@@ -43,8 +44,8 @@ impl Sends {
             log::line(format_args!("io_uring: {error}; from now on each write is a system call"));
             self.ring = None;
         }
-        for (sent, (stream, bytes)) in self.sent.iter_mut().zip(sends) {
-            sent.get_or_insert_with(|| stream.try_write(bytes));
+        for (sent, (socket, bytes)) in self.sent.iter_mut().zip(sends) {
+            sent.get_or_insert_with(|| socket.stream().try_write(bytes));
         }
         self.sent.drain(..).flatten()
     }

@@ -19,8 +19,8 @@ use tokio::time::sleep;
 
 use super::sends::Sends;
 use super::{
-    CLAIMS, Connection, Due, MOST_SENT, MOST_SMALL, OpenSeat, RoundSend, WriterHandle, WriterPool,
-    hold_wakes,
+    CALL, CLAIM, CLAIMS, Connection, Due, MOST_SENT, MOST_SMALL, OpenSeat, RoundSend, WriterHandle,
+    WriterPool, hold_wakes,
 };
 use crate::socket::write_unsent;
 use crate::stream::{Stream, serve_piped};
@@ -521,7 +521,7 @@ fn a_turn_ends_after_so_many_connections_or_bytes() {
     runtime.block_on(async {
         let pool = WriterPool::new(ROOMY);
         let mut pairs = Vec::new();
-        for _ in 0..CLAIMS + 3 {
+        for _ in 0..4 {
             let (stream, client) = pair(false).await;
             stream.writable().await.unwrap();
             pairs.push((stream, client));
@@ -540,7 +540,9 @@ fn a_turn_ends_after_so_many_connections_or_bytes() {
                 _ => panic!("nothing else was requested"),
             })
             .collect();
-        let seats: Vec<u32> = (0..open.len() as u32 + 1).collect();
+        // As if there were many: each has its turn again and again.
+        let many = (0..open.len() as u32).cycle().take(CLAIMS + 3);
+        let seats: Vec<u32> = many.chain([open.len() as u32]).collect();
         let turns = |bytes: &[u8]| {
             let send = RoundSend { seats: &seats, bytes };
             let mut due = Due { left: [send].into_iter().collect(), send: 0, seat: 0 };
@@ -555,12 +557,13 @@ fn a_turn_ends_after_so_many_connections_or_bytes() {
         };
         assert_eq!(turns(b"abc"), (vec![CLAIMS, 0], 0));
         let (places, short) = turns(&vec![b'x'; 2 * MOST_SENT]);
-        assert_eq!(places[..2], [4, 8], "{places:?}");
-        assert_eq!(short, CLAIMS + 3, "each is sent a part");
+        let most = CALL.div_ceil(CLAIM + MOST_SENT);
+        assert_eq!(places[..2], [most, 2 * most], "{places:?}");
+        assert_eq!(short, CLAIMS + 3, "none is sent all");
         for (client, _) in &mut clients {
-            let mut got = [0; 4];
+            let mut got = vec![0; 3 * (CLAIMS / 4) + 1];
             client.read_exact(&mut got).unwrap();
-            assert_eq!(&got, b"abcx");
+            assert_eq!(&got[..3 * (CLAIMS / 4)], b"abc".repeat(CLAIMS / 4));
         }
     });
 }
