@@ -1,10 +1,10 @@
 //! The members by user, for publishes to users by name.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc as StdArc;
 
 use ahash::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use smallvec::SmallVec;
 
 use crate::fanout::Closed;
@@ -12,7 +12,7 @@ use crate::outbox::Outbox;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// A user's id, shared by the table and the members.
+/// A user's id, shared by a member and its membership.
 pub(super) type UserId = StdArc<str>;
 
 /// The connections that a frame will be sent to, and the numbers of their memberships.
@@ -30,12 +30,10 @@ pub(super) enum Receiver {
 }
 
 /// The key of a member in the index.
+#[derive(Clone, Copy)]
 pub(super) struct IndexKey {
-    pub(super) user_id: UserId,
-    /// The upper half of its hash.
-    hash: u32,
     /// The place in the table.
-    at: u32,
+    pub(super) at: u32,
     /// The number of the membership, as shards know it, too.
     pub(super) member: u32,
 }
@@ -48,21 +46,20 @@ pub(super) struct Index {
     table: Mutex<Table>,
 }
 
-/// Connections whose users have the same half of a hash are in one list. It is nearly always one user's.
 struct Table {
-    /// The first of each list.
-    lists: HashMap<u32, u32, BuildHasherDefault<Twice>>,
+    /// The first connection of each user.
+    users: HashTable<u32>,
     places: Vec<Place>,
     free: u32,
+    /// The outboxes of those that have one, at the same places.
+    outboxes: Vec<Option<Outbox>>,
     is_closed: bool,
     /// The number of joins so far.
     joins: u32,
-    /// The number of look-ups so far.
-    look_ups: u32,
 }
 
-/// No place.
-const NONE: u32 = u32::MAX;
+/// No place, and the cursor of a connection with an outbox.
+pub(super) const NONE: u32 = u32::MAX;
 
 enum Place {
     Taken(Connection),
@@ -70,32 +67,52 @@ enum Place {
     Free(u32),
 }
 
+/// A connection, in the list of its user's.
 struct Connection {
-    user_id: UserId,
-    receiver: Receiver,
+    id: Id,
+    /// The half of its hash.
+    hash: u32,
+    cursor: u32,
+    seat: u32,
     /// The number of its join.
     number: u32,
-    /// The number of the look-up that found it last.
-    found_by: u32,
     previous: u32,
     next: u32,
 }
 
-/// The half of a hash, which is as random as a hash must be, in both halves.
-#[derive(Default)]
-struct Twice(u64);
+/// The bytes of a user's id. There is one for each connection, so it is small.
+enum Id {
+    Short(u8, [u8; SHORT]),
+    /// Long enough for a UUID.
+    Medium(u8, Box<[u8; MEDIUM]>),
+    Long(Box<Box<[u8]>>),
+}
 
-impl Hasher for Twice {
-    fn finish(&self) -> u64 {
-        self.0
+const SHORT: usize = 14;
+const MEDIUM: usize = 40;
+
+impl Id {
+    #[inline]
+    fn new(id: &[u8]) -> Self {
+        fn padded<const LEN: usize>(id: &[u8]) -> [u8; LEN] {
+            let mut bytes = [0; LEN];
+            bytes[..id.len()].copy_from_slice(id);
+            bytes
+        }
+        match id.len() {
+            len @ ..=SHORT => Self::Short(len as u8, padded(id)),
+            len @ ..=MEDIUM => Self::Medium(len as u8, Box::new(padded(id))),
+            _ => Self::Long(Box::new(id.into())),
+        }
     }
 
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only `u32`s are hashed")
-    }
-
-    fn write_u32(&mut self, hash: u32) {
-        self.0 = u64::from(hash) << 32 | u64::from(hash);
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(len, bytes) => &bytes[..usize::from(*len)],
+            Self::Medium(len, bytes) => &bytes[..usize::from(*len)],
+            Self::Long(bytes) => bytes,
+        }
     }
 }
 
@@ -103,51 +120,70 @@ const fn upper_half(hash: u64) -> u32 {
     (hash >> 32) as u32
 }
 
+/// The half of a hash, which is as random as a hash must be, in both halves.
+const fn twice(half: u32) -> u64 {
+    (half as u64) << 32 | half as u64
+}
+
+impl Place {
+    const fn taken(&self) -> Option<&Connection> {
+        match self {
+            Self::Taken(connection) => Some(connection),
+            Self::Free(_) => None,
+        }
+    }
+}
+
 impl Table {
-    fn new() -> Self {
+    const fn new() -> Self {
         Self {
-            lists: HashMap::default(),
+            users: HashTable::new(),
             places: Vec::new(),
             free: NONE,
+            outboxes: Vec::new(),
             is_closed: false,
             joins: 0,
-            look_ups: 0,
         }
     }
 
-    fn at(&mut self, at: u32) -> Option<&mut Connection> {
+    fn at(&self, at: u32) -> Option<&Connection> {
+        self.places.get(at as usize)?.taken()
+    }
+
+    fn at_mut(&mut self, at: u32) -> Option<&mut Connection> {
         match self.places.get_mut(at as usize) {
             Some(Place::Taken(connection)) => Some(connection),
             _ => None,
         }
     }
 
-    /// Calls `each` with the place and the connection of each of the user's connections, until it returns
-    /// `false`.
-    fn for_each(
-        &mut self,
-        hash: u64,
-        user_id: &str,
-        mut each: impl FnMut(&mut Connection) -> bool,
-    ) {
-        let mut at = self.lists.get(&upper_half(hash)).copied().unwrap_or(NONE);
-        while let Some(connection) = self.at(at) {
-            at = connection.next;
-            if *connection.user_id == *user_id && !each(connection) {
-                return;
-            }
-        }
+    /// The first connection of a user.
+    fn first_of(&self, half: u32, user_id: &str) -> Option<u32> {
+        let is_it = |at: &u32| self.at(*at).is_some_and(|it| it.is_of(half, user_id));
+        self.users.find(twice(half), is_it).copied()
     }
 
-    /// Puts a connection at the front of its list; returns its place.
+    /// Puts a connection at the front of its user's list; returns its place.
     #[inline]
-    fn add(&mut self, hash: u32, mut connection: Connection) -> u32 {
-        let at = match self.places.get(self.free as usize) {
-            Some(&Place::Free(next)) => std::mem::replace(&mut self.free, next),
-            _ => self.places.len() as u32,
+    fn add(&mut self, user_id: &str, mut connection: Connection) -> u32 {
+        let Self { users, places, free, .. } = self;
+        let half = connection.hash;
+        let at = match places.get(*free as usize) {
+            Some(&Place::Free(next)) => std::mem::replace(free, next),
+            _ => places.len() as u32,
         };
-        connection.next = self.lists.insert(hash, at).unwrap_or(NONE);
-        if let Some(next) = self.at(connection.next) {
+        let taken = |at: &u32| places.get(*at as usize).and_then(Place::taken);
+        let is_it = |at: &u32| taken(at).is_some_and(|it| it.is_of(half, user_id));
+        let hash = |at: &u32| taken(at).map_or(0, |it| twice(it.hash));
+        match users.entry(twice(half), is_it, hash) {
+            Entry::Occupied(mut first) => {
+                connection.next = std::mem::replace(first.get_mut(), at);
+            }
+            Entry::Vacant(none) => {
+                none.insert(at);
+            }
+        }
+        if let Some(next) = self.at_mut(connection.next) {
             next.previous = at;
         }
         match self.places.get_mut(at as usize) {
@@ -157,37 +193,45 @@ impl Table {
         at
     }
 
-    fn remove(&mut self, key: &IndexKey) -> Option<Connection> {
+    fn remove(&mut self, key: IndexKey) -> Option<(Connection, Option<Outbox>)> {
         if self.at(key.at)?.number != key.member {
             return None;
         }
         let freed = std::mem::replace(&mut self.places[key.at as usize], Place::Free(self.free));
         let Place::Taken(connection) = freed else { return None };
         self.free = key.at;
-        let Connection { previous, next, .. } = connection;
-        if let Some(next) = self.at(next) {
+        let Connection { previous, next, hash, .. } = connection;
+        if let Some(next) = self.at_mut(next) {
             next.previous = previous;
         }
-        match self.at(previous) {
-            Some(previous) => previous.next = next,
-            None if next == NONE => drop(self.lists.remove(&key.hash)),
-            None => drop(self.lists.insert(key.hash, next)),
-        }
-        Some(connection)
-    }
-
-    /// The number of a new look-up, which no connection was found by.
-    fn look_up(&mut self) -> u32 {
-        self.look_ups = self.look_ups.wrapping_add(1);
-        if self.look_ups == 0 {
-            self.look_ups = 1;
-            for place in &mut self.places {
-                if let Place::Taken(connection) = place {
-                    connection.found_by = 0;
-                }
+        if let Some(previous) = self.at_mut(previous) {
+            previous.next = next;
+        } else if let Ok(mut first) = self.users.find_entry(twice(hash), |at| *at == key.at) {
+            if next == NONE {
+                first.remove();
+            } else {
+                *first.get_mut() = next;
             }
         }
-        self.look_ups
+        let outbox = self.outboxes.get_mut(key.at as usize).and_then(Option::take);
+        Some((connection, outbox))
+    }
+
+    fn receiver(&self, at: u32) -> Option<(Receiver, u32)> {
+        let &Connection { cursor, seat, number, .. } = self.at(at)?;
+        let receiver = if cursor == NONE {
+            Receiver::Outbox(self.outboxes.get(at as usize)?.clone()?)
+        } else {
+            Receiver::Seat { cursor, seat }
+        };
+        Some((receiver, number))
+    }
+}
+
+impl Connection {
+    #[inline]
+    fn is_of(&self, half: u32, user_id: &str) -> bool {
+        self.hash == half && self.id.bytes() == user_id.as_bytes()
     }
 }
 
@@ -209,33 +253,34 @@ impl Index {
         hash: u64,
         receiver: Receiver,
     ) -> Result<IndexKey, Closed> {
+        // Before the lock: it may allocate.
+        let id = Id::new(user_id.as_bytes());
+        let (cursor, seat, outbox) = match receiver {
+            Receiver::Seat { cursor, seat } => (cursor, seat, None),
+            Receiver::Outbox(outbox) => (NONE, 0, Some(outbox)),
+        };
         let mut table = self.table.lock();
         if table.is_closed {
+            // Unlocked first, as below.
+            drop(table);
             return Err(Closed);
         }
-        let mut known = None;
-        table.for_each(hash, user_id, |connection| {
-            known = Some(StdArc::clone(&connection.user_id));
-            false
-        });
-        let user_id = known.unwrap_or_else(|| UserId::from(user_id));
         table.joins = table.joins.wrapping_add(1);
-        let (hash, member) = (upper_half(hash), table.joins);
-        let connection = Connection {
-            user_id: StdArc::clone(&user_id),
-            receiver,
-            number: member,
-            found_by: 0,
-            previous: NONE,
-            next: NONE,
-        };
-        let at = table.add(hash, connection);
+        let (hash, number) = (upper_half(hash), table.joins);
+        let (previous, next) = (NONE, NONE);
+        let at = table.add(user_id, Connection { id, hash, cursor, seat, number, previous, next });
+        if outbox.is_some() {
+            if table.outboxes.len() <= at as usize {
+                table.outboxes.resize_with(at as usize + 1, || None);
+            }
+            table.outboxes[at as usize] = outbox;
+        }
         self.count(|len| len + 1);
-        Ok(IndexKey { user_id, hash, at, member })
+        Ok(IndexKey { at, member: number })
     }
 
     /// Removes the connection; `false`, and nothing is done, if it was removed before.
-    pub(super) fn remove(&self, key: &IndexKey) -> bool {
+    pub(super) fn remove(&self, key: IndexKey) -> bool {
         let mut table = self.table.lock();
         let Some(removed) = table.remove(key) else { return false };
         self.count(|len| len - 1);
@@ -253,20 +298,20 @@ impl Index {
     /// The ways to these users' connections, each once.
     pub(super) fn receivers_of(&self, user_ids: &[&str]) -> Receivers {
         let mut receivers = Receivers::new();
-        if user_ids.is_empty() {
+        let users = user_ids.iter().map(|id| (upper_half(self.hash(id)), *id));
+        let mut users: SmallVec<[(u32, &str); 8]> = users.collect();
+        users.sort_unstable();
+        users.dedup();
+        if users.is_empty() {
             return receivers;
         }
-        let mut table = self.table.lock();
-        let look_up = table.look_up();
-        for user_id in user_ids {
-            table.for_each(self.hash(user_id), user_id, |connection| {
-                let found_by = std::mem::replace(&mut connection.found_by, look_up);
-                if found_by != look_up {
-                    receivers.push((connection.receiver.clone(), connection.number));
-                }
-                // All of the user's connections were found by this look-up, or none.
-                found_by != look_up
-            });
+        let table = self.table.lock();
+        for (half, user_id) in users {
+            let mut at = table.first_of(half, user_id).unwrap_or(NONE);
+            while let Some(connection) = table.at(at) {
+                receivers.extend(table.receiver(at));
+                at = connection.next;
+            }
         }
         receivers
     }
@@ -276,24 +321,17 @@ impl Index {
     }
 
     pub(super) fn contains(&self, user_id: &str) -> bool {
-        let mut found = false;
-        self.table.lock().for_each(self.hash(user_id), user_id, |_| {
-            found = true;
-            false
-        });
-        found
+        let half = upper_half(self.hash(user_id));
+        self.table.lock().first_of(half, user_id).is_some()
     }
 
     /// Removes all connections, and refuses further ones.
     pub(super) fn close(&self) {
         let mut table = self.table.lock();
-        table.is_closed = true;
-        let lists = std::mem::take(&mut table.lists);
-        let places = std::mem::take(&mut table.places);
-        table.free = NONE;
+        let removed = std::mem::replace(&mut *table, Table { is_closed: true, ..Table::new() });
         self.len.store(0, Ordering::Relaxed);
         drop(table);
-        drop((lists, places));
+        drop(removed);
     }
 }
 
@@ -328,30 +366,43 @@ mod tests {
             .map(|(id, at)| index.insert(id, hash, seat(at)).unwrap())
             .collect();
         assert_eq!(seats(&index, &["a", "a"]), [0, 2, 4]);
-        assert!(index.remove(&keys[2]) && !index.remove(&keys[2]));
+        assert!(index.remove(keys[2]) && !index.remove(keys[2]));
         assert_eq!((seats(&index, &["a"]), index.len()), (vec![0, 4], 4));
         // The first of the list, and the last; a place is used again.
-        assert!(index.remove(&keys[4]) && index.remove(&keys[0]));
+        assert!(index.remove(keys[4]) && index.remove(keys[0]));
         assert!(!index.contains("a"));
         let again = index.insert("a", hash, seat(7)).unwrap();
         assert_eq!((again.at, seats(&index, &["a"])), (keys[0].at, vec![7]));
         // The key before it no longer finds it.
-        assert!(!index.remove(&keys[0]));
+        assert!(!index.remove(keys[0]));
         assert_eq!(index.len(), 3);
-        for key in [&keys[1], &keys[3], &again] {
+        for key in [keys[1], keys[3], again] {
             assert!(index.remove(key));
         }
         let table = index.table.lock();
-        assert!(index.len() == 0 && table.lists.is_empty() && table.places.len() == 5);
+        assert!(index.len() == 0 && table.users.is_empty() && table.places.len() == 5);
     }
 
     #[test]
-    fn the_number_of_a_look_up_may_come_again() {
+    fn ids_of_all_lengths_are_found() {
         let index = Index::new();
-        let _keys = ["a", "b"].map(|id| index.insert(id, index.hash(id), seat(1)).unwrap());
-        assert_eq!(seats(&index, &["a"]), [1]);
-        // "a" was found by the first one.
-        index.table.lock().look_ups = u32::MAX;
-        assert_eq!(seats(&index, &["a", "b", "a"]), [1, 1]);
+        // One is a part of the next one, also with zeros, by which short ones are padded.
+        let ids: Vec<_> = (0..100).flat_map(|len| ["x", "\0"].map(|id| id.repeat(len))).collect();
+        let insert = |(id, at): (&String, _)| index.insert(id, index.hash(id), seat(at)).unwrap();
+        let keys: Vec<_> = ids.iter().zip(0..).map(insert).collect();
+        // Both are empty.
+        assert_eq!(seats(&index, &[""]), [0, 1]);
+        for (id, at) in ids.iter().zip(0..).skip(2) {
+            assert_eq!(seats(&index, &[id, id]), [at]);
+        }
+        let all: Vec<_> = ids.iter().map(String::as_str).collect();
+        assert_eq!(seats(&index, &all), (0..200).collect::<Vec<_>>());
+        assert!(keys.into_iter().all(|key| index.remove(key)));
+        assert!(index.len() == 0 && seats(&index, &all).is_empty());
+    }
+
+    #[test]
+    fn a_connection_is_small() {
+        assert_eq!((size_of::<Id>(), size_of::<Place>()), (16, 40));
     }
 }

@@ -18,8 +18,13 @@ pub struct Member {
 }
 
 impl Member {
-    pub(super) fn new(key: &IndexKey, user_hash: u64, outbox: Outbox, audience: u32) -> Self {
-        Self { outbox, user_hash, user_id: key.user_id.clone(), audience }
+    pub(super) const fn new(
+        user_id: UserId,
+        user_hash: u64,
+        outbox: Outbox,
+        audience: u32,
+    ) -> Self {
+        Self { outbox, user_hash, user_id, audience }
     }
 
     /// The id of the user whose connection it is.
@@ -73,6 +78,7 @@ impl fmt::Debug for Member {
 pub struct Membership {
     subscription: Subscription,
     room: StdArc<Shared>,
+    user_id: UserId,
     key: IndexKey,
 }
 
@@ -80,15 +86,16 @@ impl Membership {
     pub(super) const fn new(
         subscription: Subscription,
         room: StdArc<Shared>,
+        user_id: UserId,
         key: IndexKey,
     ) -> Self {
-        Self { subscription, room, key }
+        Self { subscription, room, user_id, key }
     }
 
     /// The id of the user whose connection it is.
     #[must_use]
     pub fn user_id(&self) -> &str {
-        &self.key.user_id
+        &self.user_id
     }
 
     /// Leaves, and waits until no running publish to all members could still push: after this no
@@ -100,19 +107,19 @@ impl Membership {
     /// observer of any subject, because the call would wait for itself. The membership ends all the
     /// same.
     pub fn leave_and_wait(self) -> Result<(), InsideObserver> {
-        self.room.index.remove(&self.key);
+        self.room.index.remove(self.key);
         self.subscription.unsubscribe_and_wait()
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.room.index.remove(&self.key);
+        self.room.index.remove(self.key);
     }
 }
 
 impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Membership").field("user_id", &self.key.user_id).finish_non_exhaustive()
+        f.debug_struct("Membership").field("user_id", &self.user_id).finish_non_exhaustive()
     }
 }

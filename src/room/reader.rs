@@ -59,15 +59,21 @@ use crate::sync::Arc;
 /// a reader. A reader that is further behind has *lagged*: it goes on with the oldest frame that is kept, and
 /// [`Batch::lagged`] says how many it has missed; at that moment the caller decides whether the connection ends.
 /// A reader that does not poll keeps its present chunk and nothing else.
+// Of the size of a cache line: with many readers, misses are what a delivery costs.
 #[must_use = "dropping it leaves the room"]
 pub struct RoomReader {
     /// `None` while it is dropped.
     place: Option<Place>,
     recipient: Recipient,
+    room: StdArc<Shared>,
+    /// The place in the room's index.
+    at: u32,
+}
+
+/// What a room's readers read from.
+pub(super) struct Source {
     log: RoomLog,
     cursor: Arc<Cursor<Link>>,
-    room: StdArc<Shared>,
-    key: IndexKey,
 }
 
 impl RoomReader {
@@ -77,7 +83,8 @@ impl RoomReader {
         user_id: &str,
     ) -> Result<Self, Closed> {
         let log = room.log.get()?;
-        let cursor = cursor_of_readers(log);
+        let source = || Source { log: log.clone(), cursor: Arc::clone(cursor_of_readers(log)) };
+        let Source { log, cursor } = room.log.source.get_or_init(source);
         let hash = room.index.hash(user_id);
         let waiting = readers(cursor).open();
         let receiver = Receiver::Seat { cursor: cursor.number, seat: waiting };
@@ -87,7 +94,7 @@ impl RoomReader {
             match joined {
                 Ok(place) => Ok((key, place)),
                 Err(closed) => {
-                    room.index.remove(&key);
+                    room.index.remove(key);
                     Err(closed)
                 }
             }
@@ -100,14 +107,7 @@ impl RoomReader {
             member: key.member,
             place: waiting,
         };
-        let (log, cursor, room) = (log.clone(), Arc::clone(cursor), StdArc::clone(room));
-        Ok(Self { place: Some(place), recipient, log, cursor, room, key })
-    }
-
-    /// The id of the user whose connection it is.
-    #[must_use]
-    pub fn user_id(&self) -> &str {
-        &self.key.user_id
+        Ok(Self { place: Some(place), recipient, room: StdArc::clone(room), at: key.at })
     }
 
     /// Waits for frames: at most 64. `None` at the end: the room was closed, or this reader has
@@ -127,16 +127,18 @@ impl RoomReader {
     /// A batch if there are frames now. `None` means that there are none yet, or that this is the end.
     #[inline]
     pub fn try_batch(&mut self) -> Option<Batch<'_>> {
-        let Self { place, recipient, log, cursor, .. } = self;
+        let Self { place, recipient, room, .. } = self;
         let place = place.as_mut()?;
         // Nearly always one of the first two.
-        let (frames, lagged) = match place.look() {
-            Some(frames) => (frames, 0),
-            None if place.has_nothing(log, cursor) => return None,
-            None => {
-                let frames = readers(cursor).try_read(log, cursor, place, recipient)?;
-                (frames, place.take_missed())
+        let (frames, lagged) = if let Some(frames) = place.look() {
+            (frames, 0)
+        } else {
+            let Source { log, cursor } = source(room);
+            if place.has_nothing(log, cursor) {
+                return None;
             }
+            let frames = readers(cursor).try_read(log, cursor, place, recipient)?;
+            (frames, place.take_missed())
         };
         Some(Batch::of_shared(place.frames(), frames, lagged))
     }
@@ -148,7 +150,7 @@ impl RoomReader {
     #[allow(clippy::needless_pass_by_value, reason = "as `Outbox::push`")]
     pub fn push(&self, frame: Frame) -> Push {
         let Recipient { cursor, place, member, .. } = self.recipient;
-        match self.log.publish(&frame, To::Member { cursor, seat: place, member }) {
+        match source(&self.room).log.publish(&frame, To::Member { cursor, seat: place, member }) {
             Ok(()) => Push::Queued,
             Err(Refused::Closed) => Push::Closed,
             Err(Refused::Busy | Refused::TooLarge) => Push::DroppedNewest,
@@ -158,15 +160,21 @@ impl RoomReader {
     /// Leaves, but for what was published before: once that has been returned, this is the end.
     pub fn leave(&mut self) {
         if let Some(place) = &mut self.place {
-            readers(&self.cursor).leave(&self.log, &self.cursor, place);
+            let Source { log, cursor } = source(&self.room);
+            readers(cursor).leave(log, cursor, place);
         }
         // After the leave, as for members at seats.
-        self.room.index.remove(&self.key);
+        self.room.index.remove(self.key());
+    }
+
+    const fn key(&self) -> IndexKey {
+        IndexKey { at: self.at, member: self.recipient.member }
     }
 
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<u64>> {
-        let Self { place, recipient, log, cursor, .. } = self;
+        let Self { place, recipient, room, .. } = self;
         let Some(place) = place else { return Poll::Ready(None) };
+        let Source { log, cursor } = source(room);
         readers(cursor).poll_read(log, cursor, place, recipient, cx)
     }
 
@@ -179,6 +187,12 @@ impl RoomReader {
     }
 }
 
+/// That of a room that has a reader.
+#[inline]
+fn source(room: &Shared) -> &Source {
+    room.log.source.get().expect("made before the first reader")
+}
+
 fn readers(cursor: &Cursor<Link>) -> &Readers {
     cursor.notify.readers().expect("the cursor of readers")
 }
@@ -186,15 +200,16 @@ fn readers(cursor: &Cursor<Link>) -> &Readers {
 impl Drop for RoomReader {
     fn drop(&mut self) {
         let Some(place) = self.place.take() else { return };
-        self.room.index.remove(&self.key);
-        let readers = readers(&self.cursor);
-        readers.remove(&self.log, &self.cursor, place);
+        self.room.index.remove(self.key());
+        let Source { log, cursor } = source(&self.room);
+        let readers = readers(cursor);
+        readers.remove(log, cursor, place);
         readers.close(self.recipient.place);
     }
 }
 
 impl fmt::Debug for RoomReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RoomReader").field("user_id", &self.user_id()).finish_non_exhaustive()
+        f.debug_struct("RoomReader").field("member", &self.recipient.member).finish_non_exhaustive()
     }
 }

@@ -432,7 +432,7 @@ fn a_shard_that_lags_loses_the_oldest_frames() {
     run_rounds(&mut shard, &mut |len| len, &mut record);
     assert_eq!(shard.failed().count(), 3);
     assert_eq!(members[0].1.closed(), Some(CloseReason::TooManyFrames));
-    assert_eq!((late.user_id(), seat.closed()), ("late", None));
+    assert_eq!((late.has_left(), seat.closed()), (false, None));
 }
 
 #[test]

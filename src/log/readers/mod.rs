@@ -106,10 +106,15 @@ pub(crate) struct Place {
     /// The distance of the next entry to be read from the first of the chunk, perhaps beyond its end; and the
     /// [`FLAGS`].
     at: u32,
+    /// `None` for a reader that has neither left nor lagged: a place is small.
+    rare: Option<Box<Rare>>,
+}
+
+struct Rare {
     /// The number of the first entry that is not read any more.
     until: u64,
     /// The number of entries that left the window before they were read, since the last call of
-    /// [`take_missed`](Self::take_missed).
+    /// [`take_missed`](Place::take_missed).
     missed: u64,
 }
 
@@ -141,7 +146,15 @@ impl Place {
     /// The number of entries that left the window before they were read, since the last call of this.
     pub(crate) fn take_missed(&mut self) -> u64 {
         self.at &= !LAGGED;
-        std::mem::take(&mut self.missed)
+        self.rare.as_mut().map_or(0, |rare| std::mem::take(&mut rare.missed))
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| Box::new(Rare { until: u64::MAX, missed: 0 }))
+    }
+
+    fn until(&self) -> u64 {
+        self.rare.as_ref().map_or(u64::MAX, |rare| rare.until)
     }
 
     /// The new entries of the chunk, if all of them are for the reader and nothing else is to be told; else there may
@@ -282,14 +295,15 @@ impl Readers {
             let (chunk, _) = source.window.chunks.back().expect("opened for the first reader");
             let (chunk, at) = (Arc::clone(chunk), (next - chunk.first) as u32);
             let special = if audience == 0 { SPECIAL } else { 0 };
-            Ok(Place { chunk, at: at | special, until: u64::MAX, missed: 0 })
+            Ok(Place { chunk, at: at | special, rare: None })
         })
     }
 
     /// The reader receives nothing that is appended after this.
     pub(crate) fn leave<N: Notify>(&self, log: &Log<N>, cursor: &Cursor<N>, place: &mut Place) {
         let until = self.with_source(log, cursor, |source| source.number_of(log.tail_position()));
-        place.until = place.until.min(until);
+        let rare = place.rare();
+        rare.until = rare.until.min(until);
         place.at |= SPECIAL;
     }
 
@@ -394,7 +408,7 @@ impl Readers {
         loop {
             let chunk = &*place.chunk;
             let (len, is_sealed) = chunk.shown();
-            let until = place.until.saturating_sub(chunk.first);
+            let until = place.until().saturating_sub(chunk.first);
             let end = until.min(u64::from(len)) as u32;
             let (at, flags) = (place.at & !FLAGS, place.at & FLAGS);
             if at < end {
@@ -426,8 +440,10 @@ impl Readers {
         let number = place.next();
         let left = std::mem::replace(&mut place.chunk, next);
         let missed = place.chunk.first.saturating_sub(number);
-        place.missed += missed;
         let lagged = if missed > 0 { LAGGED } else { 0 };
+        if missed > 0 {
+            place.rare().missed += missed;
+        }
         let flags = place.at & FLAGS | lagged;
         place.at = number.saturating_sub(place.chunk.first) as u32 | flags;
         // That of the window and this one: no reader comes after this one. If two leave at once, the next

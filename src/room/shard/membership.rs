@@ -9,9 +9,9 @@ use crate::frame::{Frame, WireFrame};
 use crate::log::{Cursor, Refused, To};
 use crate::outbox::Push;
 use crate::room::Shared;
-use crate::room::index::IndexKey;
+use crate::room::index::{IndexKey, NONE};
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// Keeps a seat in a room; dropping it leaves the room.
 ///
@@ -20,8 +20,10 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 pub struct SeatMembership {
     seat: Seat,
     room: StdArc<Shared>,
-    key: IndexKey,
-    has_left: AtomicBool,
+    /// The number of the membership.
+    member: u32,
+    /// The place in the room's index, or [`NONE`] after it has left.
+    at: AtomicU32,
 }
 
 impl SeatMembership {
@@ -30,13 +32,7 @@ impl SeatMembership {
         allow(clippy::missing_const_for_fn, reason = "not with loom's atomics")
     )]
     pub(in crate::room) fn new(seat: Seat, room: StdArc<Shared>, key: IndexKey) -> Self {
-        Self { seat, room, key, has_left: AtomicBool::new(false) }
-    }
-
-    /// The id of the user whose connection it is.
-    #[must_use]
-    pub fn user_id(&self) -> &str {
-        &self.key.user_id
+        Self { seat, room, member: key.member, at: AtomicU32::new(key.at) }
     }
 
     /// The connection's seat.
@@ -56,7 +52,7 @@ impl SeatMembership {
         }
         let log = self.room.log.existing();
         let (cursor, seat) = (self.seat.cursor(log).number, self.seat.id().seat);
-        match log.publish(&frame, To::Member { cursor, seat, member: self.key.member }) {
+        match log.publish(&frame, To::Member { cursor, seat, member: self.member }) {
             Ok(()) => Push::Queued,
             Err(Refused::Closed) => Push::Closed,
             Err(Refused::Busy | Refused::TooLarge) => Push::DroppedNewest,
@@ -82,25 +78,30 @@ impl SeatMembership {
     /// receives nothing that is published or [pushed](Self::push) after this. `false` if it had left.
     pub fn leave(&self, last: Option<Frame>) -> bool {
         // AcqRel: only the count of calls matters, and the leave is ordered by the log.
-        let is_first = !self.has_left.swap(true, Ordering::AcqRel);
-        if is_first {
-            let commanded = self.command(|| Action::Leave { last: last.map(Into::into) });
-            // After the command: a frame to users by name that does not find this member any more comes after its
-            // leave, so the member misses it only if it misses all that comes after, too.
-            self.room.index.remove(&self.key);
-            // A room that is closed has ended the membership.
-            if let Ok(commanded) = commanded {
-                commanded.announce();
-            }
+        let at = self.at.swap(NONE, Ordering::AcqRel);
+        if at != NONE {
+            self.leave_from(at, last);
         }
-        is_first
+        at != NONE
+    }
+
+    /// Leaves a place in the index that no other thread leaves.
+    fn leave_from(&self, at: u32, last: Option<Frame>) {
+        let commanded = self.command(|| Action::Leave { last: last.map(Into::into) });
+        // After the command: a frame to users by name that does not find this member any more comes after its
+        // leave, so the member misses it only if it misses all that comes after, too.
+        self.room.index.remove(IndexKey { at, member: self.member });
+        // A room that is closed has ended the membership.
+        if let Ok(commanded) = commanded {
+            commanded.announce();
+        }
     }
 
     /// Whether [`leave`](Self::leave) was called.
     #[must_use]
     pub fn has_left(&self) -> bool {
         // Relaxed: a concurrent leave may come before or after this.
-        self.has_left.load(Ordering::Relaxed)
+        self.at.load(Ordering::Relaxed) == NONE
     }
 
     /// The member receives `first`, then what it missed, then what comes after this.
@@ -123,7 +124,7 @@ impl SeatMembership {
 
     #[inline(always)]
     fn command(&self, action: impl FnOnce() -> Action) -> Result<Commanded<'_>, Closed> {
-        let (log, seat, member) = (self.room.log.existing(), self.seat.id(), self.key.member);
+        let (log, seat, member) = (self.room.log.existing(), self.seat.id(), self.member);
         let cursor = self.seat.cursor(log);
         // Before the shard can take it.
         self.seat.count_command();
@@ -149,12 +150,16 @@ impl Commanded<'_> {
 
 impl Drop for SeatMembership {
     fn drop(&mut self) {
-        self.leave(None);
+        // Relaxed, and not swapped: nobody else has it any more.
+        let at = self.at.load(Ordering::Relaxed);
+        if at != NONE {
+            self.leave_from(at, None);
+        }
     }
 }
 
 impl fmt::Debug for SeatMembership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeatMembership").field("user_id", &self.user_id()).finish_non_exhaustive()
+        f.debug_struct("SeatMembership").field("seat", &self.seat.number()).finish_non_exhaustive()
     }
 }

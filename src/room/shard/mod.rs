@@ -5,11 +5,13 @@ mod round;
 mod seat;
 mod unsent;
 
-use std::fmt;
-use std::ops::Range;
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::Weak;
 use std::task::{Context, Poll};
+use std::{fmt, mem, slice};
 
+use ahash::RandomState;
 use smallvec::SmallVec;
 
 pub use membership::SeatMembership;
@@ -23,7 +25,7 @@ use crate::log::Entry;
 use crate::outbox::{CloseReason, Outbox, OutboxOptions, OutboxStats};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, register};
-use round::{Event, Frames};
+use round::{Event, Frames, Subjects};
 use seat::{NONE, Ready, SeatCommand, SeatState};
 
 /// The connections of one writer.
@@ -81,6 +83,7 @@ pub struct Shard {
     /// The rooms with something new in this round.
     active: Vec<u32>,
     events: Vec<Event>,
+    subjects: Subjects,
     /// The connections that are sent bytes of their own in this round.
     apart: Vec<Apart>,
     /// Their bytes.
@@ -90,8 +93,8 @@ pub struct Shard {
     rests: Vec<(u32, Unsent)>,
     /// The seats that were put behind in this round because their bytes are many.
     held_back: Vec<u32>,
-    /// The number of seats that are behind.
-    behind: usize,
+    /// The seats that are behind.
+    behind: HashMap<u32, Behind, RandomState>,
     /// The seats whose last handle was dropped, before this round and since it began: a room may still send
     /// them their last frames.
     closed_before: Vec<u32>,
@@ -100,6 +103,7 @@ pub struct Shard {
     stats: ShardStats,
     // Emptied in each round; their memory is kept.
     users: Vec<u64>,
+    left: Vec<(u32, u32)>,
     spare_frames: Vec<Frames>,
     ready: Vec<Ready>,
     commands: Vec<(SeatId, SeatCommand)>,
@@ -122,14 +126,16 @@ struct Slot {
     apart: u32,
     /// Empty after the seat's last handle was dropped.
     state: Weak<SeatState>,
-    memberships: SmallVec<[Seated; 1]>,
+    memberships: Memberships,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Status {
     Free,
     /// The socket has taken everything.
     Current,
-    Behind(Box<Behind>),
+    /// It has not: there is a [`Behind`].
+    Behind,
     /// Nothing more is sent but the rest of a frame that was sent in part.
     Failed,
 }
@@ -152,21 +158,99 @@ impl Behind {
 struct Seated {
     room: u32,
     member: u32,
-    user: u64,
+    user: UserKey,
     audience: u32,
     list: List,
     /// The place in that list.
     place: u32,
 }
 
-/// The list of a room that a membership is in.
+/// The key of a user, aligned as the other fields of a membership are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum List {
+struct UserKey {
+    upper: u32,
+    lower: u32,
+}
+
+impl UserKey {
+    const fn new(key: u64) -> Self {
+        Self { upper: (key >> 32) as u32, lower: key as u32 }
+    }
+
+    const fn get(self) -> u64 {
+        (self.upper as u64) << 32 | self.lower as u64
+    }
+}
+
+/// The list of a room that a membership is in: the number of a group, all members of which are sent the same bytes, or
+/// another one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct List(u32);
+
+impl List {
     /// None during a round.
-    Nowhere,
-    /// All members of a group are sent the same bytes.
-    Group(u32),
-    Others,
+    const NOWHERE: Self = Self(u32::MAX);
+    const OTHERS: Self = Self(u32::MAX - 1);
+}
+
+/// The memberships of a seat, nearly always one.
+#[derive(Default)]
+enum Memberships {
+    #[default]
+    None,
+    One(Seated),
+    /// In a box, because most seats have no space for more than its pointer.
+    #[allow(clippy::box_collection)]
+    Several(Box<Vec<Seated>>),
+}
+
+impl Memberships {
+    fn push(&mut self, seated: Seated) {
+        *self = match mem::take(self) {
+            Self::None => Self::One(seated),
+            Self::One(first) => Self::Several(Box::new(vec![first, seated])),
+            Self::Several(mut several) => {
+                several.push(seated);
+                Self::Several(several)
+            }
+        };
+    }
+
+    fn remove(&mut self, at: usize) {
+        *self = match mem::take(self) {
+            Self::Several(mut several) => {
+                several.remove(at);
+                if several.len() > 1 {
+                    Self::Several(several)
+                } else {
+                    several.pop().map_or(Self::None, Self::One)
+                }
+            }
+            Self::One(_) | Self::None => Self::None,
+        };
+    }
+}
+
+impl Deref for Memberships {
+    type Target = [Seated];
+
+    fn deref(&self) -> &[Seated] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+}
+
+impl DerefMut for Memberships {
+    fn deref_mut(&mut self) -> &mut [Seated] {
+        match self {
+            Self::None => &mut [],
+            Self::One(one) => slice::from_mut(one),
+            Self::Several(several) => several,
+        }
+    }
 }
 
 /// A room with members in this shard.
@@ -193,8 +277,8 @@ struct Group {
     audience: u32,
     form: Form,
     seats: Vec<u32>,
-    /// The user of each.
-    users: Vec<u64>,
+    /// The upper half of the key of each one's user.
+    users: Vec<u32>,
 }
 
 /// A connection that is sent bytes that are not those of its group.
@@ -271,15 +355,17 @@ impl Shard {
             is_open: false,
             active: Vec::new(),
             events: Vec::new(),
+            subjects: Subjects::default(),
             apart: Vec::new(),
             bytes: Vec::new(),
             failed: Vec::new(),
             rests: Vec::new(),
             held_back: Vec::new(),
-            behind: 0,
+            behind: HashMap::default(),
             closed_before: Vec::new(),
             closed: Vec::new(),
             users: Vec::new(),
+            left: Vec::new(),
             stats: ShardStats::default(),
             spare_frames: Vec::new(),
             ready: Vec::new(),
@@ -304,18 +390,18 @@ impl Shard {
         register(&self.shared.waker, cx.waker());
         let ready = &mut self.ready;
         let has_commands = self.shared.take(|inbox| {
-            std::mem::swap(&mut inbox.ready, ready);
+            mem::swap(&mut inbox.ready, ready);
             !inbox.commands.is_empty()
         });
         if ready.is_empty() && !has_commands && self.closed.is_empty() {
             return Poll::Pending;
         }
-        std::mem::swap(&mut self.closed_before, &mut self.closed);
+        mem::swap(&mut self.closed_before, &mut self.closed);
         self.is_open = true;
         self.read_rooms();
         // After the rooms: a seat was opened before it became a member.
         let commands = &mut self.commands;
-        self.shared.take(|inbox| std::mem::swap(&mut inbox.commands, commands));
+        self.shared.take(|inbox| mem::swap(&mut inbox.commands, commands));
         self.run_seat_commands();
         self.set_apart();
         self.compose();
@@ -345,7 +431,7 @@ impl Shard {
                 }
             };
             let bytes = &all[apart.bytes.clone()];
-            let seats = std::slice::from_ref(&apart.seat);
+            let seats = slice::from_ref(&apart.seat);
             (!bytes.is_empty()).then_some(Send { seats, bytes })
         });
         groups.chain(apart)
@@ -386,7 +472,7 @@ impl Shard {
             if left >= len {
                 left -= len;
             } else {
-                unsent.push(frame.clone(), std::mem::take(&mut left));
+                unsent.push(frame.clone(), mem::take(&mut left));
             }
         };
         if slot.apart != NONE {
@@ -396,8 +482,8 @@ impl Shard {
             let room = &self.rooms[seated.room as usize];
             room.frames.for_each(0..room.frames.len(), seated.audience, keep);
         }
-        self.behind += 1;
-        self.seats[number as usize].status = Status::Behind(Box::new(Behind { outbox, unsent }));
+        self.seats[number as usize].status = Status::Behind;
+        self.behind.insert(number, Behind { outbox, unsent });
     }
 
     /// Writes what a connection that is behind has not taken: `write` is given bytes and returns how many
@@ -405,8 +491,9 @@ impl Shard {
     /// nothing is left.
     pub fn write_behind(&mut self, seat: usize, mut write: impl FnMut(&[u8]) -> usize) -> bool {
         let Some(slot) = self.seats.get_mut(seat) else { return true };
-        let Status::Behind(behind) = &mut slot.status else {
-            return !matches!(slot.status, Status::Failed);
+        let number = seat as u32;
+        let Some(behind) = self.behind.get_mut(&number) else {
+            return slot.status != Status::Failed;
         };
         while let Some(rest) = behind.unsent.peek() {
             let (len, sent) = (rest.len(), write(rest));
@@ -417,15 +504,15 @@ impl Shard {
         }
         if behind.outbox.closed().is_none() {
             self.stats.dropped.add(&behind.outbox.stats());
-            self.behind -= 1;
+            self.behind.remove(&number);
             slot.status = Status::Current;
             // One that is set apart has its place at the end of the round.
             if slot.apart == NONE {
-                self.place(seat as u32);
+                self.place(number);
             }
             return true;
         }
-        self.check_outbox(seat as u32);
+        self.check_outbox(number);
         false
     }
 
@@ -438,16 +525,16 @@ impl Shard {
     pub fn end(&mut self, seat: usize) -> Unsent {
         self.end_round();
         let Some(slot) = self.seats.get_mut(seat) else { return Unsent::default() };
-        let unsent = match std::mem::replace(&mut slot.status, Status::Failed) {
+        let unsent = match mem::replace(&mut slot.status, Status::Failed) {
             Status::Free => {
                 slot.status = Status::Free;
                 return Unsent::default();
             }
             Status::Current => Unsent::default(),
-            Status::Behind(behind) => {
-                let Behind { outbox, unsent } = *behind;
+            Status::Behind => {
+                let behind = self.behind.remove(&(seat as u32));
+                let Behind { outbox, unsent } = behind.expect("its status says so");
                 self.stats.dropped.add(&outbox.stats());
-                self.behind -= 1;
                 unsent
             }
             Status::Failed => {
@@ -469,33 +556,28 @@ impl Shard {
         self.stats.dropped.lost
     }
 
-    /// The counters of all connections. Visits each connection once if one is behind.
+    /// The counters of all connections. Visits each connection that is behind.
     #[must_use]
     pub fn stats(&self) -> ShardStats {
         let mut stats = self.stats;
-        stats.behind = self.behind;
-        for slot in self.seats.iter().filter(|_| self.behind > 0) {
-            if let Status::Behind(behind) = &slot.status {
-                let outbox = behind.outbox.stats();
-                stats.dropped.add(&outbox);
-                stats.queued_frames += outbox.queued_frames + behind.unsent.len();
-                stats.queued_bytes += behind.bytes(&outbox);
-            }
+        stats.behind = self.behind.len();
+        for behind in self.behind.values() {
+            let outbox = behind.outbox.stats();
+            stats.dropped.add(&outbox);
+            stats.queued_frames += outbox.queued_frames + behind.unsent.len();
+            stats.queued_bytes += behind.bytes(&outbox);
         }
         stats
     }
 
     /// Fails the connections that have the most bytes queued until at most so many are queued for all. Returns how
-    /// many have failed, for [`CloseReason::TooManyBytes`]. Visits each connection once, and sorts those that are
-    /// behind.
+    /// many have failed, for [`CloseReason::TooManyBytes`]. Visits and sorts the connections that are behind.
     ///
     /// It is for a server that has a bound for all of its shards: the bounds of [`OutboxOptions`] are each
     /// connection's own.
     pub fn shed(&mut self, max_queued_bytes: usize) -> usize {
-        let queues = self.seats.iter().enumerate().filter_map(|(seat, slot)| match &slot.status {
-            Status::Behind(behind) => Some((behind.bytes(&behind.outbox.stats()), seat as u32)),
-            _ => None,
-        });
+        let bytes = |behind: &Behind| behind.bytes(&behind.outbox.stats());
+        let queues = self.behind.iter().map(|(seat, behind)| (bytes(behind), *seat));
         let mut queues: Vec<(usize, u32)> = queues.collect();
         let mut queued: usize = queues.iter().map(|(bytes, _)| bytes).sum();
         queues.sort_unstable();
@@ -511,21 +593,21 @@ impl Shard {
 
     /// Whether some connection is behind.
     #[must_use]
-    pub const fn has_behind(&self) -> bool {
-        self.behind > 0
+    pub fn has_behind(&self) -> bool {
+        !self.behind.is_empty()
     }
 
     /// Whether the connection has not taken everything.
     #[must_use]
     pub fn is_behind(&self, seat: usize) -> bool {
-        matches!(self.seats.get(seat), Some(Slot { status: Status::Behind(_), .. }))
+        self.behind.contains_key(&(seat as u32))
     }
 
     /// Ends a connection that cannot be written to any more: nothing is sent to it from now on. Its seat is
     /// used again after its last handle was dropped.
     pub fn fail(&mut self, seat: usize) {
         match self.seats.get(seat) {
-            Some(Slot { status: Status::Current | Status::Behind(_), .. }) => {
+            Some(Slot { status: Status::Current | Status::Behind, .. }) => {
                 self.fail_for(seat as u32, CloseReason::ReaderDropped);
             }
             // The shard learns in the next round that it was opened.
@@ -546,7 +628,7 @@ impl Shard {
 
     /// Ends a round: connections are where the next round looks for them, and frames are dropped.
     pub fn end_round(&mut self) {
-        if !std::mem::take(&mut self.is_open) {
+        if !mem::take(&mut self.is_open) {
             return;
         }
         for at in 0..self.apart.len() {
@@ -554,7 +636,7 @@ impl Shard {
             self.seats[seat as usize].apart = NONE;
             self.place(seat);
         }
-        for number in std::mem::take(&mut self.closed_before) {
+        for number in mem::take(&mut self.closed_before) {
             self.free(number);
         }
         self.apart.clear();
@@ -563,12 +645,13 @@ impl Shard {
         self.bytes.shrink_to(SPARE_BYTES);
         self.events.clear();
         self.events.shrink_to(SPARE_EVENTS);
+        self.subjects.clear();
         self.held_back.clear();
-        let mut active = std::mem::take(&mut self.active);
+        let mut active = mem::take(&mut self.active);
         for number in active.drain(..) {
             let room = &mut self.rooms[number as usize];
             room.is_active = false;
-            let mut frames = std::mem::take(&mut room.frames);
+            let mut frames = mem::take(&mut room.frames);
             if self.spare_frames.len() < SPARE_FRAMES {
                 frames.clear();
                 self.spare_frames.push(frames);
@@ -610,7 +693,7 @@ impl Shard {
     /// Ends all memberships of a room that is closed.
     fn end_memberships(&mut self, number: u32) {
         let room = &mut self.rooms[number as usize];
-        let mut seats = std::mem::take(&mut room.others);
+        let mut seats = mem::take(&mut room.others);
         seats.extend(room.groups.drain(..).flat_map(|group| group.seats));
         if seats.len() < room.memberships as usize {
             // Those of seats that have failed are in no list.
@@ -620,7 +703,10 @@ impl Shard {
         }
         room.memberships = 0;
         for seat in seats {
-            self.seats[seat as usize].memberships.retain(|seated| seated.room != number);
+            let memberships = &mut self.seats[seat as usize].memberships;
+            while let Some(at) = memberships.iter().position(|seated| seated.room == number) {
+                memberships.remove(at);
+            }
             self.place(seat);
         }
     }
@@ -633,9 +719,9 @@ impl Shard {
         for at in 0..slot.memberships.len() {
             let seated = &self.seats[number as usize].memberships[at];
             let is_placed = match seated.list {
-                List::Nowhere => !is_sent,
-                List::Group(_) => is_grouped,
-                List::Others => is_sent && !is_grouped,
+                List::NOWHERE => !is_sent,
+                List::OTHERS => is_sent && !is_grouped,
+                List(_) => is_grouped,
             };
             if is_placed {
                 continue;
@@ -651,7 +737,7 @@ impl Shard {
                 room.add_to_group(number, slot.form, seated.audience, seated.user, !self.is_open)
             } else {
                 room.others.push(number);
-                (List::Others, room.others.len() as u32 - 1)
+                (List::OTHERS, room.others.len() as u32 - 1)
             };
         }
     }
@@ -660,16 +746,16 @@ impl Shard {
     fn unplace(&mut self, number: u32, at: usize) {
         let seated = &mut self.seats[number as usize].memberships[at];
         let (room_number, place) = (seated.room, seated.place as usize);
-        let list = std::mem::replace(&mut seated.list, List::Nowhere);
+        let list = mem::replace(&mut seated.list, List::NOWHERE);
         let room = &mut self.rooms[room_number as usize];
         let seats = match list {
-            List::Nowhere => return,
-            List::Group(group) => {
+            List::NOWHERE => return,
+            List::OTHERS => &mut room.others,
+            List(group) => {
                 let group = &mut room.groups[group as usize];
                 group.users.swap_remove(place);
                 &mut group.seats
             }
-            List::Others => &mut room.others,
         };
         let last = seats.len() as u32 - 1;
         seats.swap_remove(place);
@@ -686,8 +772,7 @@ impl Shard {
 
     /// Fails the seat if its outbox was closed.
     fn check_outbox(&mut self, number: u32) {
-        let Status::Behind(behind) = &self.seats[number as usize].status else { return };
-        if let Some(reason) = behind.outbox.closed() {
+        if let Some(reason) = self.behind.get(&number).and_then(|behind| behind.outbox.closed()) {
             self.fail_for(number, reason);
         }
     }
@@ -695,14 +780,14 @@ impl Shard {
     /// Ends a seat whose last handle was dropped.
     fn free(&mut self, number: u32) {
         let slot = &mut self.seats[number as usize];
-        match std::mem::replace(&mut slot.status, Status::Free) {
+        match mem::replace(&mut slot.status, Status::Free) {
             Status::Failed => {
                 self.failed.retain(|(failed, _)| *failed != number);
                 self.rests.retain(|(rest, _)| *rest != number);
             }
-            Status::Behind(behind) => {
+            Status::Behind => {
+                let behind = self.behind.remove(&number).expect("its status says so");
                 self.stats.dropped.add(&behind.outbox.stats());
-                self.behind -= 1;
             }
             Status::Free | Status::Current => {}
         }
@@ -711,7 +796,7 @@ impl Shard {
         slot.state = Weak::new();
         slot.generation = slot.generation.wrapping_add(1);
         let generation = slot.generation;
-        for seated in std::mem::take(&mut slot.memberships) {
+        for seated in mem::take(&mut slot.memberships).iter() {
             let room = &mut self.rooms[seated.room as usize];
             room.memberships -= 1;
             // A room of this round is settled after it.
@@ -728,15 +813,13 @@ impl Shard {
         if matches!(slot.status, Status::Free | Status::Failed) {
             return;
         }
-        let status = std::mem::replace(&mut slot.status, Status::Failed);
-        if let Status::Behind(behind) = status {
-            let Behind { outbox, unsent } = *behind;
+        slot.status = Status::Failed;
+        if let Some(Behind { outbox, unsent }) = self.behind.remove(&number) {
             let queued = unsent.len();
             let rest = unsent.into_partial();
             // After the outbox has lost its reader, and counted what it dropped.
             self.stats.dropped.add(&outbox.stats());
             self.stats.dropped.discarded += (queued - rest.len()) as u64;
-            self.behind -= 1;
             if rest.len() > 0 {
                 self.rests.push((number, rest));
             }
@@ -756,7 +839,7 @@ impl SeatedRoom {
         seat: u32,
         form: Form,
         audience: u32,
-        user: u64,
+        user: UserKey,
         reuse: bool,
     ) -> (List, u32) {
         let same = |group: &Group| group.audience == audience && group.form == form;
@@ -770,8 +853,8 @@ impl SeatedRoom {
         let group = &mut self.groups[at];
         (group.audience, group.form) = (audience, form);
         group.seats.push(seat);
-        group.users.push(user);
-        (List::Group(at as u32), group.seats.len() as u32 - 1)
+        group.users.push(user.upper);
+        (List(at as u32), group.seats.len() as u32 - 1)
     }
 }
 
@@ -790,7 +873,7 @@ impl Default for Slot {
             status: Status::Free,
             apart: NONE,
             state: Weak::new(),
-            memberships: SmallVec::new(),
+            memberships: Memberships::None,
         }
     }
 }

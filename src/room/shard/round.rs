@@ -4,8 +4,11 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::seat::{Action, Command, NONE, Ready, SeatCommand};
-use super::{Apart, List, Seated, SeatedRoom, Shard, Status, push, push_single};
+use super::seat::{Action, Command, NONE, Ready, SeatCommand, Taken};
+use super::{
+    Apart, Behind, List, SPARE_EVENTS, Seated, SeatedRoom, Shard, Status, UserKey, push,
+    push_single,
+};
 use crate::frame::{Form, WireFrame};
 use crate::log::To;
 use crate::outbox::{CloseReason, Policy};
@@ -19,6 +22,8 @@ pub(super) struct Frames {
     frames: Vec<MemberFrame>,
     /// For one member each.
     direct: Vec<WireFrame>,
+    /// In the order in which they were given.
+    commands: Vec<(u32, Command)>,
     /// The indices of those that are not for one of the users.
     except: Vec<(u32, u64)>,
     /// Their bytes, once for each audience and form.
@@ -54,6 +59,8 @@ impl Frames {
         self.frames.shrink_to(KEPT_FRAMES);
         self.direct.clear();
         self.direct.shrink_to(KEPT_FRAMES);
+        // No memory is kept of these: it is that of the cursor's list.
+        self.commands = Vec::new();
         self.except.clear();
         self.except.shrink_to(KEPT_FRAMES);
         self.bytes.truncate(KEPT_FORMS);
@@ -165,29 +172,77 @@ const MOST_JOINED_IN_ALL: usize = 4 << 20;
 /// The order of an entry: commands take place before the entry at their position.
 const LAST: u32 = u32::MAX;
 
-/// Something that concerns one seat in a round.
+/// Something that concerns one seat in a round. It is small, because events are sorted.
+#[derive(Clone, Copy)]
 pub(super) struct Event {
     seat: u32,
-    /// `None`: it concerns no room.
-    room: Option<u32>,
+    /// [`NONE`]: it concerns no room.
+    room: u32,
     /// The number of the membership.
     member: u32,
     /// The distance of its position from the base of the room's round.
     at: u32,
     /// Orders the events of one position.
     order: u32,
+    /// Whether it comes after the rooms that the seat leaves.
+    is_late: bool,
     kind: Kind,
 }
 
+/// With the index in the list of its kind.
+#[derive(Clone, Copy)]
 enum Kind {
     /// A frame for the seat, of no room.
-    Push(WireFrame),
+    Push(u32),
     /// The membership as it was when the round began.
-    Start { user: u64, audience: u32 },
-    /// What was commanded, for the seat's occupant of this generation.
-    Command(u32, Action),
-    /// The index of a frame for this member alone.
-    Direct(usize),
+    Start(u32),
+    Command(u32),
+    /// A frame for this member alone.
+    Direct(u32),
+}
+
+/// What events refer to that concerns no room's [`Frames`].
+#[derive(Default)]
+pub(super) struct Subjects {
+    pushes: Vec<WireFrame>,
+    starts: Vec<Start>,
+}
+
+#[derive(Clone, Copy)]
+struct Start {
+    user: u64,
+    audience: u32,
+}
+
+impl Subjects {
+    pub(super) fn clear(&mut self) {
+        self.pushes.clear();
+        self.pushes.shrink_to(SPARE_EVENTS);
+        self.starts.clear();
+        self.starts.shrink_to(SPARE_EVENTS);
+    }
+}
+
+const fn pair(upper: u32, lower: u32) -> u64 {
+    (upper as u64) << 32 | lower as u64
+}
+
+impl Event {
+    fn new(seat: u32, room: u32, member: u32, kind: Kind) -> Self {
+        Self { seat, room, member, at: 0, order: 0, is_late: false, kind }
+    }
+
+    /// Orders the events of a round: by seat, room and membership.
+    const fn key(&self) -> (u64, u64, u32) {
+        // No room comes first.
+        let room = (self.is_late as u32) << 31 | self.room.wrapping_add(1);
+        // As does a membership's start.
+        let rank = match self.kind {
+            Kind::Start(_) => 0,
+            _ => self.at + 1,
+        };
+        (pair(self.seat, room), pair(self.member, rank), self.order)
+    }
 }
 
 /// A part of what one seat is sent.
@@ -252,18 +307,18 @@ impl Shard {
                     let (frame, key) = (frame.clone(), has_key.then_some(key));
                     frames.frames.push(MemberFrame { at, frame, audience, key });
                 }
-                To::Member { cursor: of, seat, member } if *of == cursor.number => {
-                    let (seat, member) = (*seat, *member);
-                    let kind = Kind::Direct(frames.direct.len());
+                &To::Member { cursor: of, seat, member } if of == cursor.number => {
+                    let kind = Kind::Direct(frames.direct.len() as u32);
                     frames.direct.push(frame.clone());
-                    events.push(Event { seat, room: Some(number), member, at, order: LAST, kind });
+                    let event = Event::new(seat, number, member, kind);
+                    events.push(Event { at, order: LAST, ..event });
                 }
                 To::Several { cursor: of, members } if *of == cursor.number => {
-                    let index = frames.direct.len();
+                    let kind = Kind::Direct(frames.direct.len() as u32);
                     frames.direct.push(frame.clone());
                     events.extend(members.iter().map(|&(seat, member)| {
-                        let kind = Kind::Direct(index);
-                        Event { seat, room: Some(number), member, at, order: LAST, kind }
+                        let event = Event::new(seat, number, member, kind);
+                        Event { at, order: LAST, ..event }
                     }));
                 }
                 To::Member { .. } | To::Several { .. } => {}
@@ -282,15 +337,14 @@ impl Shard {
         }
         cursor.take_commands(&mut room.commands);
         // What is before a later position waits for the entries before that.
-        let shown = room.commands.extract_if(.., |(at, _)| distance(base, *at) <= HORIZON);
-        events.extend(shown.zip(0..).map(|((at, command), order)| {
-            let Command { seat, member, action } = command;
-            let (at, kind) = (distance(base, at), Kind::Command(seat.generation, action));
-            Event { seat: seat.seat, room: Some(number), member, at, order, kind }
+        let shown = room.commands.partition_point(|(at, _)| distance(base, *at) <= HORIZON);
+        let later = room.commands.split_off(shown);
+        room.frames.commands = std::mem::replace(&mut room.commands, later);
+        events.extend(room.frames.commands.iter().zip(0..).map(|((at, command), order)| {
+            let kind = Kind::Command(order);
+            let event = Event::new(command.seat.seat, number, command.member, kind);
+            Event { at: distance(base, *at), order, ..event }
         }));
-        if room.commands.is_empty() {
-            room.commands = Vec::new();
-        }
         if read.lost > 0 {
             self.lagged(number, read.lost);
         }
@@ -334,9 +388,10 @@ impl Shard {
                         state.taken(&frame);
                     }
                     // They keep their order.
-                    let at = self.events.len() as u32;
-                    let (seat, kind) = (id.seat, Kind::Push(frame));
-                    self.events.push(Event { seat, room: None, member: 0, at, order: 0, kind });
+                    let at = self.subjects.pushes.len() as u32;
+                    self.subjects.pushes.push(frame);
+                    let event = Event::new(id.seat, NONE, 0, Kind::Push(at));
+                    self.events.push(Event { at, ..event });
                 }
                 // Meant for an occupant of the seat that is gone.
                 SeatCommand::Overflow(_) | SeatCommand::Fail
@@ -352,31 +407,28 @@ impl Shard {
     /// Decides which seats are sent bytes of their own.
     pub(super) fn set_apart(&mut self) {
         for at in 0..self.events.len() {
-            let &Event { seat, room, member, at: position, ref kind, .. } = &self.events[at];
+            let Event { seat, room, member, at: position, kind, .. } = self.events[at];
             let (mut is_stale, mut is_gap) = (false, false);
-            if let (&Kind::Command(generation, ref action), Some(room)) = (kind, room) {
+            if let Kind::Command(index) = kind {
                 let slot = &mut self.seats[seat as usize];
-                let is_same = generation == slot.generation;
-                if matches!((action, &slot.status), (Action::Leave { .. }, Status::Failed))
-                    && let Some(found) = slot.place_of(room, member)
+                let room_number = room;
+                let room = &mut self.rooms[room as usize];
+                let Command { seat: id, action, .. } = &room.frames.commands[index as usize].1;
+                let is_same = id.generation == slot.generation;
+                if matches!((action, slot.status), (Action::Leave { .. }, Status::Failed))
+                    && let Some(found) = slot.place_of(room_number, member)
                 {
                     // It is in no list, and sent nothing.
                     slot.memberships.remove(found);
-                    self.rooms[room as usize].memberships -= 1;
-                }
-                if let Some(state) = slot.state.upgrade().filter(|_| is_same) {
-                    state.commands.fetch_sub(1, Ordering::Relaxed);
-                    if let &Action::Missed(_, bytes) = action {
-                        state.taken_missed(bytes);
-                    }
+                    room.memberships -= 1;
                 }
                 if matches!(action, Action::Join { .. }) {
-                    let lost_before = self.rooms[room as usize].lost_before;
                     is_stale = !is_same;
-                    is_gap = lost_before.is_some_and(|first| position < first);
+                    is_gap = room.lost_before.is_some_and(|first| position < first);
                 }
             }
             if is_stale || !self.touch(seat) {
+                self.count_taken(at..at + 1);
                 // Sorted to the end, for no seat.
                 self.events[at].seat = NONE;
             } else if is_gap {
@@ -409,13 +461,18 @@ impl Shard {
                 // From the end: a seat that is set apart is replaced by the last.
                 for place in (0..self.rooms[number].groups[group].seats.len()).rev() {
                     let group = &self.rooms[number].groups[group];
-                    let is_it = match &users[..] {
-                        [user] => *user == group.users[place],
-                        users => users.binary_search(&group.users[place]).is_ok(),
+                    let half = group.users[place];
+                    let upper = |user: &u64| UserKey::new(*user).upper;
+                    let is_half = match &users[..] {
+                        [user] => upper(user) == half,
+                        users => users.binary_search_by_key(&half, upper).is_ok(),
                     };
-                    if is_it {
+                    if is_half {
                         let seat = group.seats[place];
-                        self.touch(seat);
+                        let user = self.seats[seat as usize].memberships[0].user.get();
+                        if users.binary_search(&user).is_ok() {
+                            self.touch(seat);
+                        }
                     }
                 }
             }
@@ -427,7 +484,7 @@ impl Shard {
     /// Sets a seat apart; `false` if nothing is sent to it.
     fn touch(&mut self, number: u32) -> bool {
         let slot = &mut self.seats[number as usize];
-        if !matches!(slot.status, Status::Current | Status::Behind(_)) {
+        if !matches!(slot.status, Status::Current | Status::Behind) {
             return false;
         }
         if slot.apart != NONE {
@@ -439,9 +496,9 @@ impl Shard {
             let &Seated { room, member, user, audience, .. } =
                 &self.seats[number as usize].memberships[at];
             if self.rooms[room as usize].is_active {
-                let kind = Kind::Start { user, audience };
-                let room = Some(room);
-                self.events.push(Event { seat: number, room, member, at: 0, order: 0, kind });
+                let kind = Kind::Start(self.subjects.starts.len() as u32);
+                self.subjects.starts.push(Start { user: user.get(), audience });
+                self.events.push(Event::new(number, room, member, kind));
                 self.unplace(number, at);
             }
         }
@@ -452,20 +509,23 @@ impl Shard {
     pub(super) fn compose(&mut self) {
         // A seat's rooms that it leaves come first, or it could be told of the leave of a channel after the join
         // of another channel of that name.
-        let leaves = |event: &Event| matches!(event.kind, Kind::Command(_, Action::Leave { .. }));
-        let mut left: Vec<_> =
-            self.events.iter().filter(|it| leaves(it)).map(|it| (it.seat, it.room)).collect();
+        let mut left = std::mem::take(&mut self.left);
+        left.extend(self.events.iter().filter(|it| self.leaves(it)).map(|it| (it.seat, it.room)));
         left.sort_unstable();
-        self.events.sort_unstable_by_key(|event| {
-            let stays =
-                event.room.is_some() && left.binary_search(&(event.seat, event.room)).is_err();
-            (event.seat, stays, event.room, event.member, event.rank(), event.order)
-        });
+        for event in &mut self.events {
+            let is_left = || left.binary_search(&(event.seat, event.room)).is_ok();
+            event.is_late = event.room != NONE && !is_left();
+        }
+        left.clear();
+        left.shrink_to(SPARE_EVENTS);
+        self.left = left;
+        self.events.sort_unstable_by_key(Event::key);
         let mut end = 0;
         while let Some(first) = self.events.get(end) {
             let (seat, start) = (first.seat, end);
             end += self.events[start..].iter().take_while(|event| event.seat == seat).count();
             if seat != NONE {
+                self.count_taken(start..end);
                 self.change_memberships(start..end);
                 self.compose_apart(seat, start..end);
             }
@@ -481,29 +541,62 @@ impl Shard {
         }
     }
 
+    /// Tells a seat's handles which of their commands the shard has taken.
+    fn count_taken(&self, run: Range<usize>) {
+        let slot = &self.seats[self.events[run.start].seat as usize];
+        let mut taken = Taken::default();
+        for event in &self.events[run] {
+            if let Kind::Command(index) = event.kind {
+                let frames = &self.rooms[event.room as usize].frames;
+                let Command { seat, action, .. } = &frames.commands[index as usize].1;
+                // Not those of an occupant of the seat that is gone.
+                if seat.generation == slot.generation {
+                    taken.add(action);
+                }
+            }
+        }
+        // Once for all, as it takes three atomic operations.
+        if !taken.is_empty()
+            && let Some(state) = slot.state.upgrade()
+        {
+            state.commands_taken(&taken);
+        }
+    }
+
     /// Carries out the joins and leaves of a seat.
     fn change_memberships(&mut self, run: Range<usize>) {
         for at in run {
-            let &Event { seat, room: Some(number), member, .. } = &self.events[at] else {
+            let Event { seat, room: number, member, kind, .. } = self.events[at];
+            if number == NONE {
                 continue;
-            };
+            }
             let slot = &mut self.seats[seat as usize];
             let found = slot.place_of(number, member);
             let room = &mut self.rooms[number as usize];
-            let audience = match (&self.events[at].kind, found) {
-                (&Kind::Start { audience, .. }, _) => audience,
-                (&Kind::Command(_, Action::Join { user, audience, .. }), None) => {
-                    let (list, place) = (List::Nowhere, NONE);
+            let command = match kind {
+                Kind::Start(index) => {
+                    let Start { audience, .. } = self.subjects.starts[index as usize];
+                    if slot.status == Status::Current {
+                        room.frames.make(audience, slot.form);
+                    }
+                    continue;
+                }
+                Kind::Command(index) => &room.frames.commands[index as usize].1,
+                Kind::Push(_) | Kind::Direct(_) => continue,
+            };
+            let audience = match (&command.action, found) {
+                (&Action::Join { user, audience, .. }, None) => {
+                    let (user, list, place) = (UserKey::new(user), List::NOWHERE, NONE);
                     let seated = Seated { room: number, member, user, audience, list, place };
                     slot.memberships.push(seated);
                     room.memberships += 1;
                     audience
                 }
-                (&Kind::Command(_, Action::Audience(audience)), Some(found)) => {
+                (&Action::Audience(audience), Some(found)) => {
                     slot.memberships[found].audience = audience;
                     audience
                 }
-                (Kind::Command(_, Action::Leave { .. }), Some(found)) => {
+                (Action::Leave { .. }, Some(found)) => {
                     slot.memberships.remove(found);
                     room.memberships -= 1;
                     continue;
@@ -524,8 +617,7 @@ impl Shard {
             return;
         }
         let (mut number, mut len) = (0, 0);
-        if let Status::Behind(behind) = &slot.status {
-            let outbox = &behind.outbox;
+        if let Some(Behind { outbox, .. }) = self.behind.get(&seat) {
             self.walk(&self.events[run], |piece| {
                 let is_single = matches!(piece, Piece::Frame(_));
                 piece.for_each(|frame, key| {
@@ -585,51 +677,65 @@ impl Shard {
         self.bytes = bytes;
     }
 
+    /// Whether it is a leave.
+    fn leaves(&self, event: &Event) -> bool {
+        let Kind::Command(index) = event.kind else { return false };
+        let commands = &self.rooms[event.room as usize].frames.commands;
+        matches!(commands[index as usize].1.action, Action::Leave { .. })
+    }
+
     /// Calls `emit` with everything that a seat is sent in this round, in order; `run` are its events.
     pub(super) fn walk<'a>(&'a self, run: &'a [Event], mut emit: impl FnMut(Piece<'a>)) {
         let is_one = |a: &Event, b: &Event| a.room == b.room && a.member == b.member;
         for events in run.chunk_by(is_one) {
-            let Some(number) = events[0].room else {
+            let number = events[0].room;
+            if number == NONE {
                 for event in events {
-                    if let Kind::Push(frame) = &event.kind {
-                        emit(Piece::Frame(frame));
+                    if let Kind::Push(index) = event.kind {
+                        emit(Piece::Frame(&self.subjects.pushes[index as usize]));
                     }
                 }
                 continue;
-            };
+            }
             let room = &self.rooms[number as usize];
             let (frames, base) = (&room.frames, room.base());
             let mut member = None;
             for event in events {
                 let here = frames.before(base, event.at);
                 emit_before((number, frames), &mut member, here, &mut emit);
-                match &event.kind {
-                    Kind::Push(_) => {}
-                    &Kind::Start { user, audience } => {
+                let action = match event.kind {
+                    Kind::Push(_) => continue,
+                    Kind::Start(index) => {
+                        let Start { user, audience } = self.subjects.starts[index as usize];
                         member = Some(Member { user, audience, from: 0 });
+                        continue;
                     }
-                    Kind::Command(_, Action::Join { user, audience, first }) => {
+                    Kind::Direct(index) => {
+                        if member.is_some() {
+                            emit(Piece::Frame(&frames.direct[index as usize]));
+                        }
+                        continue;
+                    }
+                    Kind::Command(index) => &frames.commands[index as usize].1.action,
+                };
+                match action {
+                    Action::Join { user, audience, first } => {
                         if let Some(first) = first {
                             emit(Piece::Frame(first));
                         }
                         member = Some(Member { user: *user, audience: *audience, from: here });
                     }
-                    Kind::Command(_, Action::Audience(changed)) => {
+                    Action::Audience(changed) => {
                         if let Some(member) = &mut member {
                             member.audience = *changed;
                         }
                     }
-                    Kind::Command(_, Action::Missed(missed, _)) => {
+                    Action::Missed(missed, _) => {
                         if member.is_some() {
                             missed.iter().for_each(|frame| emit(Piece::Frame(frame)));
                         }
                     }
-                    Kind::Direct(index) => {
-                        if member.is_some() {
-                            emit(Piece::Frame(&frames.direct[*index]));
-                        }
-                    }
-                    Kind::Command(_, Action::Leave { last }) => {
+                    Action::Leave { last } => {
                         if let (Some(_), Some(last)) = (member.take(), last) {
                             emit(Piece::Frame(last));
                         }
@@ -663,15 +769,5 @@ fn emit_before<'a>(
             }
         });
         *from = end;
-    }
-}
-
-impl Event {
-    /// Orders the events of one member, or the frames for one seat.
-    const fn rank(&self) -> u32 {
-        match self.kind {
-            Kind::Start { .. } => 0,
-            _ => self.at + 1,
-        }
     }
 }

@@ -256,7 +256,7 @@ pub(super) struct SeatState {
     /// The number of pushed frames that the shard has not taken yet, above their [bytes](WAITING_BYTES).
     waiting: AtomicU64,
     /// The number of joins, leaves and changes of audience that the shard has not taken yet.
-    pub(super) commands: AtomicU32,
+    commands: AtomicU32,
     form: Form,
     has_overflowed: AtomicBool,
     pub(super) reason: OnceReason,
@@ -270,15 +270,39 @@ const fn one_waiting(frame_len: usize) -> u64 {
     1 << WAITING_BYTES | frame_len as u64
 }
 
+/// Commands of one seat.
+#[derive(Default)]
+pub(super) struct Taken {
+    commands: u32,
+    /// The old frames among them, as they were counted.
+    waiting: u64,
+}
+
+impl Taken {
+    pub(super) const fn add(&mut self, action: &Action) {
+        self.commands += 1;
+        if let Action::Missed(_, bytes) = action {
+            self.waiting += one_waiting(*bytes);
+        }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.commands == 0
+    }
+}
+
 impl SeatState {
     /// The shard has taken a pushed frame.
     pub(super) fn taken(&self, frame: &WireFrame) {
         self.waiting.fetch_sub(one_waiting(frame.wire().len()), Ordering::Relaxed);
     }
 
-    /// The shard has taken old frames.
-    pub(super) fn taken_missed(&self, bytes: usize) {
-        self.waiting.fetch_sub(one_waiting(bytes), Ordering::Relaxed);
+    /// The shard has taken commands.
+    pub(super) fn commands_taken(&self, taken: &Taken) {
+        self.commands.fetch_sub(taken.commands, Ordering::Relaxed);
+        if taken.waiting > 0 {
+            self.waiting.fetch_sub(taken.waiting, Ordering::Relaxed);
+        }
     }
 }
 
@@ -374,7 +398,7 @@ impl Seat {
 
     /// Counted old frames were refused.
     pub(super) fn uncount_missed(&self, bytes: usize) {
-        self.state.taken_missed(bytes);
+        self.state.waiting.fetch_sub(one_waiting(bytes), Ordering::Relaxed);
     }
 
     /// A counted command was refused.
