@@ -172,13 +172,17 @@ struct UserKey {
     lower: u32,
 }
 
+const fn pair(upper: u32, lower: u32) -> u64 {
+    (upper as u64) << 32 | lower as u64
+}
+
 impl UserKey {
     const fn new(key: u64) -> Self {
         Self { upper: (key >> 32) as u32, lower: key as u32 }
     }
 
     const fn get(self) -> u64 {
-        (self.upper as u64) << 32 | self.lower as u64
+        pair(self.upper, self.lower)
     }
 }
 

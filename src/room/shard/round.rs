@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::seat::{Action, Command, NONE, Ready, SeatCommand, Taken};
 use super::{
-    Apart, Behind, List, SPARE_EVENTS, Seated, SeatedRoom, Shard, Status, UserKey, push,
+    Apart, Behind, List, SPARE_EVENTS, Seated, SeatedRoom, Shard, Status, UserKey, pair, push,
     push_single,
 };
 use crate::frame::{Form, WireFrame};
@@ -221,10 +221,6 @@ impl Subjects {
         self.starts.clear();
         self.starts.shrink_to(SPARE_EVENTS);
     }
-}
-
-const fn pair(upper: u32, lower: u32) -> u64 {
-    (upper as u64) << 32 | lower as u64
 }
 
 impl Event {
