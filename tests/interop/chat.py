@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import ssl
 import subprocess
 import urllib.request
@@ -18,7 +17,7 @@ from websockets.asyncio.client import connect
 
 from peers import Driver
 from report import Report, expect
-from scenarios import join
+from scenarios import join, restart
 from server import Server
 
 ROOM = "/chat/lobby"
@@ -73,14 +72,7 @@ async def said(chat: Chat) -> None:
 
 async def rejoined(chat: Chat) -> None:
     """the server is killed and restarted: both reconnect and rejoin by themselves"""
-    since = {peer: peer.mark() for peer in chat.members}
-    await chat.server.stop(signal.SIGKILL)
-    for peer, mark in since.items():
-        await peer.see(mark, saw="connection", state="disconnected")
-    since = {peer: peer.mark() for peer in chat.members}
-    await chat.server.start()
-    for peer, mark in since.items():
-        await peer.see(mark, saw="channel", channel=ROOM, state="JOINED")
+    since = await restart(chat.server, chat.members, ROOM)
     for peer, mark in since.items():
         await _sees(peer, mark, {member.name for member in chat.members})
     await said(chat)

@@ -8,14 +8,13 @@ WebSocket does what they cannot. As in `scenarios.py`, no scenario waits for sil
 from __future__ import annotations
 
 import json
-import signal
 from typing import Any
 
 from websockets.asyncio.client import connect
 
 from peers import Bare, Driver
 from report import Report, expect
-from scenarios import FENCE, ROOM, TRICKY, join, refused, tell
+from scenarios import FENCE, ROOM, TRICKY, join, refused, restart, tell
 from server import Server
 
 MESSAGES = 50
@@ -194,16 +193,7 @@ async def given_up(clients: Clients) -> None:
 
 async def rejoined(clients: Clients) -> None:
     """the server is killed and restarted: all reconnect and rejoin by themselves"""
-    since = {peer: peer.mark() for peer in clients.members}
-    await clients.server.stop(signal.SIGKILL)
-    for peer, mark in since.items():
-        await peer.see(mark, saw="connection", state="disconnected")
-    since = {peer: peer.mark() for peer in clients.members}
-    await clients.server.start()
-    for peer, mark in since.items():
-        await peer.see(mark, saw="connection", state="connected")
-        for channel in (ROOM, FENCE):
-            await peer.see(mark, saw="channel", channel=channel, state="JOINED")
+    await restart(clients.server, clients.members, ROOM, FENCE)
     await tell(clients.second, clients.members, ROOM, "after the restart", TRICKY)
 
 

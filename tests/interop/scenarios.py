@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from collections.abc import Iterable
 from typing import Any
 
 from peers import Bare, Driver
@@ -264,19 +265,25 @@ async def evict_by_id(npm: Driver, bare: Bare, server: Server) -> None:
     await bare.see(requestId=request, action="SYSTEM", event="EXIT_ACKNOWLEDGE")
 
 
+async def restart(server: Server, peers: Iterable[Driver], *channels: str) -> dict[Driver, int]:
+    """Kills the server and starts it again, and waits until all have rejoined; returns where that began for each."""
+    since = {peer: peer.mark() for peer in peers}
+    await server.stop(signal.SIGKILL)
+    for peer, mark in since.items():
+        await peer.see(mark, saw="connection", state="disconnected")
+    since = {peer: peer.mark() for peer in since}
+    await server.start()
+    for peer, mark in since.items():
+        await peer.see(mark, saw="connection", state="connected")
+        for channel in channels:
+            await peer.see(mark, saw="channel", channel=channel, state="JOINED")
+    return since
+
+
 async def reconnect(npm: Driver, pypi: Driver, server: Server) -> None:
     """the server is killed and restarted: both reconnect and rejoin by themselves"""
     peers = tuple(dict.fromkeys((npm, pypi)))
-    since = {peer: peer.mark() for peer in peers}
-    await server.stop(signal.SIGKILL)
-    for peer in peers:
-        await peer.see(since[peer], saw="connection", state="disconnected")
-    since = {peer: peer.mark() for peer in peers}
-    await server.start()
-    for peer in peers:
-        await peer.see(since[peer], saw="connection", state="connected")
-        for channel in (ROOM, FENCE):
-            await peer.see(since[peer], saw="channel", channel=channel, state="JOINED")
+    await restart(server, peers, ROOM, FENCE)
     for sender in peers:
         await tell(sender, list(peers), ROOM, f"{sender.name} after the restart", TRICKY)
         answer = await sender.ask("request", channel=ROOM, event="echo", payload=TRICKY)

@@ -1,7 +1,6 @@
 //! A server that may open few files: it runs as a process of its own.
 
 use std::env;
-use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
@@ -9,7 +8,7 @@ use pondwire_server::Options;
 use pondwire_test_support::client::{Client, ROOM};
 use pondwire_test_support::websocket::{connect, get};
 
-use crate::fixture::Server;
+use crate::fixture::{Server, listening};
 
 /// Set for the process of the server.
 const IS_SERVER: &str = "PONDWIRE_TEST_FEW_DESCRIPTORS";
@@ -33,9 +32,7 @@ fn serve() {
     };
     #[cfg(not(feature = "tls"))]
     let server = Server::start_as(options);
-    // Not `println!`, which tests capture.
-    writeln!(io::stdout(), "\nlistening on {}", server.addr).unwrap();
-    io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    server.serve_parent();
 }
 
 /// Starts the server as a process that may open 400 files, with this variable of its environment, too.
@@ -51,11 +48,7 @@ fn start(variable: &str) -> (Child, SocketAddr, impl Iterator) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let addr: SocketAddr = lines
-        .find_map(|line| Some(line.unwrap().strip_prefix("listening on ")?.parse().unwrap()))
-        .expect("the address");
-    // Nothing can be written once they are dropped.
+    let (addr, lines) = listening(process.stdout.take().unwrap());
     (process, addr, lines)
 }
 

@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "`tests/fairness.rs` uses a part")]
 
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
+use std::process::ChildStdout;
 use std::thread::{self, JoinHandle};
 
 use pondwire_server::{Options, PondServer, Times};
@@ -28,6 +30,16 @@ pub(crate) struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Where the server in a process of its own listens, which [serves its parent](Server::serve_parent). It can write
+/// nothing once the rest of what it writes is dropped.
+pub(crate) fn listening(stdout: ChildStdout) -> (SocketAddr, impl Iterator) {
+    let mut lines = BufReader::new(stdout).lines();
+    let addr = lines
+        .find_map(|line| Some(line.unwrap().strip_prefix("listening on ")?.parse().unwrap()))
+        .expect("the address");
+    (addr, lines)
+}
+
 impl Server {
     pub(crate) fn start() -> Self {
         Self::start_as(Options::default())
@@ -39,6 +51,14 @@ impl Server {
 
     pub(crate) fn start_with(times: Times) -> Self {
         Self::start_as(Options { times, ..Options::default() })
+    }
+
+    /// Tells the parent process where it [listens](listening), and serves until its standard input ends.
+    pub(crate) fn serve_parent(self) {
+        // Not `println!`, which tests capture.
+        let line = format!("\nlistening on {}\n", self.addr);
+        io::stdout().write_all(line.as_bytes()).unwrap();
+        io::stdin().read_to_end(&mut Vec::new()).unwrap();
     }
 
     /// Starts a server on `workers` workers.

@@ -3,7 +3,7 @@
 //!
 //! `cargo test --release -p pondwire-server --test server viewers::ten -- --ignored --nocapture`
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::examples::dashboard;
-use crate::fixture::Server;
+use crate::fixture::{Server, listening};
 
 const VIEWERS: usize = 10_000;
 
@@ -41,9 +41,7 @@ fn serve() {
     let channel = server.server.channel("/dashboard/main").unwrap();
     let publisher = tokio::runtime::Runtime::new().unwrap();
     publisher.spawn(dashboard::publish(channel, Duration::from_millis(100)));
-    // Not `println!`, which tests capture.
-    writeln!(io::stdout(), "\nlistening on {}", server.addr).unwrap();
-    io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    server.serve_parent();
 }
 
 /// What all viewers have seen.
@@ -153,10 +151,7 @@ fn ten_thousand_viewers_see_the_newest_state() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let addr: SocketAddr = lines
-        .find_map(|line| Some(line.unwrap().strip_prefix("listening on ")?.parse().unwrap()))
-        .expect("the address");
+    let (addr, _lines) = listening(process.stdout.take().unwrap());
     let empty = cost(process.id());
     let seen = Arc::new(Mutex::new(Seen { last: vec![0; VIEWERS], ..Seen::default() }));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
