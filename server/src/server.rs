@@ -78,8 +78,8 @@ impl PondServer {
     /// # Errors
     /// A path or a name is no [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers.
     /// One of [`Options::origins`] is no origin, or one of [`Options::times`] makes no sense. [`Options::proxy_protocol`]
-    /// is set without trusted proxies. [`Options::node`] has an invalid URL, Redis refuses the credentials, or the feature `redis` is missing. The system refuses the
-    /// [`Options::congestion_control`]. The text says which, and why.
+    /// is set without trusted proxies. [`Options::node`] has an invalid URL, Redis refuses the credentials, or the
+    /// feature `redis` is missing. The system refuses the [`Options::congestion_control`]. The text says which, and why.
     ///
     /// # Panics
     /// Outside a tokio runtime.
