@@ -2,7 +2,7 @@
 
 use super::message::{AssignsChange, Message};
 use super::origin::{Origin, PROTOCOL};
-use crate::encode::{Output, escaped_len, put_escaped, put_payload};
+use crate::encode::{Output, Scratch, append_escaped, is_plain, put_payload};
 use crate::payload::Payload;
 use crate::protocol::Recipients;
 
@@ -21,12 +21,11 @@ trait Sink {
     fn value(&mut self, json: &str);
 }
 
-/// Adds up lengths.
-#[derive(Default)]
+/// Adds up lengths, as if nothing in strings had to be escaped.
 struct Measure {
     bytes: usize,
-    /// The number of bytes that escaping adds to strings.
-    escapes: usize,
+    /// Whether nothing has to be.
+    plain: bool,
 }
 
 impl Sink for Measure {
@@ -38,7 +37,7 @@ impl Sink for Measure {
     #[inline]
     fn text(&mut self, text: &str) {
         self.bytes += text.len();
-        self.escapes += escaped_len(text) - text.len();
+        self.plain &= is_plain(text);
     }
 
     #[inline]
@@ -52,14 +51,14 @@ impl Sink for Measure {
     }
 }
 
-/// Writes into a buffer of the measured capacity.
-struct Write {
-    bytes: Vec<u8>,
+/// Writes to the end of a buffer.
+struct Write<'a> {
+    bytes: &'a mut Vec<u8>,
     /// Whether no string needs escaping.
     plain: bool,
 }
 
-impl Sink for Write {
+impl Sink for Write<'_> {
     #[inline]
     fn raw(&mut self, text: &str) {
         self.bytes.put(text.as_bytes());
@@ -67,13 +66,16 @@ impl Sink for Write {
 
     #[inline]
     fn text(&mut self, text: &str) {
-        let escaped_len = if self.plain { text.len() } else { escaped_len(text) };
-        put_escaped(&mut self.bytes, text, escaped_len);
+        if self.plain {
+            self.bytes.put(text.as_bytes());
+        } else {
+            append_escaped(self.bytes, text);
+        }
     }
 
     #[inline]
     fn object(&mut self, payload: Payload<'_>) {
-        put_payload(&mut self.bytes, payload);
+        put_payload(self.bytes, payload);
     }
 
     #[inline]
@@ -90,13 +92,21 @@ pub(super) fn envelope(
 ) -> Vec<u8> {
     let mut digits = [0; DIGITS];
     let timestamp = decimal(timestamp, &mut digits);
-    let mut measure = Measure::default();
+    let mut measure = Measure { bytes: 0, plain: true };
     put_envelope(&mut measure, origin, message_id, timestamp, message);
-    let capacity = measure.bytes + measure.escapes;
-    let mut write = Write { bytes: Vec::with_capacity(capacity), plain: measure.escapes == 0 };
-    put_envelope(&mut write, origin, message_id, timestamp, message);
-    debug_assert_eq!(write.bytes.len(), capacity);
-    write.bytes
+    let plain = measure.plain;
+    if plain {
+        let mut bytes = Vec::with_capacity(measure.bytes);
+        let mut write = Write { bytes: &mut bytes, plain };
+        put_envelope(&mut write, origin, message_id, timestamp, message);
+        debug_assert_eq!(bytes.len(), measure.bytes);
+        bytes
+    } else {
+        let mut scratch = Scratch::for_escapes();
+        let mut write = Write { bytes: &mut scratch.bytes, plain };
+        put_envelope(&mut write, origin, message_id, timestamp, message);
+        scratch.bytes.to_vec()
+    }
 }
 
 /// The number of digits of `u64::MAX`.

@@ -1,32 +1,18 @@
 //! The five keys of a message, in the order and form in which they are sent, and the two of a presence
 //! message's payload.
 
-use super::escape::{escaped_len, put_escaped};
+use super::escape::{Escaped, Inside};
 use super::{Output, put_payload};
 use crate::payload::Payload;
 
-/// The four header strings and their encoded lengths; the payload follows.
+/// The four header strings; the payload follows.
 pub(crate) struct Envelope<'a> {
     /// A wire string of the vocabulary: nothing in it needs escaping.
     action: &'a str,
-    event: Measured<'a>,
-    channel_name: Measured<'a>,
-    request_id: Measured<'a>,
-}
-
-struct Measured<'a> {
-    text: &'a str,
-    escaped_len: usize,
-}
-
-impl<'a> Measured<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text, escaped_len: escaped_len(text) }
-    }
-
-    fn put(&self, output: &mut impl Output) {
-        put_escaped(output, self.text, self.escaped_len);
-    }
+    event: Inside<'a>,
+    channel_name: Inside<'a>,
+    request_id: Inside<'a>,
+    escaped: Escaped,
 }
 
 const ACTION: &[u8] = br#"{"action":""#;
@@ -43,21 +29,21 @@ impl<'a> Envelope<'a> {
         channel_name: &'a str,
         request_id: &'a str,
     ) -> Self {
+        let mut escaped = Escaped::default();
         Self {
             action,
-            event: Measured::new(event),
-            channel_name: Measured::new(channel_name),
-            request_id: Measured::new(request_id),
+            event: Inside::new(event, &mut escaped),
+            channel_name: Inside::new(channel_name, &mut escaped),
+            request_id: Inside::new(request_id, &mut escaped),
+            escaped,
         }
     }
 
     /// The length of the whole document around a payload of `payload_len` bytes.
     pub(crate) const fn len(&self, payload_len: usize) -> usize {
         let keys = ACTION.len() + EVENT.len() + CHANNEL_NAME.len() + REQUEST_ID.len();
-        let strings = self.action.len()
-            + self.event.escaped_len
-            + self.channel_name.escaped_len
-            + self.request_id.escaped_len;
+        let strings =
+            self.action.len() + self.event.len() + self.channel_name.len() + self.request_id.len();
         keys + strings + PAYLOAD.len() + payload_len + END.len()
     }
 
@@ -66,11 +52,11 @@ impl<'a> Envelope<'a> {
         output.put(ACTION);
         output.put(self.action.as_bytes());
         output.put(EVENT);
-        self.event.put(output);
+        self.event.put(&self.escaped, output);
         output.put(CHANNEL_NAME);
-        self.channel_name.put(output);
+        self.channel_name.put(&self.escaped, output);
         output.put(REQUEST_ID);
-        self.request_id.put(output);
+        self.request_id.put(&self.escaped, output);
         output.put(PAYLOAD);
         payload(output);
         output.put(END);

@@ -1,14 +1,17 @@
 //! Serializes messages: every length is known before the first byte is written, so that one
-//! allocation of the exact size holds the whole message.
+//! allocation of the exact size holds the whole message. Parts whose length only writing them tells, typed payloads and
+//! strings with something to escape, are written into memory that the thread keeps first.
 
 mod envelope;
 mod escape;
+mod scratch;
 mod typed;
 
 pub(crate) use envelope::{
     Envelope, presence_len, presence_list_len, put_presence, put_presence_list,
 };
-pub(crate) use escape::{escaped_len, put_escaped};
+pub(crate) use escape::{append_escaped, is_plain};
+pub(crate) use scratch::Scratch;
 pub(crate) use typed::with_json;
 
 use crate::payload::Payload;

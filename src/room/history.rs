@@ -10,7 +10,7 @@ use std::sync::Arc as StdArc;
 use std::time::{Duration, Instant};
 
 use super::{RoomOptions, user_key};
-use crate::encode::{escaped_len, put_escaped};
+use crate::encode::append_escaped;
 use crate::frame::{Frame, WireFrame};
 use crate::log::To;
 use crate::sync::Mutex;
@@ -320,7 +320,7 @@ impl Kept {
     /// The place of the first frame after the last one with this id, or after a position.
     fn place_after(&self, after: &str, hash: impl Fn(&str) -> u64) -> Option<usize> {
         let mut written = Vec::new();
-        put_escaped(&mut written, after, escaped_len(after));
+        append_escaped(&mut written, after);
         let written = std::str::from_utf8(&written).ok()?;
         let id = hash(written);
         let is_it = |entry: &Entry| entry.id == id && entry.frame.written_request_id() == written;

@@ -31,6 +31,7 @@ pub(crate) mod text;
 
 mod arch;
 mod blocks;
+mod escapes;
 mod lexeme;
 mod scalar;
 mod span;
@@ -41,8 +42,8 @@ mod tokens;
 mod walk;
 
 pub use arch::{Algorithm, Tier, UnknownTier};
-pub(crate) use blocks::Specials;
-pub(crate) use lexeme::plain_text_end;
+use blocks::BLOCK;
+use lexeme::plain_text_end;
 pub(crate) use span::{Span, Text};
 
 use std::mem::MaybeUninit;
@@ -289,13 +290,20 @@ pub(crate) fn root(text: &str, max_depth: usize) -> Result<Span, Malformed> {
     document(text.as_bytes(), Some(text), max_depth, &mut Ignored).map(|(_, root)| root)
 }
 
-/// Calls `each`, in order, with the bytes to escape of every block of 64 bytes of text; the last
-/// may be shorter.
+/// The number of bytes at the start of `bytes` that are plain text of a string: without quotes, backslashes and control
+/// characters. It is all of them, if they are all plain.
 #[inline]
-pub(crate) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
-    if !arch::each_specials(arch::Detected::current(), bytes, &mut each) {
-        scalar::each_specials(bytes, each);
+pub(crate) fn plain_start(bytes: &[u8]) -> usize {
+    // To load a short text as a block it would have to be copied.
+    if bytes.len() < BLOCK {
+        return plain_text_end(bytes, 0);
     }
+    arch::plain_blocks(arch::Detected::current(), bytes).unwrap_or_else(|| plain_text_end(bytes, 0))
+}
+
+/// Appends `text`, escaped as in a string.
+pub(crate) fn append_escaped(output: &mut Vec<u8>, text: &[u8]) {
+    arch::append_escaped(arch::Detected::current(), text, output);
 }
 
 /// Copies `from`, valid JSON, into `to`, with a space for each CR and LF, and returns the written

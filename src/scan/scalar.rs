@@ -2,9 +2,9 @@
 
 use smallvec::SmallVec;
 
-use super::blocks::{BLOCK, ErrorSite, Specials};
+use super::blocks::ErrorSite;
 use super::lexeme::{self, four_hex_digits, malformed, plain_text_end};
-use super::{Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text, swar};
+use super::{Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text};
 use crate::error::Detail;
 
 /// See [`document`](super::document). Checks ASCII only: `bytes` must be UTF-8, or errors in
@@ -289,32 +289,6 @@ impl<'a> Cursor<'a> {
             b'u' if four_hex_digits(self.bytes, at + 1).is_some() => Ok(at + 5),
             _ => Err(self.unexpected("invalid escape", at)),
         }
-    }
-}
-
-/// See [`blocks::specials`](super::blocks::specials).
-pub(super) fn each_specials(bytes: &[u8], mut each: impl FnMut(Specials)) {
-    for (block, at) in bytes.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
-        let mut all = 0;
-        // Usually there are none, and finding that is faster than finding their places.
-        if plain_text_end(block, 0) < block.len() {
-            let (words, tail) = block.as_chunks::<8>();
-            let mut last = [b' '; 8];
-            last[..tail.len()].copy_from_slice(tail);
-            for (word, place) in words.iter().chain([&last]).zip((0..BLOCK).step_by(8)) {
-                all |= swar::specials(u64::from_le_bytes(*word)) << place;
-            }
-        }
-        let (mut rest, mut long) = (all, 0);
-        while rest != 0 {
-            let lowest = rest & rest.wrapping_neg();
-            let byte = block[rest.trailing_zeros() as usize];
-            if byte < 0x20 && !matches!(byte, 0x08..=0x0A | 0x0C | 0x0D) {
-                long |= lowest;
-            }
-            rest ^= lowest;
-        }
-        each(Specials { at, all, long });
     }
 }
 

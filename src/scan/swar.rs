@@ -22,8 +22,10 @@ const fn equal(word: u64, byte: u8) -> u64 {
 /// Quotes, backslashes and control characters: all bytes that end or interrupt plain string text.
 #[inline]
 pub(super) const fn interrupts_string(word: u64) -> u64 {
-    let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-    equal(word, b'"') | equal(word, b'\\') | control
+    // With bit 1 turned over a quote becomes a space, a space a quote, and control characters remain the bytes below.
+    let turned = word ^ (ONES * 2);
+    let least = turned.wrapping_sub(ONES * (b' ' + 1) as u64) & !turned & HIGHS;
+    least | equal(word, b'\\')
 }
 
 /// The same bytes as an exact mask of eight bits: bit *i* for byte *i*.

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::arch::{self, Algorithm, Detected, Tier};
-use super::blocks::{Outline, Prefix, Specials};
+use super::blocks::{Outline, Prefix};
 use super::{Ignored, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, skip};
 
 /// A scanner's verdict on a document: its members, or `None` if it is malformed.
@@ -530,43 +530,45 @@ fn a_requested_tier_is_used_if_it_is_supported() {
     println!("tiers compared with the scalar scanner: {}", names.join(", "));
 }
 
-/// The specials of every block, found byte by byte.
-fn specials_by_byte(bytes: &[u8]) -> Vec<(usize, u64, u64)> {
-    let mask = |block: &[u8], is: fn(u8) -> bool| {
-        block.iter().rev().fold(0, |mask, &byte| mask << 1 | u64::from(is(byte)))
+/// `text` in a string, byte by byte.
+fn escaped_by_byte(text: &[u8]) -> Vec<u8> {
+    let escape = |&byte: &u8| match byte {
+        b'"' => b"\\\"".to_vec(),
+        b'\\' => b"\\\\".to_vec(),
+        b'\n' => b"\\n".to_vec(),
+        b'\r' => b"\\r".to_vec(),
+        b'\t' => b"\\t".to_vec(),
+        0x08 => b"\\b".to_vec(),
+        0x0C => b"\\f".to_vec(),
+        0..0x20 => format!("\\u{byte:04x}").into_bytes(),
+        plain => vec![plain],
     };
-    let special = |byte| byte < b' ' || matches!(byte, b'"' | b'\\');
-    let long = |byte| byte < b' ' && !b"\x08\t\n\x0C\r".contains(&byte);
-    let blocks = bytes.chunks(64).enumerate();
-    blocks.map(|(i, block)| (64 * i, mask(block, special), mask(block, long))).collect()
+    text.iter().flat_map(escape).collect()
 }
 
-fn specials_by(tier: Option<Detected>, bytes: &[u8]) -> Vec<(usize, u64, u64)> {
-    let mut found = Vec::new();
-    let each = |Specials { at, all, long }| found.push((at, all, long));
-    match tier {
-        Some(tier) => assert!(arch::each_specials(tier, bytes, each)),
-        None => scalar::each_specials(bytes, each),
-    }
-    found
-}
-
-fn specials_agree(bytes: &[u8]) {
-    let expected = specials_by_byte(bytes);
-    assert_eq!(specials_by(None, bytes), expected, "scalar: {bytes:?}");
-    for tier in tiers() {
-        assert_eq!(specials_by(Some(tier), bytes), expected, "{}: {bytes:?}", tier.tier());
+/// All tiers escape `text` alike, and find the block in which its first byte to escape is.
+fn escapes_agree(text: &[u8]) {
+    let expected = escaped_by_byte(text);
+    let first = text.iter().position(|byte| *byte < b' ' || b"\"\\".contains(byte));
+    for tier in Tier::ALL.iter().copied().filter_map(Detected::of) {
+        let mut output = b"before".to_vec();
+        arch::append_escaped(tier, text, &mut output);
+        let escaped = output.strip_prefix(b"before").unwrap();
+        assert_eq!(escaped, expected, "{}: {}", tier.tier(), text.escape_ascii());
+        let plain = first.map_or(text.len(), |first| first / 64 * 64);
+        let found = arch::plain_blocks(tier, text).unwrap_or(plain);
+        assert_eq!(found, plain, "{}: {}", tier.tier(), text.escape_ascii());
     }
 }
 
 #[test]
 fn every_byte_at_every_place_is_escaped_or_not() {
-    for length in [1, 63, 64, 65, 130] {
+    for length in [1, 15, 16, 31, 32, 33, 63, 64, 65, 130] {
         let mut text = vec![b'x'; length];
         for at in 0..length {
             for byte in 0..=255 {
                 text[at] = byte;
-                specials_agree(&text);
+                escapes_agree(&text);
             }
             text[at] = b'x';
         }
@@ -583,7 +585,19 @@ fn bytes_to_escape_in_random_text() {
             true => random.pick(BYTES),
             false => b'x',
         };
-        specials_agree(&(0..length).map(byte).collect::<Vec<_>>());
+        escapes_agree(&(0..length).map(byte).collect::<Vec<_>>());
+    }
+}
+
+/// More than the room that is made at a time.
+#[test]
+fn long_texts_are_escaped_in_parts() {
+    for length in (4000..4200).chain(8100..8300) {
+        for text in [b"\x01".as_slice(), b"x", b"\n", b"xxxxxxxxxxx\"xxxxxxxxxxxxxxxxxxxxxxxxx\x1F"]
+        {
+            let text: Vec<u8> = text.iter().copied().cycle().take(length).collect();
+            escapes_agree(&text);
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 #![allow(unsafe_code, reason = "pages are mapped and protected")]
 
-use pondwire::{ChannelEvent, ClientMessage};
+use pondwire::scan::Tier;
+use pondwire::{ChannelEvent, ClientMessage, Frame, Payload};
 use pondwire_test_support::{Random, cases, mutate, workload_frames};
 use std::ptr;
 
@@ -107,4 +108,43 @@ fn nothing_beyond_a_frame_is_read() {
         mutated.truncate(LONGEST);
         compare(&mutated);
     }
+}
+
+/// The same for a text that a frame is made of: it is searched for bytes to escape, and copied.
+#[test]
+fn nothing_beyond_a_text_is_read() {
+    const CHARACTERS: [char; 6] = ['"', '\\', '\n', '\u{1}', 'é', '😀'];
+    let _lock = tier_lock();
+    let chosen = Tier::current();
+    let mut random = Random::from_env("nothing_beyond_a_text_is_read");
+    let mut guarded = Guarded::new(LONGEST);
+    let mut made = |text: &str, at_the_end: bool| {
+        let place = match at_the_end {
+            true => guarded.at_the_end(text.as_bytes()),
+            false => guarded.at_the_start(text.as_bytes()),
+        };
+        let text = std::str::from_utf8(place).unwrap();
+        Frame::broadcast("/c", text, "r", Payload::EMPTY).as_str().to_owned()
+    };
+    for round in 0..cases(3000) {
+        let length = if round % 50 == 0 { random.below(6000) } else { random.below(300) };
+        let one_in = *random.pick(&[1, 3, 50, 1000]);
+        let character = |_| match random.below(one_in) {
+            0 => *random.pick(&CHARACTERS),
+            _ => 'x',
+        };
+        let mut text: String = (0..length).map(character).collect();
+        while text.len() > LONGEST {
+            text.pop();
+        }
+        let event = serde_json::to_string(&text).unwrap();
+        let expected = format!(
+            r#"{{"action":"BROADCAST","event":{event},"channelName":"/c","requestId":"r","payload":{{}}}}"#
+        );
+        for tier in Tier::ALL.iter().filter(|tier| tier.select()) {
+            assert_eq!(made(&text, true), expected, "{tier}");
+            assert_eq!(made(&text, false), expected, "{tier}");
+        }
+    }
+    assert!(chosen.select());
 }

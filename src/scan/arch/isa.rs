@@ -7,12 +7,12 @@ pub(in crate::scan) fn without_tier<T>(scan: impl FnOnce() -> T) -> T {
     scan()
 }
 
-/// Defines, from the functions `load`, `put_places`, `squeeze`, `text_masks`, `prefix_xor`, `equal`,
-/// `within`, `specials`, `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions
-/// `prefix`, `walk`, `tokens`, `outline`, `container_end`, `each_specials` and `copy_with_spaces`,
-/// which is `$copy`, with all of `$features`.
+/// Defines, from the functions `load`, `put_places`, `squeeze`, `text_masks`, `has_specials`, `prefix_xor`,
+/// `equal`, `within`, `specials`, `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions
+/// `prefix`, `walk`, `tokens`, `outline`, `container_end`, `plain_blocks`, `escape`, by the masks that
+/// `$piece_masks` makes, and `copy_with_spaces`, which is `$copy`, with all of `$features`.
 macro_rules! isa {
-    ($features:literal, $registers:ty, $copy:path) => {
+    ($features:literal, $registers:ty, $copy:path, $piece_masks:path) => {
         /// See [`blocks::Prefix::find`].
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn prefix(
@@ -63,13 +63,20 @@ macro_rules! isa {
             blocks::container_end(Proof(()), bytes, start)
         }
 
-        /// See [`blocks::specials`].
+        /// See [`blocks::plain_blocks`].
         #[target_feature(enable = $features)]
-        pub(in crate::scan::arch) fn each_specials(
-            bytes: &[u8],
-            each: impl FnMut(blocks::Specials),
-        ) {
-            blocks::specials(Proof(()), bytes, each);
+        pub(in crate::scan::arch) fn plain_blocks(bytes: &[u8]) -> usize {
+            blocks::plain_blocks(Proof(()), bytes)
+        }
+
+        /// See [`escapes::write`].
+        #[target_feature(enable = $features)]
+        pub(in crate::scan::arch) fn escape(
+            from: &[u8],
+            last: bool,
+            to: &mut [MaybeUninit<u8>],
+        ) -> escapes::Progress {
+            escapes::write(from, last, to, |piece| $piece_masks(piece))
         }
 
         /// See [`newlines`](crate::scan::arch::newlines).
@@ -113,6 +120,12 @@ macro_rules! isa {
             fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize {
                 // SAFETY: by the invariant of `Proof` the features are available.
                 blocks::text_end(bytes, at, non_ascii, |piece| unsafe { text_masks(piece) })
+            }
+
+            #[inline(always)]
+            fn has_specials(self, blocks: &[u8; 2 * BLOCK]) -> bool {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                unsafe { has_specials(blocks) }
             }
 
             #[inline(always)]

@@ -40,7 +40,8 @@ pub use tier::{Tier, UnknownTier};
 
 use std::mem::MaybeUninit;
 
-use super::blocks::{Charset, ErrorSite, Outline, Prefix, Specials};
+use super::blocks::{Charset, ErrorSite, Outline, Prefix};
+use super::escapes;
 use super::walk::Walk;
 use super::{Malformed, Members, Span};
 use target::by_tier;
@@ -146,12 +147,30 @@ pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Optio
     Some(by_tier!(tier, container_end(bytes, start), return None))
 }
 
-/// Calls `each` for every block of `bytes` in order, by the tier's instructions; returns `false`,
-/// and calls nothing, for a tier without. See [`blocks::specials`](super::blocks::specials).
+/// The number of bytes at the start of `bytes` that are plain text of a string: all of them, or whole blocks; `None` for
+/// a tier without instructions. See [`blocks::plain_blocks`](super::blocks::plain_blocks).
 #[inline]
-pub(super) fn each_specials(tier: Detected, bytes: &[u8], each: impl FnMut(Specials)) -> bool {
-    by_tier!(tier, each_specials(bytes, each), return false);
-    true
+pub(super) fn plain_blocks(tier: Detected, bytes: &[u8]) -> Option<usize> {
+    Some(by_tier!(tier, plain_blocks(bytes), return None))
+}
+
+/// Appends `from`, escaped as in a string.
+pub(super) fn append_escaped(tier: Detected, mut from: &[u8], to: &mut Vec<u8>) {
+    while !from.is_empty() {
+        // Room for the longest escapes is made for a part only.
+        let part = &from[..from.len().min(escapes::PART)];
+        let last = part.len() == from.len();
+        to.reserve(escapes::room(part.len()));
+        let room = to.spare_capacity_mut();
+        let escapes::Progress { read, written } = by_tier!(
+            tier,
+            escape(part, last, room),
+            escapes::write(part, last, room, escapes::word_masks)
+        );
+        // SAFETY: the first `written` bytes of the spare capacity were just written, piece after piece without a gap.
+        unsafe { to.set_len(to.len() + written) };
+        from = &from[read..];
+    }
 }
 
 /// Copies `from` into `to`, with a space for each CR and LF, and returns the written bytes. Other

@@ -9,7 +9,7 @@ use super::newlines;
 use super::tier::{Detected, Tier};
 use crate::scan::blocks::{self, Block, Isa, TextMasks};
 use crate::scan::{Malformed, Members};
-use crate::scan::{tokens, walk};
+use crate::scan::{escapes, tokens, walk};
 
 pub(super) const fn supports(tier: Tier) -> bool {
     matches!(tier, Tier::Scalar)
@@ -95,14 +95,21 @@ pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Optio
     isa(tier).map(|isa| blocks::container_end(isa, bytes, start))
 }
 
-/// See [`blocks::specials`].
+/// See [`blocks::plain_blocks`].
 #[inline(always)]
-pub(super) fn each_specials(
+pub(super) fn plain_blocks(tier: Detected, bytes: &[u8]) -> Option<usize> {
+    isa(tier).map(|isa| blocks::plain_blocks(isa, bytes))
+}
+
+/// See [`escapes::write`].
+#[inline(always)]
+pub(super) fn escape(
     tier: Detected,
-    bytes: &[u8],
-    each: impl FnMut(blocks::Specials),
-) -> Option<()> {
-    isa(tier).map(|isa| blocks::specials(isa, bytes, each))
+    from: &[u8],
+    last: bool,
+    to: &mut [MaybeUninit<u8>],
+) -> Option<escapes::Progress> {
+    isa(tier).map(|_| escapes::write(from, last, to, escapes::word_masks))
 }
 
 /// See [`newlines`].
@@ -132,6 +139,10 @@ impl Isa for Absent {
 
     fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize {
         blocks::text_end(bytes, at, non_ascii, |_: &[u8; 16]| -> TextMasks<1> { match self {} })
+    }
+
+    fn has_specials(self, _: &[u8; 2 * blocks::BLOCK]) -> bool {
+        match self {}
     }
 
     fn prefix_xor(self, _: u64) -> u64 {

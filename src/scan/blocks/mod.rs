@@ -43,6 +43,9 @@ pub(super) trait Isa: Copy {
     /// end of `bytes`. Adds bits to `non_ascii` if a byte before it, or close behind, is not ASCII.
     fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize;
 
+    /// Whether there are quotes, backslashes or control characters: found faster than their places.
+    fn has_specials(self, blocks: &[u8; 2 * BLOCK]) -> bool;
+
     /// Bit *i* of the result is the parity of the bits up to *i*.
     fn prefix_xor(self, mask: u64) -> u64;
 }
@@ -154,29 +157,21 @@ pub(super) fn squeeze(bytes: &[u8], mut mask: u64, to: &mut [u8; BLOCK]) {
     }
 }
 
-/// The bytes of a block that must be escaped in a string.
-#[derive(Clone, Copy)]
-pub(crate) struct Specials {
-    /// The start of the block.
-    pub(crate) at: usize,
-    /// Quotes, backslashes and control characters: bit *i* for the byte at `at + i`.
-    pub(crate) all: u64,
-    /// The bytes of `all` that have no escape of one letter, only `\u00` and two digits.
-    pub(crate) long: u64,
-}
-
-/// Calls `each` for every block of 64 bytes in order; the last may be shorter.
+/// The number of bytes before the first block that holds a quote, a backslash or a control character; the length of
+/// `bytes` if there are none.
 #[inline(always)]
-pub(crate) fn specials<I: Isa>(isa: I, bytes: &[u8], mut each: impl FnMut(Specials)) {
-    for at in (0..bytes.len()).step_by(BLOCK) {
+pub(super) fn plain_blocks<I: Isa>(isa: I, bytes: &[u8]) -> usize {
+    let (pairs, _) = bytes.as_chunks();
+    let plain = pairs.iter().take_while(|blocks| !isa.has_specials(blocks)).count();
+    let mut at = plain * 2 * BLOCK;
+    while at < bytes.len() {
         let (block, valid) = isa.load(bytes, at);
-        let (all, mut long) = (block.specials() & valid, 0);
-        if all != 0 {
-            let short = block.within(0x08, 0x0D) & !block.equal(0x0B);
-            long = block.within(0, 0x1F) & valid & !short;
+        if block.specials() & valid != 0 {
+            return at;
         }
-        each(Specials { at, all, long });
+        at += BLOCK;
     }
+    bytes.len()
 }
 
 /// The end of the container whose bracket is at `start` in a valid document, found by counting

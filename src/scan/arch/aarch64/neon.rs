@@ -5,7 +5,7 @@
 
 use std::arch::aarch64::{
     uint8x16_t, uint8x16x4_t, vaddq_u8, vceqq_u8, vcleq_u8, vcltzq_s8, vdupq_n_u8, vget_lane_u64,
-    vld1q_u8, vld1q_u8_x4, vld4q_u8, vorrq_u8, vqtbl4q_u8, vreinterpret_u64_u8,
+    vld1q_u8, vld1q_u8_x4, vld4q_u8, vmaxvq_u8, vorrq_u8, vqtbl4q_u8, vreinterpret_u64_u8,
     vreinterpretq_s8_u8, vreinterpretq_u16_u8, vshrn_n_u16, vsubq_u8, vtstq_u8,
 };
 use std::arch::asm;
@@ -15,12 +15,12 @@ use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK, TextMasks};
 use crate::scan::{Malformed, Members};
-use crate::scan::{tokens, walk};
+use crate::scan::{escapes, tokens, walk};
 
 /// 64 bytes, every fourth in each register; NULs after the input's end.
 type Block = uint8x16x4_t;
 
-isa!("neon", Block, newlines::by_blend);
+isa!("neon", Block, newlines::by_blend, text_masks);
 
 #[inline]
 #[target_feature(enable = "neon")]
@@ -84,6 +84,17 @@ fn text_masks(piece: &[u8; 16]) -> TextMasks<4> {
 fn nibbles(bytes: uint8x16_t) -> u64 {
     // The middle of each pair of bytes.
     vget_lane_u64::<0>(vreinterpret_u64_u8(vshrn_n_u16::<4>(vreinterpretq_u16_u8(bytes))))
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn has_specials(blocks: &[u8; 2 * BLOCK]) -> bool {
+    let mut special = vdupq_n_u8(0);
+    for piece in blocks.as_chunks::<16>().0 {
+        // SAFETY: 16 bytes are readable behind the reference; no alignment is required.
+        special = vorrq_u8(special, is_special(unsafe { vld1q_u8(piece.as_ptr()) }));
+    }
+    vmaxvq_u8(special) != 0
 }
 
 /// By doubling, each step one instruction. A carry-less multiplication would not be shorter: the

@@ -3,7 +3,7 @@
 use std::arch::x86_64::{
     __m256i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_set1_epi8,
     _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
-    _mm256_set1_epi8, _mm256_slli_epi16, _mm256_sub_epi8,
+    _mm256_set1_epi8, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_sub_epi8, _mm256_xor_si256,
 };
 use std::mem::MaybeUninit;
 
@@ -11,14 +11,14 @@ use super::sse2::text_masks;
 use super::window;
 use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
-use crate::scan::blocks::{self, BLOCK};
+use crate::scan::blocks::{self, BLOCK, TextMasks};
 use crate::scan::{Malformed, Members};
-use crate::scan::{tokens, walk};
+use crate::scan::{escapes, tokens, walk};
 
 /// 64 bytes, and the number of bits by which their masks must be shifted down.
 type Block = ([__m256i; 2], u32);
 
-isa!("avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", Block, newlines::by_blend);
+isa!("avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq", Block, newlines::by_blend, piece_masks);
 
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -89,6 +89,35 @@ fn specials((block, shift): Block) -> u64 {
         _mm256_or_si256(controls, _mm256_or_si256(quotes, backslashes))
     };
     high_bits(([test(0), test(1)], shift))
+}
+
+/// As with SSE2.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn has_specials(blocks: &[u8; 2 * BLOCK]) -> bool {
+    let [bit_1, space, backslash] = [2, b' ', b'\\'].map(|byte| _mm256_set1_epi8(byte as i8));
+    let (mut least, mut backslashes) = (_mm256_set1_epi8(-1), _mm256_setzero_si256());
+    for piece in blocks.as_chunks::<32>().0 {
+        // SAFETY: 32 bytes are readable behind the reference; no alignment is required.
+        let piece = unsafe { _mm256_loadu_si256(piece.as_ptr().cast()) };
+        least = _mm256_min_epu8(least, _mm256_xor_si256(piece, bit_1));
+        backslashes = _mm256_or_si256(backslashes, _mm256_cmpeq_epi8(piece, backslash));
+    }
+    let others = _mm256_cmpeq_epi8(_mm256_min_epu8(least, space), least);
+    _mm256_movemask_epi8(_mm256_or_si256(backslashes, others)) != 0
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn piece_masks(piece: &[u8; 32]) -> TextMasks<1> {
+    let [bit_1, space, backslash] = [2, b' ', b'\\'].map(|byte| _mm256_set1_epi8(byte as i8));
+    // SAFETY: 32 bytes are readable behind the reference; no alignment is required.
+    let piece = unsafe { _mm256_loadu_si256(piece.as_ptr().cast()) };
+    let turned = _mm256_xor_si256(piece, bit_1);
+    let others = _mm256_cmpeq_epi8(_mm256_min_epu8(turned, space), turned);
+    let stops = _mm256_or_si256(others, _mm256_cmpeq_epi8(piece, backslash));
+    let bits = |bytes| u64::from(_mm256_movemask_epi8(bytes) as u32);
+    TextMasks { stops: bits(stops), non_ascii: bits(piece) }
 }
 
 #[inline]

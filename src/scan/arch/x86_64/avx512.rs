@@ -7,18 +7,19 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-use super::avx2::prefix_xor;
+use super::avx2::{has_specials, piece_masks, prefix_xor};
 use super::sse2::text_masks;
 use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
 use crate::scan::{Malformed, Members};
-use crate::scan::{tokens, walk};
+use crate::scan::{escapes, tokens, walk};
 
 isa!(
     "avx512f,avx512bw,avx512vl,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq",
     __m512i,
-    newlines::by_blend
+    newlines::by_blend,
+    piece_masks
 );
 
 #[inline]
