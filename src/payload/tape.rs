@@ -44,19 +44,24 @@ const LONG: usize = 14;
 /// does `simd-json` read faster.
 fn has_long_numbers(json: &str) -> bool {
     let json = json.as_bytes();
-    let begins = |part: usize| json.len() / (PARTS + 1) * (part + 1);
-    let misses = (0..PARTS).filter(|&part| !has_long_number(&json[begins(part)..][..PART]));
+    let part = |part: usize| json[json.len() / (PARTS + 1) * (part + 1)..].first_chunk();
     // No more than one: the second ends the look.
-    misses.take(2).count() < 2
+    (0..PARTS).filter(|&i| !part(i).is_some_and(has_long_number)).take(2).count() < 2
 }
 
-fn has_long_number(part: &[u8]) -> bool {
-    // A run of so many digits has one at such a place.
-    (0..part.len()).step_by(LONG).any(|at| {
-        let digits = |it: &&u8| it.is_ascii_digit();
-        let after = part[at..].iter().take_while(digits).count();
-        after > 0 && after + part[..at].iter().rev().take_while(digits).count() >= LONG
-    })
+/// Without branches: those of a search byte by byte would be mispredicted.
+fn has_long_number(part: &[u8; PART]) -> bool {
+    let digits = part.map(|byte| u8::from(byte.is_ascii_digit()));
+    let mut runs = 0;
+    for (eight, place) in digits.as_chunks().0.iter().zip((0..).step_by(8)) {
+        // Moves the lowest bit of each byte to the highest byte.
+        runs |= u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56 << place;
+    }
+    // Each step leaves the starts of runs of as many digits as the sum of 1 and the shifts.
+    for shift in [1, 2, 4, LONG - 8] {
+        runs &= runs >> shift;
+    }
+    runs != 0
 }
 
 /// Decodes a validated object: the value and the error of [`serde_json::from_str`].
@@ -108,7 +113,7 @@ struct Scratch {
 }
 
 thread_local! {
-    static SCRATCH: Cell<Option<Scratch>> = const { Cell::new(None) };
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
 impl Scratch {
@@ -140,7 +145,7 @@ fn by_tape<T: DeserializeOwned>(json: &str) -> Option<T> {
     // `None` while `T`'s own `Deserialize` decodes another payload, and when a destructor decodes
     // one as its thread ends: then there is nothing to reuse.
     let kept = SCRATCH.try_with(Cell::take).ok().flatten();
-    let mut scratch = kept.unwrap_or_else(Scratch::new);
+    let mut scratch = kept.unwrap_or_else(|| Box::new(Scratch::new()));
     let decoded = scratch.decode(json);
     if json.len() <= SCRATCH_KEPT {
         // Not kept if the thread's locals are destroyed already.
@@ -401,6 +406,10 @@ impl<'de> SeqAccess<'de> for &mut Items<'_, '_, 'de> {
         let element = seed.deserialize(&mut *self.nodes);
         self.nodes.noted(element).map(Some)
     }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
 }
 
 impl<'de> MapAccess<'de> for &mut Items<'_, '_, 'de> {
@@ -421,6 +430,10 @@ impl<'de> MapAccess<'de> for &mut Items<'_, '_, 'de> {
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Failed> {
         let value = seed.deserialize(&mut *self.nodes);
         self.nodes.noted(value)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
     }
 }
 
@@ -563,12 +576,15 @@ mod tests {
         assert!(!has_long_numbers(&points("122.4162,33.5")));
         let text = "the quick brown fox ".repeat(60);
         assert!(!has_long_numbers(&format!("{text}122.416294033786585{text}")));
-        for from in 0..PART - LONG {
-            let part: Vec<u8> = (0..PART)
-                .map(|at| if (from..from + LONG).contains(&at) { b'7' } else { b',' })
-                .collect();
-            assert!(has_long_number(&part), "from {from}");
+        let run = |from: usize, length: usize| {
+            let is_in = |at| (from..from + length).contains(&at);
+            std::array::from_fn::<u8, PART, _>(|at| if is_in(at) { b'7' } else { b',' })
+        };
+        for from in 0..=PART - LONG {
+            assert!(has_long_number(&run(from, LONG)), "from {from}");
+            assert!(!has_long_number(&run(from, LONG - 1)), "from {from}");
         }
+        assert!(has_long_number(&run(0, PART)));
     }
 
     #[test]
