@@ -1,6 +1,7 @@
 //! The members of an envelope, located in one scan and checked one by one when they are read.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 
 use super::key::{KEYS, Key};
 use super::users::{Users, check_user, is_unicode};
@@ -32,11 +33,17 @@ impl scan::Members for Found<'_> {
     /// The quotes of ten members in Python's order, two of which are numbers, and of the next key.
     const QUOTES_AHEAD: usize = 38;
 
+    type Key = Infallible;
+
     #[inline(always)]
     fn member(&mut self, key: Text, value: Span) {
         if let Some(key) = Key::at(self.frame, key) {
             self.values[key as usize] = Some(value);
         }
+    }
+
+    fn known(&mut self, key: Infallible, _: Span) {
+        match key {}
     }
 }
 

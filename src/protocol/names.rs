@@ -6,6 +6,9 @@ use super::wire_enum::wire_enum;
 
 wire_enum! {
     /// The action of a client's message. Known to every implementation.
+    // A word, so that a view which was just made can be moved at once: moves load whole words, and a
+    // word of which one byte was stored last cannot be forwarded from the store.
+    #[repr(u64)]
     ClientAction {
         /// Become a member of a channel; `payload` holds the join parameters.
         JoinChannel = "JOIN_CHANNEL",
@@ -19,6 +22,8 @@ wire_enum! {
 wire_enum! {
     /// The action of a server's message. `ERROR` is emitted by the JavaScript server and, for malformed
     /// input, by the Python one; the others are known to every implementation.
+    // A word, as `ClientAction`.
+    #[repr(u64)]
     ServerAction {
         /// An event sent to a channel.
         Broadcast = "BROADCAST",

@@ -20,11 +20,12 @@
 //! reads its strings.
 //!
 //! A scan by the CPU's vector instructions, which `arch` provides, begins with the quotes of the
-//! document's compact start: a short message is often nothing else. One of three algorithms reads
-//! the rest, by the tier and the document's size: `blocks`, masks of 64 bytes; `tokens`, masks of 64
-//! tokens; `walk`, from token to token. `blocks` and `tokens` decide whether a document is
-//! malformed, and `scalar`, resumed shortly before, finds where and why. `scalar` is the oracle that
-//! the others are tested against: they share the primitives of `lexeme` and nothing else.
+//! document's compact start, unless finding them costs as much as walking over it: a short message is
+//! often nothing else. One of three algorithms reads the rest, by the tier and the document's size:
+//! `blocks`, masks of 64 bytes; `tokens`, masks of 64 tokens; `walk`, from token to token. `blocks`
+//! and `tokens` decide whether a document is malformed, and `scalar`, resumed shortly before, finds
+//! where and why. `scalar` is the oracle that the others are tested against: they share the
+//! primitives of `lexeme` and nothing else.
 
 pub(crate) mod skip;
 pub(crate) mod text;
@@ -46,6 +47,7 @@ use blocks::BLOCK;
 use lexeme::plain_text_end;
 pub(crate) use span::{Span, Text};
 
+use std::convert::Infallible;
 use std::mem::MaybeUninit;
 
 use crate::error::Detail;
@@ -104,14 +106,26 @@ pub(crate) trait Members {
     /// document no more than these are searched ahead of the grammar, and never more than 64.
     const QUOTES_AHEAD: usize;
 
+    /// A known key.
+    type Key: Copy;
+
     /// Receives the next member, by its spans in the document.
     fn member(&mut self, key: Text, value: Span);
 
-    /// The length of a known key, if `start` is that key in quotes and a colon, as far as it goes.
+    /// The known key that `start` is in quotes and with a colon, as far as it goes, and its length.
     #[inline(always)]
-    fn known_key(start: &[u8; BEFORE]) -> Option<usize> {
+    fn known_key(start: &[u8; BEFORE]) -> Option<(Self::Key, usize)> {
         let _ = start;
         None
+    }
+
+    /// Receives the next member, of a known key.
+    fn known(&mut self, key: Self::Key, value: Span);
+
+    /// Whether [`inner_end`](Self::inner_end) does something for the next member.
+    #[inline(always)]
+    fn wants_inner_ends(&self) -> bool {
+        false
     }
 
     /// Receives, in order, where objects and arrays end that are members or elements of the root
@@ -135,7 +149,13 @@ struct Ignored;
 impl Members for Ignored {
     const QUOTES_AHEAD: usize = 18;
 
+    type Key = Infallible;
+
     fn member(&mut self, _: Text, _: Span) {}
+
+    fn known(&mut self, key: Infallible, _: Span) {
+        match key {}
+    }
 }
 
 /// Validates `bytes`, at most [`MOST_BYTES`], as one JSON document in UTF-8 of at most `max_depth`
@@ -167,11 +187,12 @@ fn document_by<'a>(
     let mut prefix = blocks::Prefix::NONE;
     // Beyond this limit depths do not fit the blocks' types.
     if (1..=RECURSION_LIMIT).contains(&max_depth)
+        && tier.begins_by_quotes(bytes.len())
         && let Some(ascii) = arch::prefix(tier, bytes, max_depth, &mut prefix, members)
-        && prefix.complete
+        && let Some(root) = prefix.root
         && let Some(text) = text.or(ascii)
     {
-        return Ok((text, prefix.root()));
+        return Ok((text, root));
     }
     behind_prefix(tier, bytes, text, &mut prefix, max_depth, members)
 }
@@ -192,13 +213,11 @@ fn behind_prefix<'a>(
         return by_scalar(bytes, text, max_depth, members);
     }
     let mut ascii = None;
-    let algorithm = if prefix.complete { None } else { Some(tier.algorithm(bytes.len())) };
+    let algorithm = if prefix.root.is_some() { None } else { Some(tier.algorithm(bytes.len())) };
     match algorithm {
         Some(Algorithm::Walk) => match arch::walk(tier, bytes, max_depth, prefix, members) {
-            Some(Ok(Some(walked))) => {
-                return Ok((text_of(text.or(walked.ascii), bytes)?, walked.root));
-            }
-            Some(Ok(None)) | None => {}
+            Some(Ok(known)) => ascii = known,
+            None => {}
             Some(Err(malformed)) => return Err(in_utf8(bytes, text, prefix.is_ascii(), malformed)),
         },
         Some(Algorithm::Tokens) => match arch::tokens(tier, bytes, max_depth, prefix, members) {
@@ -213,9 +232,8 @@ fn behind_prefix<'a>(
         },
         Some(Algorithm::Blocks) | None => {}
     }
-    if prefix.complete {
-        let text = text_of(text.or(ascii), bytes)?;
-        return Ok((text, prefix.root()));
+    if let Some(root) = prefix.root {
+        return Ok((text_of(text.or(ascii), bytes)?, root));
     }
     let mut outline = blocks::Outline::new();
     match arch::outline(tier, bytes, prefix, max_depth, &mut outline) {

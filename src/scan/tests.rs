@@ -1,5 +1,6 @@
 //! Compares every tier with the scalar scanner: the same verdict and the same members.
 
+use std::convert::Infallible;
 use std::mem::MaybeUninit;
 
 use super::arch::{self, Algorithm, Detected, Tier};
@@ -12,8 +13,14 @@ type Verdict = Option<Vec<(Text, Span)>>;
 impl Members for Vec<(Text, Span)> {
     const QUOTES_AHEAD: usize = 18;
 
+    type Key = Infallible;
+
     fn member(&mut self, key: Text, value: Span) {
         self.push((key, value));
+    }
+
+    fn known(&mut self, key: Infallible, _: Span) {
+        match key {}
     }
 }
 
@@ -34,25 +41,25 @@ fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
     root.is_ok().then_some(members)
 }
 
-fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
+/// The verdict of a tier that begins by quotes, or does not.
+fn by_tier(tier: Detected, quotes: bool, bytes: &[u8], max_depth: usize) -> Verdict {
     let mut members = Vec::new();
     let mut prefix = Prefix::NONE;
-    let mut ascii = arch::prefix(tier, bytes, max_depth, &mut prefix, &mut members)?;
+    let mut ascii = None;
+    if quotes {
+        ascii = arch::prefix(tier, bytes, max_depth, &mut prefix, &mut members)?;
+    }
     match tier.algorithm(bytes.len()) {
-        _ if prefix.complete => {}
+        _ if prefix.root.is_some() => {}
         Algorithm::Blocks => {}
         Algorithm::Tokens => {
             ascii = arch::tokens(tier, bytes, max_depth, &mut prefix, &mut members)?.ok()?;
         }
         Algorithm::Walk => {
-            let walk = arch::walk(tier, bytes, max_depth, &mut prefix, &mut members)?.ok()?;
-            if let Some(walked) = walk {
-                assert_eq!(walked.ascii.is_some(), bytes.is_ascii());
-                return Some(members);
-            }
+            ascii = arch::walk(tier, bytes, max_depth, &mut prefix, &mut members)?.ok()?;
         }
     }
-    if prefix.complete {
+    if prefix.root.is_some() {
         assert_eq!(ascii.is_some(), bytes.is_ascii());
         return Some(members);
     }
@@ -71,15 +78,18 @@ fn by_tier(tier: Detected, bytes: &[u8], max_depth: usize) -> Verdict {
 fn all_agree_within(bytes: &[u8], max_depth: usize) {
     let expected = by_scalar(bytes, max_depth);
     let error = super::by_scalar(bytes, None, max_depth, &mut Ignored).err();
-    for tier in tiers() {
+    for (tier, quotes) in tiers().flat_map(|tier| [(tier, true), (tier, false)]) {
         // An error must be the same, at the same place.
-        let whole = document_by(tier, bytes, None, max_depth, &mut Ignored).err();
-        assert_eq!(whole, error, "{}: {:?}", name(tier), String::from_utf8_lossy(bytes));
+        let usual = Detected::of(tier.tier()).expect("supported");
+        for tier in [tier, usual] {
+            let whole = document_by(tier, bytes, None, max_depth, &mut Ignored).err();
+            assert_eq!(whole, error, "{}: {:?}", name(tier), String::from_utf8_lossy(bytes));
+        }
         if max_depth == 0 {
             // Blocks are not used then.
             continue;
         }
-        let verdict = by_tier(tier, bytes, max_depth);
+        let verdict = by_tier(tier, quotes, bytes, max_depth);
         let (Some(expected), Some(members)) = (&expected, &verdict) else {
             assert_eq!(
                 expected.is_some(),
@@ -111,7 +121,14 @@ fn inner_ends_are_the_first_ones() {
     struct Ends(Vec<usize>);
     impl Members for Ends {
         const QUOTES_AHEAD: usize = 18;
+        type Key = Infallible;
         fn member(&mut self, _: Text, _: Span) {}
+        fn known(&mut self, key: Infallible, _: Span) {
+            match key {}
+        }
+        fn wants_inner_ends(&self) -> bool {
+            true
+        }
         fn inner_end(&mut self, end: usize) {
             self.0.push(end);
         }

@@ -5,18 +5,10 @@
 //! documents with any. It is slower on many numbers or escapes: then it gives up early, and the
 //! blocks continue at the current member of the root object.
 
-use super::blocks::{Charset, Isa, Prefix};
+use super::blocks::{Isa, Prefix};
 use super::lexeme::{self, byte, four_hex_digits, malformed, unexpected};
 use super::{BEFORE, Malformed, Members, Span, Text};
 use crate::error::Detail;
-
-/// The end of a walk over a document that is valid so far.
-pub(super) enum Walk {
-    /// The document is valid; the span of its root.
-    Done(Span, Charset),
-    /// The prefix was extended over some members, and the blocks are to continue behind it.
-    GivenUp,
-}
 
 /// Numbers and escapes before the walk considers to give up: more than one in
 /// [`SPARSE`] bytes are too many.
@@ -35,12 +27,12 @@ impl From<Malformed> for Stop {
     }
 }
 
-/// Validates `bytes` as one document that starts with `prefix`, and passes the members behind that
-/// to `members`. See [`outline`](super::blocks::outline) for the bounds. Gives up at once if the
-/// root is an array or a string.
+/// Validates `bytes` as one document that starts with `prefix`, passes the members behind that to
+/// `members`, and extends the prefix over them. See [`outline`](super::blocks::outline) for the
+/// bounds. If it gives up, at once if the root is an array or a string, the prefix has no root, and
+/// the blocks are to continue behind it.
 ///
-/// If it gives up or fails, `prefix.non_ascii` covers all bytes before the end of the prefix, or
-/// before the error.
+/// `prefix.non_ascii` covers all bytes before the end of the prefix, or before the error.
 #[inline(always)]
 pub(super) fn document<I: Isa>(
     isa: I,
@@ -48,19 +40,28 @@ pub(super) fn document<I: Isa>(
     max_depth: usize,
     prefix: &mut Prefix,
     members: &mut impl Members,
-) -> Result<Walk, Malformed> {
+) -> Result<(), Malformed> {
     let mut walker = Walker::new(isa, bytes, max_depth);
     walker.non_ascii = prefix.non_ascii;
     let walked = walker.document(prefix, members);
     prefix.non_ascii = walker.non_ascii;
     match walked {
-        Ok(done) => Ok(done),
+        Ok(root) => {
+            prefix.root = Some(root);
+            Ok(())
+        }
         Err(Stop::Malformed(malformed)) => Err(malformed),
         Err(Stop::GivenUp) => {
             prefix.newlines = walker.newlines;
-            Ok(Walk::GivenUp)
+            Ok(())
         }
     }
+}
+
+/// The key of a member of the root object.
+enum Name<K> {
+    Known(K),
+    Other(Text),
 }
 
 struct Walker<'a, I> {
@@ -90,7 +91,7 @@ impl<'a, I: Isa> Walker<'a, I> {
     }
 
     #[inline(always)]
-    fn document<M: Members>(&mut self, prefix: &mut Prefix, members: &mut M) -> Result<Walk, Stop> {
+    fn document<M: Members>(&mut self, prefix: &mut Prefix, members: &mut M) -> Result<Span, Stop> {
         let (mut start, mut at) = (0, prefix.end);
         if at == 0 {
             start = self.space(0);
@@ -111,11 +112,11 @@ impl<'a, I: Isa> Walker<'a, I> {
         loop {
             at = self.space(at);
             let (key, value) = self.root_key::<M>(at)?;
-            let outside = std::mem::replace(&mut self.newlines, false);
-            let value = self.root_value(value, members);
-            self.newlines |= outside;
-            let value = value?;
-            members.member(key, value);
+            let value = self.root_value(value, members)?;
+            match key {
+                Name::Known(key) => members.known(key, value),
+                Name::Other(key) => members.member(key, value),
+            }
             at = self.space(value.end());
             match self.byte(at) {
                 b',' => at += 1,
@@ -126,16 +127,15 @@ impl<'a, I: Isa> Walker<'a, I> {
         }
     }
 
-    /// The end of the document after its root, from `start` to `end`.
+    /// The root from `start` to `end`, after which nothing may follow.
     #[inline(always)]
-    fn end(&mut self, start: usize, end: usize) -> Result<Walk, Malformed> {
+    fn end(&mut self, start: usize, end: usize) -> Result<Span, Malformed> {
         let root = Span::other(start, end, self.newlines, self.mixed);
         let rest = self.space(end);
         if rest < self.bytes.len() {
             return Err(malformed("trailing data", rest));
         }
-        let charset = if self.non_ascii == 0 { Charset::Ascii } else { Charset::Other };
-        Ok(Walk::Done(root, charset))
+        Ok(root)
     }
 
     #[inline(always)]
@@ -163,18 +163,17 @@ impl<'a, I: Isa> Walker<'a, I> {
 
     /// A key of the root object and its colon; returns the key and where its value starts.
     #[inline(always)]
-    fn root_key<M: Members>(&mut self, at: usize) -> Result<(Text, usize), Stop> {
+    fn root_key<M: Members>(&mut self, at: usize) -> Result<(Name<M::Key>, usize), Stop> {
         // A known key is found by one comparison, whose outcome is predicted: the next byte is read
         // without waiting for a search.
         if let Some(from) = self.bytes.get(at..)
             && let Some(start) = from.first_chunk::<BEFORE>()
-            && let Some(length) = M::known_key(start)
+            && let Some((key, length)) = M::known_key(start)
         {
-            let key = Text { start: at + 1, end: at + 1 + length, escaped: false };
-            return Ok((key, self.space(at + length + 3)));
+            return Ok((Name::Known(key), self.space(at + length + 3)));
         }
         let key = self.key(at)?;
-        Ok((key, self.colon(key.end + 1)?))
+        Ok((Name::Other(key), self.colon(key.end + 1)?))
     }
 
     /// The value of a member of the root object.
@@ -186,8 +185,11 @@ impl<'a, I: Isa> Walker<'a, I> {
             let text = self.string(at)?;
             return Ok(Span::string(at, text.end + 1, text.escaped));
         }
-        let end = self.value(at, members)?;
-        Ok(Span::other(at, end, self.newlines, self.mixed))
+        let outside = std::mem::replace(&mut self.newlines, false);
+        let end = self.value(at, members);
+        let inside = self.newlines;
+        self.newlines |= outside;
+        Ok(Span::other(at, end?, inside, self.mixed))
     }
 
     /// The end of the value that starts at `at`.

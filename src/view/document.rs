@@ -36,11 +36,20 @@ impl scan::Members for Found<'_> {
     /// The quotes of four members and of the key after them.
     const QUOTES_AHEAD: usize = 18;
 
+    type Key = Key;
+
     #[inline(always)]
     fn member(&mut self, key: Text, value: Span) {
         if let Some(key) = Key::at(self.frame, key) {
             self.values[key as usize] = Some(value);
         }
+    }
+
+    /// Only a presence message needs them. An action behind the payload is not known yet.
+    #[inline(always)]
+    fn wants_inner_ends(&self) -> bool {
+        let of_presence = |action: Span| action.range().len() == "\"PRESENCE\"".len();
+        self.values[Key::Action as usize].is_none_or(of_presence)
     }
 
     #[inline(always)]
@@ -52,8 +61,13 @@ impl scan::Members for Found<'_> {
     }
 
     #[inline(always)]
-    fn known_key(start: &[u8; BEFORE]) -> Option<usize> {
-        Key::length_at(start)
+    fn known_key(start: &[u8; BEFORE]) -> Option<(Key, usize)> {
+        Key::at_start(start)
+    }
+
+    #[inline(always)]
+    fn known(&mut self, key: Key, value: Span) {
+        self.values[key as usize] = Some(value);
     }
 
     #[inline(always)]

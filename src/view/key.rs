@@ -98,10 +98,10 @@ impl Key {
         (differs == 0).then_some(key)
     }
 
-    /// The length of the key that `start` has in quotes and with a colon, as far as it goes.
+    /// The key that `start` has in quotes and with a colon, as far as it goes, and its length.
     /// Branches, which are predicted, instead of a table, which would have to be waited for.
     #[inline(always)]
-    pub(super) fn length_at(start: &[u8; BEFORE]) -> Option<usize> {
+    pub(super) fn at_start(start: &[u8; BEFORE]) -> Option<(Self, usize)> {
         let key = match start[1] {
             b'a' => Self::Action,
             b'c' => Self::ChannelName,
@@ -113,7 +113,7 @@ impl Key {
         let (before, mask) = BEFORE_VALUES[key as usize];
         let free = 8 * (BEFORE - key.name().len() - 3);
         let differs = u128::from_le_bytes(*start) ^ before >> free;
-        (differs & mask >> free == 0).then_some(key.name().len())
+        (differs & mask >> free == 0).then_some((key, key.name().len()))
     }
 
     /// A key that is long, escaped, or close to the end of the frame.
@@ -137,19 +137,19 @@ mod tests {
                 Key::before_value(padded.as_bytes().last_chunk().unwrap(), name.len())
             };
             let quoted = format!("\"{name}\":");
-            let length = |text: &str| {
+            let start = |text: &str| {
                 let padded = format!("{text:<16}");
-                Key::length_at(padded.as_bytes().first_chunk().unwrap())
+                Key::at_start(padded.as_bytes().first_chunk().unwrap())
             };
-            assert_eq!(length(&quoted), Some(name.len()));
-            assert_eq!(length(&format!("{quoted}{{}}}}")), Some(name.len()));
+            assert_eq!(start(&quoted), Some((expected, name.len())));
+            assert_eq!(start(&format!("{quoted}{{}}}}")), Some((expected, name.len())));
             assert_eq!(found(&quoted), Some(expected));
             assert_eq!(found(&format!(",{quoted}")), Some(expected));
             for at in 0..quoted.len() {
                 let mut other = quoted.clone().into_bytes();
                 other[at] ^= 1;
                 let other = std::str::from_utf8(&other).unwrap();
-                assert_eq!((found(other), length(other)), (None, None));
+                assert_eq!((found(other), start(other)), (None, None));
             }
         }
     }

@@ -7,8 +7,8 @@ pub(in crate::scan) fn without_tier<T>(scan: impl FnOnce() -> T) -> T {
     scan()
 }
 
-/// Defines, from the functions `load`, `put_places`, `squeeze`, `text_masks`, `has_specials`, `prefix_xor`,
-/// `equal`, `within`, `specials`, `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions
+/// Defines, from the functions `load`, `put_places`, `squeeze`, `place`, `text_masks`, `has_specials`,
+/// `prefix_xor`, `equal`, `within`, `specials`, `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions
 /// `prefix`, `walk`, `tokens`, `outline`, `container_end`, `plain_blocks`, `escape`, by the masks that
 /// `$piece_masks` makes, and `copy_with_spaces`, which is `$copy`, with all of `$features`.
 macro_rules! isa {
@@ -42,7 +42,7 @@ macro_rules! isa {
             max_depth: usize,
             prefix: &mut blocks::Prefix,
             members: &mut impl Members,
-        ) -> Result<walk::Walk, Malformed> {
+        ) -> Result<(), Malformed> {
             walk::document(Proof(()), bytes, max_depth, prefix, members)
         }
 
@@ -114,6 +114,12 @@ macro_rules! isa {
             fn squeeze(self, block: Registers, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
                 // SAFETY: by the invariant of `Proof` the features are available.
                 unsafe { squeeze(block.0, bytes, mask, to) }
+            }
+
+            #[inline(always)]
+            fn place(self, mask: u64, before: u32) -> u32 {
+                // SAFETY: by the invariant of `Proof` the features are available.
+                unsafe { place(mask, before) }
             }
 
             #[inline(always)]

@@ -42,8 +42,7 @@ use std::mem::MaybeUninit;
 
 use super::blocks::{Charset, ErrorSite, Outline, Prefix};
 use super::escapes;
-use super::walk::Walk;
-use super::{Malformed, Members, Span};
+use super::{Malformed, Members};
 use target::by_tier;
 
 /// Finds the document's prefix by the tier's instructions, and returns the bytes as text if the
@@ -75,15 +74,8 @@ pub(super) fn tokens<'a>(
     Some(checked.map(|()| ascii(prefix, bytes)))
 }
 
-/// A document that was walked over to its end: the root's span, and the bytes as text if they are
-/// ASCII.
-pub(super) struct Walked<'a> {
-    pub(super) root: Span,
-    pub(super) ascii: Option<&'a str>,
-}
-
-/// Walks over the document behind the prefix, by the tier's instructions; returns nothing if the
-/// walk gave up. See [`walk::document`](super::walk::document).
+/// Extends the prefix over the members behind it, by the tier's instructions, and returns the bytes
+/// as text as [`prefix`] does. See [`walk::document`](super::walk::document).
 #[inline]
 pub(super) fn walk<'a>(
     tier: Detected,
@@ -91,26 +83,17 @@ pub(super) fn walk<'a>(
     max_depth: usize,
     prefix: &mut Prefix,
     members: &mut impl Members,
-) -> Option<Result<Option<Walked<'a>>, Malformed>> {
-    let walk = by_tier!(tier, walk(bytes, max_depth, prefix, members), return None);
-    Some(walk.map(|walk| match walk {
-        Walk::Done(root, charset) => {
-            // SAFETY: the prefix and the walk check the bytes of strings, and compare those between
-            // them with ASCII bytes.
-            let ascii = unsafe { text_if(charset == Charset::Ascii, bytes) };
-            Some(Walked { root, ascii })
-        }
-        Walk::GivenUp => None,
-    }))
+) -> Option<Result<Option<&'a str>, Malformed>> {
+    let walked = by_tier!(tier, walk(bytes, max_depth, prefix, members), return None);
+    Some(walked.map(|()| ascii(prefix, bytes)))
 }
 
 /// The bytes as text if `prefix` is the whole document and ASCII.
 #[inline(always)]
 fn ascii<'a>(prefix: &Prefix, bytes: &'a [u8]) -> Option<&'a str> {
-    let ascii = prefix.complete && prefix.is_ascii();
-    // SAFETY: a complete prefix consists of strings and containers, all of whose bytes are in the
-    // blocks that were checked for ASCII, and of bytes between them that were compared with ASCII
-    // bytes.
+    let ascii = prefix.root.is_some() && prefix.is_ascii();
+    // SAFETY: a prefix with a root consists of strings and containers, all of whose bytes were
+    // checked for ASCII, and of bytes between them that were compared with ASCII bytes.
     unsafe { text_if(ascii, bytes) }
 }
 

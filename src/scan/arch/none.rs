@@ -73,7 +73,7 @@ pub(super) fn walk(
     max_depth: usize,
     prefix: &mut blocks::Prefix,
     members: &mut impl Members,
-) -> Option<Result<walk::Walk, Malformed>> {
+) -> Option<Result<(), Malformed>> {
     isa(tier).map(|isa| walk::document(isa, bytes, max_depth, prefix, members))
 }
 
@@ -135,6 +135,10 @@ impl Isa for Absent {
 
     fn squeeze(self, _: Self, bytes: &[u8], mask: u64, to: &mut [u8; blocks::BLOCK]) {
         blocks::squeeze(bytes, mask, to);
+    }
+
+    fn place(self, mask: u64, before: u32) -> u32 {
+        blocks::place(mask, before)
     }
 
     fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize {

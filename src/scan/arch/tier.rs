@@ -61,7 +61,7 @@ impl Tier {
     /// The tier that frames are scanned with now.
     #[must_use]
     pub fn current() -> Self {
-        Detected::current().tier
+        Detected::current().tier()
     }
 
     /// Scans with this tier from now on, in all threads, and with its best algorithm for each
@@ -103,42 +103,55 @@ impl FromStr for Tier {
     }
 }
 
-/// A tier that this CPU was found to support. Invariant: made by [`Detected::of`] only, or loaded
-/// from [`CURRENT`], where only such tiers are stored.
+/// A tier that this CPU was found to support, and the algorithm for all documents if one was selected,
+/// in one byte, as [`CURRENT`] has it: what is not asked for need not be decoded. Invariant: made by
+/// [`Detected::of`] only, or loaded from `CURRENT`, where only such values are stored.
 #[derive(Clone, Copy)]
-pub(crate) struct Detected {
-    tier: Tier,
-    /// The algorithm for all documents, if one was selected.
-    algorithm: Option<Algorithm>,
-}
+pub(crate) struct Detected(u8);
 
 /// The index in [`Tier::ALL`] of the tier to scan with, plus one; 0 before the first use. The upper
-/// half is that of the selected algorithm in [`Algorithm::ALL`], or 0.
+/// half is that of the selected algorithm in [`Algorithm::ALL`], plus one, or 0.
 static CURRENT: AtomicU8 = AtomicU8::new(0);
 
 /// The values of a half of [`CURRENT`].
 const HALF: u8 = 16;
 
 impl Detected {
+    const SCALAR: Self = Self(Tier::Scalar as u8 + 1);
+
     pub(crate) fn of(tier: Tier) -> Option<Self> {
-        super::target::supports(tier).then_some(Self { tier, algorithm: None })
+        super::target::supports(tier).then_some(Self(tier as u8 + 1))
     }
 
+    #[inline(always)]
     pub(crate) const fn tier(self) -> Tier {
-        self.tier
+        match self.0 % HALF {
+            2 => Tier::Sse2,
+            3 => Tier::Avx2,
+            4 => Tier::Avx512,
+            5 => Tier::Neon,
+            _ => Tier::Scalar,
+        }
     }
 
     pub(crate) const fn with(self, algorithm: Algorithm) -> Self {
-        Self { algorithm: Some(algorithm), ..self }
+        Self(self.0 % HALF + (algorithm as u8 + 1) * HALF)
     }
 
     /// The algorithm for a document of `bytes`.
     #[inline(always)]
     pub(crate) const fn algorithm(self, bytes: usize) -> Algorithm {
-        match self.algorithm {
-            Some(algorithm) => algorithm,
-            None => Algorithm::best(self.tier, bytes),
+        match self.0 / HALF {
+            0 => Algorithm::best(self.tier(), bytes),
+            selected => Algorithm::ALL[selected as usize - 1],
         }
+    }
+
+    /// Whether a document of `bytes` is begun by its quotes. A walk needs them less than the blocks
+    /// do, and it is selected for tests with them.
+    #[inline(always)]
+    pub(crate) const fn begins_by_quotes(self, bytes: usize) -> bool {
+        self.0 >= HALF || Algorithm::begins_by_quotes(self.tier(), bytes)
     }
 
     #[inline]
@@ -146,25 +159,40 @@ impl Detected {
         // Relaxed: the value alone is used, no other data is published with it.
         match CURRENT.load(Ordering::Relaxed) {
             0 => Self::choose(),
-            stored => Self {
-                tier: Tier::ALL[usize::from(stored % HALF - 1)],
-                algorithm: Algorithm::ALL.get(usize::from(stored / HALF).wrapping_sub(1)).copied(),
-            },
+            stored => Self(stored),
         }
     }
 
     fn store(self) {
-        let algorithm = self.algorithm.map_or(0, |algorithm| algorithm as u8 + 1);
-        CURRENT.store(self.tier as u8 + 1 + algorithm * HALF, Ordering::Relaxed);
+        CURRENT.store(self.0, Ordering::Relaxed);
     }
 
     #[cold]
     fn choose() -> Self {
         let requested = std::env::var("PONDWIRE_TIER").ok().and_then(|name| name.parse().ok());
         let best = Tier::ALL.iter().copied().rev().find_map(Self::of);
-        let chosen = requested.and_then(Self::of).or(best);
-        let chosen = chosen.unwrap_or(Self { tier: Tier::Scalar, algorithm: None });
+        let chosen = requested.and_then(Self::of).or(best).unwrap_or(Self::SCALAR);
         chosen.store();
         chosen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_holds_each_tier_and_algorithm() {
+        for tier in Tier::ALL.iter().copied().filter(|tier| tier.is_supported()) {
+            let detected = Detected::of(tier).unwrap();
+            for bytes in [0, 300, 5000] {
+                assert_eq!(detected.tier(), tier);
+                assert_eq!(detected.algorithm(bytes), Algorithm::best(tier, bytes));
+                for &algorithm in Algorithm::ALL {
+                    assert_eq!(detected.with(algorithm).tier(), tier);
+                    assert_eq!(detected.with(algorithm).algorithm(bytes), algorithm);
+                }
+            }
+        }
     }
 }

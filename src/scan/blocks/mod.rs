@@ -39,6 +39,9 @@ pub(super) trait Isa: Copy {
     /// are arbitrary.
     fn squeeze(self, block: Self::Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]);
 
+    /// The place of the bit of `mask` that comes after `before` others; there must be one.
+    fn place(self, mask: u64, before: u32) -> u32;
+
     /// The end of plain string text from `at` on: a quote, a backslash, a control character or the
     /// end of `bytes`. Adds bits to `non_ascii` if a byte before it, or close behind, is not ASCII.
     fn text_end(self, bytes: &[u8], at: usize, non_ascii: &mut u64) -> usize;
@@ -126,15 +129,15 @@ pub(super) fn text_end<const N: usize, const BITS: usize>(
     non_ascii: &mut u64,
     masks: impl Fn(&[u8; N]) -> TextMasks<BITS>,
 ) -> usize {
-    while let Some(piece) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+    let mut rest = bytes.get(at..).unwrap_or_default();
+    while let Some((piece, behind)) = rest.split_first_chunk() {
         let masks = masks(piece);
         *non_ascii |= masks.non_ascii;
         if masks.stops != 0 {
             return at + masks.stops.trailing_zeros() as usize / BITS;
         }
-        at += N;
+        (rest, at) = (behind, at + N);
     }
-    let rest = bytes.get(at..).unwrap_or_default();
     let Some(piece) = bytes.last_chunk() else {
         *non_ascii |= u64::from(!rest.is_ascii());
         return plain_text_end(bytes, at);
@@ -143,6 +146,12 @@ pub(super) fn text_end<const N: usize, const BITS: usize>(
     *non_ascii |= masks.non_ascii;
     let stops = masks.stops.checked_shr(((N - rest.len()) * BITS) as u32).unwrap_or(0);
     if stops != 0 { at + stops.trailing_zeros() as usize / BITS } else { bytes.len() }
+}
+
+/// [`Isa::place`] bit by bit.
+#[inline(always)]
+pub(super) fn place(mask: u64, before: u32) -> u32 {
+    (0..before).fold(mask, |mask, _| mask & mask.wrapping_sub(1)).trailing_zeros()
 }
 
 /// [`Isa::squeeze`] byte by byte.

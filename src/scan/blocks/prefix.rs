@@ -22,29 +22,21 @@ const ENOUGH: usize = BLOCK;
 pub(crate) struct Prefix {
     /// The start of the next key, after a comma; 0 if the document does not start compactly.
     pub(in crate::scan) end: usize,
-    /// The prefix is the whole document, without whitespace around its members.
-    pub(crate) complete: bool,
-    /// The byte behind the root's brace, if it is complete.
-    root_end: usize,
+    /// The root, if the prefix is the whole document.
+    pub(in crate::scan) root: Option<Span>,
     /// The member at `end`, if its key is compact and its value an object or an array.
     container: Option<(Text, usize)>,
     /// A CR or LF occurs as whitespace.
     pub(crate) newlines: bool,
     /// Not zero if a byte is not ASCII; covers the bytes from the start to `end` at least, and all
-    /// bytes if the prefix is `complete`.
+    /// bytes if the prefix is the whole document.
     pub(in crate::scan) non_ascii: u64,
 }
 
 impl Prefix {
     /// No compact start.
-    pub(crate) const NONE: Self = Self {
-        end: 0,
-        complete: false,
-        root_end: 0,
-        container: None,
-        newlines: false,
-        non_ascii: 0,
-    };
+    pub(crate) const NONE: Self =
+        Self { end: 0, root: None, container: None, newlines: false, non_ascii: 0 };
 
     /// Whether all bytes that `non_ascii` covers are ASCII.
     #[inline(always)]
@@ -68,7 +60,7 @@ impl Prefix {
         let wanted = if bytes.len() > WITHIN { M::QUOTES_AHEAD } else { ENOUGH };
         self.extend(isa, bytes, 0, wanted, members);
         let is_nearly_all = bytes.len() > WITHIN && bytes.len() - self.end <= SHORT;
-        if is_nearly_all && !self.complete {
+        if is_nearly_all && self.root.is_none() {
             self.extend(isa, bytes, self.end, ENOUGH, members);
         }
     }
@@ -126,7 +118,7 @@ impl Prefix {
             if !known {
                 members.member(key, value);
             }
-            if self.complete {
+            if self.root.is_some() {
                 return;
             }
             at = self.end;
@@ -140,18 +132,11 @@ impl Prefix {
         match bytes.get(end) {
             Some(b',') => self.end = end + 1,
             Some(b'}') if is_space(&bytes[end + 1..]) => {
-                self.complete = true;
-                self.root_end = end + 1;
+                self.root = Some(Span::other(0, end + 1, self.newlines, false));
             }
             _ => return false,
         }
         true
-    }
-
-    /// The span of the root, if the prefix is complete.
-    #[inline(always)]
-    pub(crate) fn root(&self) -> Span {
-        Span::other(0, self.root_end, self.newlines, false)
     }
 
     /// The object or array that is the value of the next member, if that has a compact key.
@@ -183,7 +168,7 @@ impl Prefix {
         if self.end_member(bytes, container.end) {
             let value = Span::other(start, container.end, container.newlines, container.mixed);
             members.member(key, value);
-            if !self.complete {
+            if self.root.is_none() {
                 self.extend(isa, bytes, self.end, ENOUGH, members);
             }
         }

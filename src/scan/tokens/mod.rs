@@ -87,7 +87,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     let mut tape = Tape::new(&mut tokens, &mut masks, start);
     let mut squeezer = Squeezer::default();
     let mut grammar = Grammar::default();
-    let mut inner_ends = InnerEnds { complete: true };
+    let mut inner_ends = InnerEnds { wanted: members.wants_inner_ends() };
     loop {
         let mut flaw = None;
         while tape.blocks < BATCH && tape.next_block() < bytes.len() {
@@ -110,12 +110,12 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
             let have = if left < BLOCK { !(!0 << left) } else { !0 };
             let before = grammar.brackets;
             let step = grammar.step(isa, tape.tokens, tape.len, from, have, max_depth);
-            inner_ends.report(&tape, from, grammar.inner_ends, members);
+            inner_ends.report(isa, &tape, from, grammar.inner_ends, members);
             match step {
                 Step::Valid => {}
                 Step::End(token) => {
                     return Ok(Some(Container {
-                        end: match tape.place(from + token) {
+                        end: match tape.place(isa, from + token) {
                             Some(place) => place + 1,
                             None => container_end(isa, bytes, start),
                         },
@@ -125,7 +125,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
                     }));
                 }
                 Step::Error(token) => {
-                    return Err(tape.site_of_error(before, from, token, &squeezer));
+                    return Err(tape.site_of_error(isa, before, from, token, &squeezer));
                 }
             }
             if left <= BLOCK {
@@ -136,15 +136,15 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
         if last {
             // The text ends too early, or has a flaw and is not read any further.
             let stop = flaw.unwrap_or((bytes.len(), squeezer.in_text()));
-            return Err(tape.site_of_end(grammar.brackets, stop, &squeezer));
+            return Err(tape.site_of_end(isa, grammar.brackets, stop, &squeezer));
         }
-        tape.keep_from(from);
+        tape.keep_from(isa, from);
     }
 }
 
-/// Reports where the containers in the container end, until one has no known place.
+/// Reports where the containers in the container end, if that is wanted, until one has no known place.
 struct InnerEnds {
-    complete: bool,
+    wanted: bool,
 }
 
 impl InnerEnds {
@@ -152,15 +152,16 @@ impl InnerEnds {
     #[inline(always)]
     fn report<const BATCH: usize, const TAPE: usize>(
         &mut self,
+        isa: impl Isa,
         tape: &Tape<'_, BATCH, TAPE>,
         from: usize,
         mut ends: u64,
         members: &mut impl Members,
     ) {
-        while self.complete && ends != 0 {
-            match tape.place(from + ends.trailing_zeros() as usize) {
+        while self.wanted && ends != 0 {
+            match tape.place(isa, from + ends.trailing_zeros() as usize) {
                 Some(place) => members.inner_end(place + 1),
-                None => self.complete = false,
+                None => self.wanted = false,
             }
             ends &= ends - 1;
         }
@@ -217,9 +218,9 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
 
     /// Starts the next batch with the tokens from `from` on.
     #[inline(always)]
-    fn keep_from(&mut self, from: usize) {
+    fn keep_from(&mut self, isa: impl Isa, from: usize) {
         let last = (from..from + OVERLAP).rev().find(|&token| is_separator(self.tokens[token]));
-        let place = |token| Some((token - from, self.place(token)?));
+        let place = |token| Some((token - from, self.place(isa, token)?));
         self.separator = last.and_then(place);
         self.base = self.next_block();
         self.blocks = 0;
@@ -229,7 +230,8 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
     }
 
     /// The place of a token in the document; `None` for most that were kept.
-    fn place(&self, token: usize) -> Option<usize> {
+    #[inline(always)]
+    fn place(&self, isa: impl Isa, token: usize) -> Option<usize> {
         if let Some((separator, place)) = self.separator
             && token == separator
         {
@@ -237,11 +239,11 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
         }
         let mut before = token.checked_sub(self.kept)? as u32;
         for (block, &mask) in self.masks[..self.blocks].iter().enumerate() {
-            if before < mask.count_ones() {
-                let bit = (0..before).fold(mask, |mask, _| mask & (mask - 1)).trailing_zeros();
-                return Some(self.base + block * BLOCK + bit as usize);
+            let count = mask.count_ones();
+            if before < count {
+                return Some(self.base + block * BLOCK + isa.place(mask, before) as usize);
             }
-            before -= mask.count_ones();
+            before -= count;
         }
         None
     }
@@ -251,6 +253,7 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
     #[cold]
     fn site_of_error(
         &self,
+        isa: impl Isa,
         mut brackets: Brackets,
         from: usize,
         error: usize,
@@ -264,7 +267,7 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
                 brackets = brackets.after(byte)?;
             }
         }
-        let separator = Some(self.place(token)?);
+        let separator = Some(self.place(isa, token)?);
         let ascii_until = self.ascii_until(squeezer);
         Some(ErrorSite { block: 0, separator, brackets, in_text: false, ascii_until })
     }
@@ -274,12 +277,13 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
     #[cold]
     fn site_of_end(
         &self,
+        isa: impl Isa,
         brackets: Brackets,
         stop: (usize, bool),
         squeezer: &Squeezer,
     ) -> Option<ErrorSite> {
         let token = self.last_separator(self.len)?;
-        let separator = Some(self.place(token)?);
+        let separator = Some(self.place(isa, token)?);
         // The string must be the token behind the separator.
         let in_text = stop.1 && token + 2 == self.len;
         let ascii_until = self.ascii_until(squeezer);

@@ -69,6 +69,12 @@ fn squeeze(_: Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
     blocks::squeeze(bytes, mask, to);
 }
 
+#[inline]
+#[target_feature(enable = "neon")]
+fn place(mask: u64, before: u32) -> u32 {
+    blocks::place(mask, before)
+}
+
 /// Four bits for each byte, since one instruction makes such a mask.
 #[inline]
 #[target_feature(enable = "neon")]

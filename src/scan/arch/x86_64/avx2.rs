@@ -4,6 +4,7 @@ use std::arch::x86_64::{
     __m256i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_set1_epi8,
     _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
     _mm256_set1_epi8, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_sub_epi8, _mm256_xor_si256,
+    _pdep_u64,
 };
 use std::mem::MaybeUninit;
 
@@ -43,6 +44,13 @@ fn put_places(mask: u64, base: u8, to: &mut [u8; BLOCK]) {
 #[target_feature(enable = "avx2")]
 fn squeeze(_: Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
     blocks::squeeze(bytes, mask, to);
+}
+
+/// The lowest bits of a number, moved to the bits of a mask: of one that has a single bit.
+#[inline]
+#[target_feature(enable = "bmi2")]
+pub(super) fn place(mask: u64, before: u32) -> u32 {
+    _pdep_u64(1 << before, mask).trailing_zeros()
 }
 
 /// The carry-less product with all ones is the prefix XOR.

@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-use super::avx2::{has_specials, piece_masks, prefix_xor};
+use super::avx2::{has_specials, piece_masks, place, prefix_xor};
 use super::sse2::text_masks;
 use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
@@ -26,10 +26,11 @@ isa!(
 #[target_feature(enable = "avx512f,avx512bw")]
 fn load(bytes: &[u8], at: usize) -> (__m512i, u64) {
     let rest = &bytes[at..];
-    let valid = match rest.len() {
-        length @ 0..BLOCK => !(!0 << length),
-        _ => !0,
-    };
+    if let Some(block) = rest.first_chunk::<BLOCK>() {
+        // SAFETY: 64 bytes are readable behind the reference; no alignment is required.
+        return (unsafe { _mm512_loadu_si512(block.as_ptr().cast()) }, !0);
+    }
+    let valid = !(!0 << rest.len());
     // SAFETY: only the bytes of `valid` are read, and there are that many; no alignment is
     // required, and masked-out bytes cannot fault.
     (unsafe { _mm512_maskz_loadu_epi8(valid, rest.as_ptr().cast()) }, valid)

@@ -47,6 +47,12 @@ fn squeeze(_: Block, bytes: &[u8], mask: u64, to: &mut [u8; BLOCK]) {
 
 #[inline]
 #[target_feature(enable = "sse2")]
+fn place(mask: u64, before: u32) -> u32 {
+    blocks::place(mask, before)
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
 pub(super) fn text_masks(piece: &[u8; 16]) -> TextMasks<1> {
     let [quote, backslash, control] = [b'"', b'\\', 0x1F].map(|byte| _mm_set1_epi8(byte as i8));
     // SAFETY: 16 bytes are readable behind the reference; no alignment is required.
