@@ -23,7 +23,7 @@ pub(crate) const WORKLOADS: [&str; 12] = [
 
 /// The frames of a workload, one per line.
 pub(crate) fn frames(workload: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/workloads");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../profiles/workloads");
     let text = fs::read(folder.join(workload).with_extension("ndjson")).expect("a workload");
     text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 #[path = "server/fixture.rs"]
 mod fixture;
 use fixture::Server;
-use pondwire_server::Options;
+use pondwire_server::{Options, Times};
 use pondwire_test_support::client::{Client, ROOM, message};
 use pondwire_test_support::event_stream::EventStream;
 use pondwire_test_support::websocket::{self, Opcode, WebSocket, frame, get};
@@ -37,6 +37,10 @@ const CONNECTIONS: usize = 2;
 
 /// The server's workers: as many as a flood's connections, which could occupy them all.
 const WORKERS: usize = 2;
+
+/// How long a server that ends waits for its clients. Those that only read answer no close, so that each of their
+/// servers waits for all of it.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Only one flood runs at a time, or the figures would mix.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -202,8 +206,9 @@ fn check(name: &str, connections: usize, start: impl FnOnce(SocketAddr) -> Optio
     let _alone = ALONE.lock();
     // The floods are to arrive.
     let (connections_per_address, message_rate, byte_rate) = (usize::MAX, None, None);
+    let times = Times { closing: CLOSING, ..Times::default() };
     let options =
-        Options { connections_per_address, message_rate, byte_rate, ..Options::default() };
+        Options { connections_per_address, message_rate, byte_rate, times, ..Options::default() };
     let server = Server::start_on(WORKERS, options);
     let flood = start(server.addr);
     if let Some(flood) = &flood {
@@ -464,7 +469,8 @@ fn server_process() {
         let unfinished = format!("{}.unfinished", port_file.display());
         std::fs::write(&unfinished, port).unwrap();
         std::fs::rename(unfinished, port_file).unwrap();
-        let options = Options { page: Some("a page"), ..Options::default() };
+        let times = Times { closing: CLOSING, ..Times::default() };
+        let options = Options { page: Some("a page"), times, ..Options::default() };
         let server = fixture::demo::demo().start(options).unwrap();
         server.serve(listener, stop).await;
     });

@@ -26,15 +26,10 @@ weaken() {
     if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
     rm -rf "$copy/src"
     cp -r src Cargo.toml Cargo.lock README.md "$copy"
-    mkdir -p "$copy/examples" "$copy/benches"
-    for target in examples/inspect examples/parse_workload \
-        benches/decode benches/payload benches/encode; do
-        echo 'fn main() {}' >"$copy/$target.rs"
-    done
     # Under another name, or cargo would mistake its build for one of the tree itself.
     sed -i 's/^name = "pondwire"$/name = "pondwire-weakened"/' "$copy/Cargo.toml" "$copy/Cargo.lock"
     # Without the workspace's other crates, which the models do not need.
-    sed -i -e 's/^\[lib\]$/&\nname = "pondwire"/' -e '/^pondwire[a-z-]* = { path/d' \
+    sed -i -e 's/^\[dependencies\]$/[lib]\nname = "pondwire"\n\n&/' -e '/^pondwire[a-z-]* = { path/d' \
         -e '/^\(default-\)\?members = /d' "$copy/Cargo.toml"
     perl -0pi -e "$bug" "$copy/$file"
     if cmp -s "$file" "$copy/$file"; then

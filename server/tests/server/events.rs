@@ -170,6 +170,7 @@ fn a_body_may_be_as_large_as_a_message_and_no_larger() {
 fn requests_that_could_be_read_in_two_ways_are_refused() {
     let server = Server::start();
     let post = "POST /api/socket HTTP/1.1\r\nhost: test\r\n";
+    let mut sent = Vec::new();
     for (request, status) in [
         (format!("{post}transfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n{{}}"), 404),
         (format!("{post}content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{{}}"), 404),
@@ -193,6 +194,10 @@ fn requests_that_could_be_read_in_two_ways_are_refused() {
     ] {
         let mut requests = Requests::new(server.addr);
         requests.raw(&request);
+        sent.push((requests, request, status));
+    }
+    // The server keeps each connection for a moment; they are closed at the same time.
+    for (mut requests, request, status) in sent {
         assert_eq!(requests.status(), status, "{request}");
         assert!(!requests.rest().contains("HTTP/1.1"), "nothing is read as another request");
     }
@@ -475,7 +480,9 @@ fn a_burst_arrives_whole_and_in_order() {
 
 #[test]
 fn the_end_of_the_server_ends_streams() {
-    let mut server = Server::start();
+    // The client of the stream does not close its connection.
+    let times = Times { closing: in_millis(1000), ..Times::default() };
+    let mut server = Server::start_with(times);
     let mut events = EventStream::joined(server.addr, ROOM);
     let mut idle = Requests::new(server.addr);
     assert_eq!(idle.send("POST", "", b"{}"), 404);

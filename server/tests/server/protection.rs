@@ -482,7 +482,9 @@ fn the_longest_queue_ends_when_there_is_no_memory() {
 
 #[test]
 fn messages_in_part_count_until_their_connection_ends() {
-    let server = Server::start_as(Options { memory_bytes: 300 << 10, ..Options::default() });
+    // The second connection ends when its client has not closed it for this long.
+    let times = Times { closing: in_millis(1000), ..Times::default() };
+    let server = Server::start_as(Options { memory_bytes: 300 << 10, times, ..Options::default() });
     let mut old = Client::joined(server.addr, ROOM);
     let begin = |len: usize| {
         let mut client = Client::joined(server.addr, ROOM);
@@ -570,46 +572,59 @@ fn messages_and_names_are_no_longer_than_their_limits() {
     assert_eq!(events.request("POST", message_of(501).as_bytes()), 413);
 }
 
-#[test]
-fn a_slow_consumer_gets_what_the_policy_says() {
+/// What a slow consumer gets with this policy.
+fn check_slow_consumer(policy: Policy) {
     let payload = |i: usize| format!(r#"{{"i":{i},"text":"{}"}}"#, "x".repeat(64 << 10));
     const SENT: usize = 200;
-    for policy in [Policy::DropOldest, Policy::DropNewest, Policy::Conflate] {
-        let waiting = OutboxOptions::new().with_policy(policy).with_max_frames(8);
-        let server = Server::start_as(Options { waiting, byte_rate: None, ..Options::default() });
-        let mut sender = Client::joined(server.addr, ROOM);
-        let mut slow = Client::joined(server.addr, ROOM);
-        for i in 0..SENT {
-            sender.event("say", &payload(i));
-            sender.next_text();
-        }
-        // An answer is never dropped.
-        let request = slow.event("echo", "{}");
-        // Broadcasts may be dropped while the client reads nothing.
-        let sender = thread::spawn(move || {
-            for _ in 0..100 {
-                sender.event("end", "{}");
-                sender.next();
-                thread::sleep(in_millis(20));
-            }
-        });
-        let (mut received, mut is_answered, mut is_over) = (Vec::new(), false, false);
-        while !(is_answered && is_over) {
-            let message = slow.next();
-            match message["event"].as_str().unwrap() {
-                "say" => received.push(message["payload"]["i"].as_u64().unwrap() as usize),
-                "end" => is_over = true,
-                _ => is_answered = message["requestId"] == request,
-            }
-        }
-        assert!(received.is_sorted_by(|a, b| a < b), "{policy:?} {received:?}");
-        assert!(received.len() < SENT, "{policy:?} dropped nothing");
-        // With other policies even the first may be dropped before any is written.
-        assert!(policy != Policy::DropNewest || received[0] == 0, "{received:?}");
-        let (last, newest) = (*received.last().unwrap(), SENT - 1);
-        assert_eq!(last == newest, policy != Policy::DropNewest, "{policy:?} {received:?}");
-        sender.join().unwrap();
+    let waiting = OutboxOptions::new().with_policy(policy).with_max_frames(8);
+    let server = Server::start_as(Options { waiting, byte_rate: None, ..Options::default() });
+    let mut sender = Client::joined(server.addr, ROOM);
+    let mut slow = Client::joined(server.addr, ROOM);
+    for i in 0..SENT {
+        sender.event("say", &payload(i));
+        sender.next_text();
     }
+    // An answer is never dropped.
+    let request = slow.event("echo", "{}");
+    // Broadcasts may be dropped while the client reads nothing.
+    let sender = thread::spawn(move || {
+        for _ in 0..100 {
+            sender.event("end", "{}");
+            sender.next();
+            thread::sleep(in_millis(20));
+        }
+    });
+    let (mut received, mut is_answered, mut is_over) = (Vec::new(), false, false);
+    while !(is_answered && is_over) {
+        let message = slow.next();
+        match message["event"].as_str().unwrap() {
+            "say" => received.push(message["payload"]["i"].as_u64().unwrap() as usize),
+            "end" => is_over = true,
+            _ => is_answered = message["requestId"] == request,
+        }
+    }
+    assert!(received.is_sorted_by(|a, b| a < b), "{policy:?} {received:?}");
+    assert!(received.len() < SENT, "{policy:?} dropped nothing");
+    // With other policies even the first may be dropped before any is written.
+    assert!(policy != Policy::DropNewest || received[0] == 0, "{received:?}");
+    let (last, newest) = (*received.last().unwrap(), SENT - 1);
+    assert_eq!(last == newest, policy != Policy::DropNewest, "{policy:?} {received:?}");
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_slow_consumer_loses_the_oldest_frames() {
+    check_slow_consumer(Policy::DropOldest);
+}
+
+#[test]
+fn a_slow_consumer_loses_the_newest_frames() {
+    check_slow_consumer(Policy::DropNewest);
+}
+
+#[test]
+fn a_slow_consumer_gets_conflated_frames() {
+    check_slow_consumer(Policy::Conflate);
 }
 
 /// One frame with a longer list would overflow every member's outbox.
