@@ -213,7 +213,11 @@ fn behind_prefix<'a>(
         return by_scalar(bytes, text, max_depth, members);
     }
     let mut ascii = None;
-    let algorithm = if prefix.root.is_some() { None } else { Some(tier.algorithm(bytes.len())) };
+    let algorithm = if prefix.root.is_some() {
+        None
+    } else {
+        Some(tier.algorithm(bytes.len(), prefix.container().is_some()))
+    };
     match algorithm {
         Some(Algorithm::Walk) => match arch::walk(tier, bytes, max_depth, prefix, members) {
             Some(Ok(known)) => ascii = known,

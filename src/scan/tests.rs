@@ -32,7 +32,7 @@ fn tiers() -> impl Iterator<Item = Detected> {
 }
 
 fn name(tier: Detected) -> String {
-    format!("{} {}", tier.tier(), tier.algorithm(0))
+    format!("{} {}", tier.tier(), tier.algorithm(0, true))
 }
 
 fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
@@ -49,7 +49,7 @@ fn by_tier(tier: Detected, quotes: bool, bytes: &[u8], max_depth: usize) -> Verd
     if quotes {
         ascii = arch::prefix(tier, bytes, max_depth, &mut prefix, &mut members)?;
     }
-    match tier.algorithm(bytes.len()) {
+    match tier.algorithm(bytes.len(), true) {
         _ if prefix.root.is_some() => {}
         Algorithm::Blocks => {}
         Algorithm::Tokens => {

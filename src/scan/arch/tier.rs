@@ -138,11 +138,11 @@ impl Detected {
         Self(self.0 % HALF + (algorithm as u8 + 1) * HALF)
     }
 
-    /// The algorithm for a document of `bytes`.
+    /// The algorithm for a document of `bytes`; see [`Algorithm::best`].
     #[inline(always)]
-    pub(crate) const fn algorithm(self, bytes: usize) -> Algorithm {
+    pub(crate) const fn algorithm(self, bytes: usize, compact: bool) -> Algorithm {
         match self.0 / HALF {
-            0 => Algorithm::best(self.tier(), bytes),
+            0 => Algorithm::best(self.tier(), bytes, compact),
             selected => Algorithm::ALL[selected as usize - 1],
         }
     }
@@ -187,10 +187,11 @@ mod tests {
             let detected = Detected::of(tier).unwrap();
             for bytes in [0, 300, 5000] {
                 assert_eq!(detected.tier(), tier);
-                assert_eq!(detected.algorithm(bytes), Algorithm::best(tier, bytes));
+                let best = Algorithm::best(tier, bytes, true);
+                assert_eq!(detected.algorithm(bytes, true), best);
                 for &algorithm in Algorithm::ALL {
                     assert_eq!(detected.with(algorithm).tier(), tier);
-                    assert_eq!(detected.with(algorithm).algorithm(bytes), algorithm);
+                    assert_eq!(detected.with(algorithm).algorithm(bytes, true), algorithm);
                 }
             }
         }
