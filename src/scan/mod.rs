@@ -22,8 +22,9 @@
 //! A scan by the CPU's vector instructions, which `arch` provides, begins with the quotes of the
 //! document's compact start, unless finding them costs as much as walking over it: a short message is
 //! often nothing else. One of three algorithms reads the rest, by the tier and the document's size:
-//! `blocks`, masks of 64 bytes; `tokens`, masks of 64 tokens; `walk`, from token to token. `blocks`
-//! and `tokens` decide whether a document is malformed, and `scalar`, resumed shortly before, finds
+//! `blocks`, masks of 64 bytes; `tokens`, masks of 64 tokens; `walk`, from token to token. The
+//! compact start and `walk` know the error of a malformed document, `tokens` that of a string; else
+//! `blocks` and `tokens` know only that there is one, and `scalar`, resumed shortly before, finds
 //! where and why. `scalar` is the oracle that the others are tested against: they share the
 //! primitives of `lexeme` and nothing else.
 
@@ -190,11 +191,21 @@ fn document_by<'a>(
         && tier.begins_by_quotes(bytes.len())
         && let Some(ascii) = arch::prefix(tier, bytes, max_depth, &mut prefix, members)
         && let Some(root) = prefix.root
-        && let Some(text) = text.or(ascii)
     {
+        let text = match text.or(ascii) {
+            Some(text) => text,
+            None => checked_text(tier, bytes)?,
+        };
         return Ok((text, root));
     }
     behind_prefix(tier, bytes, text, &mut prefix, max_depth, members)
+}
+
+/// The text of bytes that are not all ASCII.
+#[cold]
+#[inline(never)]
+fn checked_text(tier: arch::Detected, bytes: &[u8]) -> Result<&str, Malformed> {
+    utf8(tier, bytes, 0)
 }
 
 /// [`document`] after its `prefix`. Not inlined, so that the callers, which parse mostly short
@@ -210,39 +221,51 @@ fn behind_prefix<'a>(
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
     if !(1..=RECURSION_LIMIT).contains(&max_depth) {
-        return by_scalar(bytes, text, max_depth, members);
+        return by_scalar(tier, bytes, text, max_depth, members);
     }
+    let mut text = text;
+    if text.is_none() && !prefix.is_ascii() {
+        // Bytes that are not UTF-8 are the error, whatever else is one.
+        text = Some(checked_text(tier, bytes)?);
+    }
+    if let Some(malformed) = prefix.flaw() {
+        return Err(in_utf8(tier, bytes, text, true, malformed));
+    }
+    // ASCII, unless the text is known.
+    let ascii_until = prefix.end;
     let mut ascii = None;
-    let algorithm = if prefix.root.is_some() {
-        None
-    } else {
-        Some(tier.algorithm(bytes.len(), prefix.container().is_some()))
-    };
-    match algorithm {
-        Some(Algorithm::Walk) => match arch::walk(tier, bytes, max_depth, prefix, members) {
+    match tier.algorithm(bytes.len(), prefix.container().is_some()) {
+        Algorithm::Walk => match arch::walk(tier, bytes, max_depth, prefix, members) {
             Some(Ok(known)) => ascii = known,
             None => {}
-            Some(Err(malformed)) => return Err(in_utf8(bytes, text, prefix.is_ascii(), malformed)),
+            Some(Err(malformed)) => {
+                return Err(in_utf8(tier, bytes, text, prefix.is_ascii(), malformed));
+            }
         },
-        Some(Algorithm::Tokens) => match arch::tokens(tier, bytes, max_depth, prefix, members) {
-            Some(Ok(known)) => ascii = known,
+        Algorithm::Tokens => match arch::tokens(tier, bytes, max_depth, prefix, members) {
+            Some(Ok(known)) => {
+                if let Some(malformed) = prefix.flaw() {
+                    return Err(in_utf8(tier, bytes, text, prefix.is_ascii(), malformed));
+                }
+                ascii = known;
+            }
             Some(Err(Some(site))) => {
-                if let Some(malformed) = explain(&site, bytes, text, max_depth) {
+                if let Some(malformed) = explain(tier, &site, bytes, text, max_depth) {
                     return Err(malformed);
                 }
             }
             // The blocks find the site.
             Some(Err(None)) | None => {}
         },
-        Some(Algorithm::Blocks) | None => {}
+        Algorithm::Blocks => {}
     }
     if let Some(root) = prefix.root {
-        return Ok((text_of(text.or(ascii), bytes)?, root));
+        return Ok((text_of(tier, text.or(ascii), bytes, ascii_until)?, root));
     }
     let mut outline = blocks::Outline::new();
     match arch::outline(tier, bytes, prefix, max_depth, &mut outline) {
         Some(Ok(ascii)) => {
-            let text = text_of(text.or(ascii), bytes)?;
+            let text = text_of(tier, text.or(ascii), bytes, ascii_until)?;
             let root = outline.root(bytes);
             let is_object = bytes[root.start()] == b'{';
             if !is_object || outline.members(bytes, root.start(), prefix, members).is_some() {
@@ -251,19 +274,20 @@ fn behind_prefix<'a>(
             debug_assert!(false, "the outline of a valid document has all its members");
         }
         Some(Err(site)) => {
-            if let Some(malformed) = explain(&site, bytes, text, max_depth) {
+            if let Some(malformed) = explain(tier, &site, bytes, text, max_depth) {
                 return Err(malformed);
             }
         }
         None => {}
     }
-    by_scalar(bytes, text, max_depth, members)
+    by_scalar(tier, bytes, text, max_depth, members)
 }
 
 /// The error that the scalar scanner finds when it resumes shortly before `site`; `None` if it
 /// finds none from there.
 #[cold]
 fn explain(
+    tier: arch::Detected,
     site: &blocks::ErrorSite,
     bytes: &[u8],
     text: Option<&str>,
@@ -271,7 +295,7 @@ fn explain(
 ) -> Option<Malformed> {
     if text.is_none()
         && !ends_in_ascii(bytes, site.ascii_until)
-        && let Err(malformed) = utf8(bytes)
+        && let Err(malformed) = utf8(tier, bytes, 0)
     {
         return Some(malformed);
     }
@@ -281,11 +305,17 @@ fn explain(
 /// The error of a document in which the scanner found `malformed`: bytes that are not UTF-8 come
 /// first, wherever they are. `ascii` tells that all bytes before the error are ASCII.
 #[cold]
-fn in_utf8(bytes: &[u8], text: Option<&str>, ascii: bool, malformed: Malformed) -> Malformed {
+fn in_utf8(
+    tier: arch::Detected,
+    bytes: &[u8],
+    text: Option<&str>,
+    ascii: bool,
+    malformed: Malformed,
+) -> Malformed {
     if text.is_some() || ascii && ends_in_ascii(bytes, malformed.at) {
         return malformed;
     }
-    utf8(bytes).err().unwrap_or(malformed)
+    utf8(tier, bytes, 0).err().unwrap_or(malformed)
 }
 
 /// Whether the bytes from `at` on are ASCII; not if these are all or most of many, since the check of
@@ -296,13 +326,14 @@ fn ends_in_ascii(bytes: &[u8], at: usize) -> bool {
 
 #[inline(always)]
 fn by_scalar<'a>(
+    tier: arch::Detected,
     bytes: &'a [u8],
     text: Option<&'a str>,
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
     arch::without_tier(move || {
-        let text = text_of(text, bytes)?;
+        let text = text_of(tier, text, bytes, 0)?;
         scalar::document(bytes, max_depth, members).map(|root| (text, root))
     })
 }
@@ -338,19 +369,42 @@ pub(crate) fn copy_with_spaces<'a>(from: &[u8], to: &'a mut [MaybeUninit<u8>]) -
     arch::copy_with_spaces(arch::Detected::current(), from, to)
 }
 
-/// `bytes` as text; `known` is that text if it was validated before.
+/// `bytes` as text; `known` is that text if it was validated before. The first `ascii` bytes are known to be ASCII.
 #[inline(always)]
-fn text_of<'a>(known: Option<&'a str>, bytes: &'a [u8]) -> Result<&'a str, Malformed> {
+fn text_of<'a>(
+    tier: arch::Detected,
+    known: Option<&'a str>,
+    bytes: &'a [u8],
+    ascii: usize,
+) -> Result<&'a str, Malformed> {
     match known {
         Some(text) => Ok(text),
-        None => utf8(bytes),
+        None => utf8(tier, bytes, ascii),
     }
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
-    simdutf8::basic::from_utf8(bytes).or_else(|_| {
-        // The faster check gives no position.
-        simdutf8::compat::from_utf8(bytes)
-            .map_err(|error| Malformed { detail: Detail::Utf8, at: error.valid_up_to() })
-    })
+/// Up to this many bytes are checked for UTF-8 once; more by a faster check that gives no place of an error.
+const SHORT: usize = 256;
+
+#[inline(never)]
+fn utf8(tier: arch::Detected, bytes: &[u8], ascii: usize) -> Result<&str, Malformed> {
+    if bytes.len() > SHORT {
+        simdutf8::basic::from_utf8(bytes).map_err(|_| not_utf8(tier, bytes, ascii))
+    } else {
+        arch::utf8(tier, bytes).map_err(|at| Malformed { detail: Detail::Utf8, at })
+    }
+}
+
+/// The error of bytes that are not UTF-8 behind the first `ascii`.
+#[cold]
+#[inline(never)]
+fn not_utf8(tier: arch::Detected, bytes: &[u8], ascii: usize) -> Malformed {
+    let rest = &bytes[ascii..];
+    let goes_on_in_ascii = rest.first_chunk::<{ BLOCK }>().is_none_or(|block| block.is_ascii());
+    let valid = if goes_on_in_ascii {
+        arch::utf8(tier, rest).map_or_else(|at| at, str::len)
+    } else {
+        simdutf8::compat::from_utf8(rest).map_or_else(|error| error.valid_up_to(), str::len)
+    };
+    Malformed { detail: Detail::Utf8, at: ascii + valid }
 }

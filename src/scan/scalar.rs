@@ -36,7 +36,7 @@ pub(super) fn resume(bytes: &[u8], site: &ErrorSite, max_depth: usize) -> Result
     for object in site.brackets.outermost_first() {
         cursor.containers.open(object, separator)?;
     }
-    let end = cursor.behind_separator(separator, site.in_text.then_some(site.block))?;
+    let end = cursor.behind_separator(separator, site.text)?;
     let rest = cursor.space(end);
     if rest == bytes.len() { Ok(()) } else { Err(malformed("trailing data", rest)) }
 }

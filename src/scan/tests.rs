@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 
 use super::arch::{self, Algorithm, Detected, Tier};
 use super::blocks::{Outline, Prefix};
-use super::{Ignored, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, skip};
+use super::{Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, skip};
+use crate::error::Detail;
 
 /// A scanner's verdict on a document: its members, or `None` if it is malformed.
 type Verdict = Option<Vec<(Text, Span)>>;
@@ -29,6 +30,10 @@ fn tiers() -> impl Iterator<Item = Detected> {
     let tiers = Tier::ALL.iter().copied().filter(|tier| *tier != Tier::Scalar);
     let with_each = |tier: Detected| Algorithm::ALL.iter().map(move |&with| tier.with(with));
     tiers.filter_map(Detected::of).flat_map(with_each)
+}
+
+fn scalar_tier() -> Detected {
+    Detected::of(Tier::Scalar).expect("every CPU has it")
 }
 
 fn name(tier: Detected) -> String {
@@ -77,7 +82,11 @@ fn by_tier(tier: Detected, quotes: bool, bytes: &[u8], max_depth: usize) -> Verd
 /// has newlines, so they may report them for members that have none.
 fn all_agree_within(bytes: &[u8], max_depth: usize) {
     let expected = by_scalar(bytes, max_depth);
-    let error = super::by_scalar(bytes, None, max_depth, &mut Ignored).err();
+    let error = super::by_scalar(scalar_tier(), bytes, None, max_depth, &mut Ignored).err();
+    if let Err(not_utf8) = std::str::from_utf8(bytes) {
+        let at = not_utf8.valid_up_to();
+        assert_eq!(error, Some(Malformed { detail: Detail::Utf8, at }));
+    }
     for (tier, quotes) in tiers().flat_map(|tier| [(tier, true), (tier, false)]) {
         // An error must be the same, at the same place.
         let usual = Detected::of(tier.tier()).expect("supported");
@@ -468,6 +477,36 @@ fn frames_at_every_length_and_place() {
         buffer.extend_from_slice(b"\"\\{[");
         for end in place..=place + frame.len() {
             all_agree(&buffer[place..end]);
+        }
+    }
+}
+
+/// One flaw, alone and before bytes that are not UTF-8, which are the error then.
+#[test]
+fn a_flaw_at_every_place() {
+    let escapes = r#"\\\n\u12aF\ud83d\ude00\\\"x"#.repeat(10);
+    let payloads = [
+        r#"{"text":"hi there","n":12.5,"b":true}}"#.to_owned(),
+        r#"{}}"#.to_owned(),
+        r#""a text","more":{"a":"b"} }"#.to_owned(),
+        format!(r#"{{"text":"{escapes}","n":1}}}}"#),
+        format!(r#"{{"text":"{}","user":{{"name":"é"}}}}}}"#, "日本語é😀".repeat(12)),
+        format!(r#"{{"text":"{}","user":{{"id":"u1","n":[1,{{}}]}}}}}}"#, "plain ".repeat(40)),
+    ];
+    for payload in payloads {
+        let head = r#"{"action":"BROADCAST","requestId":"6de7f22d","event":"say","payload":"#;
+        let frame = [head.as_bytes(), payload.as_bytes()].concat();
+        for place in 0..frame.len() {
+            for flaw in *b"\x01\n \"\\{}[]:,u1\x7F\x80\xC3\xE6\xFF" {
+                let mut flawed = frame.clone();
+                flawed[place] = flaw;
+                all_agree(&flawed);
+                all_agree(&flawed[..=place]);
+                if place + 8 < frame.len() && flaw < 0x80 {
+                    flawed[frame.len() - 6] = 0xFF;
+                    all_agree(&flawed);
+                }
+            }
         }
     }
 }

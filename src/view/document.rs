@@ -121,6 +121,13 @@ impl<'a, 'f> Document<'a, 'f> {
         Some(Fields::plain(action, Places { event, channel_name, request_id, payload }))
     }
 
+    /// Whether all fields are there and right but the action, which is a string.
+    pub(super) fn is_usual_but_action(&self) -> bool {
+        let [event, action, payload, request_id, channel_name] = self.found.values;
+        Span::are_plain_strings([event, action, request_id, channel_name])
+            && payload.is_some_and(|payload| self.json_type(payload) == JsonType::Object)
+    }
+
     /// The end of the container at `start` that is a member of the payload, if the scan kept it: the
     /// first end behind it is its own.
     pub(super) fn inner_end(&self, start: usize) -> Option<usize> {

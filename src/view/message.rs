@@ -47,6 +47,9 @@ macro_rules! message {
             #[cold]
             #[inline(never)]
             fn unusual(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
+                if document.is_usual_but_action() {
+                    document.action($read, $names)?;
+                }
                 Ok(Self { frame: document.text, fields: Self::owned_fields(document)? })
             }
 

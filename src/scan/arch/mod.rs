@@ -123,6 +123,17 @@ unsafe fn text_if(ascii: bool, bytes: &[u8]) -> Option<&str> {
     ascii.then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
+/// `bytes` as text, or the number of bytes before the first that is not UTF-8. Best for few bytes, most of them ASCII.
+#[inline]
+pub(super) fn utf8(tier: Detected, bytes: &[u8]) -> Result<&str, usize> {
+    let ascii = by_tier!(tier, ascii_len(bytes), 0);
+    match simdutf8::compat::from_utf8(&bytes[ascii..]) {
+        // SAFETY: the first bytes are ASCII and the rest is UTF-8: both were just checked.
+        Ok(_) => Ok(unsafe { std::str::from_utf8_unchecked(bytes) }),
+        Err(error) => Err(ascii + error.valid_up_to()),
+    }
+}
+
 /// The end of the container whose bracket is at `start` in a valid document; `None` for a tier
 /// without instructions.
 #[inline]

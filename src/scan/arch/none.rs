@@ -95,6 +95,12 @@ pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Optio
     isa(tier).map(|isa| blocks::container_end(isa, bytes, start))
 }
 
+/// See [`blocks::ascii_len`].
+#[inline(always)]
+pub(super) fn ascii_len(tier: Detected, bytes: &[u8]) -> Option<usize> {
+    isa(tier).map(|isa| blocks::ascii_len(isa, bytes))
+}
+
 /// See [`blocks::plain_blocks`].
 #[inline(always)]
 pub(super) fn plain_blocks(tier: Detected, bytes: &[u8]) -> Option<usize> {

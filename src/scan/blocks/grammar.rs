@@ -35,14 +35,12 @@ pub(crate) enum Charset {
 
 /// The site of an error, for the scalar scanner to explain it: the text before is valid so far.
 pub(crate) struct ErrorSite {
-    /// The block in which the error showed; the input's length if the input ends too early.
-    pub(crate) block: usize,
-    /// The last bracket, colon or comma before that block.
+    /// The last bracket, colon or comma before the block in which the error showed, or before the input's end.
     pub(crate) separator: Option<usize>,
     /// The containers that are open after that separator.
     pub(crate) brackets: Brackets,
-    /// The block starts in the plain text of a string.
-    pub(crate) in_text: bool,
+    /// If the block starts in the string behind the separator: a place up to which that is valid, and not in an escape.
+    pub(crate) text: Option<usize>,
     /// All bytes before this place are ASCII; 0 if that is not known.
     pub(crate) ascii_until: usize,
 }
@@ -70,16 +68,15 @@ pub(crate) fn outline<I: Isa>(
     let mut context = BlockContext { bytes, base: prefix.end, max_depth };
     while context.base < bytes.len() {
         let (block, valid) = isa.load(bytes, context.base);
-        let in_text = grammar.strings.in_text();
-        if !grammar.block(isa, block, valid, &context, outline) {
-            return Err(grammar.error_site(context.base, in_text));
+        if let Err(text) = grammar.block(isa, block, valid, &context, outline) {
+            return Err(grammar.error_site(context.base, text));
         }
         context.base += BLOCK;
     }
     if grammar.is_complete() {
         Ok(if grammar.non_ascii == 0 { Charset::Ascii } else { Charset::Other })
     } else {
-        Err(grammar.error_site(bytes.len(), grammar.strings.in_text()))
+        Err(grammar.error_site(bytes.len(), grammar.strings.text_at(bytes.len())))
     }
 }
 
@@ -92,15 +89,9 @@ struct BlockContext<'a> {
 
 impl Grammar {
     #[cold]
-    const fn error_site(&self, block: usize, in_text: bool) -> ErrorSite {
+    const fn error_site(&self, block: usize, text: Option<usize>) -> ErrorSite {
         let ascii_until = if self.non_ascii == 0 { block } else { 0 };
-        ErrorSite {
-            block,
-            separator: self.separator,
-            brackets: self.brackets,
-            in_text,
-            ascii_until,
-        }
+        ErrorSite { separator: self.separator, brackets: self.brackets, text, ascii_until }
     }
 
     /// Whether the document may end here: all containers are closed and nothing is due. A number
@@ -113,8 +104,8 @@ impl Grammar {
             && self.numbers.is_complete()
     }
 
-    /// Checks a block, of which the bytes of `valid` count. Returns `false` if an error is in it or
-    /// shows there; `brackets` and `separator` are then as they were before.
+    /// Checks a block, of which the bytes of `valid` count. Fails if an error is in it or shows there,
+    /// with [`ErrorSite::text`]; `brackets` and `separator` are then as they were before.
     #[inline(always)]
     fn block<I: Isa>(
         &mut self,
@@ -123,14 +114,17 @@ impl Grammar {
         valid: u64,
         context: &BlockContext<'_>,
         outline: &mut Outline,
-    ) -> bool {
+    ) -> Result<(), Option<usize>> {
         let low = block.within(0, b' ');
         let controls = low & !block.equal(b' ');
         self.non_ascii |= block.non_ascii();
         let strings = self.strings.masks(isa, block, controls);
         if strings.quotes == 0 && strings.inside == !0 {
             outline.escapes |= strings.backslashes != 0 && self.brackets.depth == 1;
-            return strings.error == 0;
+            return match strings.error {
+                0 => Ok(()),
+                _ => Err(strings.text_in(context.bytes, context.base)),
+            };
         }
         let outside = !(strings.inside | strings.quotes) & valid;
         let folded = block.with_bit_5();
@@ -177,16 +171,18 @@ impl Grammar {
         };
         // Bits after the input's end count too: they show what the end leaves unfinished.
         if error != 0 || !literals_are_right(context, scalars.literals) {
-            return false;
+            return Err(strings.text_in(context.bytes, context.base));
         }
         let checked = self.brackets.check(&masks, context.max_depth, context.base, outline);
-        let Some(level_1) = checked else { return false };
+        let Some(level_1) = checked else {
+            return Err(strings.text_in(context.bytes, context.base));
+        };
         outline.push_quotes(strings.quotes & level_1, context.base);
         outline.escapes |= strings.backslashes & level_1 != 0;
         if separators != 0 {
             self.separator = Some(context.base + separators.ilog2() as usize);
         }
-        true
+        Ok(())
     }
 }
 

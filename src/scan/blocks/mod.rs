@@ -16,7 +16,7 @@ pub(super) use brackets::Brackets;
 pub(super) use grammar::{Charset, ErrorSite, follow, outline};
 pub(super) use outline::Outline;
 pub(super) use prefix::Prefix;
-pub(super) use strings::Strings;
+pub(super) use strings::{StringMasks, Strings};
 
 use super::lexeme::plain_text_end;
 
@@ -164,6 +164,19 @@ pub(super) fn squeeze(bytes: &[u8], mut mask: u64, to: &mut [u8; BLOCK]) {
         *to = bytes[mask.trailing_zeros() as usize];
         mask &= mask - 1;
     }
+}
+
+/// The number of bytes at the start of `bytes` that are ASCII.
+#[inline(always)]
+pub(super) fn ascii_len<I: Isa>(isa: I, bytes: &[u8]) -> usize {
+    for at in (0..bytes.len()).step_by(BLOCK) {
+        let (block, valid) = isa.load(bytes, at);
+        let non_ascii = block.non_ascii() & valid;
+        if non_ascii != 0 {
+            return at + non_ascii.trailing_zeros() as usize;
+        }
+    }
+    bytes.len()
 }
 
 /// The number of bytes before the first block that holds a quote, a backslash or a control character; the length of

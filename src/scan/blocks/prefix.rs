@@ -4,9 +4,9 @@
 //! often consists of nothing else.
 
 use super::{BLOCK, Block, Brackets, ErrorSite, Isa};
-use crate::scan::lexeme::scalar_end;
+use crate::scan::lexeme::{self, byte, malformed, scalar_end, unexpected};
 use crate::scan::tokens::Container;
-use crate::scan::{BEFORE, Members, Span, Text};
+use crate::scan::{BEFORE, Malformed, Members, Span, Text};
 
 /// The number of bytes from the start that are searched; an envelope is shorter.
 const WITHIN: usize = 4 * BLOCK;
@@ -24,8 +24,7 @@ pub(crate) struct Prefix {
     pub(in crate::scan) end: usize,
     /// The root, if the prefix is the whole document.
     pub(in crate::scan) root: Option<Span>,
-    /// The member at `end`, if its key is compact and its value an object or an array.
-    container: Option<(Text, usize)>,
+    behind: Behind,
     /// A CR or LF occurs as whitespace.
     pub(crate) newlines: bool,
     /// Not zero if a byte is not ASCII; covers the bytes from the start to `end` at least, and all
@@ -33,10 +32,20 @@ pub(crate) struct Prefix {
     pub(in crate::scan) non_ascii: u64,
 }
 
+/// What follows the prefix.
+#[derive(Clone, Copy)]
+enum Behind {
+    Unknown,
+    /// A member with a compact key; its value, which starts at this place, is an object or an array.
+    Container(Text, usize),
+    /// The first error of the JSON. All bytes before it are covered by `non_ascii` or were compared with ASCII bytes.
+    Flaw(Malformed),
+}
+
 impl Prefix {
     /// No compact start.
     pub(crate) const NONE: Self =
-        Self { end: 0, root: None, container: None, newlines: false, non_ascii: 0 };
+        Self { end: 0, root: None, behind: Behind::Unknown, newlines: false, non_ascii: 0 };
 
     /// Whether all bytes that `non_ascii` covers are ASCII.
     #[inline(always)]
@@ -88,29 +97,40 @@ impl Prefix {
             count += quotes.count_ones() as usize;
             non_ascii |= block.non_ascii() & valid;
             let starts_compactly = base > 0 || count >= 3 && places[2] == places[1] + 2;
-            if stops & valid != 0 || !starts_compactly {
+            let stop = stops & valid;
+            if stop != 0 {
+                base += stop.trailing_zeros() as usize;
+                break;
+            }
+            if !starts_compactly {
                 break;
             }
             base += BLOCK;
         }
         self.non_ascii |= non_ascii;
-        let (places, _) = places[..count].as_chunks();
-        let mut quotes = Quotes { bytes, start, pairs: places.iter() };
+        let places = &places[..count];
+        let mut quotes = Quotes { bytes, start, pairs: places.as_chunks().0.iter() };
         let mut at = quotes.known_members(start.max(1), members);
         if at > 1 {
             self.end = at;
         }
-        loop {
-            let Some((key, value)) = quotes.key(at) else { return };
+        let stopped = loop {
+            let (key, value) = match quotes.key(at) {
+                Ok(key) => key,
+                Err(stopped) => break stopped,
+            };
             let start = value;
-            let Some(value) = quotes.value(start) else {
-                if matches!(bytes.get(start), Some(b'{' | b'[')) {
-                    self.container = Some((key, start));
+            let value = match quotes.value(start) {
+                Ok(value) => value,
+                Err(stopped) => {
+                    if matches!(bytes.get(start), Some(b'{' | b'[')) {
+                        self.behind = Behind::Container(key, start);
+                    }
+                    break stopped;
                 }
-                return;
             };
             if !self.end_member(bytes, value.end()) {
-                return;
+                break Stopped::due("", value.end());
             }
             let known = quotes
                 .before(value.start())
@@ -122,6 +142,38 @@ impl Prefix {
                 return;
             }
             at = self.end;
+        };
+        // Without quotes left, a short document is hardly valid.
+        if quotes.pairs.len() == 0 && rest.len() <= WITHIN {
+            self.find_flaw(bytes, start, places, at, stopped, start + base);
+        }
+    }
+
+    /// Takes in why the members from the one at `at` on are not compact, if that is an error. The quotes at `places` are
+    /// those from `start` on, up to `until` at least if the last one opens a string: its text is plain up to there.
+    #[cold]
+    #[inline(never)]
+    fn find_flaw(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        places: &[u8],
+        at: usize,
+        Stopped(stopped): Stopped,
+        until: usize,
+    ) {
+        let flaw = if stopped & !Stopped::DUE >= bytes.len() {
+            Some(malformed("unexpected end", bytes.len()))
+        } else if let (_, [open]) = places.as_chunks::<2>()
+            && start + usize::from(*open) == stopped
+        {
+            let flaw = unexpected(bytes, "control character in a string", until);
+            (byte(bytes, until) < b' ').then_some(flaw)
+        } else {
+            Quotes::flaw(bytes, start, places, at)
+        };
+        if let Some(flaw) = flaw {
+            self.behind = Behind::Flaw(flaw);
         }
     }
 
@@ -131,7 +183,7 @@ impl Prefix {
     fn end_member(&mut self, bytes: &[u8], end: usize) -> bool {
         match bytes.get(end) {
             Some(b',') => self.end = end + 1,
-            Some(b'}') if is_space(&bytes[end + 1..]) => {
+            Some(b'}') if bytes[end + 1..].iter().all(is_space) => {
                 self.root = Some(Span::other(0, end + 1, self.newlines, false));
             }
             _ => return false,
@@ -141,8 +193,27 @@ impl Prefix {
 
     /// The object or array that is the value of the next member, if that has a compact key.
     #[inline(always)]
-    pub(crate) fn container(&self) -> Option<usize> {
-        self.container.map(|(_, start)| start)
+    pub(crate) const fn container(&self) -> Option<usize> {
+        match self.behind {
+            Behind::Container(_, start) => Some(start),
+            _ => None,
+        }
+    }
+
+    /// The first error of the JSON, if it is known.
+    #[inline(always)]
+    pub(crate) const fn flaw(&self) -> Option<Malformed> {
+        match self.behind {
+            Behind::Flaw(flaw) => Some(flaw),
+            _ => None,
+        }
+    }
+
+    /// Takes in the first error of the JSON. `non_ascii` is not zero if a byte of that container before it is not ASCII.
+    #[cold]
+    pub(in crate::scan) const fn set_flaw(&mut self, flaw: Malformed, non_ascii: u64) {
+        self.behind = Behind::Flaw(flaw);
+        self.non_ascii |= non_ascii;
     }
 
     /// Takes in the member whose value is that container, now that it was validated, and the
@@ -155,15 +226,20 @@ impl Prefix {
         container: &Container,
         members: &mut impl Members,
     ) -> Result<(), ErrorSite> {
-        let Some((key, start)) = self.container.take() else { return Ok(()) };
+        let Behind::Container(key, start) = self.behind else { return Ok(()) };
+        self.behind = Behind::Unknown;
         self.non_ascii |= container.non_ascii;
         self.newlines |= container.newlines;
+        if container.end == bytes.len() {
+            self.set_flaw(malformed("unexpected end", container.end), 0);
+            return Ok(());
+        }
         let next = bytes.get(container.end).copied().unwrap_or(0);
         if !matches!(next, b',' | b'}' | b' ' | b'\t' | b'\n' | b'\r') {
             let brackets = Brackets::in_root_object();
             let separator = Some(container.end - 1);
             let ascii_until = if self.is_ascii() { container.end } else { 0 };
-            return Err(ErrorSite { block: 0, separator, brackets, in_text: false, ascii_until });
+            return Err(ErrorSite { separator, brackets, text: None, ascii_until });
         }
         if self.end_member(bytes, container.end) {
             let value = Span::other(start, container.end, container.newlines, container.mixed);
@@ -177,8 +253,82 @@ impl Prefix {
 }
 
 #[inline(always)]
-fn is_space(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+/// The number of bytes of whitespace at `at`.
+fn space_len(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    rest.iter().take_while(|byte| is_space(byte)).count()
+}
+
+/// Why a member is not compact.
+trait Reason {
+    /// A container that is not flat.
+    const NESTED: Self;
+
+    /// No quote is known for the string that is due at this place.
+    fn no_quote(at: usize) -> Self;
+
+    /// Something else stands where this is due.
+    fn due(what: &'static str, at: usize) -> Self;
+
+    /// No number and no literal stands where one is due.
+    fn no_scalar(at: usize) -> Self;
+}
+
+/// The place at which a member stops being compact, in one register; with [`DUE`](Self::DUE), unless quotes are missing.
+/// It is the document's length only if that is valid so far.
+#[derive(Clone, Copy)]
+struct Stopped(usize);
+
+impl Stopped {
+    const DUE: usize = 1 << (usize::BITS - 1);
+}
+
+impl Reason for Stopped {
+    const NESTED: Self = Self(Self::DUE);
+
+    #[inline(always)]
+    fn no_quote(at: usize) -> Self {
+        Self(at)
+    }
+
+    #[inline(always)]
+    fn due(_: &'static str, at: usize) -> Self {
+        Self(at | Self::DUE)
+    }
+
+    #[inline(always)]
+    fn no_scalar(at: usize) -> Self {
+        Self(at | Self::DUE)
+    }
+}
+
+/// The same in full.
+#[derive(Clone, Copy)]
+enum Stop {
+    Nested,
+    NoQuote(usize),
+    Due(&'static str, usize),
+    NoScalar(usize),
+}
+
+impl Reason for Stop {
+    const NESTED: Self = Self::Nested;
+
+    fn no_quote(at: usize) -> Self {
+        Self::NoQuote(at)
+    }
+
+    fn due(what: &'static str, at: usize) -> Self {
+        Self::Due(what, at)
+    }
+
+    fn no_scalar(at: usize) -> Self {
+        Self::NoScalar(at)
+    }
 }
 
 /// The strings ahead, by the places of their quotes.
@@ -199,9 +349,9 @@ fn places(start: usize, pair: &[u8; 2]) -> (usize, usize) {
 impl Quotes<'_> {
     /// The string that starts at `at`, with its quotes; returns where it ends.
     #[inline(always)]
-    fn string(&mut self, at: usize) -> Option<usize> {
-        let (open, close) = places(self.start, self.pairs.next()?);
-        (open == at).then_some(close + 1)
+    fn string<R: Reason>(&mut self, at: usize) -> Result<usize, R> {
+        let (open, close) = places(self.start, self.pairs.next().ok_or_else(|| R::no_quote(at))?);
+        if open == at { Ok(close + 1) } else { Err(R::due("expected a key", at)) }
     }
 
     /// The bytes before `at`, after NULs if there are fewer; `None` if the whole document is
@@ -241,41 +391,71 @@ impl Quotes<'_> {
 
     /// The key at `at` and its colon; returns where the value starts.
     #[inline(always)]
-    fn key(&mut self, at: usize) -> Option<(Text, usize)> {
+    fn key<R: Reason>(&mut self, at: usize) -> Result<(Text, usize), R> {
         let end = self.string(at)?;
         let key = Text { start: at + 1, end: end - 1, escaped: false };
-        (*self.bytes.get(end)? == b':').then_some((key, end + 1))
+        match self.bytes.get(end) {
+            Some(b':') => Ok((key, end + 1)),
+            _ => Err(R::due("expected ':'", end)),
+        }
     }
 
     /// The string, flat object, number or literal that starts at `start`.
     #[inline(always)]
-    fn value(&mut self, start: usize) -> Option<Span> {
-        let end = match self.bytes.get(start)? {
-            b'"' => return Some(Span::string(start, self.string(start)?, false)),
-            b'{' => self.flat_object(start + 1)?,
-            b'[' => return None,
-            _ => scalar_end(self.bytes, start)?,
+    fn value<R: Reason>(&mut self, start: usize) -> Result<Span, R> {
+        let end = match self.bytes.get(start) {
+            Some(b'"') => return Ok(Span::string(start, self.string(start)?, false)),
+            Some(b'{') => self.flat_object(start + 1)?,
+            Some(b'[') => return Err(R::NESTED),
+            _ => scalar_end(self.bytes, start).ok_or_else(|| R::no_scalar(start))?,
         };
-        Some(Span::other(start, end, false, false))
+        Ok(Span::other(start, end, false, false))
     }
 
     /// An object's inside that starts at `at`; returns where the object ends.
     #[inline(always)]
-    fn flat_object(&mut self, mut at: usize) -> Option<usize> {
-        if *self.bytes.get(at)? == b'}' {
-            return Some(at + 1);
+    fn flat_object<R: Reason>(&mut self, mut at: usize) -> Result<usize, R> {
+        if self.bytes.get(at) == Some(&b'}') {
+            return Ok(at + 1);
         }
         loop {
             let (_, start) = self.key(at)?;
-            let end = match self.bytes.get(start)? {
-                b'"' => self.string(start)?,
-                _ => scalar_end(self.bytes, start)?,
+            let end = match self.bytes.get(start) {
+                Some(b'"') => self.string(start)?,
+                _ => scalar_end(self.bytes, start).ok_or_else(|| R::no_scalar(start))?,
             };
-            match self.bytes.get(end)? {
-                b',' => at = end + 1,
-                b'}' => return Some(end + 1),
-                _ => return None,
+            match self.bytes.get(end) {
+                Some(b',') => at = end + 1,
+                Some(b'}') => return Ok(end + 1),
+                _ => return Err(R::due("expected ',' or '}'", end)),
             }
         }
+    }
+
+    /// The first error of the root's member at `at`, if there is one and it is known. The quotes at `places` are those
+    /// from `start` on, up to a place behind the member or up to the first byte that is no plain text.
+    #[cold]
+    #[inline(never)]
+    fn flaw(bytes: &[u8], start: usize, places: &[u8], at: usize) -> Option<Malformed> {
+        let first = places.iter().rposition(|&place| start + usize::from(place) == at);
+        let places = first.map_or(&[][..], |first| &places[first..]);
+        let (pairs, _) = places.as_chunks();
+        let mut quotes = Quotes { bytes, start, pairs: pairs.iter() };
+        let (what, at) = match quotes.key(at).and_then(|(_, start)| quotes.value(start)) {
+            Ok(value) if byte(bytes, value.end()) == b'}' => {
+                let end = value.end() + 1;
+                return Some(malformed("trailing data", end + space_len(bytes, end)));
+            }
+            Ok(value) => ("expected ',' or '}'", value.end()),
+            Err(Stop::Nested) => return None,
+            Err(Stop::NoQuote(at)) if byte(bytes, at) == b'"' => return None,
+            Err(Stop::NoQuote(at)) => ("expected a key", at),
+            Err(Stop::Due(what, at)) => (what, at),
+            Err(Stop::NoScalar(at)) => match byte(bytes, at) {
+                b'{' | b'[' | b' ' | b'\t' | b'\n' | b'\r' => return None,
+                _ => return lexeme::scalar(bytes, at).err(),
+            },
+        };
+        if space_len(bytes, at) > 0 { None } else { Some(unexpected(bytes, what, at)) }
     }
 }

@@ -1,9 +1,11 @@
 //! The insides of strings, and the validity of escapes.
 
 use super::{Block, Isa};
+use crate::scan::Malformed;
+use crate::scan::lexeme::{byte, unexpected};
 
 /// The state that carries over between blocks.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(in crate::scan) struct Strings {
     /// Bit 0: the next block's first byte is escaped.
     escaped: u64,
@@ -14,23 +16,68 @@ pub(in crate::scan) struct Strings {
 }
 
 /// The strings of a block.
+#[derive(Clone, Copy)]
 pub(in crate::scan) struct StringMasks {
     /// Quotes that open or close.
     pub(in crate::scan) quotes: u64,
     /// From an opening quote to the byte before the closing one.
     pub(in crate::scan) inside: u64,
     pub(super) backslashes: u64,
+    /// Bytes that end an escape which is none.
+    escape_errors: u64,
     pub(in crate::scan) error: u64,
+}
+
+impl StringMasks {
+    /// If the block at `base` starts in a string: where to read on in that, at its end or at its first error.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn text_in(self, bytes: &[u8], base: usize) -> Option<usize> {
+        if (self.inside ^ self.quotes) & 1 == 0 {
+            return None;
+        }
+        let end = self.quotes.trailing_zeros();
+        let bit = self.error.trailing_zeros();
+        if end < bit || bit == u64::BITS {
+            return Some(base + end as usize);
+        }
+        let is_escape = self.escape_errors >> bit & 1 == 1;
+        Some(self.first_flaw(bytes, base).at - usize::from(is_escape))
+    }
+
+    /// The error at the first bit of `error` in the block at `base`, if all before it is valid.
+    #[cold]
+    pub(in crate::scan) fn first_flaw(self, bytes: &[u8], base: usize) -> Malformed {
+        let bit = self.error.trailing_zeros();
+        let mut at = base + bit as usize;
+        if self.escape_errors >> bit & 1 == 0 {
+            return unexpected(bytes, "control character in a string", at);
+        }
+        // The byte behind a backslash, or one of the four behind a `u`, of which those before are digits.
+        if byte(bytes, at - 1) != b'\\' {
+            at -= 1;
+            while byte(bytes, at) != b'u' {
+                at -= 1;
+            }
+        }
+        unexpected(bytes, "invalid escape", at)
+    }
 }
 
 /// Every other bit, from bit 1.
 const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
 
 impl Strings {
-    /// Whether the next byte is inside a string and not part of an escape.
-    #[inline(always)]
-    pub(in crate::scan) const fn in_text(&self) -> bool {
-        self.inside != 0 && self.escaped | self.hex == 0
+    /// If the next byte, at `at`, is inside a string: where to read on in that, at `at` or at the escape that `at` is in.
+    #[cold]
+    pub(in crate::scan) const fn text_at(self, at: usize) -> Option<usize> {
+        let digits = self.hex.count_ones() as usize;
+        match (self.inside, self.escaped, digits) {
+            (0, _, _) => None,
+            (_, 0, 0) => Some(at),
+            (_, 0, _) => Some(at + digits - r"\u0000".len()),
+            _ => Some(at - r"\".len()),
+        }
     }
 
     #[inline(always)]
@@ -50,8 +97,9 @@ impl Strings {
         }
         let inside = isa.prefix_xor(quotes) ^ self.inside;
         self.inside = ((inside as i64) >> 63) as u64;
+        let escape_errors = error;
         error |= controls & inside;
-        StringMasks { quotes, inside, backslashes, error }
+        StringMasks { quotes, inside, backslashes, escape_errors, error }
     }
 
     /// The quotes and insides of the strings of a block that is known to be valid.

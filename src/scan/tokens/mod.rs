@@ -10,10 +10,10 @@ mod grammar;
 mod squeeze;
 
 use grammar::{Grammar, OVERLAP, Step};
-use squeeze::Squeezer;
+use squeeze::{Flaw, Squeezer};
 
-use super::Members;
 use super::blocks::{BLOCK, Brackets, ErrorSite, Isa, Prefix, container_end};
+use super::{Malformed, Members};
 
 /// A valid container.
 pub(super) struct Container {
@@ -43,9 +43,16 @@ const LONG: usize = 32;
 const SAMPLE: usize = 2;
 const DENSE: usize = SAMPLE * BLOCK * 3 / 4;
 
+/// Why a container is malformed.
+enum Stop {
+    /// By this error; the mask is not zero if a byte of the container before it is not ASCII.
+    Flaw(Malformed, u64),
+    Site(Option<ErrorSite>),
+}
+
 /// Validates the container after `prefix`, if there is one, and extends `prefix` over it and the
 /// compact members behind it, which are passed to `members`. Does nothing if the container starts
-/// with many numbers.
+/// with many numbers. An error is in the prefix, or comes with its site if that is known.
 #[inline(always)]
 pub(super) fn member<I: Isa>(
     isa: I,
@@ -60,13 +67,20 @@ pub(super) fn member<I: Isa>(
     } else {
         container::<LONG, { LONG * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     };
-    let container = container.map_err(|site| {
-        site.map(|site| ErrorSite {
-            ascii_until: if prefix.is_ascii() { site.ascii_until } else { 0 },
-            ..site
-        })
-    })?;
-    let Some(container) = container else { return Ok(()) };
+    let container = match container {
+        Ok(Some(container)) => container,
+        Ok(None) => return Ok(()),
+        Err(Stop::Flaw(flaw, non_ascii)) => {
+            prefix.set_flaw(flaw, non_ascii);
+            return Ok(());
+        }
+        Err(Stop::Site(site)) => {
+            return Err(site.map(|site| ErrorSite {
+                ascii_until: if prefix.is_ascii() { site.ascii_until } else { 0 },
+                ..site
+            }));
+        }
+    };
     prefix.pass(isa, bytes, &container, members).map_err(Some)
 }
 
@@ -81,7 +95,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     start: usize,
     max_depth: usize,
     members: &mut impl Members,
-) -> Result<Option<Container>, Option<ErrorSite>> {
+) -> Result<Option<Container>, Stop> {
     const { assert!(TAPE >= BATCH * BLOCK + MARGIN) };
     let (mut tokens, mut masks) = ([0; TAPE], [0; BATCH]);
     let mut tape = Tape::new(&mut tokens, &mut masks, start);
@@ -91,9 +105,8 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     loop {
         let mut flaw = None;
         while tape.blocks < BATCH && tape.next_block() < bytes.len() {
-            let in_text = squeezer.in_text();
-            if !tape.push_block(isa, bytes, &mut squeezer) {
-                flaw = Some((tape.next_block(), in_text));
+            if let Err(error) = tape.push_block(isa, bytes, &mut squeezer) {
+                flaw = Some(error);
                 break;
             }
             if tape.blocks == SAMPLE && tape.base == start && tape.len - tape.kept > DENSE {
@@ -125,7 +138,9 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
                     }));
                 }
                 Step::Error(token) => {
-                    return Err(tape.site_of_error(isa, before, from, token, &squeezer));
+                    return Err(Stop::Site(
+                        tape.site_of_error(isa, before, from, token, &squeezer),
+                    ));
                 }
             }
             if left <= BLOCK {
@@ -135,8 +150,14 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
         }
         if last {
             // The text ends too early, or has a flaw and is not read any further.
-            let stop = flaw.unwrap_or((bytes.len(), squeezer.in_text()));
-            return Err(tape.site_of_end(isa, grammar.brackets, stop, &squeezer));
+            let text = match flaw {
+                Some(Flaw { flaw: Ok(malformed), .. }) => {
+                    return Err(Stop::Flaw(malformed, squeezer.non_ascii));
+                }
+                Some(Flaw { flaw: Err(text), .. }) => text,
+                None => squeezer.text_at(bytes.len()),
+            };
+            return Err(Stop::Site(tape.site_of_end(isa, grammar.brackets, text, &squeezer)));
         }
         tape.keep_from(isa, from);
     }
@@ -204,16 +225,22 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
         self.base + self.blocks * BLOCK
     }
 
-    /// Squeezes the next block; returns `false`, and adds no tokens, if it has a flaw.
+    /// Squeezes the next block; if it has a flaw, only what is before that.
     #[inline(always)]
-    fn push_block<I: Isa>(&mut self, isa: I, bytes: &[u8], squeezer: &mut Squeezer) -> bool {
+    fn push_block<I: Isa>(
+        &mut self,
+        isa: I,
+        bytes: &[u8],
+        squeezer: &mut Squeezer,
+    ) -> Result<(), Flaw> {
         let at = self.next_block();
         let free = self.tokens[self.len..].first_chunk_mut().expect("the margin has space");
-        let Some(mask) = squeezer.block(isa, bytes, at, free) else { return false };
+        let squeezed = squeezer.block(isa, bytes, at, free);
+        let (Ok(mask) | Err(Flaw { tokens: mask, .. })) = squeezed;
         self.masks[self.blocks] = mask;
         self.blocks += 1;
         self.len += mask.count_ones() as usize;
-        true
+        squeezed.map(drop)
     }
 
     /// Starts the next batch with the tokens from `from` on.
@@ -269,25 +296,25 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
         }
         let separator = Some(self.place(isa, token)?);
         let ascii_until = self.ascii_until(squeezer);
-        Some(ErrorSite { block: 0, separator, brackets, in_text: false, ascii_until })
+        Some(ErrorSite { separator, brackets, text: None, ascii_until })
     }
 
-    /// The site of an error after the last token, with the `brackets` there: in the block of `stop`,
-    /// which starts in the plain text of a string or does not.
+    /// The site of an error after the last token, with the `brackets` there. `text` is where to read on in the string that
+    /// is the last token, if the error is not before.
     #[cold]
     fn site_of_end(
         &self,
         isa: impl Isa,
         brackets: Brackets,
-        stop: (usize, bool),
+        text: Option<usize>,
         squeezer: &Squeezer,
     ) -> Option<ErrorSite> {
         let token = self.last_separator(self.len)?;
         let separator = Some(self.place(isa, token)?);
         // The string must be the token behind the separator.
-        let in_text = stop.1 && token + 2 == self.len;
+        let text = text.filter(|_| token + 2 == self.len);
         let ascii_until = self.ascii_until(squeezer);
-        Some(ErrorSite { block: stop.0, separator, brackets, in_text, ascii_until })
+        Some(ErrorSite { separator, brackets, text, ascii_until })
     }
 
     /// The end of the blocks of the container that are known to be ASCII; 0 if not all of them are.

@@ -1,6 +1,7 @@
 //! The first stage: blocks of text become tokens.
 
-use crate::scan::blocks::{BLOCK, Block, Isa, Strings, follow, next};
+use crate::scan::Malformed;
+use crate::scan::blocks::{BLOCK, Block, Isa, StringMasks, Strings, follow, next};
 
 use super::is_separator;
 
@@ -17,16 +18,39 @@ pub(super) struct Squeezer {
     pub(super) newlines: bool,
 }
 
+/// The first error of a block.
+pub(super) struct Flaw {
+    /// The bytes before it that became tokens; none if the error is not known.
+    pub(super) tokens: u64,
+    /// The document's first error, if all tokens are right; or where the string ends in which the block starts, if in one.
+    pub(super) flaw: Result<Malformed, Option<usize>>,
+}
+
+impl Flaw {
+    /// The first of `error` in the block at `at`, whose tokens are right if there is no error.
+    #[cold]
+    #[inline(never)]
+    fn of(strings: StringMasks, error: u64, tokens: u64, bytes: &[u8], at: usize) -> Self {
+        let first = error & error.wrapping_neg();
+        if strings.error & first == 0 {
+            let starts_in_string = (strings.inside ^ strings.quotes) & 1 == 1;
+            let string_end = at + strings.quotes.trailing_zeros() as usize;
+            return Self { tokens: 0, flaw: Err(starts_in_string.then_some(string_end)) };
+        }
+        Self { tokens: tokens & (first - 1), flaw: Ok(strings.first_flaw(bytes, at)) }
+    }
+}
+
 impl Squeezer {
-    /// Whether the next byte is inside a string and not part of an escape.
+    /// See [`Strings::text_at`].
     #[inline(always)]
-    pub(super) const fn in_text(&self) -> bool {
-        self.strings.in_text()
+    pub(super) const fn text_at(&self, at: usize) -> Option<usize> {
+        self.strings.text_at(at)
     }
 
     /// Writes the tokens of the block at `at` to the start of `to`; the bytes after them are
     /// arbitrary. Returns the mask of the bytes that became tokens: the opening quotes of strings
-    /// and what is outside of strings and no space. `None` if a string or an escape is invalid, if
+    /// and what is outside of strings and no space. Fails if a string or an escape is invalid, if
     /// a space is, or if one stands between two numbers or literals, which would become one.
     #[inline(always)]
     pub(super) fn block<I: Isa>(
@@ -35,14 +59,14 @@ impl Squeezer {
         bytes: &[u8],
         at: usize,
         to: &mut [u8; BLOCK],
-    ) -> Option<u64> {
+    ) -> Result<u64, Flaw> {
         let (block, valid) = isa.load(bytes, at);
         let controls = block.within(0, 0x1F);
         self.non_ascii |= block.non_ascii();
         let strings = self.strings.masks(isa, block, controls);
         let mut error = strings.error;
         if strings.quotes == 0 && strings.inside == !0 {
-            return (error == 0).then_some(0);
+            return if error == 0 { Ok(0) } else { Err(Flaw::of(strings, error, 0, bytes, at)) };
         }
         let outside = !(strings.inside | strings.quotes) & valid;
         let spaces = (block.equal(b' ') | controls) & outside;
@@ -54,12 +78,14 @@ impl Squeezer {
         } else {
             error |= self.spaces(block, spaces, kept);
         }
-        if error != 0 {
-            return None;
-        }
         let tokens = kept | strings.quotes & strings.inside;
+        if error != 0 {
+            let flaw = Flaw::of(strings, error, tokens, bytes, at);
+            isa.squeeze(block, &bytes[at..], flaw.tokens, to);
+            return Err(flaw);
+        }
         isa.squeeze(block, &bytes[at..], tokens, to);
-        Some(tokens)
+        Ok(tokens)
     }
 
     /// The errors of a block with spaces, or after one.
