@@ -7,34 +7,52 @@
 //! ```
 //! use pondwire::{ClientAction, ClientMessage, Frame, uuid};
 //!
-//! # fn publish(_: Frame) {}
-//! # #[derive(serde::Deserialize)] struct Join { name: String }
-//! # fn on_frame(bytes: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
-//! let message = ClientMessage::parse(bytes)?; // borrows `bytes`; all of it is validated
-//! match message.action() {
-//!     ClientAction::Broadcast => {
-//!         let payload = message.payload(); // not decoded, and never will be
-//!         publish(Frame::broadcast(message.channel_name(), message.event(), &uuid(), payload));
-//!     }
-//!     ClientAction::JoinChannel => {
-//!         let join: Join = message.payload().decode()?; // typed, on demand
-//!     }
-//!     ClientAction::LeaveChannel => {}
+//! #[derive(serde::Deserialize)]
+//! struct Join {
+//!     name: String,
 //! }
-//! # Ok(()) }
+//!
+//! # fn publish(_: Frame) {}
+//! fn answer(bytes: &[u8]) -> Frame {
+//!     let message = match ClientMessage::parse(bytes) {
+//!         Ok(message) => message, // borrows `bytes`; all of it is validated
+//!         Err(error) => return Frame::invalid_message(&error),
+//!     };
+//!     let (channel, request) = (message.channel_name(), message.request_id());
+//!     match message.action() {
+//!         // Typed, on demand.
+//!         ClientAction::JoinChannel => match message.payload().decode::<Join>() {
+//!             Ok(join) if !join.name.is_empty() => Frame::acknowledge(channel, request),
+//!             _ => Frame::unauthorized(channel, request, 400, "A name is needed"),
+//!         },
+//!         ClientAction::LeaveChannel => Frame::exit_acknowledge(channel, request),
+//!         ClientAction::Broadcast => {
+//!             let payload = message.payload(); // not decoded, and never will be
+//!             publish(Frame::broadcast(channel, message.event(), &uuid(), payload));
+//!             Frame::reply(channel, message.event(), request, payload)
+//!         }
+//!     }
+//! }
+//! # let join = r#"{"action":"JOIN_CHANNEL","channelName":"/c","requestId":"r","event":"e","payload":{"name":"ann"}}"#;
+//! # assert_eq!(answer(join.as_bytes()), Frame::acknowledge("/c", "r"));
+//! # let unnamed = join.replace(r#""ann""#, r#""""#);
+//! # assert_eq!(answer(unnamed.as_bytes()), Frame::unauthorized("/c", "r", 400, "A name is needed"));
+//! # let said = join.replace("JOIN_CHANNEL", "BROADCAST");
+//! # assert!(answer(said.as_bytes()).as_str().starts_with(r#"{"action":"SYSTEM","event":"e""#));
 //! ```
 //!
 //! # Three ways in
 //!
 //! | you want | use | begin with |
 //! |---|---|---|
-//! | to read and write messages, in a client, a test or a proxy | this crate without default features: the codec; with `uuid` if it makes ids of its own, as here | the example above; [`ClientMessage`], [`ServerMessage`], [`Frame`] |
-//! | a server of your own, on any runtime | this crate: rooms, outboxes, the WebSocket handshake and reader | the [patterns](docs::patterns) below |
-//! | a server | the crate [`pondwire-server`](https://docs.rs/pondwire-server): by itself, or within axum | its first example |
+//! | to read and write messages, in a client, a test or a proxy | this crate with `--no-default-features -F uuid`: the codec; without `uuid` if it makes no ids of its own | the example above; [`ClientMessage`], [`ServerMessage`], [`Frame`] |
+//! | a server of your own, on any runtime | this crate with `-F handshake`: rooms, outboxes, the WebSocket handshake and reader | the [patterns](docs::patterns) below |
+//! | a whole server | the crate [`pondwire-server`](https://docs.rs/pondwire-server): by itself, or within axum | its first example |
 //!
 //! The patterns; their code runs as tests:
 //!
-//! - [a connection](docs::patterns#a-connection): its two halves and the queue between them; [on a WebSocket
+//! - [a connection](docs::patterns#a-connection): its two halves, the second [reads](docs::patterns#the-reading-half),
+//!   and the queue between them; [on a WebSocket
 //!   library](docs::patterns#on-a-websocket-library) such as axum's; [a reader for
 //!   each](docs::patterns#a-reader-for-each-connection) in its place; and [those that do not keep
 //!   up](docs::patterns#connections-that-do-not-keep-up);

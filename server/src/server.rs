@@ -157,8 +157,26 @@ impl Server {
     /// [`serve`](Self::serve) over TLS, by rustls; needs the feature `tls`.
     ///
     /// The configuration holds the certificates, and may choose one for each handshake, which is also how they are
-    /// renewed. Its list of protocols is replaced by `http/1.1`. See the example `tls` for one that is made of two
-    /// files.
+    /// renewed. Its list of protocols is replaced by `http/1.1`. A program without rustls among its dependencies uses
+    /// it as `pondwire_server::rustls`; for two files in the PEM format:
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    ///
+    /// use pondwire_server::rustls::ServerConfig;
+    /// use pondwire_server::rustls::pki_types::pem::PemObject;
+    /// use pondwire_server::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    /// use pondwire_server::stop_signal;
+    ///
+    /// # use pondwire_server::Server;
+    /// # use tokio::net::TcpListener;
+    /// # async fn run(server: Server, listener: TcpListener) -> Result<(), Box<dyn std::error::Error>> {
+    /// let certificates = CertificateDer::pem_file_iter("certificates.pem")?.collect::<Result<_, _>>()?;
+    /// let key = PrivateKeyDer::from_pem_file("key.pem")?;
+    /// let config = ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, key)?;
+    /// server.serve_tls(listener, Arc::new(config), stop_signal()?).await;
+    /// # Ok(()) }
+    /// ```
     ///
     /// The handshake and the first request must be finished within [`Times::request`](crate::Times::request).
     /// A client that speaks HTTP is answered 400. Those beyond the limits on connections are answered as without TLS, but

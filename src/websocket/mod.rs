@@ -14,8 +14,8 @@
 //!
 //! # A session
 //!
-//! On any blocking stream, such as a `std::net::TcpStream`. The request's head is taken apart by
-//! `httparse`:
+//! On any blocking stream, such as a `std::net::TcpStream`, with the crates `bytes` and `httparse`, which parses the
+//! request's head. [`docs::patterns`](crate::docs::patterns#the-reading-half) has the same messages on tokio.
 //!
 #![cfg_attr(feature = "handshake", doc = "```")]
 #![cfg_attr(not(feature = "handshake"), doc = "```ignore")]
@@ -31,7 +31,9 @@
 //!     // The handshake.
 //!     let mut received = BytesMut::new();
 //!     while !received.ends_with(b"\r\n\r\n") && received.len() < 8192 {
-//!         receive(stream, &mut received)?;
+//!         if receive(stream, &mut received)? == 0 {
+//!             return Ok(()); // the client is gone
+//!         }
 //!     }
 //!     let mut slots = [httparse::EMPTY_HEADER; 64];
 //!     let mut request = httparse::Request::new(&mut slots);
@@ -121,6 +123,9 @@
 //! # let mut stranger = Client { sends: vec![b"GET / HTTP/1.1\r\n\r\n".to_vec()].into_iter(), got: Vec::new() };
 //! # serve(&mut stranger)?;
 //! # assert!(stranger.got.starts_with(b"HTTP/1.1 400 "));
+//! # let mut gone = Client { sends: vec![b"GET /".to_vec()].into_iter(), got: Vec::new() };
+//! # serve(&mut gone)?;
+//! # assert!(gone.got.is_empty());
 //! # Ok::<(), io::Error>(())
 //! ```
 //!

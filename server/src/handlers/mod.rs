@@ -62,6 +62,9 @@ pub(crate) enum OnEvent {
 }
 
 /// What a handler may return: `()` or `Result<(), PondError>`.
+///
+/// The client is sent the error. One with `""` as its channel name, as in this crate's examples, gets the name of the
+/// handler's channel.
 pub trait Outcome {
     /// The error, if the handler failed.
     ///
