@@ -63,7 +63,7 @@ pub(crate) enum OnEvent {
 
 /// What a handler may return: `()` or `Result<(), PondError>`.
 ///
-/// The client is sent the error. One with `""` as its channel name, as in this crate's examples, gets the name of the
+/// The client is sent the error. Its channel name may be `""`, as in this crate's examples: the server knows the
 /// handler's channel.
 pub trait Outcome {
     /// The error, if the handler failed.
