@@ -10,7 +10,7 @@ A table stands between two comments in a page:
     <!-- end -->
 
 Without rows it is the whole table after the heading, without a heading the record's first. `<!-- summary -->` is the
-README's own, `<!-- behind -->` lists the rows in which a peer is ahead.
+README's own, `<!-- behind -->` lists the rows in which a peer is ahead, `<!-- codec -->` compares the codec on all tiers.
 """
 
 import re
@@ -21,7 +21,7 @@ import charts
 from charts import facts, newest, number, table
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("src/docs/*.md")), *sorted(ROOT.glob("server/src/docs/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "profiles/README.md", *sorted(ROOT.glob("src/docs/*.md")), *sorted(ROOT.glob("server/src/docs/*.md"))]
 
 
 def markdown(rows):
@@ -114,6 +114,28 @@ def behind():
     return "\n".join(lines)
 
 
+def codec():
+    """How many times longer the peers take to parse, and refusals to refuse, on each tier."""
+    tiers = {tier: newest(f"compare*{tier}*.md") for tier in SIMDJSON}
+    name = {"avx512": "AVX-512", "avx2": "AVX2", "sse2": "SSE2"}
+    columns = "| | " + " | ".join(f"{name[tier]}: sonic-rs, DOM, On-Demand, refusal" for tier in tiers) + " |"
+    lines = [columns, "|---|" + "---:|" * len(tiers)]
+    for row in table(tiers["avx512"], "Parse, ns per message"):
+        cells = []
+        for tier, record in tiers.items():
+            ours = lambda heading, column: number(cell(record, heading, row["name"], column))
+            parse, beside, refuse = "Parse, ns per message", "Parse beside C++ simdjson, ns per message", "Refuse, ns per message"
+            sonic = ours(parse, "sonic-rs") / ours(parse, "pondwire")
+            dom, on_demand = (ours(beside, f"{SIMDJSON[tier]} {api}") / ours(beside, "pondwire") for api in ("DOM", "On-Demand"))
+            found = next(it for it in table(record, refuse) if it["name"] == row["name"])
+            refusal = max(number(found[kind]) for kind in found if kind not in ("name", "bytes", "accepted"))
+            ratios = (sonic, dom, on_demand, refusal / number(found["accepted"]))
+            cells.append(", ".join(f"{ratio:.2f}" for ratio in ratios))
+        lines.append(f"| {row['name']} | {' | '.join(cells)} |")
+    made = {f"{facts(record)['Machine']}, commit {facts(record)['Commit']}" for record in tiers.values()}
+    return "\n".join(lines) + f"\n\n{'; '.join(sorted(made))}."
+
+
 def fill(page):
     def block(found):
         directive = found.group(1)
@@ -121,13 +143,15 @@ def fill(page):
             body = summary()
         elif directive == "behind":
             body = behind()
+        elif directive == "codec":
+            body = codec()
         else:
             pattern, heading, wanted = (directive.removeprefix("table ").split(": ") + ["", ""])[:3]
             body = excerpt(pattern, heading, wanted.split(", ") if wanted else [])
         body = body.replace("<", "&lt;")  # in the names of types
         return f"<!-- {directive} -->\n\n{body}\n\n<!-- end -->"
 
-    return re.sub(r"<!-- (summary|behind|table .*?) -->\n.*?<!-- end -->", block, page.read_text(), flags=re.S)
+    return re.sub(r"<!-- (summary|behind|codec|table .*?) -->\n.*?<!-- end -->", block, page.read_text(), flags=re.S)
 
 
 def main():
