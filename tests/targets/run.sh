@@ -27,6 +27,8 @@ cross=$PWD/target/cross
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 export PONDWIRE_STRESS_SECONDS=${PONDWIRE_STRESS_SECONDS:-5}
 export PONDWIRE_MAX_CASES=${PONDWIRE_MAX_CASES:-1000}
+# In the emulator tests compute instead of waiting: more of them at once only make each other late.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(nproc)}
 echo "random tests run $PONDWIRE_MAX_CASES cases at most, stress tests for $PONDWIRE_STRESS_SECONDS s"
 
 # The modules that read or write lengths, words and positions.
