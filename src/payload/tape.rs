@@ -1,9 +1,8 @@
-//! Decoding large payloads of many doubles into owned types: `simd-json` finds the structure, and `serde_json`
-//! decodes the payloads that the two would read differently.
+//! Decoding large payloads of many doubles into owned types by `simd-json`, where it reads what `serde_json` reads.
 //!
 //! `simd-json` turns the text into a tape of nodes, with its numbers converted. Nearly all of them
 //! equal the values that `serde_json` reads; [`Nodes`] fails at the others, and the payload is then
-//! decoded again from its text. So the result, or the error, is that of `serde_json` at every size:
+//! decoded again by [`decode`]. So the result, or the error, is that of `serde_json` at every size:
 //! - `-0`, an integer on the tape, is a double to `serde_json`;
 //! - `f32` is rounded from the text by `serde_json`, and would be from a double here;
 //! - 128-bit integers, numbers and booleans as keys, strings read as bytes and `RawValue` have no
@@ -12,7 +11,6 @@
 //!   `simd-json` approximate, the tape is not used at all.
 
 use std::cell::Cell;
-use std::fmt;
 use std::sync::LazyLock;
 
 use serde::de::{
@@ -21,6 +19,8 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 use simd_json::{Buffers, INPUT_PADDING, Node, StaticNode, Tape, fill_tape_padded};
+
+use super::decode::{Failed, NUMBERS_KEEP_THEIR_TEXT, decode, is_of_serde_json};
 
 /// The payload size in bytes from which the tape is faster, the copy of the input included
 /// (`profiles/README.md`).
@@ -73,7 +73,7 @@ pub(super) fn owned<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Er
     {
         return Ok(decoded);
     }
-    serde_json::from_str(json)
+    decode(json)
 }
 
 /// Whether both engines read numbers alike in this build. Any crate in the build may enable
@@ -87,8 +87,6 @@ static ENGINES_AGREE: LazyLock<bool> = LazyLock::new(|| {
         ("[2.2250738585072011e-308]", 2.225_073_858_507_201e-308),
         ("[1.7976931348623157e308]", f64::MAX),
     ];
-    let keeps_text = serde_json::from_str::<serde_json::Number>("1.10")
-        .is_ok_and(|number| number.to_string() == "1.10");
     let exact = HARD.iter().all(|&(json, exact)| {
         let mut input = [json.as_bytes(), &[b' '; INPUT_PADDING]].concat();
         let mut tape = Tape(Vec::new());
@@ -101,7 +99,7 @@ static ENGINES_AGREE: LazyLock<bool> = LazyLock::new(|| {
         });
         filled.is_ok() && read == Some(exact)
     });
-    exact && !keeps_text
+    exact && !*NUMBERS_KEEP_THEIR_TEXT
 });
 
 /// The memory that `simd-json` works in: it unescapes strings within its input, so it needs a copy,
@@ -152,24 +150,6 @@ fn by_tape<T: DeserializeOwned>(json: &str) -> Option<T> {
         let _ = SCRATCH.try_with(|kept| kept.set(Some(scratch)));
     }
     decoded
-}
-
-/// The text must be decoded by `serde_json`, which may find the same error or none.
-#[derive(Debug)]
-struct Failed;
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not decoded from the tape")
-    }
-}
-
-impl std::error::Error for Failed {}
-
-impl de::Error for Failed {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Self
-    }
 }
 
 /// Deserializes the nodes of a tape, from the first of `rest` on.
@@ -241,11 +221,6 @@ impl<'de> Nodes<'_, 'de> {
     fn fail<T>(&mut self) -> Result<T, Failed> {
         self.noted(Err(Failed))
     }
-}
-
-/// Whether it is one of `serde_json`'s own types, which only its own deserializer supports.
-fn is_of_serde_json(name: &str) -> bool {
-    name.starts_with("$serde_json::")
 }
 
 const fn is_number(node: &Node<'_>) -> bool {

@@ -7,6 +7,7 @@ use serde::de::Deserialize;
 use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::decode;
 use super::iter::{Elements, Members};
 use crate::scan::{JsonType, text};
 
@@ -85,7 +86,8 @@ impl<'a> Value<'a> {
         self.json.parse().ok().filter(|number: &f64| number.is_finite())
     }
 
-    /// Decodes this value alone into a type that may borrow from the frame, with `serde_json`.
+    /// Decodes this value alone into a type that may borrow from the frame: the value, or the error, that
+    /// `serde_json::from_str` gives for its text.
     ///
     /// The result is the one that [`Payload::decode`](super::Payload::decode) gives for a field of
     /// this type, by the same [rules for numbers](super::Payload#numbers): a double is the
@@ -110,7 +112,7 @@ impl<'a> Value<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn decode<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.json)
+        decode::decode(self.json)
     }
 
     /// The value of an object's member; see [`Payload::get`](super::Payload::get).

@@ -32,7 +32,7 @@ impl<'a> Iterator for Pieces<'a> {
             return Some(Piece::Plain(text));
         }
         let (piece, length) = escape(self.rest);
-        self.rest = &self.rest[length..];
+        self.rest = self.rest.get(length..).unwrap_or_default();
         Some(piece)
     }
 }
@@ -90,6 +90,11 @@ fn decode_lossy(inside: &str) -> String {
 /// Appends the unescaped inside of a validated string to `text`, with U+FFFD for a lone surrogate.
 pub(crate) fn push_unescaped(inside: &str, text: &mut String) {
     decode_into(inside, Some(char::REPLACEMENT_CHARACTER), text);
+}
+
+/// As [`push_unescaped`], but stops at a lone surrogate and returns `false`.
+pub(crate) fn try_push_unescaped(inside: &str, text: &mut String) -> bool {
+    decode_into(inside, None, text)
 }
 
 /// Undoes the escapes, with `instead` for a lone surrogate; `None` if there is one and no

@@ -77,6 +77,7 @@ fn mutated_payloads_read_as_serde_json_reads_them() {
         match serde_json::from_str::<Value>(payload.as_str()) {
             Ok(tree) => {
                 compared += same(payload.value(), &tree);
+                assert_eq!(payload.decode::<Value>().unwrap(), tree);
                 assert_eq!(payload.decode_owned::<Value>().unwrap(), tree);
                 assert_eq!(decoded_among_digits(payload.as_str()), tree);
             }
