@@ -70,11 +70,11 @@ def summary():
         ("a whole server, 1,000 clients, 64 B: CPU µs per delivery", cpu("pondwire"),
          f"bare epoll loop {cpu('floor')}, uWebSockets {cpu('uws')}, tuned axum {cpu('axum-batched')}, "
          f"`pondsocket-axum` {cpu('pondsocket-axum')}"),
-        ("its memory, KiB per connection, the most of four races", memory("pondwire"),
+        ("the same server: peak memory per connection, KiB, the highest of four races", memory("pondwire"),
          f"uWebSockets {memory('uws')}, tuned axum {memory('axum-batched')}, `pondsocket-axum` "
          f"{memory('pondsocket-axum')}"),
-        ("what your clients keep", "all",
-         "the npm and PyPI clients connect unchanged; nodes of both share a Redis"),
+        ("existing clients that need no change", "all",
+         "the npm and PyPI clients connect as they are; nodes of both packages can share its Redis"),
     ]
     lines = ["| | pondwire | others |", "|---|---:|---|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]

@@ -51,16 +51,16 @@
 //!
 //! The patterns; their code runs as tests:
 //!
-//! - [a connection](docs::patterns#a-connection): its two halves, the second [reads](docs::patterns#the-reading-half),
-//!   and the queue between them; [on a WebSocket
-//!   library](docs::patterns#on-a-websocket-library) such as axum's; [a reader for
-//!   each](docs::patterns#a-reader-for-each-connection) in its place; and [those that do not keep
+//! - a connection: its queue and [the half that writes](docs::patterns#a-connection), [the half that
+//!   reads](docs::patterns#the-reading-half), and what happens to [connections that do not keep
 //!   up](docs::patterns#connections-that-do-not-keep-up);
+//! - alternatives to a queue for each connection: [a reader for each](docs::patterns#a-reader-for-each-connection), or
+//!   [one writer for many](docs::patterns#one-writer-for-many-connections), for which a broadcast to any number of
+//!   connections is one append to a log;
+//! - [on a WebSocket library](docs::patterns#on-a-websocket-library) such as axum's;
 //! - [a chat room](docs::patterns#a-chat-room), with authorization and an answer to every message;
 //! - [presence](docs::patterns#presence), and [frames that differ by
 //!   recipient](docs::patterns#frames-that-differ-by-recipient);
-//! - [one writer for many connections](docs::patterns#one-writer-for-many-connections): a broadcast to any number of
-//!   them is one append to a log;
 //! - [observers that are not connections](docs::patterns#observers-that-are-not-connections): metrics, logs, bridges.
 //!
 //! # Data flow
@@ -75,10 +75,11 @@
 //!   frame; [`view::OwnedMessage`] keeps one. Their [`Payload`] is navigated lazily or decoded. A frame
 //!   that is not a message gives a [`ValidationError`] with kind, path and byte offset. The types of
 //!   [`message`] own their fields, so that messages can be built and changed.
-//! - **Outbound**: a [`Frame`] is one shared message, ready to send. [`cache`] keeps frames that are
-//!   needed again, and presence lists, already serialized.
-//! - **Fan-out**: a [`Room`] sends a frame to the [`Outbox`]es of all or some members of a channel
-//!   without a lock, or keeps it for members that [read](room::RoomReader) it themselves; [`fanout`] calls any other observers. See [`docs::patterns`].
+//! - **Outbound**: a [`Frame`] is one shared message, ready to send. [`cache`] keeps serialized
+//!   frames and presence lists that are needed again.
+//! - **Fan-out**: a [`Room`] sends a frame to the [`Outbox`]es of all or some members of a channel without a lock, or
+//!   keeps it for members that [read](room::RoomReader) it themselves. [`fanout`] calls observers of any other kind.
+//!   See [`docs::patterns`].
 //! - **Several nodes**: [`distributed`] has the messages that nodes exchange over a bus.
 //! - **WebSocket**: [`websocket`] reads a client's frames and answers its handshake, without I/O.
 //! - **Vocabulary**: [`protocol`] has every name on the wire, ids, headers, channel patterns and typed
@@ -118,10 +119,11 @@
 //! # Guarantees
 //!
 //! Any bytes give a view or an error, in time linear in their number, without recursion and within the
-//! memory that they already take. Parsing allocates only the text of header strings that are written
-//! with escapes. Refusing a frame allocates nothing; encoding one allocates once (with the default
-//! [`Limits`]). Unsafe code is confined to `frame` (a reference-counted allocation), `fanout` (the log
-//! that publishers walk), `outbox` (a lock-free queue) and `scan::arch` (vector instructions).
+//! memory that they already take. Parsing allocates only for an event, channel name or request id that
+//! is written with escapes. With the default [`Limits`], refusing a frame allocates nothing. Encoding
+//! one allocates once. Unsafe code is confined to `frame` (a reference-counted allocation), `fanout`
+//! (the log that publishers walk), `ring` and `outbox` (a lock-free queue), `log` (a queue with many
+//! readers) and `scan::arch` (vector instructions).
 
 // Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -17,7 +17,7 @@ pub(crate) const MOST_BYTES: usize = (1 << 30) - 1;
 #[non_exhaustive]
 pub struct Limits {
     /// The largest accepted frame in bytes; checked before the frame is read. By default 1 MiB, as in the
-    /// JavaScript and Rust servers. A frame of 1 GiB or more is refused whatever this says.
+    /// JavaScript and Rust servers. A frame of 1 GiB or more is always refused.
     pub max_bytes: usize,
     /// The most brackets open at once, the message's own included. By default 127, which every
     /// implementation accepts. With a higher limit frames are scanned without vector instructions, two to
@@ -70,8 +70,8 @@ impl Default for Limits {
     }
 }
 
-/// The options for parsing a frame: its [`Limits`], and the one leniency in which existing servers
-/// differ.
+/// The options for parsing a frame: its [`Limits`], and whether a missing payload is accepted, in
+/// which existing servers differ.
 ///
 /// ```
 /// use pondwire::limits::ParseOptions;

@@ -110,10 +110,10 @@ fn has_own_origin(head: &Parts) -> bool {
     })
 }
 
-/// Admits clients that present the token: as `Authorization: Bearer`, as the cookie `token` if it
-/// [counts](Request::cookie), or, since a script cannot set a WebSocket's headers, as `?token=`, which
-/// proxies may log. A request without a token is answered 401, one with a wrong token 403. The time of the comparison depends only on the token's
-/// length.
+/// Admits clients that present the token: as `Authorization: Bearer`, as the cookie `token` if cookies
+/// [count](Request::cookie) for the request, or as `?token=`, because a script cannot set a WebSocket's headers;
+/// proxies may log the last. A request without a token is answered 401, one with a wrong token 403. The time of the
+/// comparison depends only on the token's length.
 ///
 /// ```
 /// use pondwire_server::{Options, by_token};

@@ -45,8 +45,8 @@ pub(crate) struct Permit {
 }
 
 impl ConnectionLimit {
-    /// Raises the process's limit on descriptors as far as it is necessary and allowed. If that is not far enough, fewer
-    /// connections than `most` are possible.
+    /// Raises the process's limit on descriptors as far as it is necessary and allowed. If that is not far enough,
+    /// fewer connections than `most` are possible.
     pub(crate) fn new(most: usize, most_of_one: usize) -> Self {
         let descriptors = raise_descriptor_limit(most);
         let (most, most_of_one) = possible(most, most_of_one, descriptors);

@@ -86,8 +86,8 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits while more than some hundred frames or some hundred kilobytes wait for the writers, as the server does
-    /// before it reads on from a client. Cancel-safe.
+    /// Waits as long as more than some hundred frames or kilobytes wait for the writers. The server waits in the
+    /// same way before it reads on from a client. Cancel-safe.
     pub async fn ready(&self) {
         self.open.current().caught_up().await;
     }
@@ -110,7 +110,7 @@ impl Channel {
         self.open.current().users()
     }
 
-    /// The presence of a user on whatever node; `None` if it is not tracked.
+    /// The presence of a user on any node; `None` if the user is not tracked.
     #[must_use]
     pub fn presence(&self, user_id: &str) -> Option<OwnedPayload> {
         OwnedPayload::from_json(&self.open.current().presence_of(user_id)?).ok()
@@ -147,8 +147,8 @@ impl Channel {
         })
     }
 
-    /// Removes a user from the channel, on whatever node, after an `EVICTED` with the reason; `false` if no node
-    /// has such a user.
+    /// Removes a user from the channel, on any node, after an `EVICTED` with the reason; `false` if no node has
+    /// such a user.
     #[allow(clippy::must_use_candidate, reason = "mostly of no interest")]
     pub fn evict(&self, user_id: &str, reason: &str) -> bool {
         self.open.current().evict(user_id, reason)
@@ -159,9 +159,9 @@ impl Channel {
         self.open.current().close(reason);
     }
 
-    /// Has an outbox receive what is broadcast to all members or to all but one, without being a member: for a bot,
-    /// or a bridge to elsewhere. It keeps the channel open until the listener is dropped, gets no presence and
-    /// belongs to no class of recipients. `None` after the server's end.
+    /// Lets an outbox receive what is broadcast to all members or to all but one, without being a member: for a
+    /// bot, or a bridge to another system. The listener keeps the channel open until it is dropped. It gets no
+    /// presence and belongs to no class of recipients. `None` after the server's end.
     #[must_use]
     pub fn listen(&self, outbox: &Outbox) -> Option<Listener> {
         loop {

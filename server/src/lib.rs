@@ -33,12 +33,12 @@
 //! | [`Server::serve`], [`Server::into_service`] | serves a listener; or is a route of an application of axum, hyper or tower ([`PondService`]) |
 //!
 //! Handlers read and answer with types of the crate `pondwire`, such as [`Payload`](pondwire::Payload) and
-//! [`PondError`](pondwire::error::PondError). A program that names one depends on it too (`cargo add pondwire
-//! --no-default-features`); on `serde_json` for `json!`.
+//! [`PondError`](pondwire::error::PondError). A program that names one needs that crate as a dependency, too
+//! (`cargo add pondwire --no-default-features`), and for `json!` the crate `serde_json`.
 //!
 //! An event stream is opened by a `GET` with `Accept: text/event-stream`; a `POST` and a `DELETE` with its
-//! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`; `/healthz` is
-//! answered 200, `/readyz` too while [`Server::is_ready`], and 503 otherwise.
+//! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`. `/healthz` is
+//! answered 200; `/readyz` is answered 200 while [`Server::is_ready`] is true, and 503 otherwise.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -58,7 +58,7 @@
 //! | `connection` | HTTP requests, until a connection becomes a WebSocket or an event stream |
 //! | `request`, `response` | a request's head as hooks see it; responses |
 //! | `service`, `tls` | the server as a tower service; over TLS |
-//! | `stream`, `pipe` | what a connection is served over: a socket, or a pipe in memory to a stream that is none |
+//! | `stream`, `pipe` | what a connection is served over: a socket, or a pipe in memory to any other stream |
 //! | `connection_limit`, `authorize`, `rate_limit` | how many connections; who may connect; how much a client may send |
 //! | `proxies`, `proxy_protocol` | the addresses of clients behind proxies |
 //! | `cors` | what browsers are told about pages of other origins |
@@ -78,13 +78,15 @@
 //!
 //! # Guides for operators
 //!
-//! [`docs::operations`] has each limit and what happens at it, proxies, restarts, metrics and alerts;
-//! [`docs::capacity`] how large a machine must be; [`docs::troubleshooting`] begins with the symptom.
+//! [`docs::operations`] has each limit and what happens at it, proxies, restarts, metrics and alerts.
+//! [`docs::capacity`] says how large a machine must be. [`docs::troubleshooting`] is sorted by
+//! symptom.
 //!
 //! # Limitations
 //!
 //! The defaults bound what clients can do to the server, for any kind of application; `SECURITY.md` in the repository
-//! lists them. A public chat for people can do with less, and behind a proxy needs [`Options::trusted_proxies`]:
+//! lists them. A public chat between people needs less, so its limits can be lower; behind a proxy it also needs
+//! [`Options::trusted_proxies`]:
 //!
 //! ```
 //! use std::time::Duration;

@@ -27,33 +27,34 @@ pub struct Options {
     pub addr: String,
     /// The HTML page served at `/`. Without one, the default, `/` is answered 404.
     pub page: Option<&'static str>,
-    /// The most open connections of all kinds; one more is answered 503, unless a connection waits for a request:
-    /// then the one that has waited for the longest time is closed instead. 20,000.
+    /// The most open connections of all kinds. One more is answered 503; but if some connection is waiting for a
+    /// request, the one that has waited longest is closed instead. 20,000.
     ///
-    /// [`PondServer::start`](crate::PondServer::start) raises the process's limit on open files, as far as the hard limit
-    /// allows, to so many and 128. If that is not enough, there can be fewer connections, and a log line says so.
+    /// [`PondServer::start`](crate::PondServer::start) raises the process's limit on open files, as far as the hard
+    /// limit allows, to this number plus 128. If the hard limit is lower, there can be fewer connections, and a log
+    /// line says so.
     pub connections: usize,
     /// The most open connections per IPv4 address, or per IPv6 /64 network; one more is answered 503. Half of
     /// [`connections`](Self::connections) by default, so that no address can have them all. Put the proxies in front of
-    /// this server into [`trusted_proxies`](Self::trusted_proxies), or all of their clients count as one.
+    /// this server into [`trusted_proxies`](Self::trusted_proxies); otherwise all of their clients count as one.
     pub connections_per_address: usize,
     /// The networks of the proxies in front of this server, whose `X-Forwarded-For` is believed. None.
     ///
-    /// Each proxy appends the address that it was sent a request from. The client is the last address in the header that
-    /// is not of a trusted proxy: it counts for [`connections_per_address`](Self::connections_per_address) once it opens
-    /// a WebSocket or an event stream, and handlers see it, without a port. An entry that is no address counts as
-    /// none, and ends the search. A request from any other address is its own client's, whatever it says. `Forwarded`
-    /// (RFC 7239) is not supported.
+    /// Each proxy appends to the header the address that sent it the request. The client's address is the last one in
+    /// the header that is not a trusted proxy's. It counts for
+    /// [`connections_per_address`](Self::connections_per_address) once it opens a WebSocket or an event stream, and
+    /// handlers see it, without a port. An entry that is not an address counts as no address, and ends the search. In
+    /// requests from any other address the header is ignored. `Forwarded` (RFC 7239) is not supported.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether each connection from one of [`trusted_proxies`](Self::trusted_proxies) begins with a header of the PROXY
     /// protocol, version 1 or 2, before TLS and HTTP; for the server's own listener. `false`.
     ///
-    /// It is for proxies that pass bytes on without reading them. The connection is then that of the client in the
-    /// header, of at most 4 KiB: it counts for [`connections_per_address`](Self::connections_per_address) at once, and
-    /// handlers see the address with its port. If the client is a trusted proxy itself, its `X-Forwarded-For` is
-    /// believed. A header that names no client (`LOCAL`, `UNKNOWN`) leaves the connection the proxy's own. Without a
-    /// valid header in [`Times::request`] the connection is closed. Connections from other addresses are read as if
-    /// this were off: a header there is a malformed request.
+    /// It is for proxies that pass bytes on without reading them. The connection counts as one from the client that
+    /// the header names: for [`connections_per_address`](Self::connections_per_address) at once, and handlers see the
+    /// address with its port. If that client is itself a trusted proxy, its `X-Forwarded-For` is believed. A header
+    /// that names no client (`LOCAL`, `UNKNOWN`) leaves the connection the proxy's own. If no valid header, of at most
+    /// 4 KiB, arrives within [`Times::request`], the connection is closed. Connections from other addresses are read
+    /// as if this were off: there the header is a malformed request.
     pub proxy_protocol: bool,
     /// The rate at which a client may send messages, pings, pongs and empty fragments: 1,000 a second and 2,000 at
     /// once, above any person, game or sensor. A connection that relays for many clients needs more.
@@ -76,10 +77,11 @@ pub struct Options {
     /// of presence per second. At zero each change is sent at once. 100 ms.
     pub presence_interval: Duration,
     /// The memory in bytes for what all clients make the server keep: frames that they have not read, the logs of
-    /// channels, and messages that have arrived in part. Ten times a second it is compared with what is used; a
-    /// frame in several queues counts in each, but the bound is exceeded only if the whole process is as large, too
-    /// (where the system tells: Linux). Then the connections with the longest queues end as slow ones, new ones are
-    /// answered 503, and a partial message that grows beyond 64 KiB ends its connection. 1 GiB.
+    /// channels, and messages that have arrived in part. The memory in use is compared with this bound ten times a
+    /// second. A frame in several queues counts in each; but the bound counts as exceeded only if the whole process
+    /// is as large, too (on Linux, where the system says how large it is). While it is exceeded, the connections
+    /// with the longest queues end as slow ones, new connections are answered 503, and a partial message that grows
+    /// beyond 64 KiB ends its connection. 1 GiB.
     pub memory_bytes: usize,
     /// The most bytes that all channels together keep for members that come back; see
     /// [`ChannelHandlers::history`](crate::ChannelHandlers::history). A channel that would exceed it drops its own
@@ -136,8 +138,8 @@ pub struct NodeOptions {
     pub node_id: String,
     /// The cluster's name: nodes of different namespaces form different clusters.
     pub namespace: String,
-    /// The time between two heartbeats of this node. The others consider it dead after three times as long,
-    /// so all nodes need the same value. 30 s.
+    /// The time between two heartbeats of this node. The other nodes consider it dead after three times as
+    /// long, so all nodes need the same value. 30 s.
     pub heartbeat: Duration,
     /// The most messages queued for Redis; beyond them the oldest are dropped. 65,536.
     pub queue: usize,
@@ -156,36 +158,40 @@ impl Default for NodeOptions {
 }
 
 /// Timeouts. None of [`request`](Self::request), [`keep_alive`](Self::keep_alive),
-/// [`message_keep_alive`](Self::message_keep_alive) and [`ping`](Self::ping) may be zero, and [`pong`](Self::pong) may not be longer than `ping`.
+/// [`message_keep_alive`](Self::message_keep_alive) and [`ping`](Self::ping) may be zero, and [`pong`](Self::pong) may
+/// not be longer than `ping`.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// For a request's head, from the response to the previous request on, and again for its body. 20 s.
+    /// The time for a request's head, counted from the response to the previous request, and again the
+    /// time for its body. 20 s.
     pub request: Duration,
-    /// An event stream without a frame for this long is sent a comment, or a proxy might consider it dead.
-    /// 30 s.
+    /// An event stream without a frame for this long is sent a comment, so that no proxy considers it
+    /// dead. 30 s.
     pub keep_alive: Duration,
-    /// The time between two messages that each client is sent although there is nothing to say: `SYSTEM` /
-    /// `KEEP_ALIVE` on the channel `GATEWAY`, which no client shows to its application. `None`, the default: no such
-    /// message is sent, because pings keep connections alive.
+    /// The time between two keep-alive messages to each client: `SYSTEM` / `KEEP_ALIVE` on the channel `GATEWAY`,
+    /// which no client shows to its application. With `None`, the default, no such message is sent, because pings
+    /// keep connections alive.
     ///
-    /// It is for clients that count only messages. The JavaScript client does since 0.0.39 if it is given a
-    /// `pingInterval`: without a message for twice that time it reconnects, so that on quiet channels it does so all the
-    /// time. Set this to at most its `pingInterval`. All clients are sent the same frame of 100 bytes.
+    /// It is for clients for which only messages count as signs of life. One is the JavaScript client since 0.0.39, if
+    /// it is given a `pingInterval`: without a message for twice that time it reconnects, on quiet channels again and
+    /// again. Set this to at most its `pingInterval`. All clients are sent the same frame of 100 bytes.
     pub message_keep_alive: Option<Duration>,
-    /// The time between two pings on a WebSocket. An event stream whose client reads nothing that it is sent for this
-    /// long, at most twice that, is ended; on Linux also one whose client has vanished. 30 s.
+    /// The time between two pings on a WebSocket. An event stream ends if its client has read nothing of what it is
+    /// sent for this long, at the latest after twice this time; on Linux also if its client has vanished. 30 s.
     pub ping: Duration,
     /// The time after a ping within which the client must send something; at most `ping`. 10 s.
     pub pong: Duration,
     /// A client that sends no message for this long, or up to twice that, is disconnected. No limit.
     pub idle: Option<Duration>,
-    /// For closing a connection: to write its queued frames, and to read until the client has closed. 5 s.
+    /// The time to close a connection: to write its queued frames, and to read until the client has
+    /// closed. 5 s.
     pub closing: Duration,
-    /// When the server stops: how long it goes on as before, except that `/readyz` is answered 503, so that load
-    /// balancers send clients elsewhere before this server refuses them. Zero.
+    /// The first phase of a stop: for this long the server goes on as before, except that `/readyz` is answered
+    /// 503, so that load balancers send clients elsewhere before this server refuses them. Zero.
     pub unready: Duration,
-    /// After that: over how long the WebSockets and event streams are closed, each at a random moment, so that their
-    /// clients do not all reconnect at once. No more clients are accepted meanwhile. Zero: all are closed at once.
+    /// The second phase of a stop: within this time the WebSockets and event streams are closed, each at a random
+    /// moment, so that their clients do not all reconnect at once. No more clients are accepted meanwhile. At zero,
+    /// the default, all are closed at once.
     pub drain: Duration,
 }
 

@@ -71,15 +71,16 @@ struct RunningNode {
 }
 
 impl PondServer {
-    /// Starts the application on the current tokio runtime. A node asks Redis for at most a
-    /// second whether it accepts the credentials, blocking this thread. If Redis cannot be reached it is connected to
-    /// in the background, and the node serves its own users meanwhile.
+    /// Starts the application on the current tokio runtime. A node first asks Redis whether it accepts the
+    /// credentials, which blocks this thread for at most a second. If Redis cannot be reached, the node serves its
+    /// own users and goes on connecting in the background.
     ///
     /// # Errors
-    /// A path or a name is no [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers.
-    /// One of [`Options::origins`] is no origin, or one of [`Options::times`] makes no sense. [`Options::proxy_protocol`]
+    /// A path or a name is not a [`Pattern`](pondwire::protocol::Pattern), or an event has two handlers. One of
+    /// [`Options::origins`] is not an origin, or one of [`Options::times`] makes no sense. [`Options::proxy_protocol`]
     /// is set without trusted proxies. [`Options::node`] has an invalid URL, Redis refuses the credentials, or the
-    /// feature `redis` is missing. The system refuses the [`Options::congestion_control`]. The text says which, and why.
+    /// feature `redis` is missing. The system refuses the [`Options::congestion_control`]. The text says which, and
+    /// why.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -133,8 +134,8 @@ impl PondServer {
 }
 
 impl Server {
-    /// A channel, to use it outside of its handlers; `None` if no endpoint's pattern matches the name. Of several
-    /// endpoints, the first that was added counts.
+    /// A channel, to use it outside of its handlers; `None` if no endpoint's pattern matches the name. If several
+    /// endpoints have such a pattern, the first one that was added counts.
     pub fn channel(&self, name: &str) -> Option<Channel> {
         self.shared.endpoint.channel(name).map(Channel::new)
     }
@@ -178,11 +179,11 @@ impl Server {
     /// # Ok(()) }
     /// ```
     ///
-    /// The handshake and the first request must be finished within [`Times::request`](crate::Times::request).
-    /// A client that speaks HTTP is answered 400. Those beyond the limits on connections are answered as without TLS, but
-    /// only eight at once, because each costs a handshake; more are disconnected without an answer.
+    /// The handshake and the first request must be finished within [`Times::request`](crate::Times::request). A client
+    /// that speaks HTTP is answered 400. Connections beyond the limits are answered as without TLS, but only eight at
+    /// once, because each costs a handshake; further ones are closed without an answer.
     ///
-    /// A connection costs what one costs over any stream that is not TCP: see
+    /// A connection costs as much as one over any other stream that is not TCP: see
     /// [`into_service`](Self::into_service).
     #[cfg(feature = "tls")]
     pub async fn serve_tls(

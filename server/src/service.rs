@@ -47,8 +47,8 @@ pub struct PondService {
 }
 
 impl PondService {
-    /// Tells how to find a client's address in its request, for the limit per address and for handlers; without
-    /// it, none is counted by address, and handlers see an empty one. If it is of one of
+    /// Sets how to find a client's address in its request, for the limit per address and for handlers. Without
+    /// it, connections are not counted by address, and handlers see an empty address. If the address is one of
     /// [`Options::trusted_proxies`](crate::Options::trusted_proxies), `X-Forwarded-For` counts. With axum:
     /// `|extensions| Some(extensions.get::<ConnectInfo<SocketAddr>>()?.0)`.
     #[must_use]

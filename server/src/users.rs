@@ -44,7 +44,7 @@ impl User {
 
 /// The users of a channel on all nodes at one moment, at most 1,000 and about 1 MiB of their assigns and
 /// presence. It serializes as `{"assigns":{"ID":{…},…},"presence":{"ID":{…},…}}`, sorted by id, with the
-/// presence of those that are tracked.
+/// presence of tracked users only.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
     list: Vec<User>,

@@ -91,8 +91,8 @@ pub struct PresenceDelta<'a> {
 }
 
 impl CoalescedRoster {
-    /// Wraps a roster, whose present content counts as sent. `interval` is at most a day; with zero every
-    /// change is due at once.
+    /// Wraps a roster; its present content counts as already sent. `interval` is at most a day; with zero
+    /// every change is due at once.
     #[must_use]
     pub fn new(roster: PresenceRoster, interval: Duration) -> Self {
         Self {

@@ -120,7 +120,8 @@ impl FrameCache {
     /// can take, and 192 bytes of overhead. The forms are the wire bytes, the server-sent event and, with
     /// feature `deflate`, the compressed frame: together two or three times the document. They count
     /// whether or not they have been made, so the bound holds whatever forms recipients request later.
-    /// The tables, up to a tenth of the bound, and evicted frames that are still in use are not counted.
+    /// Not counted are the tables, which take up to a tenth of the bound, and evicted frames that are
+    /// still in use.
     ///
     /// The cache is divided into shards, four for each core but none smaller than 4 MiB. An entry larger
     /// than 97 % of a shard is returned but not kept: with a bound of 4 MiB or more, every message of up

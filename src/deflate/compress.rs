@@ -12,8 +12,8 @@ use crate::websocket::{Head, Opcode};
 /// A thread keeps an output buffer of up to this many bytes, about the size of its compressor.
 const OUTPUT_KEPT: usize = 256 << 10;
 
-/// The settings for compressing frames. Use one setting in all of a server: a frame is compressed once,
-/// with the settings of the first request.
+/// The settings for compressing frames. Use the same settings in the whole server: a frame is
+/// compressed once, with the settings of the first request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeflateOptions {

@@ -41,9 +41,9 @@ impl Inflater {
         Self { stream: Decompress::new(false), output: Vec::new() }
     }
 
-    /// The longest compressed payload, in bytes, that is accepted for messages of up to `limit` bytes: an
-    /// eighth more and a little. No compressor needs more; a longer payload, such as one of empty blocks,
-    /// is refused unread. A transport should refuse it on reading the frame's head.
+    /// The longest compressed payload, in bytes, that is accepted for messages of up to `limit` bytes:
+    /// `limit`, an eighth of it and a little more. No compressor needs more; a longer payload, such as
+    /// one of empty blocks, is refused unread. A transport should refuse it on reading the frame's head.
     #[must_use]
     pub const fn max_payload(limit: usize) -> usize {
         limit.saturating_add(limit / 8).saturating_add(64)

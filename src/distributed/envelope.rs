@@ -48,7 +48,7 @@ pub enum Ignored {
 
 impl<'a> Envelope<'a> {
     /// Validates a whole message within [`Limits::default`] and views it. Takes time linear in its
-    /// length. Allocates only for strings that are written with escapes, ids in lists excepted.
+    /// length. Allocates only for strings that are written with escapes, except ids in lists.
     ///
     /// All eight keys of an envelope are required and must have the right type: `version` is `1`,
     /// `timestamp` an unsigned 64-bit integer. Keys of the body that some implementation leaves out

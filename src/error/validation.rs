@@ -119,10 +119,10 @@ pub struct ValidationError {
 }
 
 impl ValidationError {
-    /// The error of a server's own check, of kind [`Schema`](ErrorKind::Schema) and at offset 0:
+    /// The error of a server's own check, of kind [`Schema`](ErrorKind::Schema) and at offset 0.
     /// `path` names the field as the parsers do (`payload.text`), or is empty for the message
-    /// itself. [`Frame::invalid_message_as`](crate::Frame::invalid_message_as) answers with it, and
-    /// with the request id of the message.
+    /// itself. [`Frame::invalid_message_as`](crate::Frame::invalid_message_as) makes the answer,
+    /// with the message's request id.
     ///
     /// Both are static, since an error is `Copy` and allocates nothing. For text that is made at
     /// run time use [`Frame::refuse`](crate::Frame::refuse), or

@@ -8,8 +8,8 @@ use super::observer::{Closed, Observer};
 use super::subject::Handles;
 use super::subscription::Subscription;
 
-/// A [`Subject`](super::Subject) that keeps the latest value: a new subscriber receives that first,
-/// then all values that are published later, none twice.
+/// A [`Subject`](super::Subject) that keeps the latest value: a new subscriber first receives that
+/// value, then all values that are published later, none of them twice.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -62,9 +62,10 @@ impl<T: Send + Sync + 'static> BehaviorSubject<T> {
         self.handles.log().join_closure(None, observer).map(Subscription::new)
     }
 
-    /// [`subscribe`](Self::subscribe) under an id, once: while another is subscribed under `id`,
-    /// that one stays, and `observer` is called with the latest value and dropped. The handles are
-    /// equal, as for [`Subject::subscribe_as`](super::Subject::subscribe_as).
+    /// [`subscribe`](Self::subscribe) under an id, which has one observer at a time: if one is
+    /// subscribed under `id` already, it stays, and `observer` is called with the latest value and
+    /// dropped. The handles are equal, as for
+    /// [`Subject::subscribe_as`](super::Subject::subscribe_as).
     ///
     /// # Errors
     /// As for [`subscribe`](Self::subscribe).
@@ -126,10 +127,10 @@ impl<T: Send + Sync + 'static, O: Observer<T> + 'static> BehaviorSubject<T, O> {
         self.handles.log().replace(value);
     }
 
-    /// The latest value, borrowed without a lock or a reference count of its own: two atomic
-    /// operations. Do not hold it for long (see [`ValueRef`]); clone what you keep. While it is held, by whatever
-    /// thread, [`unsubscribe_and_wait`](super::Subscription::unsubscribe_and_wait) waits for it, for ever if it is
-    /// leaked, and replaced values are not freed.
+    /// The latest value, borrowed without a lock or a reference count of its own: two atomic operations. Do not
+    /// hold it for long (see [`ValueRef`]); clone what you keep. While any thread holds it, replaced values are
+    /// not freed, and [`unsubscribe_and_wait`](super::Subscription::unsubscribe_and_wait) waits: for ever, if it
+    /// is leaked.
     pub fn value(&self) -> Option<ValueRef<'_, T>> {
         self.handles.log().value()
     }

@@ -60,9 +60,9 @@ impl<T: ?Sized + 'static> Subject<T> {
         self.observers().append_closure(None, observer).map(Subscription::new)
     }
 
-    /// Subscribes a closure under an id, once: while another is subscribed under `id`, that one
-    /// stays, in its place, and `observer` is dropped. The handles of one id are equal: the first
-    /// that unsubscribes, or is dropped, removes it for all.
+    /// Subscribes a closure under an id, which has one observer at a time: if one is subscribed
+    /// under `id` already, it stays in its place, and `observer` is dropped. All handles of an id
+    /// are equal: the first that unsubscribes, or is dropped, removes the observer for all.
     ///
     /// Cost: as for [`subscribe`](Self::subscribe), and an entry in a map.
     ///

@@ -26,8 +26,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// The answer to a ping, whose payload it repeats. `None` if that is longer than 125 bytes, as
-    /// no valid ping's is.
+    /// The answer to a ping, whose payload it repeats. `None` if `payload` is longer than 125
+    /// bytes; that of a valid ping is not.
     #[must_use]
     pub fn pong(payload: &[u8]) -> Option<Self> {
         (payload.len() <= MAX_CONTROL).then(|| Self::new(Opcode::Pong, &[payload]))

@@ -118,9 +118,9 @@ impl Frame {
 
     /// The whole unmasked WebSocket frame, compressed as permessage-deflate specifies (RFC 7692,
     /// section 7.2.1; RSV1 is set), for every connection that has agreed on
-    /// [`PermessageDeflate`](crate::websocket::PermessageDeflate). `None` when that does not pay,
-    /// or the document is too large for it: then send [`wire`](Self::wire), which such a connection
-    /// accepts at any time.
+    /// [`PermessageDeflate`](crate::websocket::PermessageDeflate). `None` when compressing does not
+    /// pay, or the document is too large for it: then send [`wire`](Self::wire), which such a
+    /// connection accepts at any time.
     ///
     /// Made by the first call, with the default [`DeflateOptions`], and shared by all; `None` is
     /// remembered too. Concurrent calls wait for the first. It costs one allocation of its size in

@@ -1,10 +1,10 @@
 //! The frames of one room for the connections that shards write to, each frame once.
 //!
-//! A publish appends one entry to a [`Ring`], however many members there are. Each *shard* (the
-//! connections of one writer, [`Shard`](crate::room::Shard)) has a [`Cursor`] into it: it reads the entries from there on
-//! and sends them to its members of the room. Frames for one member are entries, too; a join or a leave is a
-//! *command* before the position at which it was given, and is in the cursor's own list. So all of them keep
-//! their order with broadcasts, and publishers take no lock.
+//! A publish appends one entry to a [`Ring`], however many members there are. Each *shard* (the connections of one
+//! writer, [`Shard`](crate::room::Shard)) has a [`Cursor`] into it: it reads the entries from there on and sends them
+//! to its members of the room. Frames for one member are entries, too; a join or a leave is a *command* before the
+//! position at which it was given, and is in the cursor's own list. So all of them keep their order with broadcasts,
+//! and publishers take no lock.
 //!
 //! # Invariants
 //!

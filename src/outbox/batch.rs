@@ -8,8 +8,8 @@ use bytes::{Buf, Bytes};
 
 use crate::frame::{Control, Form, Frame, WireFrame};
 
-/// Frames that were taken out of an outbox together, or that a [`RoomReader`](crate::room::RoomReader) has come
-/// to, as one [`Buf`].
+/// Frames that were taken out of an outbox together, or that a [`RoomReader`](crate::room::RoomReader) reads
+/// next, as one [`Buf`].
 ///
 /// `chunks_vectored` returns all of them in place, so one vectored write sends them without a copy.
 /// Dropping a batch drops its unwritten rest; if a frame was half written, the connection cannot
@@ -201,10 +201,10 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// The number of frames that the policy dropped since the batch before. Frames dropped as the
-    /// oldest came right before this batch's frames; frames dropped as the newest, anywhere. For a
-    /// [`RoomReader`](crate::room::RoomReader) the number of frames that it has missed before this batch's, among them
-    /// perhaps some that were not for it.
+    /// The number of frames that the policy dropped since the previous batch. Frames dropped as the oldest came right
+    /// before this batch's frames; frames dropped as the newest may have come anywhere. For a
+    /// [`RoomReader`](crate::room::RoomReader), the number of frames that it missed right before this batch, including
+    /// any that were not for it.
     #[must_use]
     pub const fn lagged(&self) -> u64 {
         self.lagged
@@ -272,9 +272,9 @@ impl<'a> Batch<'a> {
         self.frames.all().filter_map(WireFrame::text)
     }
 
-    /// The messages and control frames themselves, written or not, in their order. Allocates nothing and takes no
-    /// references, but for a [`RoomReader`](crate::room::RoomReader)'s frames one each. Dropping the iterator
-    /// drops the frames that it has not given.
+    /// The messages and control frames themselves, written or not, in their order. Allocates nothing, and takes a
+    /// reference only for each frame of a [`RoomReader`](crate::room::RoomReader). Dropping the iterator drops
+    /// the frames that it has not returned.
     pub fn into_frames(self) -> impl Iterator<Item = OutboxFrame> + use<'a> {
         self.into_wire_frames().map(OutboxFrame::from)
     }

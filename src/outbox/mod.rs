@@ -35,7 +35,7 @@
 //! # Limitations
 //!
 //! - The state of one connection is packed closely, which suits many connections. Threads that
-//!   constantly push into one and the same outbox contend for its cache lines.
+//!   constantly push into the same outbox contend for its cache lines.
 //! - Memory for bursts (16 bytes a frame, in steps of 4, 32, 256, …) stays until the outbox is
 //!   dropped; a suspended thread might still read it.
 //! - `Conflate` locks, for as long as it takes to look up a key and move a few words.

@@ -11,10 +11,10 @@ pub enum Policy {
     DropOldest,
     /// Drops the new frame. The queued frames stay without a gap; the loss is reported as above.
     DropNewest,
-    /// Replaces the queued frame with the same key, in its place in the queue; frames without a
-    /// key are all kept. If the outbox is full nevertheless, drops the oldest. For state:
-    /// positions, prices, presence. A push takes a lock for as long as it takes to move a few
-    /// words.
+    /// The new frame replaces the queued frame with the same key, in that frame's place in the
+    /// queue; frames without a key are all kept. If the outbox is full nevertheless, drops the
+    /// oldest frames. For state: positions, prices, presence. A push takes a lock for as long as it
+    /// takes to move a few words.
     Conflate,
     /// Closes the outbox: the connection ends, with a reason, and no client gets a stream with a
     /// gap. The queued frames are dropped when the reader next polls, or is dropped.
@@ -43,8 +43,8 @@ pub enum Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxOptions {
-    /// The behavior when one of the next two would be exceeded. By default `Disconnect` without an
-    /// age.
+    /// The behavior when `max_frames` or `max_bytes` would be exceeded. By default `Disconnect`
+    /// without an age.
     pub policy: Policy,
     /// The number of frames that may wait: 1 to 131,072; other values are clamped. By default 256.
     pub max_frames: usize,

@@ -45,9 +45,9 @@ impl Outbox {
         self.state.offer(None, frame.into()).0
     }
 
-    /// [`push`](Self::push), in the place of the queued frame with the same key if the policy is
-    /// `Conflate`. Frames that must not replace one another need different keys: the id of the
-    /// object whose state the frame carries, or a hash of 64 bits.
+    /// [`push`](Self::push), but if the policy is `Conflate`, in place of the queued frame with the
+    /// same key. Frames that must not replace one another need different keys: the id of the object
+    /// whose state the frame carries, or a hash of 64 bits.
     #[inline]
     pub fn push_keyed(&self, key: u64, frame: Frame) -> Push {
         self.state.offer(Some(key), frame.into()).0

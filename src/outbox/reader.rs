@@ -106,17 +106,17 @@ impl OutboxReader {
         }
     }
 
-    /// A batch if frames are queued now. `None` means that there are none yet, or that this is the
-    /// end: then [`closed`](Self::closed) has a reason before the call.
+    /// A batch if frames are queued now. `None` means that there are none yet, or, if
+    /// [`closed`](Self::closed) had a reason before the call, that this is the end.
     #[inline]
     pub fn try_batch(&mut self) -> Option<Batch<'_>> {
         matches!(self.find(BATCH_FRAMES), Found::Frames).then(|| self.batch())
     }
 
     /// A future that is ready once the outbox is closed by its policy, or because too many replies
-    /// waited: for a task that is writing a batch to a peer that does not read, and would learn it
-    /// from [`next_batch`](Self::next_batch) only after the write. Ready too when this reader is
-    /// dropped; pending forever when the outbox ends in another way.
+    /// waited. It is for a task that is writing a batch to a peer that does not read: from
+    /// [`next_batch`](Self::next_batch) the task would learn of the end only after the write. Ready
+    /// too when this reader is dropped; pending forever when the outbox ends in another way.
     ///
     /// ```
     /// # use pondwire::outbox::Push;

@@ -385,8 +385,8 @@ impl<T> Ring<T> {
         Word(self.tail.fetch_or(0, Ordering::AcqRel)).position()
     }
 
-    /// Whether the ring is open and has no item at `position` or later, in the order of all pushes and the close: if so,
-    /// each thread that sees a later one sees what the caller wrote before.
+    /// Whether the ring is open and has no item at `position` or later, in the order of all pushes and the close: if
+    /// so, each thread that sees a later one sees what the caller wrote before.
     pub(crate) fn is_quiet_at_in_order(&self, position: u32) -> bool {
         // An RMW, as above.
         let tail = Word(self.tail.fetch_or(0, Ordering::AcqRel));

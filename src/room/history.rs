@@ -34,7 +34,8 @@ pub(super) struct Kept {
     is_closed: bool,
 }
 
-/// A bound on the bytes that the histories of many rooms keep together; a clone is one more handle of the same.
+/// A bound on the bytes that the histories of many rooms keep together; a clone is another handle of the same
+/// budget.
 ///
 /// The room that would exceed it drops its own oldest frames instead.
 ///
@@ -65,7 +66,7 @@ struct Budget {
 }
 
 impl HistoryBudget {
-    /// A budget of so many bytes, the heads of frames included.
+    /// A budget of `max_bytes` bytes, the heads of frames included.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         Self(StdArc::new(Budget { bytes: AtomicUsize::new(0), max_bytes }))
@@ -116,28 +117,30 @@ impl Recipients {
     }
 }
 
-/// What a connection that comes back says of what it saw before.
+/// What a connection that comes back says it has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resume<'a> {
-    /// The id of the last frame that it has seen, or a position that
-    /// [`Resumed`] named. Without one it has seen nothing, and misses nothing.
+    /// The id of the last frame that it has seen, or a position that [`Resumed`] named. With `None`
+    /// it has seen nothing, and counts as having missed nothing.
     pub after: Option<&'a str>,
-    /// The user that it was before, if it is another now: the frames that excepted or named this user are treated as
-    /// those for its user of today. The caller must know that it was this user.
+    /// The user that the connection had before, if it has another now: frames that excepted or named the former user
+    /// are treated as if they excepted or named the present one. The caller must have checked that it was this user.
     pub former_user: Option<&'a str>,
-    /// There is a hole if what it missed began before the room had kept so many frames, counted as
-    /// [`Room::kept`](super::Room::kept) does: for frames that earlier differed by audience, and had none for this one.
+    /// There is a hole if it missed a frame from before the room had kept this number of frames, as
+    /// [`Room::kept`](super::Room::kept) counts them. It is for rooms whose earlier frames differed by audience, and
+    /// had no form for this one.
     pub not_before: u64,
 }
 
-/// What a member that came back is sent of what it missed.
+/// What a member that came back is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resumed {
-    /// The frames and their bytes; `None` is a hole: the room cannot tell what came after the frame that was seen last.
+    /// The number of frames and bytes that it missed and is sent. `None` is a hole: the room cannot tell what came
+    /// after the last frame that it saw.
     pub missed: Option<Missed>,
-    /// The position of the first frame that is published after the member's return, for [`Resume::after`]: the id of
-    /// the frame before, or a name that only this room knows if it keeps no frame. `None` if the room keeps none ever.
+    /// The member's position when it came back, for its next [`Resume::after`]: the id of the last frame before, or,
+    /// if the room keeps no frame now, a name that only this room knows. `None` if the room never keeps frames.
     pub position: Option<Box<str>>,
 }
 

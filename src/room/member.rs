@@ -98,9 +98,9 @@ impl Membership {
         &self.user_id
     }
 
-    /// Leaves, and waits until no running publish to all members could still push: after this no
-    /// frame of the room enters the outbox, except frames to users by name that were looked up
-    /// before.
+    /// Leaves, and waits until no publish to all members that is running could still push. After
+    /// this no frame of the room enters the outbox, except frames to users by name whose look-up
+    /// came before.
     ///
     /// # Errors
     /// [`InsideObserver`] when called within [`Room::for_each`](super::Room::for_each) or an

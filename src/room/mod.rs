@@ -7,8 +7,8 @@
 //! - [`Shard`] holds the connections of one writer, which need no outboxes: they have a [`Seat`] each, and
 //!   a [`SeatMembership`] in every room.
 //! - [`RoomReader`] is a member that takes the frames from the room itself, by a task of its own.
-//! - [`RoomOptions`] bound what a room keeps, also for members that join again ([`Room::seat_after`]), and a
-//!   [`HistoryBudget`] what many rooms keep for these.
+//! - [`RoomOptions`] bound what a room keeps, also for members that come back ([`Room::seat_after`]); a
+//!   [`HistoryBudget`] bounds what many rooms together keep for these.
 //!
 //! # Implementation
 //!
@@ -97,8 +97,8 @@ struct Log {
     refused: AtomicU64,
 }
 
-/// The bounds of what a room keeps for shards and [readers](RoomReader) that have not read it yet, and for members that
-/// join again.
+/// The bounds on the frames that a room keeps for shards and [readers](RoomReader) that have not read them yet, and for
+/// members that come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoomOptions {
@@ -110,8 +110,8 @@ pub struct RoomOptions {
     pub history_frames: usize,
     /// Their bytes, heads included; by default without a bound of their own.
     pub history_bytes: usize,
-    /// Their age, which is looked at when a frame is kept and when a member asks; by default, and with
-    /// [`Duration::MAX`], without a bound, and then no clock is read.
+    /// Their age, which is checked when a frame is kept and when a member asks. By default, and with
+    /// [`Duration::MAX`], it has no bound, and no clock is read.
     pub history_age: Duration,
 }
 
@@ -172,8 +172,8 @@ impl Room {
         Self::with(options, None)
     }
 
-    /// [`with_options`](Self::with_options) whose history is one of those that keep no more than this budget
-    /// together.
+    /// [`with_options`](Self::with_options) with a history that shares this budget: all rooms that share it
+    /// keep no more than it allows.
     #[must_use]
     pub fn with_history_budget(options: RoomOptions, budget: &HistoryBudget) -> Self {
         Self::with(options, Some(budget.clone()))
@@ -210,8 +210,8 @@ impl Room {
         self.join_audience(EVERYBODY, user_id, outbox)
     }
 
-    /// [`join`](Self::join) as one of those that frames to an audience go to only if it has one of these
-    /// bits; see [`publish_to_audience`](Self::publish_to_audience).
+    /// [`join`](Self::join) with an audience: the member gets a frame that is published to an audience
+    /// only if the two have a bit in common; see [`publish_to_audience`](Self::publish_to_audience).
     ///
     /// # Errors
     /// As those of `join`.
@@ -236,8 +236,8 @@ impl Room {
         }
     }
 
-    /// Makes a connection of `user_id` a member by its seat in a shard: its writer sends it what is
-    /// published from now on, and `first` before that.
+    /// Makes a connection of `user_id` a member by its seat in a shard: the shard's writer sends it
+    /// `first`, and then what is published from now on.
     ///
     /// A publish costs nothing for such a member, and its shard a share of one send. Costs two short
     /// locks, none of which a publish takes, and an allocation for a user id of more than 14 bytes.
@@ -253,8 +253,8 @@ impl Room {
         self.seat_audience(EVERYBODY, user_id, seat, first)
     }
 
-    /// [`seat`](Self::seat) as one of those that frames to an audience go to only if it has one of these
-    /// bits; [`SeatMembership::set_audience`] changes them.
+    /// [`seat`](Self::seat) with an audience: the member gets a frame that is published to an audience
+    /// only if the two have a bit in common. [`SeatMembership::set_audience`] changes the bits.
     ///
     /// # Errors
     /// As those of `seat`.
@@ -270,9 +270,9 @@ impl Room {
         Ok(membership)
     }
 
-    /// [`seat`](Self::seat) for a connection that comes back: after `first`, and before what is published from
-    /// now on, it gets what the room has kept after the last frame with the id [`Resume::after`], and then the frame
-    /// that `last` makes of the outcome.
+    /// [`seat`](Self::seat) for a connection that comes back. It gets `first`, then what the room has kept after the
+    /// last frame with the id [`Resume::after`], then the frame that `last` makes of the outcome, and then what is
+    /// published from now on.
     ///
     /// `audience` is what [`set_audience`](SeatMembership::set_audience) would set right after. The member gets
     /// the frames for this audience that did not except its user, and those to its user by name: all that it
@@ -354,8 +354,8 @@ impl Room {
     }
 
     /// The frames that [`seat_after`](Self::seat_after) would send a user with this audience now, besides `first` and
-    /// `last`; `None` if it would find a hole. A server that compresses frames does so for these before the join, and
-    /// not in its writer's round.
+    /// `last`; `None` if it would find a hole. A server that compresses frames should compress these before the join,
+    /// and not in its writer's round.
     #[must_use]
     pub fn missed(&self, user_id: &str, audience: u32, resume: &Resume<'_>) -> Option<Vec<Frame>> {
         let hash = |id: &str| self.shared.index.hash(id);
@@ -369,23 +369,23 @@ impl Room {
         self.shared.history.as_ref().map_or(0, |history| history.lock().count())
     }
 
-    /// Drops all that is kept for members that join again, because something that they missed may not be among it: they
-    /// are told of a hole.
+    /// Drops all that is kept for members that come back. Call it when frames that they missed may not have been kept:
+    /// they are then told of a hole.
     pub fn clear_history(&self) {
         if let Some(history) = &self.shared.history {
             history.clear();
         }
     }
 
-    /// Drops what is kept for members that join again and is too old by now, as a publish does.
+    /// Drops the frames kept for members that come back that are too old by now, as a publish does.
     pub fn trim_history(&self) {
         if let Some(history) = &self.shared.history {
             history.trim();
         }
     }
 
-    /// Makes a connection of `user_id` a member by a reader: a task of its own takes what is published from now on
-    /// from the room itself, until the reader is dropped. See [`RoomReader`].
+    /// Makes a connection of `user_id` a member by a reader, until the reader is dropped: the connection's task
+    /// takes what is published from now on from the room itself. See [`RoomReader`].
     ///
     /// A publish costs nothing for such a member but, if it waits for frames, a call of its waker. Costs
     /// four short locks, none of which a publish waits for, and an allocation for a user id of more than 14 bytes.
@@ -396,8 +396,8 @@ impl Room {
         self.reader_audience(EVERYBODY, user_id)
     }
 
-    /// [`reader`](Self::reader) as one of those that frames to an audience go to only if it has one of these
-    /// bits; see [`publish_to_audience`](Self::publish_to_audience).
+    /// [`reader`](Self::reader) with an audience: the member gets a frame that is published to an audience
+    /// only if the two have a bit in common; see [`publish_to_audience`](Self::publish_to_audience).
     ///
     /// # Errors
     /// As those of `reader`.
@@ -429,8 +429,9 @@ impl Room {
         self.publish_to_audience(EVERYBODY, frame)
     }
 
-    /// [`publish`](Self::publish) to those members whose audience has one of these bits. A member that did
-    /// not [choose](Self::join_audience) has all of them, and so has a frame that is published to all.
+    /// [`publish`](Self::publish) to those members whose audience has one of these bits. A member without
+    /// an audience of [its own](Self::join_audience) has all bits, and so has a frame that is published to
+    /// all.
     ///
     /// ```
     /// use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
@@ -451,8 +452,8 @@ impl Room {
         self.push_to_audience(audience, frame)
     }
 
-    /// [`publish_to_audience`](Self::publish_to_audience) of a frame that is not kept for members that join again: one
-    /// that a newer one replaces, as a list of those who are present.
+    /// [`publish_to_audience`](Self::publish_to_audience) of a frame that is not kept for members that come back,
+    /// because a newer one replaces it: a presence list, for instance.
     pub fn publish_passing(&self, audience: u32, frame: &Frame) -> Delivery {
         if self.append(frame, To::audience(audience)) {
             self.wake();
@@ -496,9 +497,9 @@ impl Room {
         )
     }
 
-    /// [`publish_to_audience`](Self::publish_to_audience) with a key as
-    /// [`publish_keyed`](Self::publish_keyed), if there is one, and without the connections of a user as
-    /// [`publish_except`](Self::publish_except), if one is named.
+    /// [`publish_to_audience`](Self::publish_to_audience) with two more choices: a key, as for
+    /// [`publish_keyed`](Self::publish_keyed), and a user whose connections are left out, as for
+    /// [`publish_except`](Self::publish_except).
     ///
     /// ```
     /// use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
@@ -598,8 +599,8 @@ impl Room {
         delivery
     }
 
-    /// Sends a frame to the members that the protocol's `recipients` name, `sender` being the id of
-    /// the user whose frame it is.
+    /// Sends a frame to the members that the protocol's `recipients` name. `sender` is the id of
+    /// the user who sent it.
     pub fn send(&self, frame: &Frame, recipients: &Recipients<'_>, sender: &str) -> Delivery {
         match recipients {
             Recipients::AllUsers => self.publish(frame),
@@ -675,8 +676,8 @@ impl Room {
         }
     }
 
-    /// The number of frames that some shard has not read yet, or that no [reader](RoomReader) has come to look for,
-    /// and their bytes. A server that lets a client publish only while both are small cannot be outrun by its clients.
+    /// The number of frames that some shard, or all [readers](RoomReader), have not read yet, and their bytes. If a
+    /// server lets clients publish only while both are small, clients cannot publish faster than it delivers.
     #[must_use]
     pub fn unread(&self) -> (usize, usize) {
         let unread = self.shared.log.log.get().map_or((0, 0), RoomLog::unread);
@@ -684,7 +685,7 @@ impl Room {
     }
 
     /// The number of frames that did not reach the members at seats and those with a reader, because the room's log
-    /// was full and could not drop an older one at that moment, or because they were larger than it may be.
+    /// was full and could not drop an older frame at that moment, or because they were larger than the log may be.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.shared.log.refused.load(Ordering::Relaxed)
@@ -786,7 +787,7 @@ impl fmt::Debug for Room {
 }
 
 /// The outcome of a publish, in numbers of connections with an outbox. Members at seats and those with a reader are not
-/// counted: what becomes of a frame for them is decided later.
+/// counted: whether they get the frame is decided later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {

@@ -143,7 +143,7 @@ impl RoomReader {
         Some(Batch::of_shared(place.frames(), frames, lagged))
     }
 
-    /// Sends a frame to this connection alone, between those that the room was sent before and after.
+    /// Sends a frame to this connection alone, in order with the room's frames.
     ///
     /// Costs as much as a publish, and each other reader a comparison. [`Push::DroppedNewest`] if the room's log is
     /// full, or the frame larger than it may be; [`Push::Closed`] if the room is closed.
@@ -157,7 +157,7 @@ impl RoomReader {
         }
     }
 
-    /// Leaves, but for what was published before: once that has been returned, this is the end.
+    /// Leaves the room. The reader still returns what was published before; then it is at its end.
     pub fn leave(&mut self) {
         if let Some(place) = &mut self.place {
             let Source { log, cursor } = source(&self.room);

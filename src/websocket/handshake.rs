@@ -224,8 +224,9 @@ impl HandshakeError {
         if matches!(self, Self::Version) { 426 } else { 400 }
     }
 
-    /// The whole response as bytes of HTTP/1.1, which ends the connection. A 426 names the protocol
-    /// and its version that are understood (RFC 9110, sections 7.8 and 15.5.22; RFC 6455, section 4.4).
+    /// The whole response as bytes of HTTP/1.1, which ends the connection. A 426 names the protocol and
+    /// the version that the server understands (RFC 9110, sections 7.8 and 15.5.22; RFC 6455, section
+    /// 4.4).
     #[must_use]
     pub fn response(&self) -> String {
         let head = match self {

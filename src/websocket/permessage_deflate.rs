@@ -17,9 +17,9 @@ pub struct PermessageDeflate {
 }
 
 impl PermessageDeflate {
-    /// Chooses among the offers in all `Sec-WebSocket-Extensions` lines of a request, in their
-    /// order: the first that can be accepted as it is, `None` if there is none, in which case the
-    /// response has no such header. Allocates nothing; reads each byte once or twice.
+    /// Chooses the first of the offers in all `Sec-WebSocket-Extensions` lines of a request that
+    /// can be accepted as it is. `None` if there is none; the response then has no such header.
+    /// Allocates nothing; reads each byte once or twice.
     ///
     /// An offer is declined, and the next one considered, when a parameter is unknown or repeated,
     /// has a value that it must not have, lacks one that it needs, or has one other than 8 to 15.

@@ -190,9 +190,9 @@ impl MessageReader {
         }
     }
 
-    /// The event of the next frame, at most one frame a call, so that a server can count frames
-    /// and give other connections their turn. `None` when more bytes are needed, and forever after
-    /// a close frame or an error.
+    /// The event of the next frame, at most one frame a call, so that a server can count frames and
+    /// give other connections their turn. `None` when more bytes are needed, and always after a
+    /// close frame or an error.
     ///
     /// Takes time linear in the frame's length.
     ///

@@ -11,7 +11,7 @@ const FOLDERS: [&str; 9] =
     [".ci", "benches", "examples", "fuzz", "profiles", "redis", "server", "src", "tests"];
 
 /// The start of the README's list of folders that the package leaves out; it covers all paths in the README.
-const README_LIST: &str = "Of what is named here, the package leaves out ";
+const README_LIST: &str = "The published package leaves out these folders: ";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -116,4 +116,28 @@ fn the_server_in_the_readme_is_an_example() {
     let example = fs::read_to_string(root().join("server/examples/hello.rs")).unwrap();
     let (_, code) = example.split_once("\n\n").unwrap();
     assert!(readme.contains(&format!("```rust,ignore\n{code}```\n")), "{code}");
+}
+
+#[test]
+fn tests_named_in_the_security_policy_exist() {
+    let policy = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let folder = root().join("server/tests/server");
+    let tests: Vec<(String, String)> = files(&folder)
+        .iter()
+        .map(|file| {
+            let module = file.file_stem().unwrap().to_str().unwrap();
+            (module.to_owned(), fs::read_to_string(file).unwrap())
+        })
+        .collect();
+    // A name is `module::test`; `module::` is all of a module.
+    let spans = policy.split('`').skip(1).step_by(2);
+    let is_test = |span: &&str| span.chars().all(|c| c.is_ascii_lowercase() || "_:".contains(c));
+    let mut named = 0;
+    for (module, test) in spans.filter(is_test).filter_map(|span| span.split_once("::")) {
+        let test = if test.is_empty() { "fn ".to_owned() } else { format!("fn {test}(") };
+        let is_there = |(name, code): &(String, String)| name == module && code.contains(&test);
+        assert!(tests.iter().any(is_there), "there is no {module}::{test}");
+        named += 1;
+    }
+    assert!(named > 20, "the test reads names: {named}");
 }

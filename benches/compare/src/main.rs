@@ -5,12 +5,12 @@
 //! cargo run --release -- --tier           # prints the tier that the codec would scan with
 //! ```
 //!
-//! `--section` takes `codec`, `thresholds`, `fanout`, `outbox`, `shard`, `cache`, `deflate`, `distributed` or `redis`, and
-//! `--workload` the name of one row. All contenders of a row take turns in every round, so that a machine that
-//! speeds up or slows down does so for all; a time is the median of the rounds. sonic-rs picks its instruction
-//! set when it is compiled, the others when they start: build with `RUSTFLAGS=-Ctarget-cpu=native` too before
-//! judging it. C++ simdjson is measured if `peers/install.sh` ran before the build. `--features mimalloc`
-//! replaces the system's allocator for all.
+//! `--section` takes `codec`, `thresholds`, `fanout`, `outbox`, `shard`, `cache`, `deflate`, `distributed` or `redis`,
+//! and `--workload` the name of one row. All contenders of a row take turns in every round, so that a machine that
+//! speeds up or slows down does so for all; a time is the median of the rounds. sonic-rs picks its instruction set when
+//! it is compiled, the others when they start: build with `RUSTFLAGS=-Ctarget-cpu=native` too before judging it. C++
+//! simdjson is measured if `peers/install.sh` ran before the build. `--features mimalloc` replaces the system's
+//! allocator for all.
 
 mod bench;
 mod cache;

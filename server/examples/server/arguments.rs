@@ -64,7 +64,8 @@ struct Limits {
     /// The same per address
     #[arg(long, value_name = "N", default_value_t = Most(defaults().connections_per_address))]
     connections_per_address: Most,
-    /// A proxy in front of this server, or a network of them, as 10.0.0.0/8, whose X-Forwarded-For is believed; repeatable
+    /// A proxy in front of this server, or a network of them, as 10.0.0.0/8, whose X-Forwarded-For is believed;
+    /// repeatable
     #[arg(long, value_name = "NETWORK", value_parser = network)]
     trusted_proxy: Vec<IpNet>,
     /// Connections from trusted proxies begin with a header of the PROXY protocol, version 1 or 2

@@ -1,5 +1,5 @@
-//! Guides: for operators, how to run a server, how large a machine it needs, and what to look at when something is
-//! wrong; and for those who come from another PondSocket server.
+//! Guides. For operators: how to run a server, how large a machine it needs, and what to look at when something is
+//! wrong. For those who come from another PondSocket server: the names there and here.
 
 #[doc = include_str!("operations.md")]
 #[doc = "\n```yaml"]

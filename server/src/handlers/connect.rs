@@ -94,7 +94,7 @@ impl<'a> Connect<'a> {
         self.decide(|headers| Answer::Accepted(Admission { assigns: None, headers }));
     }
 
-    /// Accepts the connection with data that each of its joins begins with.
+    /// Accepts the connection with data with which each of its joins begins.
     ///
     /// # Errors
     /// The content does not serialize: code 500.

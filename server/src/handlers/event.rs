@@ -313,7 +313,7 @@ impl<'a> Event<'a> {
         self.actor().set_class(class)
     }
 
-    /// Removes a user from the channel, on whatever node, after an `EVICTED` with the reason.
+    /// Removes a user from the channel, on any node, after an `EVICTED` with the reason.
     ///
     /// # Errors
     /// No node has such a user: code 404.
@@ -331,8 +331,8 @@ impl<'a> Event<'a> {
         users
     }
 
-    /// Charges the sender so many bytes, as if it had sent them: for work that a short message causes. They count
-    /// against its byte rate and its share of the server's time.
+    /// Charges the sender with this number of bytes, as if it had sent them: for work that a short message
+    /// causes. They count against its byte rate and its share of the server's time.
     pub fn charge(&self, bytes: usize) {
         self.caller.charge_bytes(bytes);
     }

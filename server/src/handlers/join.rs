@@ -278,9 +278,9 @@ impl<'a> Join<'a> {
         })
     }
 
-    /// Declines the join with a code, as of HTTP, and a text for the client; does nothing if it was answered
-    /// already. Returning an error from the handler does the same with its code and message, which is shorter in a
-    /// handler that returns a `Result`:
+    /// Declines the join with a code like those of HTTP and a text for the client; does nothing if the join was
+    /// answered already. Returning an error from the handler does the same with its code and message, which is
+    /// shorter in a handler that returns a `Result`:
     ///
     /// ```
     /// use pondwire::error::PondError;
@@ -361,8 +361,9 @@ impl<'a> Join<'a> {
         self.as_member(|member| member.track(presence, false))
     }
 
-    /// Sends the new member the channel's last broadcast to all, if there was one: the state of a channel of which
-    /// each event replaces the one before. A broadcast at the same moment may arrive twice, and is the last.
+    /// Sends the new member the channel's last broadcast to all, if there was one: for channels in which each
+    /// event replaces the one before. A broadcast that is published at the same moment may arrive twice, but it is
+    /// then the last.
     ///
     /// # Errors
     /// The join is not accepted: code 409.

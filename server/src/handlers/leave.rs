@@ -10,7 +10,8 @@ use crate::channel::{Departure, LeaveReason, OpenChannel};
 use crate::content::Content;
 use crate::handle::Channel;
 
-/// A user that is no longer in a channel. The others have been sent its leave, if it was tracked.
+/// A user that is no longer in a channel. If it was tracked, its leave has been sent to the other
+/// tracked members.
 pub struct Leave<'a> {
     channel: &'a Arc<OpenChannel>,
     departure: &'a Departure,
@@ -57,7 +58,7 @@ impl<'a> Leave<'a> {
         Channel::new(Arc::clone(self.channel))
     }
 
-    /// Sends an event to those that are still there; see [`Channel::broadcast`].
+    /// Sends an event to the remaining members; see [`Channel::broadcast`].
     ///
     /// # Errors
     /// The content does not serialize: code 500.

@@ -207,8 +207,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Adds the channels whose names match a [`Pattern`], such as `/chat/:id`, and the handler of joins. Of several
-    /// patterns that match a name, the first counts.
+    /// Adds the channels whose names match a [`Pattern`], such as `/chat/:id`, and the handler of joins. If several
+    /// patterns match a name, the first one that was added counts.
     ///
     /// A name is written as the pattern is: with a slash at the start if that has one, with one slash between
     /// segments, and with none at the end. So no two spellings are two channels, except with percent-encoding.
@@ -361,8 +361,8 @@ impl ChannelHandlers {
         self
     }
 
-    /// Adds the handler of a typed event. It gets the decoded payload, and its response is the reply, unless it has
-    /// no content, as `()`. A payload of another type is answered with 400.
+    /// Adds the handler of a typed event. The handler gets the decoded payload, and what it returns is the reply,
+    /// unless that has no content, such as `()`. A payload of another type is answered with 400.
     pub fn on_event<E: PondEvent>(
         &mut self,
         handler: impl Fn(&Event<'_>, E::Payload) -> Result<E::Response, PondError>
@@ -382,8 +382,9 @@ impl ChannelHandlers {
         self
     }
 
-    /// Sets the handler of leaves. It is called once for each member that is no longer one, for whatever reason,
-    /// without a lock, by the task that has caused it. It must not block; spawn a task for what takes time.
+    /// Sets the handler of leaves. It is called once for each user that is no longer a member, for whatever
+    /// reason, by the task that caused the leave and without a lock. It must not block; spawn a task for what
+    /// takes time.
     pub fn on_leave(&mut self, handler: impl Fn(&Leave<'_>) + Send + Sync + 'static) -> &mut Self {
         self.on_leave = Some(Box::new(handler));
         self
@@ -405,25 +406,25 @@ impl ChannelHandlers {
         self
     }
 
-    /// Keeps the last broadcasts of each of these channels for clients that come back: at most so many, so many bytes
-    /// of them, heads included, and none that is older. By default nothing is kept.
+    /// Keeps the last broadcasts of each of these channels for clients that come back: at most `broadcasts` of them,
+    /// at most `bytes` with their frame heads, and none older than `age`. By default nothing is kept.
     ///
     /// # What a client does
     /// It joins with a member `resume` in its parameters: `{"after":ID,"connectionId":OLD}`, where `ID` is the request
-    /// id of the last broadcast that it saw, and `OLD` the `connectionId` that the `CONNECT` of its last connection had.
-    /// The first time both are missing: `"resume":{}`. After the acknowledgement it gets all that it missed, in order,
-    /// each broadcast once; then, before all else, `SYSTEM` / `RESUME` with the join's request id:
+    /// id of the last broadcast that it saw, and `OLD` the `connectionId` in the `CONNECT` of its last connection. At
+    /// its first join both are missing: `"resume":{}`. After the acknowledgement the client gets all that it missed, in
+    /// order, each broadcast once; then, before anything else, `SYSTEM` / `RESUME` with the join's request id:
     ///
     /// ```json
     /// {"resume":{"after":"…","connectionId":"…"},"complete":true,"missed":3}
     /// ```
     ///
-    /// `resume` is what to join with the next time, unless another broadcast is seen by then. `missed` is the number of
-    /// broadcasts that were sent again. If `complete` is `false`, there is a hole: the channel does not know the broadcast
-    /// any more, or never knew it, and sends nothing old. The client should load its state anew.
+    /// The client joins with this `resume` the next time, unless it sees another broadcast before. `missed` is the
+    /// number of broadcasts that were sent again. If `complete` is `false`, there is a hole: the channel no longer
+    /// knows the broadcast, or never knew it, and sends no old ones. The client should load its state anew.
     ///
-    /// Clients that send their parameters again when they reconnect, as those of npm and PyPI do, need two lines. In
-    /// JavaScript, whose client shows no request ids, with [`id_in_payload("id")`](Self::id_in_payload):
+    /// Clients that send their parameters again when they reconnect, as those of npm and PyPI do, need two more
+    /// lines. In JavaScript, whose client shows no request ids, with [`id_in_payload("id")`](Self::id_in_payload):
     ///
     /// ```js
     /// const params = { resume: {} };
@@ -432,25 +433,27 @@ impl ChannelHandlers {
     /// ```
     ///
     /// # What it gets
-    /// What a member of its class would have been sent, if it had been one all the time: not the broadcasts that
-    /// excepted its user or named others. Each connection is a user of its own; the `connectionId`, which only the client
-    /// and the server know, proves that this user is the one from before. Presence, answers and what
-    /// [`on_outgoing`](Self::on_outgoing) suppresses are not kept. Whoever may join may ask for all that is kept.
+    /// The client gets what it would have been sent as a member of its class all the time. So it does not get
+    /// broadcasts that excepted its user or named other users. Each connection is a user of its own; the
+    /// `connectionId`, which only the client and the server know, proves that this user is the one from before.
+    /// Presence, answers and what [`on_outgoing`](Self::on_outgoing) suppresses are not kept. Anyone who may join may
+    /// ask for all that is kept.
     ///
-    /// Between nodes, ids are the same, and the order of the broadcasts of one node is. Two nodes may see broadcasts that
-    /// two others send at the same moment in different orders: a client that comes back to another node may then miss one
-    /// of them, or see it again. A node that may have lost broadcasts of others forgets all, and so tells of a hole.
+    /// Broadcasts have the same ids on all nodes, and the broadcasts of one node have the same order on all nodes. But
+    /// two nodes may see the broadcasts that two other nodes send at the same moment in different orders: a client that
+    /// comes back to another node may then miss one of them, or get it again. A node that may have lost broadcasts of
+    /// other nodes forgets all that it kept, and so reports a hole.
     ///
     /// # What it costs
-    /// A broadcast takes a lock for a moment, and is kept as the frame that members share. A channel stays open for `age`
-    /// after its last member has left, at most 10,000 such channels per endpoint; it counts as open in the metrics, and
-    /// is a subscription of a node meanwhile. [`Options::history_bytes`](crate::Options::history_bytes) bounds all
-    /// channels together. A client pays for what it is sent again as if it had sent it. Handlers of outgoing broadcasts
-    /// are asked about each class that a member was ever in while the channel is open; the first member of a class finds
-    /// a hole before.
+    /// A broadcast takes a lock for a moment, and is kept as the frame that members share. A channel stays open for
+    /// `age` after its last member has left, at most 10,000 such channels per endpoint; meanwhile it counts as open in
+    /// the metrics, and the node stays subscribed to it. [`Options::history_bytes`](crate::Options::history_bytes)
+    /// bounds all channels together. What a client is sent again counts against its byte rate as if it had sent it.
+    /// Handlers of outgoing broadcasts are asked about each class that a member was ever in while the channel is open;
+    /// for the first member of a class there is a hole before its join.
     ///
-    /// No channel keeps more than half of what an outbox may hold ([`Options::waiting`](crate::Options::waiting)), whatever
-    /// is given here: a client is sent it all at once.
+    /// Whatever is given here, no channel keeps more than half of what an outbox may hold
+    /// ([`Options::waiting`](crate::Options::waiting)), because a client is sent all of it at once.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -467,8 +470,9 @@ impl ChannelHandlers {
         self
     }
 
-    /// Adds its request id to the payload of each broadcast, as a string with this key: for clients that do not show
-    /// request ids, and want to [come back](Self::history) by one. A member of this key that the payload has is replaced.
+    /// Adds to the payload of each broadcast its request id, as a string with this key: for clients that do not show
+    /// request ids, but need one to [come back](Self::history). If the payload has a member with this key already, it
+    /// is replaced.
     ///
     /// Broadcasts that come from nodes of other implementations have none. Costs a copy and a check of the payload.
     pub fn id_in_payload(&mut self, key: &str) -> &mut Self {

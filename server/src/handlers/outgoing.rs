@@ -46,7 +46,8 @@ impl<'a> Outgoing<'a> {
         self.event
     }
 
-    /// The payload. It is checked again at each call, in about the time that it takes to receive it.
+    /// The payload. Each call checks it again, which takes about as long as parsing it when it was
+    /// received.
     ///
     /// # Panics
     /// Never: a frame's payload is valid.

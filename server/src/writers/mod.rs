@@ -51,8 +51,8 @@ use load::{Meter, Total};
 use sends::{Send, Sends};
 use socket::Socket;
 
-/// The most connections served by one call: with 64, each send cost up to a tenth more. Each connection of a stress test
-/// is a thread and three descriptors, so there are fewer in tests.
+/// The most connections served by one call: with 64, each send cost up to a tenth more. Each connection of a stress
+/// test is a thread and three descriptors, so there are fewer in tests.
 const CLAIMS: usize = if cfg!(test) { 64 } else { 512 };
 
 /// The work of one call, in bytes, beyond which it serves no further connection: some milliseconds.

@@ -89,8 +89,8 @@ pub enum Effect {
         /// An encoded message.
         bytes: Vec<u8>,
     },
-    /// The first user of this node joined: subscribe to the channel's topic, and call
-    /// [`subscribed`](super::Cluster::subscribed) with it once other nodes' messages arrive.
+    /// The first user of this node joined: subscribe to the channel's topic. Once its messages
+    /// arrive, call [`subscribed`](super::Cluster::subscribed) with the topic.
     Subscribe(Channel),
     /// The last user of this node left: unsubscribe from the channel's topic.
     Unsubscribe(Channel),

@@ -14,8 +14,8 @@ use crate::protocol::Recipients;
 
 impl Cluster {
     /// Handles a message that the bus delivered by `topic`. Ignores messages about channels in which
-    /// this node has no user, and those of unknown types. Of its own messages it only notes that they
-    /// came back.
+    /// this node has no user, and those of unknown types. Of this node's own messages it only notes
+    /// that the bus delivered them back.
     ///
     /// Costs [`Envelope::parse`], two look-ups and the work that the message causes; an event for this
     /// node's users makes two allocations, its frame and the sender's id.

@@ -64,7 +64,7 @@ impl Cluster {
     }
 
     /// A user left a channel on this node, evicted or not; the other nodes are notified. Returns false
-    /// when it was not in the channel.
+    /// when the user was not in the channel.
     pub fn leave(&mut self, channel: &Channel, user_id: &str, now: Instant) -> bool {
         let Some(state) = self.channels.get_mut(channel) else { return false };
         let Some(entry) = state.entry(NodeIndex::OWN, user_id) else { return false };
@@ -89,7 +89,8 @@ impl Cluster {
         }
     }
 
-    /// Ends what [`keep_open`](Self::keep_open) began.
+    /// Ends the effect of [`keep_open`](Self::keep_open): if no user is left, drops the channel and
+    /// its subscription.
     pub fn let_close(&mut self, channel: &Channel, now: Instant) {
         if let Some(state) = self.channels.get_mut(channel) {
             state.is_kept_open = false;
@@ -185,7 +186,7 @@ impl Cluster {
     /// Asks the other nodes to evict a user, with a `reason` for the user. Not all nodes confirm an
     /// eviction, so this node removes their user at once, and again when the bus delivers the message
     /// back: what arrived in between was sent before the eviction was known. A user of this node with
-    /// that id stays; since the other nodes remove that one too, it is announced again.
+    /// that id stays. Because the other nodes remove that user too, it is announced to them again.
     pub fn evict_elsewhere(
         &mut self,
         channel: &Channel,

@@ -8,8 +8,8 @@ use std::ptr::NonNull;
 use super::node::{NewNode, Node, NodeHeader};
 use crate::fanout::observer::Observer;
 
-/// A subscribed closure of any type: the observer type of a [`Subject<T>`](crate::fanout::Subject)
-/// that names no other.
+/// A subscribed closure of any type: the default observer type of a
+/// [`Subject<T>`](crate::fanout::Subject).
 ///
 /// Made by subscribing, and seen by reference only.
 #[repr(C)]

@@ -5,7 +5,7 @@ use std::fmt;
 use super::percent::{encode, kept_in_segments, kept_in_values};
 use super::{Pattern, Segment};
 
-/// The reason why [`Pattern::build`] failed, with the parameter's name, `*` for the wildcard.
+/// The reason why [`Pattern::build`] failed, with the name of the parameter (`*` for the wildcard).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {

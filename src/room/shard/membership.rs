@@ -41,7 +41,7 @@ impl SeatMembership {
         &self.seat
     }
 
-    /// Sends a frame to this connection alone, between those that the room was sent before and after.
+    /// Sends a frame to this connection alone, in order with the room's frames.
     ///
     /// Costs as much as a publish. [`Push::DroppedNewest`] if the room's log is full, or the frame larger
     /// than it may be; [`Push::Closed`] if the room is closed or the seat has failed.
@@ -60,7 +60,7 @@ impl SeatMembership {
     }
 
     /// Changes which frames the connection receives from now on: those that are published to an audience
-    /// with one of these bits. By default all.
+    /// with one of these bits. By default a member has all bits.
     ///
     /// # Errors
     /// [`Closed`] if the room is closed, or the shard was dropped.
@@ -74,8 +74,8 @@ impl SeatMembership {
         self.leave(Some(last));
     }
 
-    /// Leaves although the membership is shared, after one more frame if there is one: the connection
-    /// receives nothing that is published or [pushed](Self::push) after this. `false` if it had left.
+    /// Leaves by a shared reference, after the frame `last` if there is one: the connection receives
+    /// nothing that is published or [pushed](Self::push) after this. `false` if it had left before.
     pub fn leave(&self, last: Option<Frame>) -> bool {
         // AcqRel: only the count of calls matters, and the leave is ordered by the log.
         let at = self.at.swap(NONE, Ordering::AcqRel);

@@ -298,7 +298,8 @@ struct Apart {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShardStats {
-    /// The number of messages and control frames that connections were sent or had queued, for each.
+    /// The number of messages and control frames that were sent to connections or queued for them,
+    /// counted for each connection.
     pub sent_frames: u64,
     /// Their bytes, in the connections' forms.
     pub sent_bytes: u64,
@@ -384,8 +385,8 @@ impl Shard {
         ShardHandle { shared: Arc::clone(&self.shared) }
     }
 
-    /// Begins a round if there is something to do; else the waker is woken once there is. A round before
-    /// that was not [ended](Self::end_round) is ended now.
+    /// Begins a round if there is something to do; otherwise the waker is woken once there is. If the
+    /// previous round was not [ended](Self::end_round), it is ended now.
     ///
     /// Costs, besides the bytes, a few nanoseconds for each entry of the rooms that have something new, and
     /// for each connection that is sent something of its own.
@@ -412,8 +413,8 @@ impl Shard {
         Poll::Ready(())
     }
 
-    /// What is to be sent in this round: each connection appears at most once. [Others](Self::held_back) may
-    /// have to be written to, too.
+    /// What is to be sent in this round; each connection appears at most once. The connections of
+    /// [`held_back`](Self::held_back) have to be written to, too.
     pub fn sends(&self) -> impl Iterator<Item = Send<'_>> {
         let groups = self.active.iter().flat_map(|&room| {
             let room = &self.rooms[room as usize];
@@ -441,15 +442,15 @@ impl Shard {
         groups.chain(apart)
     }
 
-    /// The connections that this round put behind instead of joining their bytes, because these are many and
-    /// those of no other connection: they are not among [`sends`](Self::sends), but to be written to as if
+    /// The connections for which this round did not join bytes, because they would be many and for that
+    /// connection alone. They are not among [`sends`](Self::sends), and count as behind: write to them as if
     /// their sockets had been full.
     pub fn held_back(&self) -> impl Iterator<Item = usize> + '_ {
         self.held_back.iter().map(|number| *number as usize)
     }
 
-    /// The connection took only the first `sent` bytes of this round's: it is behind from now on. To be
-    /// called at most once for a connection in a round, and before the round's end.
+    /// Reports that the connection took only the first `sent` bytes of this round: it is behind from
+    /// now on. Call it at most once for a connection in a round, and before the round's end.
     ///
     /// # Panics
     /// The seat is not open, or no round is.
@@ -490,9 +491,9 @@ impl Shard {
         self.behind.insert(number, Behind { outbox, unsent });
     }
 
-    /// Writes what a connection that is behind has not taken: `write` is given bytes and returns how many
-    /// of them the socket took; it is called until it takes less than all or nothing is left. `true` if
-    /// nothing is left.
+    /// Writes what a connection that is behind has not taken. `write` is given bytes and returns how many
+    /// of them the socket took; it is called until the socket takes less than it is given or nothing is
+    /// left. `true` if nothing is left.
     pub fn write_behind(&mut self, seat: usize, mut write: impl FnMut(&[u8]) -> usize) -> bool {
         let Some(slot) = self.seats.get_mut(seat) else { return true };
         let number = seat as u32;
@@ -520,9 +521,9 @@ impl Shard {
         false
     }
 
-    /// Ends what the shard sends to a connection, and returns what its socket has not taken: after a
-    /// [failure](Self::failed) at most the rest of a frame. Its seat is used again after its last handle was
-    /// dropped. Ends the round, if one is open.
+    /// Stops sending to a connection, and returns what its socket has not taken: after a
+    /// [failure](Self::failed) at most the rest of a frame. The seat is used again once its last handle has
+    /// been dropped. Ends the round, if one is open.
     ///
     /// A room that the connection left before the last round began sends nothing after this. Nothing happens
     /// if no round has seen the seat yet.
@@ -574,8 +575,9 @@ impl Shard {
         stats
     }
 
-    /// Fails the connections that have the most bytes queued until at most so many are queued for all. Returns how
-    /// many have failed, for [`CloseReason::TooManyBytes`]. Visits and sorts the connections that are behind.
+    /// Fails the connections that have the most bytes queued, until at most `max_queued_bytes` are queued for all
+    /// together. Returns how many have failed, each for [`CloseReason::TooManyBytes`]. Visits and sorts the
+    /// connections that are behind.
     ///
     /// It is for a server that has a bound for all of its shards: the bounds of [`OutboxOptions`] are each
     /// connection's own.
@@ -607,8 +609,8 @@ impl Shard {
         self.behind.contains_key(&(seat as u32))
     }
 
-    /// Ends a connection that cannot be written to any more: nothing is sent to it from now on. Its seat is
-    /// used again after its last handle was dropped.
+    /// Ends a connection that cannot be written to any more: nothing is sent to it from now on. The seat is
+    /// used again once its last handle has been dropped.
     pub fn fail(&mut self, seat: usize) {
         match self.seats.get(seat) {
             Some(Slot { status: Status::Current | Status::Behind, .. }) => {
@@ -630,7 +632,7 @@ impl Shard {
         self.failed.drain(..).map(|(number, reason)| (number as usize, reason))
     }
 
-    /// Ends a round: connections are where the next round looks for them, and frames are dropped.
+    /// Ends a round: makes the connections ready for the next one, and drops the frames.
     pub fn end_round(&mut self) {
         if !mem::take(&mut self.is_open) {
             return;

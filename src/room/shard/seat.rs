@@ -211,16 +211,16 @@ fn refuse(commands: Vec<(SeatId, SeatCommand)>) {
     }
 }
 
-/// Opens seats in a shard; a clone is one more handle of the same shard.
+/// Opens seats in a shard; a clone is another handle of the same shard.
 #[derive(Clone)]
 pub struct ShardHandle {
     pub(super) shared: Arc<Shared>,
 }
 
 impl ShardHandle {
-    /// Opens a seat for a connection that is sent its frames in `form`. Its number is the lowest that was
-    /// never used, or that of a seat whose end the shard has seen in a round: so a writer that finds a
-    /// connection by this number keeps a handle of the seat for as long as the connection.
+    /// Opens a seat for a connection that is sent its frames in `form`. Its number is the lowest one that
+    /// was never used, or that of a seat whose end the shard has seen in a round. So a writer that finds
+    /// connections by these numbers must keep a handle of the seat for as long as the connection lives.
     pub fn open(&self, form: Form) -> Seat {
         let shared = &self.shared;
         shared.with_inbox(|inbox| {
@@ -335,13 +335,14 @@ impl Seat {
 
     /// Sends a frame to this connection alone, in order with other such frames, but before or after what
     /// rooms send it meanwhile. [`Push::Closed`] if the seat has failed, perhaps because more such frames
-    /// or bytes wait for the shard than its outboxes may hold.
+    /// or bytes wait for the shard than one of its outboxes may hold.
     pub fn push(&self, frame: Frame) -> Push {
         self.push_wire(frame.into())
     }
 
-    /// Sends a control frame to this connection, as [`push`](Self::push) does a message. A connection that
-    /// is sent server-sent events gets a comment for a ping, and nothing for another control frame.
+    /// Sends a control frame to this connection, as [`push`](Self::push) does a message. If the
+    /// connection's form is server-sent events, it gets a comment for a ping, and nothing for other
+    /// control frames.
     pub fn control(&self, control: Control) -> Push {
         self.push_wire(control.into())
     }
@@ -374,8 +375,8 @@ impl Seat {
     }
 
     /// The number of pushed frames, joins and leaves that the shard has not taken yet, and the bytes of these frames
-    /// and of [old ones](crate::Room::seat_after).
-    /// A server that receives from a client only while both are small cannot be outrun by it.
+    /// and of [old ones](crate::Room::seat_after). If a server receives from a client only while both are small, the
+    /// client cannot send faster than the server delivers.
     #[must_use]
     pub fn unread(&self) -> (usize, usize) {
         let state = &*self.state;

@@ -7,7 +7,7 @@ use crate::frame::{Form, WireFrame};
 use crate::outbox::OutboxReader;
 
 /// The bytes that a connection's socket has not taken: the rest of a frame that it took in part, and whole
-/// frames. It holds frames that all members share, not copies of their bytes.
+/// frames. They are held as the frames that all members share, not as copies.
 ///
 /// ```
 /// # use std::task::{Context, Waker};
@@ -80,7 +80,7 @@ impl Unsent {
         self.bytes - self.offset
     }
 
-    /// These bytes were sent, or the first `sent` of them.
+    /// Reports that the first `sent` of these bytes were sent.
     ///
     /// # Panics
     /// There are fewer bytes to be sent next.
