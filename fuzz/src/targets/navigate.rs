@@ -1,12 +1,24 @@
-//! Navigating and decoding a payload gives what `serde_json`'s tree of the same text holds.
+//! Navigating and decoding a payload gives what `serde_json` reads from the same text.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use pondwire::{Payload, Value as Lazy};
 use pondwire_test_support::tree::same;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(payload) = Payload::from_json(text) else { return };
+    decodes_alike::<BTreeMap<String, Option<f32>>>(payload);
+    decodes_alike::<BTreeMap<i64, IgnoredAny>>(payload);
+    decodes_alike::<BTreeMap<&str, (i128, u8)>>(payload);
+    decodes_alike::<BTreeMap<String, &[u8]>>(payload);
+    decodes_alike::<BTreeMap<char, &RawValue>>(payload);
+    decodes_alike::<BTreeMap<String, Kind>>(payload);
     let ours = payload.decode_owned::<Value>();
     match serde_json::from_str::<Value>(payload.as_str()) {
         Ok(tree) => {
@@ -22,6 +34,21 @@ pub fn check(data: &[u8]) {
             visit(payload.value());
         }
     }
+}
+
+#[expect(dead_code, reason = "only its `Debug` output is read")]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    A(Option<u64>),
+    B { n: f64 },
+    C,
+}
+
+/// A type gets the same value or the same error.
+fn decodes_alike<'a, T: Deserialize<'a> + Debug>(payload: Payload<'a>) {
+    let expected = serde_json::from_str::<T>(payload.as_str());
+    assert_eq!(format!("{:?}", payload.decode::<T>()), format!("{expected:?}"));
 }
 
 /// The most siblings that are visited: each step of a pointer walks over all siblings before it, so
