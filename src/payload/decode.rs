@@ -97,6 +97,9 @@ fn exact_double(digits: u64, exponent: i32) -> Option<f64> {
     Some(if exponent < 0 { digits as f64 / power } else { digits as f64 * power })
 }
 
+/// The room, in bytes, that is made at once for a string with escapes.
+const ROOM: usize = 512;
+
 /// Deserializes values from validated text.
 struct Text<'de> {
     json: &'de str,
@@ -143,18 +146,35 @@ impl<'de> Text<'de> {
 
     #[inline]
     fn string<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Failed> {
-        let string = skip::string(self.json.as_bytes(), self.at);
-        self.at = string.end + 1;
-        let Some(inside) = self.json.get(string.start..string.end) else { return self.fail() };
-        let visited = if string.escaped {
-            self.unescaped.clear();
-            if !text::try_push_unescaped(inside, &mut self.unescaped) {
-                return self.fail();
-            }
-            visitor.visit_str(&self.unescaped)
-        } else {
-            visitor.visit_borrowed_str(inside)
+        let start = self.at + 1;
+        let end = skip::text_end(self.json.as_bytes(), start);
+        if self.json.as_bytes().get(end) != Some(&b'"') {
+            return self.escaped_string(start, end, visitor);
+        }
+        self.at = end + 1;
+        let visited = match self.json.get(start..end) {
+            Some(inside) => visitor.visit_borrowed_str(inside),
+            None => Err(Failed),
         };
+        self.noted(visited)
+    }
+
+    /// The string from `start` on, whose first escape is at `escape`.
+    #[inline(never)]
+    fn escaped_string<V: Visitor<'de>>(
+        &mut self,
+        start: usize,
+        escape: usize,
+        visitor: V,
+    ) -> Result<V::Value, Failed> {
+        self.unescaped.clear();
+        self.unescaped.reserve(self.json.len().saturating_sub(start).min(ROOM));
+        self.unescaped.push_str(self.json.get(start..escape).unwrap_or_default());
+        let Some(end) = text::push_to_quote(self.json, escape, &mut self.unescaped) else {
+            return self.fail();
+        };
+        self.at = end + 1;
+        let visited = visitor.visit_str(&self.unescaped);
         self.noted(visited)
     }
 

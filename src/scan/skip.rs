@@ -4,7 +4,7 @@
 //! Every function is total: on other text the spans would be wrong, but nothing panics, loops
 //! forever or reads outside the text.
 
-use super::arch::{Detected, container_end};
+use super::arch::{Detected, container_end, plain_blocks};
 use super::lexeme::plain_text_end;
 use super::{Text, swar};
 
@@ -76,13 +76,32 @@ fn separator(json: &[u8], at: usize) -> usize {
     at + rest.iter().take_while(|&byte| is_separator(byte)).count()
 }
 
+/// The bytes of a text that are looked at before vector instructions are used.
+const SHORT: usize = 64;
+
+/// The end of the plain text that starts at `at`.
+#[inline]
+pub(crate) fn text_end(json: &[u8], at: usize) -> usize {
+    let Some(short) = json.get(at..).and_then(|rest| rest.first_chunk::<SHORT>()) else {
+        return plain_text_end(json, at);
+    };
+    let end = plain_text_end(short, 0);
+    if end < SHORT { at + end } else { long_text_end(json, at + SHORT) }
+}
+
+#[inline(never)]
+fn long_text_end(json: &[u8], at: usize) -> usize {
+    let blocks = plain_blocks(Detected::current(), json.get(at..).unwrap_or_default());
+    plain_text_end(json, at + blocks.unwrap_or(0))
+}
+
 /// The string whose opening quote is at `quote`.
 #[inline]
 pub(crate) fn string(json: &[u8], quote: usize) -> Text {
     let start = quote + 1;
     let (mut at, mut escaped) = (start, false);
     loop {
-        at = plain_text_end(json, at);
+        at = text_end(json, at);
         match json.get(at) {
             Some(b'\\') => {
                 escaped = true;

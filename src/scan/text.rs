@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::lexeme::four_hex_digits;
+use super::skip::text_end;
 
 /// One piece of a string: plain text, the character that an escape stands for, or a lone surrogate,
 /// which no `str` can hold.
@@ -25,7 +25,7 @@ impl<'a> Iterator for Pieces<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let plain = self.rest.bytes().position(|byte| byte == b'\\').unwrap_or(self.rest.len());
+        let plain = text_end(self.rest.as_bytes(), 0);
         if plain > 0 {
             let (text, rest) = self.rest.split_at(plain);
             self.rest = rest;
@@ -37,30 +37,41 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
+/// The character that a backslash and `letter` stand for; `None` for the `u` of a number and what is not ASCII.
+#[inline]
+const fn simple_escape(letter: u8) -> Option<char> {
+    match letter {
+        b'n' => Some('\n'),
+        b'"' | b'\\' | b'/' => Some(letter as char),
+        b't' => Some('\t'),
+        b'r' => Some('\r'),
+        b'b' => Some('\u{8}'),
+        b'f' => Some('\u{c}'),
+        _ => None,
+    }
+}
+
 /// The piece that the escape at the start of `text` stands for, and the escape's length.
 fn escape(text: &str) -> (Piece<'_>, usize) {
     let bytes = text.as_bytes();
-    let simple = match bytes.get(1) {
-        Some(b'b') => '\u{8}',
-        Some(b'f') => '\u{c}',
-        Some(b'n') => '\n',
-        Some(b'r') => '\r',
-        Some(b't') => '\t',
-        Some(b'u') => return unicode_escape(bytes),
-        Some(&byte) => char::from(byte),
-        None => char::REPLACEMENT_CHARACTER,
-    };
-    (Piece::Char(simple), 2.min(bytes.len()))
+    match bytes.get(1) {
+        Some(b'u') => unicode_escape(bytes),
+        // Only text that was not validated has others.
+        letter => {
+            let letter = letter.copied().and_then(simple_escape);
+            (Piece::Char(letter.unwrap_or(char::REPLACEMENT_CHARACTER)), 2.min(bytes.len()))
+        }
+    }
 }
 
 fn unicode_escape(bytes: &[u8]) -> (Piece<'static>, usize) {
-    let Some(unit) = four_hex_digits(bytes, 2) else {
+    let Some(unit) = hexadecimal(bytes, 2) else {
         return (Piece::LoneSurrogate, bytes.len());
     };
     if let Some(character) = char::from_u32(unit) {
         return (Piece::Char(character), 6);
     }
-    let low = if bytes[6..].starts_with(b"\\u") { four_hex_digits(bytes, 8) } else { None };
+    let low = if bytes[6..].starts_with(b"\\u") { hexadecimal(bytes, 8) } else { None };
     match (unit, low) {
         (0xD800..=0xDBFF, Some(low @ 0xDC00..=0xDFFF)) => {
             let scalar = 0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
@@ -68,6 +79,16 @@ fn unicode_escape(bytes: &[u8]) -> (Piece<'static>, usize) {
         }
         _ => (Piece::LoneSurrogate, 6),
     }
+}
+
+/// The number that the four bytes at `at` write, if they are hexadecimal digits, as they are in a validated string.
+#[inline]
+fn hexadecimal(bytes: &[u8], at: usize) -> Option<u32> {
+    let digits = u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?);
+    // The low half of a digit's byte is its value; of a letter's, its place in the alphabet, which is 9 less.
+    let values = (digits & 0x0F0F_0F0F) + 9 * (digits >> 6 & 0x0101_0101);
+    let pairs = (values | values >> 4) & 0x00FF_00FF;
+    Some((pairs | pairs >> 8) & 0xFFFF)
 }
 
 /// The unescaped inside of a validated string: borrowed if it has no escape, owned in one
@@ -92,9 +113,30 @@ pub(crate) fn push_unescaped(inside: &str, text: &mut String) {
     decode_into(inside, Some(char::REPLACEMENT_CHARACTER), text);
 }
 
-/// As [`push_unescaped`], but stops at a lone surrogate and returns `false`.
-pub(crate) fn try_push_unescaped(inside: &str, text: &mut String) -> bool {
-    decode_into(inside, None, text)
+/// Appends the unescaped rest of a validated string, from `at` in `json` on, and returns the place of the quote that ends
+/// it; `None` if there is a lone surrogate.
+pub(crate) fn push_to_quote(json: &str, mut at: usize, text: &mut String) -> Option<usize> {
+    let bytes = json.as_bytes();
+    loop {
+        // Often the first of several escapes.
+        while let Some([b'\\', letter]) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            if let Some(simple) = simple_escape(*letter) {
+                text.push(simple);
+                at += 2;
+            } else {
+                let (Piece::Char(character), length) = escape(json.get(at..)?) else { return None };
+                text.push(character);
+                at += length;
+            }
+        }
+        let plain = text_end(bytes, at);
+        text.push_str(json.get(at..plain)?);
+        match bytes.get(plain)? {
+            b'"' => return Some(plain),
+            b'\\' if plain + 1 < bytes.len() => at = plain,
+            _ => return None,
+        }
+    }
 }
 
 /// Undoes the escapes, with `instead` for a lone surrogate; `None` if there is one and no
@@ -150,6 +192,15 @@ pub(crate) fn unescapes_to(inside: &str, expected: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_hexadecimal_number_is_read() {
+        for number in 0..=0xFFFF_u32 {
+            for text in [format!("{number:04x}"), format!("{number:04X}")] {
+                assert_eq!(hexadecimal(text.as_bytes(), 0), Some(number), "{text}");
+            }
+        }
+    }
 
     #[test]
     fn escapes_are_undone() {
