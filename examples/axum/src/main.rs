@@ -11,7 +11,7 @@
 //!
 //! Costs compared with the plain server: until the upgrade, those of a request in axum (routing, buffers, a
 //! task); at the upgrade, one more task, which lives as long as the connection; after it, nothing per
-//! message. `profiles/records/axum-2026-11-26.md` has the figures.
+//! message. `profiles/records/axum-2026-11-29.md` has the figures.
 //!
 //! `--connections` counts sockets and event streams, not requests, and hyper sets the limits on a request's
 //! head and its time; all other socket options of `--help` apply.
