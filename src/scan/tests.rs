@@ -442,6 +442,8 @@ fn every_piece_across_every_border() {
                 format!("{{\"{text}{piece}\":1}}"),
                 format!("{{\"a\":\"{text}{piece}\"}}"),
                 format!("{{\"a\":1{piece}{pad}}}"),
+                format!("{{\"a\":[\"{text}\",1{piece}1]}}"),
+                format!("{{\"a\":[\"{text}\",1{piece}{piece},\"b\"]}}"),
                 format!("{{\"a\":{{\"{text}\":1}}{piece}\"b\":[{pad}{piece}]}}"),
             ] {
                 all_agree(document.as_bytes());
