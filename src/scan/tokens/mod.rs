@@ -84,8 +84,7 @@ pub(super) fn member<I: Isa>(
     prefix.pass(isa, bytes, &container, members).map_err(Some)
 }
 
-/// Validates the object or array at `start`, the value of a member of the root object, right after
-/// its colon. It is read in batches of `BATCH` blocks, of which `TAPE` must hold all bytes and
+/// Validates the object or array at `start`, the value of a member of the root object. It is read in batches of `BATCH` blocks, of which `TAPE` must hold all bytes and
 /// [`MARGIN`]. See [`outline`](super::blocks::outline) for the bounds. An error comes with its site
 /// if that is known. `None` if the first blocks are too dense; then nothing was validated.
 #[inline(always)]
@@ -98,7 +97,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
 ) -> Result<Option<Container>, Stop> {
     const { assert!(TAPE >= BATCH * BLOCK + MARGIN) };
     let (mut tokens, mut masks) = ([0; TAPE], [0; BATCH]);
-    let mut tape = Tape::new(&mut tokens, &mut masks, start);
+    let mut tape = Tape::new(bytes, &mut tokens, &mut masks, start);
     let mut squeezer = Squeezer::default();
     let mut grammar = Grammar::default();
     let mut inner_ends = InnerEnds { wanted: members.wants_inner_ends() };
@@ -205,15 +204,21 @@ struct Tape<'a, const BATCH: usize, const TAPE: usize> {
 }
 
 impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
-    /// An empty tape before the value at `start`, after a key and its colon.
+    /// An empty tape before the value at `start`, after a key, its colon and spaces.
     #[inline(always)]
-    fn new(tokens: &'a mut [u8; TAPE], masks: &'a mut [u64; BATCH], start: usize) -> Self {
+    fn new(
+        bytes: &[u8],
+        tokens: &'a mut [u8; TAPE],
+        masks: &'a mut [u64; BATCH],
+        start: usize,
+    ) -> Self {
         tokens[..OVERLAP].copy_from_slice(b"\0\0\0{\":");
+        let colon = bytes[..start].iter().rposition(|&byte| byte == b':').unwrap_or(0);
         Self {
             tokens,
             len: OVERLAP,
             kept: OVERLAP,
-            separator: Some((OVERLAP - 1, start - 1)),
+            separator: Some((OVERLAP - 1, colon)),
             base: start,
             masks,
             blocks: 0,
