@@ -38,11 +38,6 @@ const MARGIN: usize = 4 * BLOCK;
 const SHORT: usize = 8;
 const LONG: usize = 32;
 
-/// If more than `DENSE` of the first `SAMPLE` blocks' bytes become tokens, which numbers do, the
-/// grammar has as much to read on the tape as in the text, which it can read at once.
-const SAMPLE: usize = 2;
-const DENSE: usize = SAMPLE * BLOCK * 3 / 4;
-
 /// Why a container is malformed.
 enum Stop {
     /// By this error; the mask is not zero if a byte of the container before it is not ASCII.
@@ -51,8 +46,7 @@ enum Stop {
 }
 
 /// Validates the container after `prefix`, if there is one, and extends `prefix` over it and the
-/// compact members behind it, which are passed to `members`. Does nothing if the container starts
-/// with many numbers. An error is in the prefix, or comes with its site if that is known.
+/// compact members behind it, which are passed to `members`. An error is in the prefix, or comes with its site if that is known.
 #[inline(always)]
 pub(super) fn member<I: Isa>(
     isa: I,
@@ -68,8 +62,7 @@ pub(super) fn member<I: Isa>(
         container::<LONG, { LONG * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     };
     let container = match container {
-        Ok(Some(container)) => container,
-        Ok(None) => return Ok(()),
+        Ok(container) => container,
         Err(Stop::Flaw(flaw, non_ascii)) => {
             prefix.set_flaw(flaw, non_ascii);
             return Ok(());
@@ -86,7 +79,7 @@ pub(super) fn member<I: Isa>(
 
 /// Validates the object or array at `start`, the value of a member of the root object. It is read in batches of `BATCH` blocks, of which `TAPE` must hold all bytes and
 /// [`MARGIN`]. See [`outline`](super::blocks::outline) for the bounds. An error comes with its site
-/// if that is known. `None` if the first blocks are too dense; then nothing was validated.
+/// if that is known.
 #[inline(always)]
 fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     isa: I,
@@ -94,7 +87,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     start: usize,
     max_depth: usize,
     members: &mut impl Members,
-) -> Result<Option<Container>, Stop> {
+) -> Result<Container, Stop> {
     const { assert!(TAPE >= BATCH * BLOCK + MARGIN) };
     let (mut tokens, mut masks) = ([0; TAPE], [0; BATCH]);
     let mut tape = Tape::new(bytes, &mut tokens, &mut masks, start);
@@ -107,9 +100,6 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
             if let Err(error) = tape.push_block(isa, bytes, &mut squeezer) {
                 flaw = Some(error);
                 break;
-            }
-            if tape.blocks == SAMPLE && tape.base == start && tape.len - tape.kept > DENSE {
-                return Ok(None);
             }
         }
         let last = tape.next_block() >= bytes.len() || flaw.is_some();
@@ -126,7 +116,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
             match step {
                 Step::Valid => {}
                 Step::End(token) => {
-                    return Ok(Some(Container {
+                    return Ok(Container {
                         end: match tape.place(isa, from + token) {
                             Some(place) => place + 1,
                             None => container_end(isa, bytes, start),
@@ -134,7 +124,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
                         non_ascii: squeezer.non_ascii,
                         newlines: squeezer.newlines,
                         mixed: grammar.mixed,
-                    }));
+                    });
                 }
                 Step::Error(token) => {
                     return Err(Stop::Site(
