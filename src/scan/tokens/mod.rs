@@ -259,13 +259,17 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
         {
             return Some(place);
         }
-        let mut before = token.checked_sub(self.kept)? as u32;
-        for (block, &mask) in self.masks[..self.blocks].iter().enumerate() {
+        if token < self.kept {
+            return None;
+        }
+        // Most are close to the end: a container's last token, the last separator of a batch.
+        let mut left = (self.len - token) as u32;
+        for (block, &mask) in self.masks[..self.blocks].iter().enumerate().rev() {
             let count = mask.count_ones();
-            if before < count {
-                return Some(self.base + block * BLOCK + isa.place(mask, before) as usize);
+            if left <= count {
+                return Some(self.base + block * BLOCK + isa.place(mask, count - left) as usize);
             }
-            before -= count;
+            left -= count;
         }
         None
     }
