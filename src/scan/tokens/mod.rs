@@ -34,9 +34,13 @@ const AHEAD: usize = 8;
 /// the last token, and for the block that is read there.
 const MARGIN: usize = 4 * BLOCK;
 
-/// Up to this many blocks are read in one short batch, whose tape is cheap to clear.
+/// The blocks of a batch. Up to `MIDDLE` are read in one batch, whose tape is cheap to clear.
 const SHORT: usize = 8;
+const MIDDLE: usize = 16;
 const LONG: usize = 32;
+
+/// The same space if there is one batch, of whose tokens none are kept.
+const SHORT_MARGIN: usize = 2 * BLOCK;
 
 /// Why a container is malformed.
 enum Stop {
@@ -56,8 +60,15 @@ pub(super) fn member<I: Isa>(
     members: &mut impl Members,
 ) -> Result<(), Option<ErrorSite>> {
     let Some(start) = prefix.container() else { return Ok(()) };
-    let container = if bytes.len() - start <= SHORT * BLOCK {
-        container::<SHORT, { SHORT * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
+    let blocks = (bytes.len() - start).div_ceil(BLOCK);
+    let container = if blocks <= SHORT {
+        container::<SHORT, { SHORT * BLOCK + SHORT_MARGIN }, I>(
+            isa, bytes, start, max_depth, members,
+        )
+    } else if blocks <= MIDDLE {
+        container::<MIDDLE, { MIDDLE * BLOCK + SHORT_MARGIN }, I>(
+            isa, bytes, start, max_depth, members,
+        )
     } else {
         container::<LONG, { LONG * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     };
@@ -77,8 +88,8 @@ pub(super) fn member<I: Isa>(
     prefix.pass(isa, bytes, &container, members).map_err(Some)
 }
 
-/// Validates the object or array at `start`, the value of a member of the root object. It is read in batches of `BATCH` blocks, of which `TAPE` must hold all bytes and
-/// [`MARGIN`]. See [`outline`](super::blocks::outline) for the bounds. An error comes with its site
+/// Validates the object or array at `start`, the value of a member of the root object. It is read in
+/// batches of `BATCH` blocks, of which `TAPE` must hold all bytes and [`MARGIN`]. See [`outline`](super::blocks::outline) for the bounds. An error comes with its site
 /// if that is known.
 #[inline(always)]
 fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
@@ -88,7 +99,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<Container, Stop> {
-    const { assert!(TAPE >= BATCH * BLOCK + MARGIN) };
+    const { assert!(TAPE >= BATCH * BLOCK + if BATCH == LONG { MARGIN } else { SHORT_MARGIN }) };
     let (mut tokens, mut masks) = ([0; TAPE], [0; BATCH]);
     let mut tape = Tape::new(bytes, &mut tokens, &mut masks, start);
     let mut squeezer = Squeezer::default();
