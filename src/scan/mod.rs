@@ -234,7 +234,7 @@ fn behind_prefix<'a>(
     // ASCII, unless the text is known.
     let ascii_until = prefix.end;
     let mut ascii = None;
-    match tier.algorithm(bytes.len(), prefix.container().is_some()) {
+    match tier.algorithm(bytes.len()) {
         Algorithm::Walk => match arch::walk(tier, bytes, max_depth, prefix, members) {
             Some(Ok(known)) => ascii = known,
             None => {}

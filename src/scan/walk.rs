@@ -15,6 +15,14 @@ use crate::error::Detail;
 const MANY: usize = 8;
 const SPARSE: usize = 16;
 
+/// How far a document is walked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// To the root's first member that is an object or an array.
+    Container,
+    End,
+}
+
 /// Why a value has no end.
 enum Stop {
     Malformed(Malformed),
@@ -29,8 +37,8 @@ impl From<Malformed> for Stop {
 
 /// Validates `bytes` as one document that starts with `prefix`, passes the members behind that to
 /// `members`, and extends the prefix over them. See [`outline`](super::blocks::outline) for the
-/// bounds. If it gives up, at once if the root is an array or a string, the prefix has no root, and
-/// the blocks are to continue behind it.
+/// bounds. If it gives up, at once if the root is an array or a string, or stops at a container, the
+/// prefix has no root, and the blocks or the tokens are to continue behind it.
 ///
 /// `prefix.non_ascii` covers all bytes before the end of the prefix, or before the error.
 #[inline(always)]
@@ -38,12 +46,13 @@ pub(super) fn document<I: Isa>(
     isa: I,
     bytes: &[u8],
     max_depth: usize,
+    until: Until,
     prefix: &mut Prefix,
     members: &mut impl Members,
 ) -> Result<(), Malformed> {
     let mut walker = Walker::new(isa, bytes, max_depth);
     walker.non_ascii = prefix.non_ascii;
-    let walked = walker.document(prefix, members);
+    let walked = walker.document(until, prefix, members);
     prefix.non_ascii = walker.non_ascii;
     match walked {
         Ok(root) => {
@@ -91,7 +100,12 @@ impl<'a, I: Isa> Walker<'a, I> {
     }
 
     #[inline(always)]
-    fn document<M: Members>(&mut self, prefix: &mut Prefix, members: &mut M) -> Result<Span, Stop> {
+    fn document<M: Members>(
+        &mut self,
+        until: Until,
+        prefix: &mut Prefix,
+        members: &mut M,
+    ) -> Result<Span, Stop> {
         let (mut start, mut at) = (0, prefix.end);
         if at == 0 {
             start = self.space(0);
@@ -112,12 +126,17 @@ impl<'a, I: Isa> Walker<'a, I> {
         loop {
             at = self.space(at);
             let (key, value) = self.root_key::<M>(at)?;
-            let value = self.root_value(value, members)?;
+            // The root of a prefix is the first byte.
+            if until == Until::Container && start == 0 && matches!(self.byte(value), b'{' | b'[') {
+                prefix.set_container(self.key(at)?, value);
+                return Err(Stop::GivenUp);
+            }
+            let (value, end) = self.root_value(value, members)?;
             match key {
                 Name::Known(key) => members.known(key, value),
                 Name::Other(key) => members.member(key, value),
             }
-            at = self.space(value.end());
+            at = self.space(end);
             match self.byte(at) {
                 b',' => at += 1,
                 b'}' => return Ok(self.end(start, at + 1)?),
@@ -176,20 +195,23 @@ impl<'a, I: Isa> Walker<'a, I> {
         Ok((Name::Other(key), self.colon(key.end + 1)?))
     }
 
-    /// The value of a member of the root object.
+    /// The value of a member of the root object, and its end: to unpack that from the span, on which
+    /// the next member waits, takes as long as four additions.
     #[inline(always)]
-    fn root_value(&mut self, at: usize, members: &mut impl Members) -> Result<Span, Stop> {
+    fn root_value(&mut self, at: usize, members: &mut impl Members) -> Result<(Span, usize), Stop> {
         self.slow = 0;
         self.counted_from = at;
         if self.byte(at) == b'"' {
             let text = self.string(at)?;
-            return Ok(Span::string(at, text.end + 1, text.escaped));
+            let end = text.end + 1;
+            return Ok((Span::string(at, end, text.escaped), end));
         }
         let outside = std::mem::replace(&mut self.newlines, false);
         let end = self.value(at, members);
         let inside = self.newlines;
         self.newlines |= outside;
-        Ok(Span::other(at, end?, inside, self.mixed))
+        let end = end?;
+        Ok((Span::other(at, end, inside, self.mixed), end))
     }
 
     /// The end of the value that starts at `at`.

@@ -42,12 +42,11 @@ impl Algorithm {
     /// All algorithms.
     pub const ALL: &'static [Self] = &[Self::Blocks, Self::Tokens, Self::Walk];
 
-    /// The one for a document of `bytes`. `compact` if it starts compactly up to an object or an array:
-    /// without that there are no tokens.
+    /// The one for a document of `bytes`.
     #[inline(always)]
-    pub(super) const fn best(tier: Tier, bytes: usize, compact: bool) -> Self {
+    pub(super) const fn best(tier: Tier, bytes: usize) -> Self {
         match tier {
-            Tier::Avx512 if bytes > if compact { SHORT } else { MEDIUM } => Self::Tokens,
+            Tier::Avx512 if bytes > SHORT => Self::Tokens,
             Tier::Avx2 | Tier::Neon if bytes > MEDIUM => Self::Blocks,
             Tier::Avx512 | Tier::Avx2 | Tier::Neon | Tier::Sse2 | Tier::Scalar => Self::Walk,
         }

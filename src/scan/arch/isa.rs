@@ -40,10 +40,11 @@ macro_rules! isa {
         pub(in crate::scan::arch) fn walk(
             bytes: &[u8],
             max_depth: usize,
+            until: walk::Until,
             prefix: &mut blocks::Prefix,
             members: &mut impl Members,
         ) -> Result<(), Malformed> {
-            walk::document(Proof(()), bytes, max_depth, prefix, members)
+            walk::document(Proof(()), bytes, max_depth, until, prefix, members)
         }
 
         /// See [`tokens::member`].

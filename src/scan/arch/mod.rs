@@ -42,6 +42,7 @@ use std::mem::MaybeUninit;
 
 use super::blocks::{Charset, ErrorSite, Outline, Prefix};
 use super::escapes;
+use super::walk::Until;
 use super::{Malformed, Members};
 use target::by_tier;
 
@@ -60,8 +61,9 @@ pub(super) fn prefix<'a>(
     Some(ascii(prefix, bytes))
 }
 
-/// Extends the prefix over the container after it, by the tier's instructions, and returns the bytes
-/// as text as [`prefix`] does. See [`tokens::member`](super::tokens::member).
+/// Extends the prefix over the containers after it, by the tier's instructions, and over members that
+/// are no containers by a walk, and returns the bytes as text as [`prefix`] does. See
+/// [`tokens::member`](super::tokens::member).
 #[inline]
 pub(super) fn tokens<'a>(
     tier: Detected,
@@ -70,6 +72,13 @@ pub(super) fn tokens<'a>(
     prefix: &mut Prefix,
     members: &mut impl Members,
 ) -> Option<Result<Option<&'a str>, Option<ErrorSite>>> {
+    if prefix.container().is_none() {
+        let until = Until::Container;
+        let walked = by_tier!(tier, walk(bytes, max_depth, until, prefix, members), return None);
+        if let Err(malformed) = walked {
+            prefix.set_flaw(malformed, 0);
+        }
+    }
     let checked = by_tier!(tier, tokens(bytes, max_depth, prefix, members), return None);
     Some(checked.map(|()| ascii(prefix, bytes)))
 }
@@ -84,7 +93,8 @@ pub(super) fn walk<'a>(
     prefix: &mut Prefix,
     members: &mut impl Members,
 ) -> Option<Result<Option<&'a str>, Malformed>> {
-    let walked = by_tier!(tier, walk(bytes, max_depth, prefix, members), return None);
+    let until = Until::End;
+    let walked = by_tier!(tier, walk(bytes, max_depth, until, prefix, members), return None);
     Some(walked.map(|()| ascii(prefix, bytes)))
 }
 

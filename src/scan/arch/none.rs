@@ -71,10 +71,11 @@ pub(super) fn walk(
     tier: Detected,
     bytes: &[u8],
     max_depth: usize,
+    until: walk::Until,
     prefix: &mut blocks::Prefix,
     members: &mut impl Members,
 ) -> Option<Result<(), Malformed>> {
-    isa(tier).map(|isa| walk::document(isa, bytes, max_depth, prefix, members))
+    isa(tier).map(|isa| walk::document(isa, bytes, max_depth, until, prefix, members))
 }
 
 /// See [`tokens::member`].

@@ -140,9 +140,9 @@ impl Detected {
 
     /// The algorithm for a document of `bytes`; see [`Algorithm::best`].
     #[inline(always)]
-    pub(crate) const fn algorithm(self, bytes: usize, compact: bool) -> Algorithm {
+    pub(crate) const fn algorithm(self, bytes: usize) -> Algorithm {
         match self.0 / HALF {
-            0 => Algorithm::best(self.tier(), bytes, compact),
+            0 => Algorithm::best(self.tier(), bytes),
             selected => Algorithm::ALL[selected as usize - 1],
         }
     }
@@ -187,11 +187,11 @@ mod tests {
             let detected = Detected::of(tier).unwrap();
             for bytes in [0, 300, 5000] {
                 assert_eq!(detected.tier(), tier);
-                let best = Algorithm::best(tier, bytes, true);
-                assert_eq!(detected.algorithm(bytes, true), best);
+                let best = Algorithm::best(tier, bytes);
+                assert_eq!(detected.algorithm(bytes), best);
                 for &algorithm in Algorithm::ALL {
                     assert_eq!(detected.with(algorithm).tier(), tier);
-                    assert_eq!(detected.with(algorithm).algorithm(bytes, true), algorithm);
+                    assert_eq!(detected.with(algorithm).algorithm(bytes), algorithm);
                 }
             }
         }

@@ -36,7 +36,7 @@ pub(crate) struct Prefix {
 #[derive(Clone, Copy)]
 enum Behind {
     Unknown,
-    /// A member with a compact key; its value, which starts at this place, is an object or an array.
+    /// A member with this key; its value, which starts at this place, is an object or an array.
     Container(Text, usize),
     /// The first error of the JSON. All bytes before it are covered by `non_ascii` or were compared with ASCII bytes.
     Flaw(Malformed),
@@ -191,13 +191,19 @@ impl Prefix {
         true
     }
 
-    /// The object or array that is the value of the next member, if that has a compact key.
+    /// The object or array that is the value of the next member, if it is known.
     #[inline(always)]
     pub(crate) const fn container(&self) -> Option<usize> {
         match self.behind {
             Behind::Container(_, start) => Some(start),
             _ => None,
         }
+    }
+
+    /// Takes in that the value of the next member starts at `start` and is an object or an array.
+    #[inline(always)]
+    pub(in crate::scan) const fn set_container(&mut self, key: Text, start: usize) {
+        self.behind = Behind::Container(key, start);
     }
 
     /// The first error of the JSON, if it is known.

@@ -1,5 +1,6 @@
 //! The second stage: the grammar of a container, 64 tokens at a time.
 
+use super::AHEAD;
 use crate::scan::blocks::{Block, Brackets, Isa};
 
 /// The tokens of each step that were checked by the step before: with them at hand, no rule but
@@ -226,22 +227,26 @@ impl Grammar {
 fn wrong_literals(tokens: &[u8], len: usize, from: usize, mut starts: u64) -> u64 {
     let mut wrong = 0;
     while starts != 0 {
+        let at = from + starts.trailing_zeros() as usize;
+        let text = tokens[at..].first_chunk().expect("the tape has a margin");
         let start = starts & starts.wrapping_neg();
-        let text = &tokens[..len][from + starts.trailing_zeros() as usize..];
-        if !is_literal(text) {
-            wrong |= start;
-        }
+        wrong |= if is_literal(text, len - at) { 0 } else { start };
         starts ^= start;
     }
     wrong
 }
 
+/// Whether the first `left` bytes of `text` are a literal and what ends it. Without branches: which
+/// of two literals comes next cannot be predicted.
 #[inline(always)]
-fn is_literal(text: &[u8]) -> bool {
-    let rest = match text.first() {
-        Some(b't') => text.strip_prefix(b"true"),
-        Some(b'f') => text.strip_prefix(b"false"),
-        _ => text.strip_prefix(b"null"),
-    };
-    matches!(rest, Some([b',' | b'}' | b']', ..]))
+fn is_literal(text: &[u8; AHEAD], left: usize) -> bool {
+    let word = u64::from_le_bytes(*text);
+    let start = word as u32;
+    let is_false = (start == u32::from_le_bytes(*b"fals")) & (text[4] == b'e');
+    let others = [*b"true", *b"null"].map(u32::from_le_bytes);
+    let is_literal = is_false | (start == others[0]) | (start == others[1]);
+    let len = if is_false { 5 } else { 4 };
+    let end = (word >> (8 * len)) as u8;
+    // With bit 5 set, `]` becomes `}`.
+    is_literal & (left > len) & ((end == b',') | (end | 0x20 == b'}'))
 }

@@ -34,14 +34,13 @@ const AHEAD: usize = 8;
 /// the last token, and for the block that is read there.
 const MARGIN: usize = 4 * BLOCK;
 
-/// Up to this many blocks are read in one short batch, whose tape is cheap to clear.
+/// The blocks of a batch. Up to `MIDDLE` are read in one batch, whose tape is cheap to clear.
 const SHORT: usize = 8;
+const MIDDLE: usize = 16;
 const LONG: usize = 32;
 
-/// If more than `DENSE` of the first `SAMPLE` blocks' bytes become tokens, which numbers do, the
-/// grammar has as much to read on the tape as in the text, which it can read at once.
-const SAMPLE: usize = 2;
-const DENSE: usize = SAMPLE * BLOCK * 3 / 4;
+/// The same space if there is one batch, of whose tokens none are kept.
+const SHORT_MARGIN: usize = 2 * BLOCK;
 
 /// Why a container is malformed.
 enum Stop {
@@ -51,8 +50,7 @@ enum Stop {
 }
 
 /// Validates the container after `prefix`, if there is one, and extends `prefix` over it and the
-/// compact members behind it, which are passed to `members`. Does nothing if the container starts
-/// with many numbers. An error is in the prefix, or comes with its site if that is known.
+/// compact members behind it, which are passed to `members`. An error is in the prefix, or comes with its site if that is known.
 #[inline(always)]
 pub(super) fn member<I: Isa>(
     isa: I,
@@ -62,14 +60,20 @@ pub(super) fn member<I: Isa>(
     members: &mut impl Members,
 ) -> Result<(), Option<ErrorSite>> {
     let Some(start) = prefix.container() else { return Ok(()) };
-    let container = if bytes.len() - start <= SHORT * BLOCK {
-        container::<SHORT, { SHORT * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
+    let blocks = (bytes.len() - start).div_ceil(BLOCK);
+    let container = if blocks <= SHORT {
+        container::<SHORT, { SHORT * BLOCK + SHORT_MARGIN }, I>(
+            isa, bytes, start, max_depth, members,
+        )
+    } else if blocks <= MIDDLE {
+        container::<MIDDLE, { MIDDLE * BLOCK + SHORT_MARGIN }, I>(
+            isa, bytes, start, max_depth, members,
+        )
     } else {
         container::<LONG, { LONG * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
     };
     let container = match container {
-        Ok(Some(container)) => container,
-        Ok(None) => return Ok(()),
+        Ok(container) => container,
         Err(Stop::Flaw(flaw, non_ascii)) => {
             prefix.set_flaw(flaw, non_ascii);
             return Ok(());
@@ -84,10 +88,9 @@ pub(super) fn member<I: Isa>(
     prefix.pass(isa, bytes, &container, members).map_err(Some)
 }
 
-/// Validates the object or array at `start`, the value of a member of the root object, right after
-/// its colon. It is read in batches of `BATCH` blocks, of which `TAPE` must hold all bytes and
-/// [`MARGIN`]. See [`outline`](super::blocks::outline) for the bounds. An error comes with its site
-/// if that is known. `None` if the first blocks are too dense; then nothing was validated.
+/// Validates the object or array at `start`, the value of a member of the root object. It is read in
+/// batches of `BATCH` blocks, of which `TAPE` must hold all bytes and [`MARGIN`]. See [`outline`](super::blocks::outline) for the bounds. An error comes with its site
+/// if that is known.
 #[inline(always)]
 fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     isa: I,
@@ -95,10 +98,10 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     start: usize,
     max_depth: usize,
     members: &mut impl Members,
-) -> Result<Option<Container>, Stop> {
-    const { assert!(TAPE >= BATCH * BLOCK + MARGIN) };
+) -> Result<Container, Stop> {
+    const { assert!(TAPE >= BATCH * BLOCK + if BATCH == LONG { MARGIN } else { SHORT_MARGIN }) };
     let (mut tokens, mut masks) = ([0; TAPE], [0; BATCH]);
-    let mut tape = Tape::new(&mut tokens, &mut masks, start);
+    let mut tape = Tape::new(bytes, &mut tokens, &mut masks, start);
     let mut squeezer = Squeezer::default();
     let mut grammar = Grammar::default();
     let mut inner_ends = InnerEnds { wanted: members.wants_inner_ends() };
@@ -108,9 +111,6 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
             if let Err(error) = tape.push_block(isa, bytes, &mut squeezer) {
                 flaw = Some(error);
                 break;
-            }
-            if tape.blocks == SAMPLE && tape.base == start && tape.len - tape.kept > DENSE {
-                return Ok(None);
             }
         }
         let last = tape.next_block() >= bytes.len() || flaw.is_some();
@@ -127,7 +127,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
             match step {
                 Step::Valid => {}
                 Step::End(token) => {
-                    return Ok(Some(Container {
+                    return Ok(Container {
                         end: match tape.place(isa, from + token) {
                             Some(place) => place + 1,
                             None => container_end(isa, bytes, start),
@@ -135,7 +135,7 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
                         non_ascii: squeezer.non_ascii,
                         newlines: squeezer.newlines,
                         mixed: grammar.mixed,
-                    }));
+                    });
                 }
                 Step::Error(token) => {
                     return Err(Stop::Site(
@@ -205,15 +205,21 @@ struct Tape<'a, const BATCH: usize, const TAPE: usize> {
 }
 
 impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
-    /// An empty tape before the value at `start`, after a key and its colon.
+    /// An empty tape before the value at `start`, after a key, its colon and spaces.
     #[inline(always)]
-    fn new(tokens: &'a mut [u8; TAPE], masks: &'a mut [u64; BATCH], start: usize) -> Self {
+    fn new(
+        bytes: &[u8],
+        tokens: &'a mut [u8; TAPE],
+        masks: &'a mut [u64; BATCH],
+        start: usize,
+    ) -> Self {
         tokens[..OVERLAP].copy_from_slice(b"\0\0\0{\":");
+        let colon = bytes[..start].iter().rposition(|&byte| byte == b':').unwrap_or(0);
         Self {
             tokens,
             len: OVERLAP,
             kept: OVERLAP,
-            separator: Some((OVERLAP - 1, start - 1)),
+            separator: Some((OVERLAP - 1, colon)),
             base: start,
             masks,
             blocks: 0,
@@ -264,13 +270,17 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
         {
             return Some(place);
         }
-        let mut before = token.checked_sub(self.kept)? as u32;
-        for (block, &mask) in self.masks[..self.blocks].iter().enumerate() {
+        if token < self.kept {
+            return None;
+        }
+        // Most are close to the end: a container's last token, the last separator of a batch.
+        let mut left = (self.len - token) as u32;
+        for (block, &mask) in self.masks[..self.blocks].iter().enumerate().rev() {
             let count = mask.count_ones();
-            if before < count {
-                return Some(self.base + block * BLOCK + isa.place(mask, before) as usize);
+            if left <= count {
+                return Some(self.base + block * BLOCK + isa.place(mask, count - left) as usize);
             }
-            before -= count;
+            left -= count;
         }
         None
     }

@@ -9,9 +9,9 @@ use super::is_separator;
 #[derive(Default)]
 pub(super) struct Squeezer {
     strings: Strings,
-    /// Bit 0: the next block's first byte follows a number or literal.
-    scalar: u64,
-    /// Bit 0: the next byte that is not a space follows a number or literal.
+    /// Bit 0: the last byte is outside of strings and no space.
+    kept: u64,
+    /// Bit 0: the last bytes are spaces after a number or literal.
     behind_scalar: u64,
     pub(super) non_ascii: u64,
     /// A CR or LF occurs outside of strings.
@@ -71,13 +71,10 @@ impl Squeezer {
         let outside = !(strings.inside | strings.quotes) & valid;
         let spaces = (block.equal(b' ') | controls) & outside;
         let kept = outside & !spaces;
-        if spaces | self.behind_scalar == 0 {
-            let last = kept >> 63 != 0 && !is_separator(bytes[at + BLOCK - 1]);
-            self.scalar = u64::from(last);
-            self.behind_scalar = self.scalar;
-        } else {
-            error |= self.spaces(block, spaces, kept);
+        if spaces | self.behind_scalar != 0 {
+            error |= self.spaces(block, spaces, kept, bytes[at - 1]);
         }
+        self.kept = kept >> 63;
         let tokens = kept | strings.quotes & strings.inside;
         if error != 0 {
             let flaw = Flaw::of(strings, error, tokens, bytes, at);
@@ -88,17 +85,21 @@ impl Squeezer {
         Ok(tokens)
     }
 
-    /// The errors of a block with spaces, or after one.
+    /// The errors of a block with spaces, or after one; `before` is the byte before it.
     #[inline(always)]
-    fn spaces<B: Block>(&mut self, block: B, spaces: u64, kept: u64) -> u64 {
+    fn spaces<B: Block>(&mut self, block: B, spaces: u64, kept: u64, before: u8) -> u64 {
         let newlines = (block.equal(b'\n') | block.equal(b'\r')) & spaces;
         self.newlines |= newlines != 0;
         let wrong = spaces & !(newlines | block.equal(b' ') | block.equal(b'\t'));
         let folded = block.with_bit_5();
         let brackets = folded.equal(b'{') | folded.equal(b'}');
         let scalars = kept & !(brackets | block.equal(b':') | block.equal(b','));
-        let adjacent = next(scalars, &mut self.scalar);
-        let behind = follow(scalars, spaces, &mut self.behind_scalar);
+        // Only now does it matter what the last byte was.
+        let mut scalar = self.kept & u64::from(!is_separator(before));
+        let mut behind_scalar = self.behind_scalar | scalar;
+        let adjacent = next(scalars, &mut scalar);
+        let behind = follow(scalars, spaces, &mut behind_scalar);
+        self.behind_scalar = behind_scalar & !scalar;
         wrong | behind & scalars & !adjacent
     }
 }
