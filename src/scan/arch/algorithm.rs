@@ -53,11 +53,11 @@ impl Algorithm {
     }
 
     /// Whether a document of `bytes` is begun by the quotes of its compact start: not where the walk
-    /// alone was faster, with SSE2 and, if it is not nearly all of the document, with AVX2.
+    /// alone was faster, with SSE2 and AVX2 if the compact start is not nearly all of the document.
     #[inline(always)]
     pub(super) const fn begins_by_quotes(tier: Tier, bytes: usize) -> bool {
         match tier {
-            Tier::Sse2 => false,
+            Tier::Sse2 => bytes <= SHORT,
             Tier::Avx2 => bytes <= SHORT || bytes > MEDIUM,
             Tier::Avx512 | Tier::Neon | Tier::Scalar => true,
         }
