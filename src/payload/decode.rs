@@ -1,12 +1,13 @@
 //! Decoding a validated value into a type: what [`serde_json::from_str`] gives, in less time.
 //!
-//! The scanner has checked the text, so [`Text`] looks only for where strings, numbers and brackets end. It decodes
-//! nothing that `serde_json` would refuse or read in a way of its own: on any failure the value is decoded once more
-//! by `serde_json`, whose value or error counts. Such are:
-//! - an error of the type itself, which `serde_json` gives a line and a column;
-//! - a string with half of a surrogate pair, a number beyond the range of its type, nesting deeper than 127;
-//! - `RawValue` and other types of `serde_json` that only its own deserializer supports;
-//! - keys that are read as booleans, 128-bit integers or decimals.
+//! The scanner has checked the text, so [`Text`] looks only for where strings, numbers and brackets end. It gives up at
+//! whatever it does not read exactly as `serde_json` does, and `serde_json` then decodes the value from the beginning. It
+//! gives up at:
+//! - any error, since only `serde_json`'s has a line and a column;
+//! - half of a surrogate pair, a number that does not fit, more than 127 open brackets;
+//! - strings with escapes that are read as bytes;
+//! - keys that are read as anything but strings, enums or integers within `i64`;
+//! - `RawValue`, and other types that `serde_json` marks by a name of its own.
 //!
 //! Every function is total: text that was not validated would be decoded into wrong values, or not at all, but
 //! nothing panics, loops forever or reads outside of it.
@@ -20,6 +21,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+use super::number::{self, AnyNumber};
 use crate::scan::{skip, text};
 
 /// The nesting at which `serde_json` refuses to recurse any further.
@@ -40,7 +42,9 @@ fn decoded<'de, T: Deserialize<'de>>(json: &'de str) -> Option<T> {
         return None;
     }
     let mut text = Text { json, at: 0, depth: 0, failed: false, unescaped: String::new() };
-    T::deserialize(&mut text).ok().filter(|_| !text.failed)
+    let value = T::deserialize(&mut text).ok()?;
+    // A type that leaves a part of the text is an error to `serde_json`.
+    (text.next() == 0 && text.at == json.len() && !text.failed).then_some(value)
 }
 
 /// Whether any crate in the build enables `serde_json/arbitrary_precision`.
@@ -49,7 +53,7 @@ pub(super) static NUMBERS_KEEP_THEIR_TEXT: LazyLock<bool> = LazyLock::new(|| {
         .is_ok_and(|number| number.to_string() == "1.10")
 });
 
-/// The value must be decoded by `serde_json`, which may find the same error or none.
+/// This attempt failed; `serde_json` decides whether there is an error.
 #[derive(Debug)]
 pub(super) struct Failed;
 
@@ -72,31 +76,6 @@ pub(super) fn is_of_serde_json(name: &str) -> bool {
     name.starts_with("$serde_json::")
 }
 
-/// A number as `serde_json` presents it to a type that accepts any.
-enum Number {
-    Unsigned(u64),
-    Signed(i64),
-    Double(f64),
-}
-
-/// The powers of ten that are doubles without rounding.
-const EXACT_POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
-    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
-];
-
-/// As many digits always fit into 64 bits.
-const DIGITS_OF_U64: usize = 19;
-
-/// The nearest double to `digits` · 10^`exponent`, if one multiplication or division of exact doubles gives it.
-fn exact_double(digits: u64, exponent: i32) -> Option<f64> {
-    if digits > 1 << f64::MANTISSA_DIGITS {
-        return None;
-    }
-    let power = EXACT_POWERS.get(exponent.unsigned_abs() as usize)?;
-    Some(if exponent < 0 { digits as f64 / power } else { digits as f64 * power })
-}
-
 /// The room, in bytes, that is made at once for a string with escapes.
 const ROOM: usize = 512;
 
@@ -106,8 +85,8 @@ struct Text<'de> {
     at: usize,
     /// How many arrays and objects are open.
     depth: u8,
-    /// An error occurred. A type's own `Deserialize` may have continued with a default, at a place where `serde_json`
-    /// would not be.
+    /// An error occurred, so the result does not count, even if the type's `Deserialize` ignored the error: `serde_json`
+    /// would have gone on from another place in the text.
     failed: bool,
     /// The last string that had escapes.
     unescaped: String,
@@ -159,7 +138,7 @@ impl<'de> Text<'de> {
         self.noted(visited)
     }
 
-    /// The string from `start` on, whose first escape is at `escape`.
+    /// The string from `start` on, whose first escape is at `escape` (or the end of text that was not validated).
     #[inline(never)]
     fn escaped_string<V: Visitor<'de>>(
         &mut self,
@@ -178,89 +157,22 @@ impl<'de> Text<'de> {
         self.noted(visited)
     }
 
-    /// Reads digits onto `number`, which overflows from the 20th on. Returns where they end.
+    /// Visits the number at this place and skips it; `read` is how the type wants it.
     #[inline]
-    fn digits(&self, mut at: usize, number: &mut u64) -> usize {
-        let json = self.json.as_bytes();
-        while let Some(digit @ 0..=9) = json.get(at).map(|byte| byte.wrapping_sub(b'0')) {
-            *number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
-            at += 1;
-        }
-        at
-    }
-
-    /// Skips the number at this place and returns it.
-    #[inline]
-    fn number(&mut self) -> Option<Number> {
-        let json = self.json.as_bytes();
-        let start = self.at;
-        let negative = self.byte() == b'-';
-        let first = start + usize::from(negative);
-        let mut digits = 0;
-        self.at = self.digits(first, &mut digits);
-        let mut count = self.at - first;
-        if !matches!(json.get(self.at), Some(b'.' | b'e' | b'E')) {
-            return if count > DIGITS_OF_U64 {
-                self.long_integer(start)
-            } else if !negative {
-                Some(Number::Unsigned(digits))
-            } else if let Some(number @ ..=-1) = 0_i64.checked_sub_unsigned(digits) {
-                Some(Number::Signed(number))
-            } else {
-                Some(Number::Double(-(digits as f64)))
-            };
-        }
-        let mut exponent = 0;
-        if self.byte() == b'.' {
-            let point = self.at;
-            self.at = self.digits(point + 1, &mut digits);
-            let decimals = self.at - (point + 1);
-            count += decimals;
-            exponent = -(i32::try_from(decimals).ok()?);
-        }
-        if self.byte() | 0x20 == b'e' {
-            self.at += 1;
-            let sign = self.byte();
-            self.at += usize::from(matches!(sign, b'+' | b'-'));
-            let mut power = 0;
-            let from = self.at;
-            self.at = self.digits(from, &mut power);
-            if self.at - from > 3 {
-                return self.double(start).map(Number::Double);
-            }
-            exponent += if sign == b'-' { -(power as i32) } else { power as i32 };
-        }
-        let exact = if count > DIGITS_OF_U64 { None } else { exact_double(digits, exponent) };
-        match exact {
-            Some(number) => Some(Number::Double(if negative { -number } else { number })),
-            None => self.double(start).map(Number::Double),
-        }
-    }
-
-    /// The integer of 20 digits or more from `start` to this place.
-    #[cold]
-    fn long_integer(&self, start: usize) -> Option<Number> {
-        match self.json.get(start..self.at)?.parse() {
-            Ok(number) => Some(Number::Unsigned(number)),
-            Err(_) => self.double(start).map(Number::Double),
-        }
-    }
-
-    /// The nearest double to the number from `start` to this place.
-    fn double(&self, start: usize) -> Option<f64> {
-        self.json.get(start..self.at)?.parse().ok().filter(|number: &f64| number.is_finite())
-    }
-
-    #[inline]
-    fn visit_number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Failed> {
+    fn visit_number<V: Visitor<'de>>(
+        &mut self,
+        read: impl FnOnce(&'de str, usize) -> Option<(AnyNumber, usize)>,
+        visitor: V,
+    ) -> Result<V::Value, Failed> {
         if !matches!(self.next(), b'-' | b'0'..=b'9') {
             return self.fail();
         }
-        let visited = match self.number() {
-            Some(Number::Unsigned(number)) => visitor.visit_u64(number),
-            Some(Number::Signed(number)) => visitor.visit_i64(number),
-            Some(Number::Double(number)) => visitor.visit_f64(number),
-            None => Err(Failed),
+        let Some((number, end)) = read(self.json, self.at) else { return self.fail() };
+        self.at = end;
+        let visited = match number {
+            AnyNumber::Unsigned(number) => visitor.visit_u64(number),
+            AnyNumber::Signed(number) => visitor.visit_i64(number),
+            AnyNumber::Double(number) => visitor.visit_f64(number),
         };
         self.noted(visited)
     }
@@ -312,7 +224,7 @@ macro_rules! numbers {
     ($($deserialize:ident)*) => {$(
         #[inline]
         fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
-            self.visit_number(visitor)
+            self.visit_number(number::any, visitor)
         }
     )*};
 }
@@ -346,7 +258,7 @@ impl<'de> Deserializer<'de> for &mut Text<'de> {
             b'{' => self.members(visitor),
             b't' | b'f' => self.deserialize_bool(visitor),
             b'n' => self.deserialize_unit(visitor),
-            _ => self.visit_number(visitor),
+            _ => self.visit_number(number::any, visitor),
         }
     }
 
@@ -368,20 +280,7 @@ impl<'de> Deserializer<'de> for &mut Text<'de> {
     strings!(deserialize_char deserialize_str deserialize_string deserialize_identifier);
 
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
-        if !matches!(self.next(), b'-' | b'0'..=b'9') {
-            return self.fail();
-        }
-        let start = self.at;
-        let visited = match self.number() {
-            Some(Number::Unsigned(number)) => visitor.visit_u64(number),
-            Some(Number::Signed(number)) => visitor.visit_i64(number),
-            // Rounded once, from the text.
-            _ => match self.json.get(start..self.at).map(str::parse::<f32>) {
-                Some(Ok(number)) if number.is_finite() => visitor.visit_f64(number.into()),
-                _ => Err(Failed),
-            },
-        };
-        self.noted(visited)
+        self.visit_number(number::any_single, visitor)
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
@@ -518,7 +417,8 @@ impl Items<'_, '_> {
     #[inline]
     fn next(&mut self) -> Result<Option<u8>, Failed> {
         let mut byte = self.text.next();
-        if byte == self.end {
+        // After a failure there is no next item: a visitor that goes on would go on for ever.
+        if byte == self.end || self.text.failed {
             return Ok(None);
         }
         if !self.first {
@@ -674,7 +574,14 @@ impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
     type Variant = Self;
 
     fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self), Failed> {
-        let name = seed.deserialize(&mut *self.text);
+        // `serde_json` reads the name in `{"A":…}` as a key, and that in `"A"` as a value.
+        let name = if !self.has_value {
+            seed.deserialize(&mut *self.text)
+        } else if self.text.next() == b'"' {
+            seed.deserialize(Key(&mut *self.text))
+        } else {
+            Err(Failed)
+        };
         let name = self.text.noted(name)?;
         if self.has_value {
             self.text.colon()?;
@@ -817,6 +724,105 @@ mod tests {
         assert!(!here::<Lenient>(r#"{"bytes":[1,300,"x",5]}"#));
         assert!(decode::<Lenient>(r#"{"bytes":[1,300,"x",5]}"#).is_err());
         assert!(decode::<Lenient>(r#"{"bytes":7}"#).unwrap().bytes.is_empty());
+    }
+
+    /// Reads nothing of its deserializer.
+    #[derive(Debug, PartialEq)]
+    struct Nothing;
+
+    impl<'de> Deserialize<'de> for Nothing {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self)
+        }
+    }
+
+    /// The elements that are numbers of a byte.
+    #[derive(Debug, PartialEq)]
+    struct Bytes(Vec<u8>);
+
+    impl<'de> Deserialize<'de> for Bytes {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            struct Skipping;
+            impl<'de> Visitor<'de> for Skipping {
+                type Value = Bytes;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a list")
+                }
+
+                fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Bytes, A::Error> {
+                    let elements = std::iter::from_fn(|| list.next_element().transpose());
+                    Ok(Bytes(elements.filter_map(Result::ok).collect()))
+                }
+            }
+            from.deserialize_seq(Skipping)
+        }
+    }
+
+    /// The name of a variant, which is ignored.
+    #[derive(Debug, PartialEq)]
+    struct AnyVariant;
+
+    impl<'de> Deserialize<'de> for AnyVariant {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            struct Named;
+            impl<'de> Visitor<'de> for Named {
+                type Value = AnyVariant;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a variant")
+                }
+
+                fn visit_enum<A: EnumAccess<'de>>(self, from: A) -> Result<AnyVariant, A::Error> {
+                    let (IgnoredAny, value) = from.variant()?;
+                    value.newtype_variant::<IgnoredAny>().map(|_| AnyVariant)
+                }
+            }
+            from.deserialize_enum("AnyVariant", &[], Named)
+        }
+    }
+
+    /// The value, or the error's text, is that of `serde_json`.
+    fn same<T: DeserializeOwned + PartialEq + Debug>(json: &str) {
+        let shown =
+            |decoded: Result<T, serde_json::Error>| decoded.map_err(|error| error.to_string());
+        assert_eq!(shown(decode(json)), shown(serde_json::from_str(json)), "{json}");
+    }
+
+    #[test]
+    fn types_with_habits_of_their_own_get_what_serde_json_gives() {
+        for json in ["1", "\"\"", "[]", "{\"a\":1}", "null"] {
+            same::<Nothing>(json);
+            same::<Option<Nothing>>(json);
+            same::<Vec<Nothing>>(json);
+            same::<BTreeMap<String, Nothing>>(json);
+        }
+        for json in ["[1,\"x\",3]", "[\"x\"]", "[300,2]", "[1,2]"] {
+            same::<Bytes>(json);
+        }
+        for json in [r#"{"\ud800":1}"#, r#"{"A":1}"#, r#"{"A":1,"B":2}"#, "{}", r#""A""#, "[]"] {
+            same::<AnyVariant>(json);
+        }
+    }
+
+    /// `serde_json` rounds negative integers beyond `i64` to a double first.
+    #[test]
+    fn singles_are_rounded_as_serde_json_rounds_them() {
+        for json in [
+            "-9223372586610589697",
+            "-9810058543669755948",
+            "-18446744073709551615",
+            "-18446744073709551616",
+            "9223372586610589697",
+            "18446744073709551616",
+            "340282356779733661637539395458142568448",
+            "340282356779733661637539395458142568447",
+            "1.00000005960464477540",
+            "-1e-46",
+        ] {
+            same::<f32>(json);
+            same::<f64>(json);
+        }
     }
 
     /// Whatever the text is, nothing panics or loops forever.

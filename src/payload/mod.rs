@@ -13,6 +13,7 @@
 
 mod decode;
 mod iter;
+mod number;
 mod owned;
 #[cfg(feature = "simd-json")]
 mod tape;

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::decode;
 use super::iter::{Elements, Members};
+use super::number;
 use crate::scan::{JsonType, text};
 
 /// A JSON value inside a [`Payload`](super::Payload), not decoded: its text, and accessors that
@@ -83,7 +84,7 @@ impl<'a> Value<'a> {
         if self.json_type() != JsonType::Number {
             return None;
         }
-        self.json.parse().ok().filter(|number: &f64| number.is_finite())
+        number::double(self.json)
     }
 
     /// Decodes this value alone into a type that may borrow from the frame: the value, or the error, that
