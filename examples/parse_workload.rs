@@ -116,12 +116,12 @@ fn last(payload: &Payload<'_>, key: &str) -> bool {
 
 #[inline(never)]
 fn tree(payload: &Payload<'_>) -> bool {
-    payload.decode_owned::<serde_json::Value>().is_ok_and(|value| black_box(value).is_object())
+    payload.decode::<serde_json::Value>().is_ok_and(|value| black_box(value).is_object())
 }
 
 #[inline(never)]
 fn typed(payload: &Payload<'_>) -> bool {
-    payload.decode_owned::<Typed>().map(black_box).is_ok()
+    payload.decode::<Typed>().map(black_box).is_ok()
 }
 
 /// The fields of the numeric and the user workloads; all others are skipped.

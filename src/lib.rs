@@ -104,8 +104,6 @@
 //! # Features
 //!
 //! - `cache` (on by default): `cache::FrameCache` and its views for single threads.
-//! - `simd-json` (on by default): a faster engine for [`Payload::decode_owned`] of large payloads of doubles,
-//!   with the same results.
 //! - `uuid` (on by default): [`uuid()`](protocol::uuid) and [`Frame::invalid_message`].
 //! - `http`: [`protocol::Headers`] over `http::HeaderMap`, and the handshake over requests and
 //!   responses of `http`.

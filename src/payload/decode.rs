@@ -48,14 +48,14 @@ fn decoded<'de, T: Deserialize<'de>>(json: &'de str) -> Option<T> {
 }
 
 /// Whether any crate in the build enables `serde_json/arbitrary_precision`.
-pub(super) static NUMBERS_KEEP_THEIR_TEXT: LazyLock<bool> = LazyLock::new(|| {
+static NUMBERS_KEEP_THEIR_TEXT: LazyLock<bool> = LazyLock::new(|| {
     serde_json::from_str::<serde_json::Number>("1.10")
         .is_ok_and(|number| number.to_string() == "1.10")
 });
 
 /// This attempt failed; `serde_json` decides whether there is an error.
 #[derive(Debug)]
-pub(super) struct Failed;
+struct Failed;
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +72,7 @@ impl de::Error for Failed {
 }
 
 /// Whether it is one of `serde_json`'s own types, which only its own deserializer supports.
-pub(super) fn is_of_serde_json(name: &str) -> bool {
+fn is_of_serde_json(name: &str) -> bool {
     name.starts_with("$serde_json::")
 }
 

@@ -15,14 +15,12 @@ mod decode;
 mod iter;
 mod number;
 mod owned;
-#[cfg(feature = "simd-json")]
-mod tape;
 mod value;
 
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserialize, DeserializeOwned};
+use serde::de::Deserialize;
 use serde::ser::{Serialize, Serializer};
 
 use crate::error::{Detail, Field, ValidationError};
@@ -149,15 +147,17 @@ impl<'a> Payload<'a> {
     /// `serde_json::from_str` gives for the payload's text, in less time.
     ///
     /// The text is validated already, so decoding checks none of it again and skips what `T` ignores.
-    /// `serde_json` itself decodes from the beginning whatever cannot be decoded in this way (all errors,
-    /// `RawValue`, keys that are read as booleans or decimals), so `T`'s `Deserialize` may run twice.
-    /// Allocates what `T` does, and one string for those that are written with escapes. The result for each field
-    /// depends on its text and type alone, not on the size of the payload or on other fields.
+    /// `serde_json` itself decodes from the beginning whatever is not read here exactly as it would: all errors,
+    /// `RawValue`, keys that are read as booleans or decimals, and a few others. So `T`'s `Deserialize` may see an error
+    /// where `serde_json` gives none, and is then run again. Allocates what `T` does, and one string for those that are
+    /// written with escapes. The result for each field depends on its text and type alone, not on the size of the
+    /// payload or on other fields.
     ///
     /// # Numbers
     /// - Into `f64`: the nearest double, ties to even. `-0` and `-0.0` are negative zero. A number
     ///   that rounds beyond the largest double (`1e400`) is an error.
-    /// - Into `f32`: likewise the nearest single; `1e39` is an error.
+    /// - Into `f32`: likewise the nearest single; `1e39` is an error. A negative integer that fits 64 bits only without its
+    ///   sign is rounded to a double first.
     /// - Into an integer type: a number written without fraction and exponent that fits. `1.0`,
     ///   `1e2`, `256` into `u8` and `-1` into `u64` are errors. `-0` is an error too, except into
     ///   `i128`, where it is 0.
@@ -192,25 +192,6 @@ impl<'a> Payload<'a> {
     /// ```
     pub fn decode<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
         self.value().decode()
-    }
-
-    /// [`decode`](Self::decode) into a type that borrows nothing: the same value or error at every
-    /// size, by the same [rules for numbers](Self#numbers).
-    ///
-    /// With the feature `simd-json` (on by default), that crate finds the structure of payloads from
-    /// 1,024 bytes on that are mostly doubles with all their digits, which is faster by a sixth. Payloads
-    /// with something that it would read differently (`-0`, integers beyond 64 bits, an `f32`, keys
-    /// that are numbers, ...) are then decoded as by `decode` after all, from the beginning, so `T`'s
-    /// `Deserialize` may run three times. Allocates what `decode` does; a thread keeps scratch memory of about 20
-    /// times its largest payload up to 64 KiB. Without the feature it is `decode`.
-    ///
-    /// # Errors
-    /// As [`decode`](Self::decode).
-    pub fn decode_owned<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        #[cfg(feature = "simd-json")]
-        return tape::owned(self.json);
-        #[cfg(not(feature = "simd-json"))]
-        self.decode()
     }
 }
 

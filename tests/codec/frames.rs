@@ -273,7 +273,7 @@ fn frames_are_built_and_payloads_decoded_while_a_thread_ends() {
     impl Drop for Leaves {
         fn drop(&mut self) {
             let text = format!(r#"{{"fill":"{}"}}"#, "x".repeat(2000));
-            let decoded = Payload::from_json(&text).unwrap().decode_owned().unwrap();
+            let decoded = Payload::from_json(&text).unwrap().decode().unwrap();
             self.0.send((Frame::evicted("/c", "r", "bye"), decoded)).unwrap();
         }
     }

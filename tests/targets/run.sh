@@ -96,7 +96,7 @@ for target in "${targets[@]}"; do
     wasm32)
         # The codec: no sockets, and no source of random numbers for new message ids.
         made lint wasm32-unknown-unknown -p pondwire --lib --no-default-features \
-            --features cache,deflate,handshake,http,simd-json,stream
+            --features cache,deflate,handshake,http,stream
         ;;
     windows)
         made lint x86_64-pc-windows-gnu --all-targets --all-features

@@ -49,8 +49,7 @@ where
     let expected: T = serde_json::from_str(&json).expect("JSON");
     let mut scratch = Scratch::default();
     let contenders = vec![
-        Contender::checked("decode_owned", &expected, || black_box(payload).decode_owned().ok()),
-        Contender::checked("decode", &expected, || black_box(payload).decode().ok()),
+        Contender::checked("pondwire", &expected, || black_box(payload).decode().ok()),
         Contender::checked("serde_json", &expected, || serde_json::from_str(black_box(&json)).ok()),
         Contender::checked("simd-json", &expected, || {
             scratch.decode(black_box(json.as_bytes())).ok()

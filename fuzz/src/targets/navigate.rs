@@ -19,12 +19,11 @@ pub fn check(data: &[u8]) {
     decodes_alike::<BTreeMap<String, &[u8]>>(payload);
     decodes_alike::<BTreeMap<char, &RawValue>>(payload);
     decodes_alike::<BTreeMap<String, Kind>>(payload);
-    let ours = payload.decode_owned::<Value>();
+    let ours = payload.decode::<Value>();
     match serde_json::from_str::<Value>(payload.as_str()) {
         Ok(tree) => {
             same(payload.value(), &tree);
             pointers(payload, payload.value(), &tree, &mut String::new());
-            assert_eq!(payload.decode::<Value>().unwrap(), tree);
             assert_eq!(ours.unwrap(), tree);
         }
         // Half of a surrogate pair, or a number beyond doubles: the verdict is the same, and
