@@ -376,7 +376,7 @@ impl Server {
     /// the cluster. [`serve`](Self::serve) calls it. An application that has the server as a
     /// [service](Self::into_service) must await it when it stops, and before it waits for its connections: for axum,
     /// within the future that it gives to `with_graceful_shutdown`, because axum waits for open event streams, which
-    /// only this ends.
+    /// the server ends only here.
     pub async fn shutdown(&self) {
         self.drain().await;
         let phase = self.shared.endpoint.phase();

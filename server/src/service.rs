@@ -53,11 +53,12 @@ use crate::stream::{Stream, serve_piped};
 /// more of each byte, and up to 64 KiB in each direction while a side does not read.
 /// So does every event stream, whose connection stays with hyper: it is a response body.
 ///
-/// When the application stops, it must await [`Server::shutdown`] before it waits for the end of its connections: that
-/// waits for open event streams, too, and only `shutdown` ends them. With axum, `shutdown` belongs into the future for
-/// `with_graceful_shutdown`: `async move { stop.await; server.shutdown().await }`.
+/// When the application stops, it must await [`Server::shutdown`] before it waits for the end of its connections: open
+/// event streams are among them, and the server ends these only in `shutdown`. With axum, `shutdown` belongs in the
+/// future for `with_graceful_shutdown`: `async move { stop.await; server.shutdown().await }`.
 ///
-/// The application sets its own limits on heads of requests. [`Options::connections`](crate::Options::connections) limits WebSockets and event streams.
+/// The application sets its own limits on heads of requests. [`Options::connections`](crate::Options::connections)
+/// limits WebSockets and event streams.
 /// Extended CONNECT of HTTP/2 (RFC 8441) is not supported; browsers then use HTTP/1.1 for WebSockets.
 #[derive(Clone)]
 pub struct PondService {

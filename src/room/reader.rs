@@ -64,8 +64,8 @@ use crate::sync::Arc;
 /// a thread takes that frame over for the readers or a shard, or if its publisher is suspended.
 /// [`Room::refused`](super::Room::refused) counts these frames; [`Batch::lagged`] does not. To prevent it, publish what
 /// clients send only while [`Room::unread`](super::Room::unread) is small; [`docs::patterns`] has the
-/// code. Or compare `refused` after each batch with its value at the batch before: if it has grown, the connection has
-/// missed a frame.
+/// code. Or compare `refused` after each batch with its value at the batch before: if it has grown, the connection may
+/// have missed a frame.
 ///
 /// [`docs::patterns`]: crate::docs::patterns#a-reader-for-each-connection
 // Of the size of a cache line: with many readers, misses are what a delivery costs.
