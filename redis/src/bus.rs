@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use redis::RedisError;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -46,7 +47,7 @@ impl RedisBus {
     /// # Panics
     /// Outside a tokio runtime, or in one without I/O and timers.
     pub fn open(url: &str, options: RedisOptions) -> Result<(Self, RedisReceiver), InvalidUrl> {
-        let connector = Connector::new(url).map_err(|error| InvalidUrl(error.to_string()))?;
+        let connector = Connector::new(url).map_err(|error| InvalidUrl::new(url, &error))?;
         let shared = Arc::new(Shared::new(connector, options));
         let publisher = tokio::spawn({
             let shared = Arc::clone(&shared);
@@ -78,7 +79,7 @@ impl RedisBus {
     pub async fn check(url: &str, options: RedisOptions) -> Result<(), CheckError> {
         let connector = Connector::new(url);
         let connector = connector.map_err(|error| CheckError {
-            text: InvalidUrl(error.to_string()).to_string(),
+            text: InvalidUrl::new(url, &error).to_string(),
             is_final: true,
         })?;
         let connected = connector.connect(&options, |_| {}).await;
@@ -207,6 +208,15 @@ impl Error for CheckError {}
 /// The URL is not that of a Redis server, or asks for TLS while the `redis` crate was built without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidUrl(String);
+
+impl InvalidUrl {
+    fn new(url: &str, error: &RedisError) -> Self {
+        // Such a URL may be valid, and TLS missing.
+        let is_tls = url.starts_with("rediss:");
+        let expected = if is_tls { "" } else { "; expected redis://host:port" };
+        Self(format!("{error}{expected}"))
+    }
+}
 
 impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

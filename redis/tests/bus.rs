@@ -622,7 +622,10 @@ async fn urls() {
     let invalid = ["", "redis:/", "http://127.0.0.1", "redis://127.0.0.1:99999"];
     for url in invalid.into_iter().chain(without_tls) {
         let error = RedisBus::open(url, RedisOptions::default()).expect_err(url);
-        assert!(error.to_string().starts_with("Invalid Redis URL: "), "{error}");
+        let error = error.to_string();
+        assert!(error.starts_with("Invalid Redis URL: "), "{error}");
+        let says_how = error.ends_with("; expected redis://host:port");
+        assert_eq!(says_how, !url.starts_with("rediss:"), "{error}");
     }
     let error = RedisBus::open("redis://me:pa55@host:port", RedisOptions::default()).unwrap_err();
     assert!(!error.to_string().contains("pa55"), "{error}");

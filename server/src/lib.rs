@@ -34,11 +34,51 @@
 //!
 //! Handlers read and answer with types of the crate `pondwire`, such as [`Payload`](pondwire::Payload) and
 //! [`PondError`](pondwire::error::PondError). A program that names one needs that crate as a dependency, too
-//! (`cargo add pondwire --no-default-features`), and for `json!` the crate `serde_json`.
+//! (`cargo add pondwire --no-default-features`), and for `json!` the crate `serde_json`. The crates are not published
+//! yet: until then, `cargo add --path` with the folder in a copy of the repository.
 //!
-//! An event stream is opened by a `GET` with `Accept: text/event-stream`; a `POST` and a `DELETE` with its
-//! `X-Connection-ID` send a message and close it. Counters for Prometheus are at `/metrics`. `/healthz` is
-//! answered 200; `/readyz` is answered 200 while [`Server::is_ready`] is true, and 503 otherwise.
+//! [`Server::serve`] also answers `/metrics` with counters for Prometheus, `/healthz` with 200, and `/readyz` with 200
+//! while [`Server::is_ready`] is true, and 503 otherwise.
+//!
+//! # Event streams
+//!
+//! A client opens an event stream by a `GET` with `Accept: text/event-stream`, as a browser's `EventSource` does. The
+//! header `X-Connection-ID` of the response is the stream's id, and so is `payload.connectionId` in the first message
+//! (its `action` is `CONNECT`), because `EventSource` does not show headers. Whoever has the id can send in the
+//! client's name: keep it secret, above all out of URLs and logs.
+//!
+//! To send a message, the client makes a `POST` to the same path with the id in the header `X-Connection-ID`, and one
+//! message in JSON as the body. It is answered 204, also if the message is invalid or no handler takes it: answers and
+//! errors come on the stream. 404 means that the stream has ended; other statuses are in [`docs::troubleshooting`]. The
+//! messages of a stream are carried out one at a time, but a browser's requests may overtake each other: where order
+//! matters, wait for the answer to one `POST` before the next. A `DELETE` with the header ends the stream, as closing
+//! the connection does.
+//!
+//! `EventSource` reconnects by itself when a stream ends, but not after a refusal such as 503. The new stream has a new
+//! id, and has joined no channel. A page:
+//!
+//! ```js
+//! const stream = new EventSource("/api/socket");
+//! let id;
+//! function send(action, event, payload) {
+//!     const message = { action, channelName: "/chat/42", requestId: String(Math.random()), event, payload };
+//!     const headers = { "X-Connection-ID": id };
+//!     return fetch("/api/socket", { method: "POST", headers, body: JSON.stringify(message) });
+//! }
+//! stream.onmessage = ({ data }) => {
+//!     const message = JSON.parse(data);
+//!     if (message.action === "CONNECT") { // after each reconnect, too
+//!         id = message.payload.connectionId;
+//!         send("JOIN_CHANNEL", "JOIN_CHANNEL", {});
+//!     } else if (message.event === "ACKNOWLEDGE") {
+//!         send("BROADCAST", "say", { text: "hi" });
+//!     } else {
+//!         console.log(message.event, message.payload);
+//!     }
+//! };
+//! ```
+//!
+//! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|

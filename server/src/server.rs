@@ -373,8 +373,10 @@ impl Server {
     /// Closes all connections, WebSockets with 1001: one after another during [`Times::drain`](crate::Times::drain), in
     /// which no more clients are accepted, then the rest within [`Times::closing`](crate::Times::closing) and a second.
     /// Then publishes the messages that wait for the other nodes, for at most 2 seconds, and leaves
-    /// the cluster. [`serve`](Self::serve) calls it; an application that has the server as a
-    /// [service](Self::into_service) must call it when it stops.
+    /// the cluster. [`serve`](Self::serve) calls it. An application that has the server as a
+    /// [service](Self::into_service) must await it when it stops, and before it waits for its connections: for axum,
+    /// within the future that it gives to `with_graceful_shutdown`, because axum waits for open event streams, which
+    /// the server ends only here.
     pub async fn shutdown(&self) {
         self.drain().await;
         let phase = self.shared.endpoint.phase();

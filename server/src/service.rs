@@ -27,9 +27,25 @@ use crate::socket::set_nodelay;
 use crate::stream::{Stream, serve_piped};
 
 /// The endpoints as a tower service: WebSockets, event streams, and the requests of their clients. Any other path
-/// is answered 404.
+/// is answered 404, also `/metrics`, `/healthz` and `/readyz`: an application has routes of its own for what
+/// [`Server::metrics`] and [`Server::is_ready`] return.
 ///
-/// With axum: `.route_service("/api/socket", server.clone().into_service())`.
+/// With axum: `.route_service("/api/socket", server.clone().into_service())`. The path of an endpoint is the one that
+/// the service sees: `nest_service` takes its prefix off, so with `.nest_service("/api", …)` the endpoint is `/socket`.
+///
+/// With hyper alone, where `hyper-util` has the feature `service`:
+///
+/// ```no_run
+/// use hyper::server::conn::http1;
+/// use hyper_util::rt::TokioIo;
+/// use hyper_util::service::TowerToHyperService;
+///
+/// # async fn serve(stream: tokio::net::TcpStream, server: pondwire_server::Server) -> hyper::Result<()> {
+/// let service = TowerToHyperService::new(server.clone().into_service());
+/// // Without `with_upgrades` there are no WebSockets.
+/// http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await
+/// # }
+/// ```
 ///
 /// A WebSocket needs an HTTP server that upgrades connections, as `axum::serve` does. If the connection is a
 /// plain TCP stream of tokio, it is taken out of hyper, and costs afterwards what it costs under
@@ -37,8 +53,12 @@ use crate::stream::{Stream, serve_piped};
 /// more of each byte, and up to 64 KiB in each direction while a side does not read.
 /// So does every event stream, whose connection stays with hyper: it is a response body.
 ///
-/// The application must call [`Server::shutdown`] when it stops, and sets its own limits on heads of
-/// requests. [`Options::connections`](crate::Options::connections) limits WebSockets and event streams.
+/// When the application stops, it must await [`Server::shutdown`] before it waits for the end of its connections: open
+/// event streams are among them, and the server ends these only in `shutdown`. With axum, `shutdown` belongs in the
+/// future for `with_graceful_shutdown`: `async move { stop.await; server.shutdown().await }`.
+///
+/// The application sets its own limits on heads of requests. [`Options::connections`](crate::Options::connections)
+/// limits WebSockets and event streams.
 /// Extended CONNECT of HTTP/2 (RFC 8441) is not supported; browsers then use HTTP/1.1 for WebSockets.
 #[derive(Clone)]
 pub struct PondService {

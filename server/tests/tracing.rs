@@ -86,14 +86,17 @@ impl Lines {
 
     /// Waits for a line, and returns the spans that it is in.
     fn spans_of(&self, ending: &str) -> String {
+        self.until(ending, |line| line.strip_suffix(ending).map(str::to_owned))
+    }
+
+    /// Waits for a line for which `found` returns something.
+    fn until<T>(&self, what: &str, found: impl Fn(&str) -> Option<T>) -> T {
         let began = Instant::now();
         loop {
-            for line in &*self.lines.lock().unwrap() {
-                if let Some(spans) = line.strip_suffix(ending) {
-                    return spans.to_owned();
-                }
+            if let Some(found) = self.lines.lock().unwrap().iter().find_map(|line| found(line)) {
+                return found;
             }
-            assert!(began.elapsed() < Duration::from_secs(10), "no {ending}: {self:#?}");
+            assert!(began.elapsed() < Duration::from_secs(10), "no {what}: {self:#?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -179,4 +182,20 @@ fn connections_and_handlers_are_spans_and_what_happens_to_them_events() {
     drop(events);
     let stream = lines.spans_of(&format!("DEBUG left channel=\"/chat/3\" {left}"));
     assert!(stream.starts_with("[connection transport=\"event stream\" "), "{stream}");
+
+    // A Redis that fails after the start: the operator learns it long before the next heartbeat.
+    #[cfg(feature = "redis")]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let node = pondwire_server::NodeOptions {
+            redis: vec![format!("redis://{}", listener.local_addr().unwrap())],
+            heartbeat: Duration::from_secs(3600),
+            ..Default::default()
+        };
+        let options = Options { node: Some(node), ..Options::default() };
+        let _node = runtime.block_on(async { PondServer::new().start(options) }).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        drop(listener);
+        lines.until("error", |line| line.starts_with("WARN Redis 0: ").then_some(()));
+    }
 }

@@ -676,8 +676,10 @@ impl Room {
         }
     }
 
-    /// The number of frames that some shard, or all [readers](RoomReader), have not read yet, and their bytes. If a
-    /// server lets clients publish only while both are small, clients cannot publish faster than it delivers.
+    /// The number of frames that some shard has not read yet, or no [reader](RoomReader) at all, and their bytes:
+    /// readers slower than the quickest still lag. If a server lets clients publish only while both are small, they
+    /// cannot publish faster than the shards and the quickest reader read, nor fill the log, which may
+    /// [refuse](Self::refused) frames when it is full.
     #[must_use]
     pub fn unread(&self) -> (usize, usize) {
         let unread = self.shared.log.log.get().map_or((0, 0), RoomLog::unread);

@@ -59,6 +59,15 @@ use crate::sync::Arc;
 /// a reader. A reader that is further behind has *lagged*: it goes on with the oldest frame that is kept, and
 /// [`Batch::lagged`] says how many it has missed; at that moment the caller decides whether the connection ends.
 /// A reader that does not poll keeps its present chunk and nothing else.
+///
+/// If the log is full and its oldest frame cannot be dropped, a new frame is *refused* for all members. That is so while
+/// a thread takes that frame over for the readers or a shard, or if its publisher is suspended.
+/// [`Room::refused`](super::Room::refused) counts these frames; [`Batch::lagged`] does not. To prevent it, publish what
+/// clients send only while [`Room::unread`](super::Room::unread) is small; [`docs::patterns`] has the
+/// code. Or compare `refused` after each batch with its value at the batch before: if it has grown, the connection may
+/// have missed a frame.
+///
+/// [`docs::patterns`]: crate::docs::patterns#a-reader-for-each-connection
 // Of the size of a cache line: with many readers, misses are what a delivery costs.
 #[must_use = "dropping it leaves the room"]
 pub struct RoomReader {
@@ -144,6 +153,9 @@ impl RoomReader {
     }
 
     /// Sends a frame to this connection alone, in order with the room's frames.
+    ///
+    /// For answers that come later. The acknowledgement of the join is not one of them: a frame that was published right
+    /// after the join would come before it. Write that one to the connection before the first batch.
     ///
     /// Costs as much as a publish, and each other reader a comparison. [`Push::DroppedNewest`] if the room's log is
     /// full, or the frame larger than it may be; [`Push::Closed`] if the room is closed.

@@ -30,21 +30,24 @@
 //! fn serve(stream: &mut (impl Read + Write)) -> io::Result<()> {
 //!     // The handshake.
 //!     let mut received = BytesMut::new();
-//!     while !received.ends_with(b"\r\n\r\n") && received.len() < 8192 {
-//!         if receive(stream, &mut received)? == 0 {
-//!             return Ok(()); // the client is gone
+//!     let (head, accepted) = loop {
+//!         if received.len() > 8192 || receive(stream, &mut received)? == 0 {
+//!             return Ok(()); // the request is too long, or the client is gone
 //!         }
-//!     }
-//!     let mut slots = [httparse::EMPTY_HEADER; 64];
-//!     let mut request = httparse::Request::new(&mut slots);
-//!     let Ok(httparse::Status::Complete(head)) = request.parse(&received) else {
-//!         return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-//!     };
-//!     // Here a server checks the path, `Origin` and the client's identity.
-//!     let pairs: Vec<_> = request.headers.iter().map(|h| (h.name.as_bytes(), h.value)).collect();
-//!     let accepted = match handshake::accept(Headers::new(&pairs)) {
-//!         Ok(accepted) => accepted,
-//!         Err(error) => return stream.write_all(error.response().as_bytes()),
+//!         // After each read: frames may follow the request at once.
+//!         let mut slots = [httparse::EMPTY_HEADER; 64];
+//!         let mut request = httparse::Request::new(&mut slots);
+//!         let head = match request.parse(&received) {
+//!             Ok(httparse::Status::Complete(head)) => head,
+//!             Ok(httparse::Status::Partial) => continue,
+//!             Err(_) => return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+//!         };
+//!         // Here a server checks the path, `Origin` and the client's identity.
+//!         let pairs: Vec<_> = request.headers.iter().map(|h| (h.name.as_bytes(), h.value)).collect();
+//!         match handshake::accept(Headers::new(&pairs)) {
+//!             Ok(accepted) => break (head, accepted),
+//!             Err(error) => return stream.write_all(error.response().as_bytes()),
+//!         }
 //!     };
 //!     received.advance(head);
 //!     stream.write_all(accepted.response().as_bytes())?;
@@ -109,7 +112,7 @@
 //! # let join = r#"{"action":"JOIN_CHANNEL","channelName":"/c","requestId":"j","event":"e","payload":{}}"#;
 //! # let (first, rest) = join.as_bytes().split_at(20);
 //! # let sends = [
-//! #     request.into(), frame(0x01, first), frame(0x89, b"?"), frame(0x80, rest),
+//! #     request[..50].into(), [request[50..].as_bytes(), &frame(0x01, first)].concat(), frame(0x89, b"?"), frame(0x80, rest),
 //! #     frame(0x81, b"{}"), frame(0x88, &[0x03, 0xE9]),
 //! # ];
 //! # let mut client = Client { sends: Vec::from(sends).into_iter(), got: Vec::new() };

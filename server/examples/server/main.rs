@@ -39,6 +39,15 @@ async fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
+    #[cfg(not(feature = "redis"))]
+    if options.node.is_some() {
+        let _ = writeln!(
+            io::stderr(),
+            "--redis: this program was built without the feature `redis`: \
+             cargo run --release --features redis --example server -- --redis …"
+        );
+        return ExitCode::from(2);
+    }
     let options = Options { page: Some(PAGE), ..options };
     let addr = options.addr.clone();
     let pond = if public { demo::public() } else { demo::demo() };

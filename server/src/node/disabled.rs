@@ -12,8 +12,8 @@ pub(crate) enum Node {}
 
 impl Node {
     pub(crate) fn start(_: &NodeOptions) -> Result<Arc<Self>, String> {
-        Err("--redis needs the feature `redis`: \
-             cargo run --release --features redis --example server -- --redis …"
+        Err("Options::node needs the feature `redis` of pondwire-server: \
+             cargo add pondwire-server -F redis"
             .to_owned())
     }
 

@@ -19,7 +19,7 @@ use pondwire::{Frame, ServerMessage, uuid};
 use pondwire_redis::{BusEvent, QueueBounds, RedisBus, RedisOptions, RedisReceiver, RedisStats};
 use tokio::runtime;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::channel::{LeaveReason, OpenChannel};
 use crate::log;
@@ -31,6 +31,9 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a Redis may take to accept the credentials before the node starts without knowing.
 const CHECKED: Duration = Duration::from_secs(1);
+
+/// How often the operator is told of new errors of the buses.
+const ERRORS_TOLD: Duration = Duration::from_secs(1);
 
 /// The most messages processed before other tasks run and the timers are checked again.
 const EVENTS_PER_WAKE: usize = 64;
@@ -129,11 +132,15 @@ impl Node {
 
     /// Receives from one bus until it is shut down; one task also has the timers.
     async fn run(&self, mut receiver: RedisReceiver, has_timers: bool) {
+        // Not by `BusEvent::Lost`: the bus knows the error only after its next attempt to connect.
+        let mut telling = interval(ERRORS_TOLD);
+        telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.state.lock().cluster.due();
             tokio::select! {
                 biased;
                 () = sleep_until(due.into()), if has_timers => self.tick(),
+                _ = telling.tick(), if has_timers => self.tell_errors(),
                 event = receiver.next() => {
                     let Some(event) = event else { return };
                     let mut ahead = self.on_event(event);
@@ -154,6 +161,9 @@ impl Node {
     fn tick(&self) {
         let deferred = self.change(|state, now| state.cluster.tick(now));
         apply(deferred);
+    }
+
+    fn tell_errors(&self) {
         let mut state = self.state.lock();
         for (number, (bus, told)) in self.buses.iter().zip(&mut state.told).enumerate() {
             let error = bus.last_error();

@@ -25,7 +25,7 @@ fn with(node: NodeOptions) -> Options {
 fn without_the_feature_a_node_is_refused() {
     let options = with(at("redis://127.0.0.1:6379", "a"));
     let error = PondServer::new().start(options).expect_err("no node");
-    assert!(error.contains("--features redis"), "{error}");
+    assert!(error.contains("cargo add pondwire-server -F redis"), "{error}");
 }
 
 #[cfg(feature = "redis")]

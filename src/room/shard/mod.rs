@@ -628,6 +628,10 @@ impl Shard {
 
     /// The connections that have failed since the last call, with the reason: their outbox was closed by its
     /// policy, too many frames waited for them, or [`fail`](Self::fail) was called.
+    ///
+    /// For each, tell the task that reads from the connection to end, and send what [`end`](Self::end) returns, or the
+    /// client gets a part of a frame. The connection's [memberships](SeatMembership) stay until they are dropped: its
+    /// rooms count it in [`Room::len`](crate::Room::len), and the seat is not used again.
     pub fn failed(&mut self) -> impl Iterator<Item = (usize, CloseReason)> + '_ {
         self.failed.drain(..).map(|(number, reason)| (number as usize, reason))
     }
