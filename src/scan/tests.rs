@@ -541,6 +541,27 @@ fn compact_prefixes_beyond_the_first_blocks() {
     }
 }
 
+/// Of many escapes in a key the walk gives up, wherever the key's value leads it.
+#[test]
+fn keys_of_many_escapes() {
+    for escapes in [1, 7, 8, 9, 16, 40] {
+        let key = "\\n".repeat(escapes);
+        for value in ["[]", "{\"a\":[]}", "\"\\n\"", "1", "["] {
+            for spread in ["", "plain text between them "] {
+                let key = key.replace('\\', &format!("{spread}\\"));
+                all_agree(format!("{{ \"{key}\": {value}}}").as_bytes());
+                all_agree(
+                    format!("{{ \"a\": \"{key}\", \"{key}\" :{value}, \"b\": 1}}").as_bytes(),
+                );
+                all_agree(format!("{{\"{key}\":{value},\"{key}\":{{}},\"c\": []}}").as_bytes());
+                all_agree(
+                    format!("{{ \"a\": {{\"{key}\":{value}}}, \"{key}\": {value}}}").as_bytes(),
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn more_members_than_an_outline_keeps() {
     for members in [5, 9, 10, 11, 19, 20, 21, 60] {

@@ -128,7 +128,11 @@ impl<'a, I: Isa> Walker<'a, I> {
             let (key, value) = self.root_key::<M>(at)?;
             // The root of a prefix is the first byte.
             if until == Until::Container && start == 0 && matches!(self.byte(value), b'{' | b'[') {
-                prefix.set_container(self.key(at)?, value);
+                let name = match key {
+                    Name::Other(name) => name,
+                    Name::Known(_) => self.key(at)?,
+                };
+                prefix.set_container(name, value);
                 return Err(Stop::GivenUp);
             }
             let (value, end) = self.root_value(value, members)?;

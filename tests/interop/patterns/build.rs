@@ -10,11 +10,14 @@ const SERVED: [&str; 4] =
 
 /// The sections whose program runs only as a doc test: no client can see it, or it is an alternative to one that is
 /// served, for which `examples/axum/examples/reader.rs` stands.
-const ONLY_DOCUMENTATION_TESTS: [&str; 5] = [
+const ONLY_DOCUMENTATION_TESTS: [&str; 8] = [
     "The reading half",
+    "A reader for each connection",
+    "A reader for each connection",
     "A reader for each connection",
     "Readers of several rooms",
     "Rooms that come and go",
+    "One writer for many connections",
     "Observers that are not connections",
 ];
 
