@@ -113,30 +113,10 @@ pub(crate) fn push_unescaped(inside: &str, text: &mut String) {
     decode_into(inside, Some(char::REPLACEMENT_CHARACTER), text);
 }
 
-/// Appends the unescaped rest of a validated string, from `at` in `json` on, and returns the place of the quote that ends
-/// it; `None` if there is a lone surrogate.
-pub(crate) fn push_to_quote(json: &str, mut at: usize, text: &mut String) -> Option<usize> {
-    let bytes = json.as_bytes();
-    loop {
-        // Often the first of several escapes.
-        while let Some([b'\\', letter]) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-            if let Some(simple) = simple_escape(*letter) {
-                text.push(simple);
-                at += 2;
-            } else {
-                let (Piece::Char(character), length) = escape(json.get(at..)?) else { return None };
-                text.push(character);
-                at += length;
-            }
-        }
-        let plain = text_end(bytes, at);
-        text.push_str(json.get(at..plain)?);
-        match bytes.get(plain)? {
-            b'"' => return Some(plain),
-            b'\\' if plain + 1 < bytes.len() => at = plain,
-            _ => return None,
-        }
-    }
+/// Appends the unescaped rest of a validated string, from `at` in `json` on, and returns the place of the quote that
+/// ends it; `None` if there is a lone surrogate.
+pub(crate) fn push_to_quote(json: &str, at: usize, text: &mut String) -> Option<usize> {
+    undo(json, at, None, text).filter(|&end| end < json.len())
 }
 
 /// Undoes the escapes, with `instead` for a lone surrogate; `None` if there is one and no
@@ -149,16 +129,34 @@ fn decode(inside: &str, instead: Option<char>) -> Option<String> {
 
 /// Appends to `text` until a lone surrogate has no `instead`; returns `false` then.
 fn decode_into(inside: &str, instead: Option<char>, text: &mut String) -> bool {
-    for piece in (Pieces { rest: inside }) {
-        match (piece, instead) {
-            (Piece::Plain(plain), _) => text.push_str(plain),
-            (Piece::Char(character), _) | (Piece::LoneSurrogate, Some(character)) => {
-                text.push(character);
+    undo(inside, 0, instead, text).is_some()
+}
+
+/// Appends the text from `at` on, unescaped, up to a quote or the end of `json`, and returns the place of that; `None`
+/// if a lone surrogate has no `instead`.
+fn undo(json: &str, mut at: usize, instead: Option<char>, text: &mut String) -> Option<usize> {
+    let bytes = json.as_bytes();
+    loop {
+        // Often the first of several escapes.
+        while let Some([b'\\', letter]) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            if let Some(simple) = simple_escape(*letter) {
+                text.push(simple);
+                at += 2;
+            } else {
+                let (piece, length) = escape(json.get(at..)?);
+                text.push(if let Piece::Char(character) = piece { character } else { instead? });
+                at += length;
             }
-            (Piece::LoneSurrogate, None) => return false,
+        }
+        let plain = text_end(bytes, at);
+        text.push_str(json.get(at..plain)?);
+        match bytes.get(plain) {
+            Some(b'"') | None => return Some(plain),
+            Some(b'\\') if plain + 1 < bytes.len() => at = plain,
+            // Only text that was not validated has others.
+            Some(_) => return None,
         }
     }
-    true
 }
 
 /// The start of a long text for a `Debug` output: at most `limit` bytes, whole characters.
