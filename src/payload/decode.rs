@@ -1,8 +1,8 @@
 //! Decoding a validated value into a type: what [`serde_json::from_str`] gives, in less time.
 //!
-//! The scanner has checked the text, so [`Text`] looks only for where strings, numbers and brackets end. It gives up at
-//! whatever it does not read exactly as `serde_json` does, and `serde_json` then decodes the value from the beginning. It
-//! gives up at:
+//! The scanner has checked the text, so [`Text`] looks only for where strings, numbers and brackets end. It gives up
+//! at whatever it does not read exactly as `serde_json` does, and `serde_json` then decodes the value from the
+//! beginning. It gives up at:
 //! - any error, since only `serde_json`'s has a line and a column;
 //! - half of a surrogate pair, a number that does not fit, more than 127 open brackets;
 //! - strings with escapes that are read as bytes;

@@ -156,8 +156,8 @@ impl<'a> Payload<'a> {
     /// # Numbers
     /// - Into `f64`: the nearest double, ties to even. `-0` and `-0.0` are negative zero. A number
     ///   that rounds beyond the largest double (`1e400`) is an error.
-    /// - Into `f32`: likewise the nearest single; `1e39` is an error. A negative integer that fits 64 bits only without its
-    ///   sign is rounded to a double first.
+    /// - Into `f32`: likewise the nearest single; `1e39` is an error. A negative integer that fits 64 bits only without
+    ///   its sign is rounded to a double first.
     /// - Into an integer type: a number written without fraction and exponent that fits. `1.0`,
     ///   `1e2`, `256` into `u8` and `-1` into `u64` are errors. `-0` is an error too, except into
     ///   `i128`, where it is 0.

@@ -209,6 +209,7 @@ const EXACT_POWERS: [f64; 23] = [
 ];
 
 /// The nearest double to `digits` · 10^`exponent`, if one multiplication or division of exact doubles gives it.
+/// [`nearest_double`] would do, too, but a payload of short decimals would take 5 % longer.
 #[inline(always)]
 fn exact_double(digits: u64, exponent: i32) -> Option<f64> {
     if digits > 1 << f64::MANTISSA_DIGITS {

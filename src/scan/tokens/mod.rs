@@ -50,7 +50,8 @@ enum Stop {
 }
 
 /// Validates the container after `prefix`, if there is one, and extends `prefix` over it and the
-/// compact members behind it, which are passed to `members`. An error is in the prefix, or comes with its site if that is known.
+/// compact members behind it, which are passed to `members`. An error is in the prefix, or comes
+/// with its site if that is known.
 #[inline(always)]
 pub(super) fn member<I: Isa>(
     isa: I,
@@ -89,8 +90,8 @@ pub(super) fn member<I: Isa>(
 }
 
 /// Validates the object or array at `start`, the value of a member of the root object. It is read in
-/// batches of `BATCH` blocks, of which `TAPE` must hold all bytes and [`MARGIN`]. See [`outline`](super::blocks::outline) for the bounds. An error comes with its site
-/// if that is known.
+/// batches of `BATCH` blocks, of which `TAPE` must hold all bytes and a margin. See
+/// [`outline`](super::blocks::outline) for the bounds. An error comes with its site if that is known.
 #[inline(always)]
 fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     isa: I,
