@@ -128,11 +128,12 @@ impl<'a, 'f> Document<'a, 'f> {
             && payload.is_some_and(|payload| self.json_type(payload) == JsonType::Object)
     }
 
-    /// The end of the container at `start` that is a member of the payload, if the scan kept it: the
-    /// first end behind it is its own.
-    pub(super) fn inner_end(&self, start: usize) -> Option<usize> {
+    /// The end of the container at `start` that is a member of the `payload`, if the scan kept it:
+    /// the first end behind it is its own, unless only those of a later member of the root were kept.
+    pub(super) fn inner_end(&self, payload: Span, start: usize) -> Option<usize> {
         let ends = self.found.inner_ends[..self.found.inner_count].iter();
-        ends.map(|&end| end as usize).find(|&end| end > start)
+        let end = ends.map(|&end| end as usize).find(|&end| end > start)?;
+        (end < payload.range().end).then_some(end)
     }
 
     #[inline(always)]

@@ -155,7 +155,7 @@ fn payload_shape(document: &Document<'_, '_>, span: Span) -> Result<Shape, Valid
     let json = &frame.as_bytes()[span.range()];
     let (mut presence, mut changed) = (None, None);
     let mut items = Items::new(json);
-    let end_of = |start| Some(document.inner_end(span.start() + start)? - span.start());
+    let end_of = |start| Some(document.inner_end(span, span.start() + start)? - span.start());
     while let Some((key, start, end)) = items.next_by(end_of) {
         let Some(key) = key else { continue };
         let inside = &frame[span.start() + key.start..span.start() + key.end];

@@ -4,6 +4,7 @@
 mod frame_text;
 #[cfg(unix)]
 mod guard_page;
+mod rearranged;
 
 use pondwire::scan::{Algorithm, Tier};
 use std::sync::{Mutex, MutexGuard, PoisonError};
