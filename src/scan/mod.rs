@@ -41,6 +41,7 @@ mod swar;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod utf8;
 mod walk;
 
 pub use arch::{Algorithm, Tier, UnknownTier};
@@ -194,18 +195,11 @@ fn document_by<'a>(
     {
         let text = match text.or(ascii) {
             Some(text) => text,
-            None => checked_text(tier, bytes)?,
+            None => utf8(tier, bytes)?,
         };
         return Ok((text, root));
     }
     behind_prefix(tier, bytes, text, &mut prefix, max_depth, members)
-}
-
-/// The text of bytes that are not all ASCII.
-#[cold]
-#[inline(never)]
-fn checked_text(tier: arch::Detected, bytes: &[u8]) -> Result<&str, Malformed> {
-    utf8(tier, bytes, 0)
 }
 
 /// [`document`] after its `prefix`. Not inlined, so that the callers, which parse mostly short
@@ -226,13 +220,11 @@ fn behind_prefix<'a>(
     let mut text = text;
     if text.is_none() && !prefix.is_ascii() {
         // Bytes that are not UTF-8 are the error, whatever else is one.
-        text = Some(checked_text(tier, bytes)?);
+        text = Some(utf8(tier, bytes)?);
     }
     if let Some(malformed) = prefix.flaw() {
         return Err(in_utf8(tier, bytes, text, true, malformed));
     }
-    // ASCII, unless the text is known.
-    let ascii_until = prefix.end;
     let mut ascii = None;
     match tier.algorithm(bytes.len()) {
         Algorithm::Walk => match arch::walk(tier, bytes, max_depth, prefix, members) {
@@ -260,12 +252,12 @@ fn behind_prefix<'a>(
         Algorithm::Blocks => {}
     }
     if let Some(root) = prefix.root {
-        return Ok((text_of(tier, text.or(ascii), bytes, ascii_until)?, root));
+        return Ok((text_of(tier, text.or(ascii), bytes)?, root));
     }
     let mut outline = blocks::Outline::new();
     match arch::outline(tier, bytes, prefix, max_depth, &mut outline) {
         Some(Ok(ascii)) => {
-            let text = text_of(tier, text.or(ascii), bytes, ascii_until)?;
+            let text = text_of(tier, text.or(ascii), bytes)?;
             let root = outline.root(bytes);
             let is_object = bytes[root.start()] == b'{';
             if !is_object || outline.members(bytes, root.start(), prefix, members).is_some() {
@@ -295,7 +287,7 @@ fn explain(
 ) -> Option<Malformed> {
     if text.is_none()
         && !ends_in_ascii(bytes, site.ascii_until)
-        && let Err(malformed) = utf8(tier, bytes, 0)
+        && let Err(malformed) = utf8(tier, bytes)
     {
         return Some(malformed);
     }
@@ -315,7 +307,7 @@ fn in_utf8(
     if text.is_some() || ascii && ends_in_ascii(bytes, malformed.at) {
         return malformed;
     }
-    utf8(tier, bytes, 0).err().unwrap_or(malformed)
+    utf8(tier, bytes).err().unwrap_or(malformed)
 }
 
 /// Whether the bytes from `at` on are ASCII; not if these are all or most of many, since the check of
@@ -333,7 +325,7 @@ fn by_scalar<'a>(
     members: &mut impl Members,
 ) -> Result<(&'a str, Span), Malformed> {
     arch::without_tier(move || {
-        let text = text_of(tier, text, bytes, 0)?;
+        let text = text_of(tier, text, bytes)?;
         scalar::document(bytes, max_depth, members).map(|root| (text, root))
     })
 }
@@ -369,42 +361,20 @@ pub(crate) fn copy_with_spaces<'a>(from: &[u8], to: &'a mut [MaybeUninit<u8>]) -
     arch::copy_with_spaces(arch::Detected::current(), from, to)
 }
 
-/// `bytes` as text; `known` is that text if it was validated before. The first `ascii` bytes are known to be ASCII.
+/// `bytes` as text; `known` is that text if it was validated before.
 #[inline(always)]
 fn text_of<'a>(
     tier: arch::Detected,
     known: Option<&'a str>,
     bytes: &'a [u8],
-    ascii: usize,
 ) -> Result<&'a str, Malformed> {
     match known {
         Some(text) => Ok(text),
-        None => utf8(tier, bytes, ascii),
+        None => utf8(tier, bytes),
     }
 }
 
-/// Up to this many bytes are checked for UTF-8 once; more by a faster check that gives no place of an error.
-const SHORT: usize = 256;
-
 #[inline(never)]
-fn utf8(tier: arch::Detected, bytes: &[u8], ascii: usize) -> Result<&str, Malformed> {
-    if bytes.len() > SHORT {
-        simdutf8::basic::from_utf8(bytes).map_err(|_| not_utf8(tier, bytes, ascii))
-    } else {
-        arch::utf8(tier, bytes).map_err(|at| Malformed { detail: Detail::Utf8, at })
-    }
-}
-
-/// The error of bytes that are not UTF-8 behind the first `ascii`.
-#[cold]
-#[inline(never)]
-fn not_utf8(tier: arch::Detected, bytes: &[u8], ascii: usize) -> Malformed {
-    let rest = &bytes[ascii..];
-    let goes_on_in_ascii = rest.first_chunk::<{ BLOCK }>().is_none_or(|block| block.is_ascii());
-    let valid = if goes_on_in_ascii {
-        arch::utf8(tier, rest).map_or_else(|at| at, str::len)
-    } else {
-        simdutf8::compat::from_utf8(rest).map_or_else(|error| error.valid_up_to(), str::len)
-    };
-    Malformed { detail: Detail::Utf8, at: ascii + valid }
+fn utf8(tier: arch::Detected, bytes: &[u8]) -> Result<&str, Malformed> {
+    arch::utf8(tier, bytes).map_err(|at| Malformed { detail: Detail::Utf8, at })
 }

@@ -9,7 +9,7 @@ pub(in crate::scan) fn without_tier<T>(scan: impl FnOnce() -> T) -> T {
 
 /// Defines, from the functions `load`, `put_places`, `squeeze`, `place`, `text_masks`, `has_specials`,
 /// `prefix_xor`, `equal`, `within`, `specials`, `bit_5`, `with_bit_5` and `high_bits` over `$registers`, the functions
-/// `prefix`, `walk`, `tokens`, `outline`, `container_end`, `ascii_len`, `plain_blocks`, `escape`, by the
+/// `prefix`, `walk`, `tokens`, `outline`, `container_end`, `plain_blocks`, `escape`, by the
 /// masks that `$piece_masks` makes, and `copy_with_spaces`, which is `$copy`, with all of `$features`.
 macro_rules! isa {
     ($features:literal, $registers:ty, $copy:path, $piece_masks:path) => {
@@ -62,12 +62,6 @@ macro_rules! isa {
         #[target_feature(enable = $features)]
         pub(in crate::scan::arch) fn container_end(bytes: &[u8], start: usize) -> usize {
             blocks::container_end(Proof(()), bytes, start)
-        }
-
-        /// See [`blocks::ascii_len`].
-        #[target_feature(enable = $features)]
-        pub(in crate::scan::arch) fn ascii_len(bytes: &[u8]) -> usize {
-            blocks::ascii_len(Proof(()), bytes)
         }
 
         /// See [`blocks::plain_blocks`].

@@ -133,15 +133,18 @@ unsafe fn text_if(ascii: bool, bytes: &[u8]) -> Option<&str> {
     ascii.then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
-/// `bytes` as text, or the number of bytes before the first that is not UTF-8. Best for few bytes, most of them ASCII.
+/// `bytes` as text, or the number of bytes before the first that is not UTF-8.
 #[inline]
 pub(super) fn utf8(tier: Detected, bytes: &[u8]) -> Result<&str, usize> {
-    let ascii = by_tier!(tier, ascii_len(bytes), 0);
-    match simdutf8::compat::from_utf8(&bytes[ascii..]) {
-        // SAFETY: the first bytes are ASCII and the rest is UTF-8: both were just checked.
-        Ok(_) => Ok(unsafe { std::str::from_utf8_unchecked(bytes) }),
-        Err(error) => Err(ascii + error.valid_up_to()),
-    }
+    let checked = target::utf8(tier, bytes).unwrap_or_else(|| {
+        // The faster check gives no place.
+        simdutf8::basic::from_utf8(bytes).map(drop).or_else(|_| {
+            let checked = simdutf8::compat::from_utf8(bytes).map(drop);
+            checked.map_err(|error| error.valid_up_to())
+        })
+    });
+    // SAFETY: all bytes were just checked.
+    checked.map(|()| unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
 /// The end of the container whose bracket is at `start` in a valid document; `None` for a tier

@@ -21,6 +21,12 @@ pub(in crate::scan) fn without_tier<T>(scan: impl FnOnce() -> T) -> T {
     scan()
 }
 
+/// No check of UTF-8 by this target's instructions.
+#[inline(always)]
+pub(super) const fn utf8(_: Detected, _: &[u8]) -> Option<Result<(), usize>> {
+    None
+}
+
 /// Calls `$function`; evaluates `$otherwise` for a tier without instructions.
 macro_rules! by_tier {
     ($tier:expr, $function:ident($($argument:expr),*), $otherwise:expr) => {
@@ -94,12 +100,6 @@ pub(super) fn tokens(
 #[inline(always)]
 pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Option<usize> {
     isa(tier).map(|isa| blocks::container_end(isa, bytes, start))
-}
-
-/// See [`blocks::ascii_len`].
-#[inline(always)]
-pub(super) fn ascii_len(tier: Detected, bytes: &[u8]) -> Option<usize> {
-    isa(tier).map(|isa| blocks::ascii_len(isa, bytes))
 }
 
 /// See [`blocks::plain_blocks`].

@@ -166,19 +166,6 @@ pub(super) fn squeeze(bytes: &[u8], mut mask: u64, to: &mut [u8; BLOCK]) {
     }
 }
 
-/// The number of bytes at the start of `bytes` that are ASCII.
-#[inline(always)]
-pub(super) fn ascii_len<I: Isa>(isa: I, bytes: &[u8]) -> usize {
-    for at in (0..bytes.len()).step_by(BLOCK) {
-        let (block, valid) = isa.load(bytes, at);
-        let non_ascii = block.non_ascii() & valid;
-        if non_ascii != 0 {
-            return at + non_ascii.trailing_zeros() as usize;
-        }
-    }
-    bytes.len()
-}
-
 /// The number of bytes before the first block that holds a quote, a backslash or a control character; the length of
 /// `bytes` if there are none.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! AArch64: NEON, which every such CPU that runs an operating system has.
 
 pub(in crate::scan) use super::isa::without_tier;
-use super::tier::Tier;
+use super::tier::{Detected, Tier};
 
 pub(super) mod neon;
 
@@ -11,6 +11,12 @@ pub(super) fn supports(tier: Tier) -> bool {
         Tier::Neon => std::arch::is_aarch64_feature_detected!("neon"),
         Tier::Sse2 | Tier::Avx2 | Tier::Avx512 => false,
     }
+}
+
+/// No check of UTF-8 by this target's instructions.
+#[inline(always)]
+pub(super) const fn utf8(_: Detected, _: &[u8]) -> Option<Result<(), usize>> {
+    None
 }
 
 /// Calls `$function` of the tier's file; evaluates `$otherwise` for a tier without a file.

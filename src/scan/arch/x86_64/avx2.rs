@@ -1,10 +1,11 @@
 //! AVX2: two registers of 32 bytes, and a carry-less multiplication for the parity of quotes.
 
 use std::arch::x86_64::{
-    __m256i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_set1_epi8,
-    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
-    _mm256_set1_epi8, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_sub_epi8, _mm256_xor_si256,
-    _pdep_u64,
+    __m256i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128,
+    _mm_set1_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8,
+    _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
+    _mm256_sub_epi8, _mm256_subs_epu8, _mm256_testz_si256, _mm256_xor_si256, _pdep_u64,
 };
 use std::mem::MaybeUninit;
 
@@ -13,6 +14,7 @@ use super::window;
 use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK, TextMasks};
+use crate::scan::utf8::{self, HIGH, LOW, SECOND, WINDOW};
 use crate::scan::{Malformed, Members};
 use crate::scan::{escapes, tokens, walk};
 
@@ -139,4 +141,54 @@ fn bit_5((block, shift): Block) -> u64 {
 fn with_bit_5((block, shift): Block) -> Block {
     let bit = _mm256_set1_epi8(0x20);
     ([_mm256_or_si256(block[0], bit), _mm256_or_si256(block[1], bit)], shift)
+}
+
+/// See [`utf8::check`].
+#[target_feature(enable = "avx2")]
+pub(super) fn utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
+    utf8::check(bytes, |window| wrong(window))
+}
+
+/// The last 64 bytes of the window that do not go with the three before each; not searched if all are
+/// ASCII.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn wrong(window: &[u8; WINDOW]) -> u64 {
+    let load = |at: usize| {
+        let bytes: &[u8; 32] = window[at..].first_chunk().expect("at most half of a window");
+        // SAFETY: 32 bytes are readable behind the reference; no alignment is required.
+        unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+    };
+    let any = _mm256_or_si256(_mm256_or_si256(load(0), load(32)), load(WINDOW - 32));
+    if _mm256_movemask_epi8(any) == 0 {
+        return 0;
+    }
+    let [nibble, high_bit] = [0x0F, 0x80].map(|byte: u8| _mm256_set1_epi8(byte as i8));
+    let [high, low, second] = [HIGH, LOW, SECOND].map(|table| {
+        // SAFETY: 16 bytes are readable behind the reference; no alignment is required.
+        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
+    });
+    let half = |bytes| _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble);
+    let test = |at: usize| {
+        let [fourth, third, before, byte] = [0, 1, 2, 3].map(|behind| load(at + behind));
+        let flags = _mm256_and_si256(
+            _mm256_shuffle_epi8(high, half(before)),
+            _mm256_shuffle_epi8(low, _mm256_and_si256(before, nibble)),
+        );
+        let flags = _mm256_and_si256(flags, _mm256_shuffle_epi8(second, half(byte)));
+        // The high bit: from 0xE0 and from 0xF0 on.
+        let due = _mm256_or_si256(
+            _mm256_subs_epu8(third, _mm256_set1_epi8(0xE0_u8.wrapping_sub(0x80) as i8)),
+            _mm256_subs_epu8(fourth, _mm256_set1_epi8(0xF0_u8.wrapping_sub(0x80) as i8)),
+        );
+        _mm256_xor_si256(flags, _mm256_and_si256(due, high_bit))
+    };
+    let (first, last) = (test(0), test(32));
+    let any = _mm256_or_si256(first, last);
+    if _mm256_testz_si256(any, any) == 1 {
+        return 0;
+    }
+    let zero = _mm256_setzero_si256();
+    let right = |bytes| _mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, zero)) as u32;
+    !(u64::from(right(first)) | u64::from(right(last)) << 32)
 }

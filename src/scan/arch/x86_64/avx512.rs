@@ -7,11 +7,12 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-use super::avx2::{has_specials, piece_masks, place, prefix_xor};
+use super::avx2::{has_specials, piece_masks, place, prefix_xor, wrong};
 use super::sse2::text_masks;
 use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
+use crate::scan::utf8::{self};
 use crate::scan::{Malformed, Members};
 use crate::scan::{escapes, tokens, walk};
 
@@ -102,4 +103,10 @@ fn bit_5(block: __m512i) -> u64 {
 #[target_feature(enable = "avx512f")]
 fn with_bit_5(block: __m512i) -> __m512i {
     _mm512_or_si512(block, _mm512_set1_epi8(0x20))
+}
+
+/// See [`utf8::check`]. By registers of 32 bytes: those of 64 take longer.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
+pub(super) fn utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
+    utf8::check(bytes, |window| wrong(window))
 }

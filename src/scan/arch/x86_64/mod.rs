@@ -1,7 +1,7 @@
 //! x86-64: SSE2, which every CPU has, AVX2 and AVX-512.
 
 pub(in crate::scan) use super::isa::without_tier;
-use super::tier::Tier;
+use super::tier::{Detected, Tier};
 use crate::scan::blocks::BLOCK;
 
 /// The 64 bytes to load for the block at `at`, and the number of bits by which its masks must be
@@ -50,6 +50,18 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vbmi2")
+}
+
+/// See [`utf8::check`](crate::scan::utf8::check). With SSE2 by AVX2, if the CPU has it.
+#[inline]
+pub(super) fn utf8(tier: Detected, bytes: &[u8]) -> Option<Result<(), usize>> {
+    match tier.tier() {
+        // SAFETY: the tier is `Detected`, so the CPU has the features.
+        Tier::Avx512 => unsafe { avx512::utf8(bytes) },
+        // SAFETY: the CPU has the feature.
+        Tier::Avx2 | Tier::Sse2 if is_x86_feature_detected!("avx2") => unsafe { avx2::utf8(bytes) },
+        _ => None,
+    }
 }
 
 /// Calls `$function` of the tier's file; evaluates `$otherwise` for a tier without a file.
