@@ -110,7 +110,7 @@ impl Prefix {
         self.non_ascii |= non_ascii;
         let places = &places[..count];
         let mut quotes = Quotes { bytes, start, pairs: places.as_chunks().0.iter() };
-        let mut at = quotes.known_members(start.max(1), members);
+        let mut at = quotes.string_members(start.max(1), members);
         if at > 1 {
             self.end = at;
         }
@@ -373,10 +373,10 @@ impl Quotes<'_> {
         }
     }
 
-    /// The members from `at` on that are strings of known keys and followed by a comma; returns
-    /// where the next one starts. One comparison of the bytes before a value tells its whole key.
+    /// The members from `at` on that are strings and followed by a comma; returns where the next one
+    /// starts. One comparison of the bytes before a value tells its whole key, if it is known.
     #[inline(always)]
-    fn known_members(&mut self, mut at: usize, members: &mut impl Members) -> usize {
+    fn string_members(&mut self, mut at: usize, members: &mut impl Members) -> usize {
         let mut pairs = self.pairs.as_slice();
         while let [key, value, rest @ ..] = pairs {
             let (open, close) = places(self.start, key);
@@ -384,9 +384,14 @@ impl Quotes<'_> {
             let Some(before) = self.before(start) else { break };
             let comma = self.bytes.get(end + 1) == Some(&b',');
             let value = Span::string(start, end + 1, false);
-            let is_next = open == at && start == close + 2 && comma;
-            if !is_next || !members.known_member(&before, close - open - 1, value) {
+            if open != at || start != close + 2 || !comma {
                 break;
+            }
+            if !members.known_member(&before, close - open - 1, value) {
+                if self.bytes[close + 1] != b':' {
+                    break;
+                }
+                members.member(Text { start: open + 1, end: close, escaped: false }, value);
             }
             at = end + 2;
             pairs = rest;
