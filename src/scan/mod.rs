@@ -226,7 +226,7 @@ fn behind_prefix<'a>(
         return Err(in_utf8(tier, bytes, text, true, malformed));
     }
     let mut ascii = None;
-    match tier.algorithm(bytes.len()) {
+    match tier.algorithm(bytes) {
         Algorithm::Walk => match arch::walk(tier, bytes, max_depth, prefix, members) {
             Some(Ok(known)) => ascii = known,
             None => {}

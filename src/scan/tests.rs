@@ -37,7 +37,7 @@ fn scalar_tier() -> Detected {
 }
 
 fn name(tier: Detected) -> String {
-    format!("{} {}", tier.tier(), tier.algorithm(0))
+    format!("{} {}", tier.tier(), tier.algorithm(b""))
 }
 
 fn by_scalar(bytes: &[u8], max_depth: usize) -> Verdict {
@@ -54,7 +54,7 @@ fn by_tier(tier: Detected, quotes: bool, bytes: &[u8], max_depth: usize) -> Verd
     if quotes {
         ascii = arch::prefix(tier, bytes, max_depth, &mut prefix, &mut members)?;
     }
-    match tier.algorithm(bytes.len()) {
+    match tier.algorithm(bytes) {
         _ if prefix.root.is_some() => {}
         Algorithm::Blocks => {}
         Algorithm::Tokens => {
@@ -87,7 +87,7 @@ fn all_agree_within(bytes: &[u8], max_depth: usize) {
         let at = not_utf8.valid_up_to();
         assert_eq!(error, Some(Malformed { detail: Detail::Utf8, at }));
     }
-    let walks = tiers().filter(|tier| tier.algorithm(0) == Algorithm::Walk);
+    let walks = tiers().filter(|tier| tier.algorithm(b"") == Algorithm::Walk);
     for (tier, quotes) in tiers().map(|tier| (tier, true)).chain(walks.map(|tier| (tier, false))) {
         // An error must be the same, at the same place; by the usual choice of the algorithm, too.
         let by = if quotes { tier } else { Detected::of(tier.tier()).expect("supported") };

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Tier;
+use crate::scan::swar;
 
 /// How a tier scans a document after its compact start, whose quotes alone show its structure.
 ///
@@ -34,7 +35,7 @@ pub enum Algorithm {
 /// compromise: lists and numbers would want smaller ones, texts larger ones; `profiles/README.md` has the sweep.
 const SHORT: usize = 256;
 
-/// Up to this many bytes a document is walked with AVX2, likewise; and with NEON, where it takes fewer
+/// Up to this many bytes a compact document is walked with AVX2, likewise; and with NEON, where it takes fewer
 /// instructions on all workloads of this size but one, and more on the larger ones. NEON was never timed.
 const MEDIUM: usize = 600;
 
@@ -42,12 +43,13 @@ impl Algorithm {
     /// All algorithms.
     pub const ALL: &'static [Self] = &[Self::Blocks, Self::Tokens, Self::Walk];
 
-    /// The one for a document of `bytes`.
+    /// The one for the document `bytes`.
     #[inline(always)]
-    pub(super) const fn best(tier: Tier, bytes: usize) -> Self {
+    pub(super) fn best(tier: Tier, bytes: &[u8]) -> Self {
         match tier {
-            Tier::Avx512 if bytes > SHORT => Self::Tokens,
-            Tier::Avx2 | Tier::Neon if bytes > MEDIUM => Self::Blocks,
+            Tier::Avx512 if bytes.len() > SHORT => Self::Tokens,
+            Tier::Avx2 | Tier::Neon if bytes.len() > MEDIUM => Self::Blocks,
+            Tier::Avx2 if is_spaced(bytes) => Self::Blocks,
             Tier::Avx512 | Tier::Avx2 | Tier::Neon | Tier::Sse2 | Tier::Scalar => Self::Walk,
         }
     }
@@ -72,6 +74,17 @@ impl Algorithm {
             Self::Walk => "walk",
         }
     }
+}
+
+/// Whether the first member, if its key is a message's, is written with a space.
+#[inline(always)]
+fn is_spaced(bytes: &[u8]) -> bool {
+    const SHORTEST: usize = "{\"event\"".len();
+    let spaced_colon = |word| {
+        let colon = SHORTEST + swar::first(swar::equal(word, b':'));
+        bytes.get(colon + 1) == Some(&b' ')
+    };
+    bytes.get(1) != Some(&b'"') || swar::load(bytes, SHORTEST).is_some_and(spaced_colon)
 }
 
 impl fmt::Display for Algorithm {

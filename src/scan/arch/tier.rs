@@ -138,9 +138,9 @@ impl Detected {
         Self(self.0 % HALF + (algorithm as u8 + 1) * HALF)
     }
 
-    /// The algorithm for a document of `bytes`; see [`Algorithm::best`].
+    /// The algorithm for the document `bytes`; see [`Algorithm::best`].
     #[inline(always)]
-    pub(crate) const fn algorithm(self, bytes: usize) -> Algorithm {
+    pub(crate) fn algorithm(self, bytes: &[u8]) -> Algorithm {
         match self.0 / HALF {
             0 => Algorithm::best(self.tier(), bytes),
             selected => Algorithm::ALL[selected as usize - 1],
@@ -185,13 +185,13 @@ mod tests {
     fn a_byte_holds_each_tier_and_algorithm() {
         for tier in Tier::ALL.iter().copied().filter(|tier| tier.is_supported()) {
             let detected = Detected::of(tier).unwrap();
-            for bytes in [0, 300, 5000] {
+            for bytes in [0, 300, 5000].map(|bytes| vec![b' '; bytes]) {
                 assert_eq!(detected.tier(), tier);
-                let best = Algorithm::best(tier, bytes);
-                assert_eq!(detected.algorithm(bytes), best);
+                let best = Algorithm::best(tier, &bytes);
+                assert_eq!(detected.algorithm(&bytes), best);
                 for &algorithm in Algorithm::ALL {
                     assert_eq!(detected.with(algorithm).tier(), tier);
-                    assert_eq!(detected.with(algorithm).algorithm(bytes), algorithm);
+                    assert_eq!(detected.with(algorithm).algorithm(&bytes), algorithm);
                 }
             }
         }
