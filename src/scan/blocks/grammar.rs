@@ -66,12 +66,19 @@ pub(crate) fn outline<I: Isa>(
     }
     outline.newlines = prefix.newlines;
     let mut context = BlockContext { bytes, base: prefix.end, max_depth };
-    while context.base < bytes.len() {
+    // In a loop of their own whole blocks need neither a mask nor a shift.
+    while bytes.len() - context.base >= BLOCK {
         let (block, valid) = isa.load(bytes, context.base);
         if let Err(text) = grammar.block(isa, block, valid, &context, outline) {
             return Err(grammar.error_site(context.base, text));
         }
         context.base += BLOCK;
+    }
+    if context.base < bytes.len() {
+        let (block, valid) = isa.load(bytes, context.base);
+        if let Err(text) = grammar.block(isa, block, valid, &context, outline) {
+            return Err(grammar.error_site(context.base, text));
+        }
     }
     if grammar.is_complete() {
         Ok(if grammar.non_ascii == 0 { Charset::Ascii } else { Charset::Other })
