@@ -197,20 +197,44 @@ impl Grammar {
 /// after one.
 #[inline(always)]
 fn literals_are_right(context: &BlockContext<'_>, mut starts: u64) -> bool {
+    let mut wrong = false;
     while starts != 0 {
         let text = &context.bytes[context.base + starts.trailing_zeros() as usize..];
-        let rest = match text[0] {
-            b't' => text.strip_prefix(b"true"),
-            b'f' => text.strip_prefix(b"false"),
-            _ => text.strip_prefix(b"null"),
+        wrong |= match text.first_chunk() {
+            Some(word) => !is_literal(u64::from_le_bytes(*word)),
+            None => !is_last_literal(text),
         };
-        match rest.map(<[u8]>::first) {
-            Some(None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r')) => {}
-            _ => return false,
-        }
         starts &= starts - 1;
     }
-    true
+    !wrong
+}
+
+/// Without branches: which of two literals comes next cannot be predicted.
+#[inline(always)]
+fn is_literal(word: u64) -> bool {
+    let (is_literal, len) = literal(word);
+    let end = (word >> (8 * len)) as u8;
+    let is_space = (end == b' ') | (end == b'\n') | (end == b'\r') | (end == b'\t');
+    is_literal & ((end == b',') | (end | 0x20 == b'}') | is_space)
+}
+
+/// The same close to the document's end.
+#[cold]
+fn is_last_literal(text: &[u8]) -> bool {
+    let mut word = [b' '; 8];
+    word[..text.len()].copy_from_slice(text);
+    is_literal(u64::from_le_bytes(word))
+}
+
+/// Whether the eight bytes of `word`, the first in its lowest byte, start with a literal, and how long
+/// that is.
+#[inline(always)]
+pub(in crate::scan) fn literal(word: u64) -> (bool, usize) {
+    let start = word as u32;
+    let is_false = (start == u32::from_le_bytes(*b"fals")) & ((word >> 32) as u8 == b'e');
+    let others = [*b"true", *b"null"].map(u32::from_le_bytes);
+    let is_literal = is_false | (start == others[0]) | (start == others[1]);
+    (is_literal, if is_false { 5 } else { 4 })
 }
 
 /// The first byte after each of `mask` that is not a space.

@@ -13,7 +13,7 @@ mod prefix;
 mod strings;
 
 pub(super) use brackets::Brackets;
-pub(super) use grammar::{Charset, ErrorSite, follow, outline};
+pub(super) use grammar::{Charset, ErrorSite, follow, literal, outline};
 pub(super) use outline::Outline;
 pub(super) use prefix::Prefix;
 pub(super) use strings::{StringMasks, Strings};

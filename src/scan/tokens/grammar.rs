@@ -1,7 +1,7 @@
 //! The second stage: the grammar of a container, 64 tokens at a time.
 
 use super::AHEAD;
-use crate::scan::blocks::{Block, Brackets, Isa};
+use crate::scan::blocks::{Block, Brackets, Isa, literal};
 
 /// The tokens of each step that were checked by the step before: with them at hand, no rule but
 /// those of runs of digits needs a carry.
@@ -236,17 +236,12 @@ fn wrong_literals(tokens: &[u8], len: usize, from: usize, mut starts: u64) -> u6
     wrong
 }
 
-/// Whether the first `left` bytes of `text` are a literal and what ends it. Without branches: which
-/// of two literals comes next cannot be predicted.
+/// Whether the first `left` bytes of `text` are a literal and what ends it. With bit 5 set, `]`
+/// becomes `}`.
 #[inline(always)]
 fn is_literal(text: &[u8; AHEAD], left: usize) -> bool {
     let word = u64::from_le_bytes(*text);
-    let start = word as u32;
-    let is_false = (start == u32::from_le_bytes(*b"fals")) & (text[4] == b'e');
-    let others = [*b"true", *b"null"].map(u32::from_le_bytes);
-    let is_literal = is_false | (start == others[0]) | (start == others[1]);
-    let len = if is_false { 5 } else { 4 };
+    let (is_literal, len) = literal(word);
     let end = (word >> (8 * len)) as u8;
-    // With bit 5 set, `]` becomes `}`.
     is_literal & (left > len) & ((end == b',') | (end | 0x20 == b'}'))
 }
