@@ -37,6 +37,35 @@ pub(super) struct Scalars {
     pub(super) error: u64,
 }
 
+/// The bytes of numbers in a block, by kind.
+struct NumberBytes {
+    /// First bytes.
+    starts: u64,
+    digits: u64,
+    minus: u64,
+    dots: u64,
+}
+
+impl NumberBytes {
+    /// Those of `numbers` alone.
+    #[inline(always)]
+    const fn within(self, numbers: u64) -> Self {
+        let Self { starts, digits, minus, dots } = self;
+        Self {
+            starts: starts & numbers,
+            digits: digits & numbers,
+            minus: minus & numbers,
+            dots: dots & numbers,
+        }
+    }
+
+    /// Those of `scalars` that are of no kind.
+    #[inline(always)]
+    const fn others(&self, scalars: u64) -> u64 {
+        scalars & !(self.digits | self.minus | self.dots)
+    }
+}
+
 impl Numbers {
     /// Whether the document may end here, after a whole block.
     #[inline(always)]
@@ -52,35 +81,37 @@ impl Numbers {
             return Scalars { starts: 0, literals: 0, error: 0 };
         }
         let starts = scalars & !next(scalars, &mut self.scalar);
-        let digits = block.within(b'0', b'9') & scalars;
-        let minus = block.equal(b'-') & scalars;
-        let dots = block.equal(b'.') & scalars;
-        let others = scalars & !(digits | minus | dots);
+        let mut bytes = NumberBytes {
+            starts,
+            digits: block.within(b'0', b'9') & scalars,
+            minus: block.equal(b'-') & scalars,
+            dots: block.equal(b'.') & scalars,
+        };
         let in_exponent = self.behind_exponent | self.behind_exponent_sign | self.exponent;
+        let others = bytes.others(scalars);
         if others | in_exponent | self.literal == 0 {
-            let error = self.plain_numbers(block, starts, digits, minus, dots);
-            return Scalars { starts, literals: 0, error };
+            return Scalars { starts, literals: 0, error: self.plain_numbers(block, &bytes) };
         }
-        let first = block.equal(b't') | block.equal(b'f') | block.equal(b'n');
-        let literals = starts & first;
+        // A byte that starts neither a number nor a literal is found when the text is compared.
+        let literals = starts & others;
         let (sum, over) = scalars.overflowing_add(literals);
         let (sum, over_again) = sum.overflowing_add(self.literal & scalars);
         self.literal = u64::from(over | over_again);
         let numbers = scalars & sum;
-        let error = self.all_numbers(block, numbers, starts & !literals);
+        bytes = bytes.within(numbers);
+        let others = bytes.others(numbers);
+        let error = if others | in_exponent == 0 {
+            self.plain_numbers(block, &bytes)
+        } else {
+            self.all_numbers(block, others, &bytes)
+        };
         Scalars { starts, literals, error }
     }
 
     /// Numbers without an exponent.
     #[inline(always)]
-    fn plain_numbers<B: Block>(
-        &mut self,
-        block: B,
-        starts: u64,
-        digits: u64,
-        minus: u64,
-        dots: u64,
-    ) -> u64 {
+    fn plain_numbers<B: Block>(&mut self, block: B, bytes: &NumberBytes) -> u64 {
+        let &NumberBytes { starts, digits, minus, dots } = bytes;
         let mut error = starts & !(digits | minus) | minus & !starts;
         error |= next(minus | dots, &mut self.digit) & !digits;
         error |= dots & !next(digits, &mut self.behind_digit);
@@ -99,15 +130,13 @@ impl Numbers {
         next(zeros, &mut self.behind_zero) & digits
     }
 
-    /// Numbers of any form; `numbers` are their bytes, or bytes that belong to no valid scalar.
+    /// Numbers of any form, with the bytes `others`, which may belong to no valid scalar.
     #[inline(always)]
-    fn all_numbers<B: Block>(&mut self, block: B, numbers: u64, starts: u64) -> u64 {
-        let digits = block.within(b'0', b'9') & numbers;
-        let minus = block.equal(b'-') & numbers;
-        let plus = block.equal(b'+') & numbers;
-        let dots = block.equal(b'.') & numbers;
-        let exponents = block.with_bit_5().equal(b'e') & numbers;
-        let mut error = numbers & !(digits | minus | plus | dots | exponents);
+    fn all_numbers<B: Block>(&mut self, block: B, others: u64, bytes: &NumberBytes) -> u64 {
+        let &NumberBytes { starts, digits, minus, dots } = bytes;
+        let plus = block.equal(b'+') & others;
+        let exponents = block.with_bit_5().equal(b'e') & others;
+        let mut error = others & !(plus | exponents);
 
         let behind_exponent = next(exponents, &mut self.behind_exponent);
         let signs = behind_exponent & (plus | minus);
