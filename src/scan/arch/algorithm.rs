@@ -35,8 +35,9 @@ pub enum Algorithm {
 /// compromise: lists and numbers would want smaller ones, texts larger ones; `profiles/README.md` has the sweep.
 const SHORT: usize = 256;
 
-/// Up to this many bytes a compact document is walked with AVX2, likewise; and with NEON, where it takes fewer
-/// instructions on all workloads of this size but one, and more on the larger ones. NEON was never timed.
+/// Up to this many bytes a document is walked with SSE2, and with AVX2 if it is compact, likewise; and
+/// with NEON, where it takes fewer instructions on all workloads of this size but one, and more on the
+/// larger ones. NEON was never timed.
 const MEDIUM: usize = 600;
 
 impl Algorithm {
@@ -48,7 +49,7 @@ impl Algorithm {
     pub(super) fn best(tier: Tier, bytes: &[u8]) -> Self {
         match tier {
             Tier::Avx512 if bytes.len() > SHORT => Self::Tokens,
-            Tier::Avx2 | Tier::Neon if bytes.len() > MEDIUM => Self::Blocks,
+            Tier::Sse2 | Tier::Avx2 | Tier::Neon if bytes.len() > MEDIUM => Self::Blocks,
             Tier::Avx2 if is_spaced(bytes) => Self::Blocks,
             Tier::Avx512 | Tier::Avx2 | Tier::Neon | Tier::Sse2 | Tier::Scalar => Self::Walk,
         }
@@ -59,8 +60,7 @@ impl Algorithm {
     #[inline(always)]
     pub(super) const fn begins_by_quotes(tier: Tier, bytes: usize) -> bool {
         match tier {
-            Tier::Sse2 => bytes <= SHORT,
-            Tier::Avx2 => bytes <= SHORT || bytes > MEDIUM,
+            Tier::Sse2 | Tier::Avx2 => bytes <= SHORT || bytes > MEDIUM,
             Tier::Avx512 | Tier::Neon | Tier::Scalar => true,
         }
     }

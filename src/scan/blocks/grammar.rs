@@ -10,6 +10,8 @@ use super::{BLOCK, Block, Isa, next, run_ends};
 /// The state that carries over from one block to the next.
 #[derive(Default)]
 struct Grammar {
+    /// The block before is plain text of a string, and the next one probably is.
+    in_text: bool,
     strings: Strings,
     numbers: Numbers,
     brackets: Brackets,
@@ -122,12 +124,19 @@ impl Grammar {
         context: &BlockContext<'_>,
         outline: &mut Outline,
     ) -> Result<(), Option<usize>> {
+        self.non_ascii |= block.non_ascii();
+        if self.in_text {
+            if block.specials() & valid == 0 {
+                return Ok(());
+            }
+            self.in_text = false;
+        }
         let low = block.within(0, b' ');
         let controls = low & !block.equal(b' ');
-        self.non_ascii |= block.non_ascii();
         let strings = self.strings.masks(isa, block, controls);
         if strings.quotes == 0 && strings.inside == !0 {
             outline.escapes |= strings.backslashes != 0 && self.brackets.depth == 1;
+            self.in_text = strings.backslashes == 0;
             return match strings.error {
                 0 => Ok(()),
                 _ => Err(strings.text_in(context.bytes, context.base)),
