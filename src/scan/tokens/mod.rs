@@ -108,11 +108,15 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     let mut inner_ends = InnerEnds { wanted: members.wants_inner_ends() };
     loop {
         let mut flaw = None;
-        while tape.blocks < BATCH && tape.next_block() < bytes.len() {
+        // In a loop of their own whole blocks need no mask.
+        while tape.blocks < BATCH && bytes.len() - tape.next_block() >= BLOCK {
             if let Err(error) = tape.push_block(isa, bytes, &mut squeezer) {
                 flaw = Some(error);
                 break;
             }
+        }
+        if flaw.is_none() && tape.blocks < BATCH && tape.next_block() < bytes.len() {
+            flaw = tape.push_block(isa, bytes, &mut squeezer).err();
         }
         let last = tape.next_block() >= bytes.len() || flaw.is_some();
         let mut from = 0;
