@@ -1,9 +1,9 @@
 //! A walk from token to token that skips the insides of strings 16 or 32 bytes at a time.
 //!
 //! Most bytes of a message are inside of strings, and which token comes next is predictable, so a
-//! walk is faster than blocks where masks of 64 bytes cost many instructions, and for short
-//! documents with any. It is slower on many numbers or escapes: then it gives up early, and the
-//! blocks continue at the current member of the root object.
+//! walk is faster than blocks for a short document that is mostly text. It is slower on many numbers
+//! or escapes: then it gives up early, and the blocks continue at the current member of the root
+//! object.
 
 use super::blocks::{Isa, Prefix};
 use super::lexeme::{self, byte, four_hex_digits, malformed, unexpected};
