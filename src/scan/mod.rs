@@ -5,7 +5,7 @@
 //!
 //! - [`Tier`] is a set of instructions to scan with: it reports the one in use, and selects another
 //!   for tests and measurements.
-//! - [`Algorithm`] is a way to scan with them; the best for each document is chosen by its size.
+//! - [`Algorithm`] is a way to scan with them; the best for each document is chosen.
 //! - [`UnknownTier`] is the error for a name that is not a tier's.
 //! - [`JsonType`] is the type of a JSON value, which
 //!   [`Value::json_type`](crate::Value::json_type) returns.
@@ -21,11 +21,11 @@
 //!
 //! A scan by the CPU's vector instructions, which `arch` provides, begins with the quotes of the
 //! document's compact start, unless finding them costs as much as walking over it: a short message is
-//! often nothing else. One of three algorithms reads the rest, by the tier and the document's size:
-//! `blocks`, masks of 64 bytes; `tokens`, masks of 64 tokens; `walk`, from token to token. The
-//! compact start and `walk` know the error of a malformed document, `tokens` that of a string; else
-//! `blocks` and `tokens` know only that there is one, and `scalar`, resumed shortly before, finds
-//! where and why. `scalar` is the oracle that the others are tested against: they share the
+//! often nothing else. One of three algorithms reads the rest, by the tier, the document's size and
+//! whether it starts compactly: `blocks`, masks of 64 bytes; `tokens`, masks of 64 tokens; `walk`,
+//! from token to token. The compact start and `walk` know the error of a malformed document, `tokens`
+//! that of a string; else `blocks` and `tokens` know only that there is one, and `scalar`, resumed
+//! shortly before, finds where and why. `scalar` is the oracle that the others are tested against: they share the
 //! primitives of `lexeme` and nothing else.
 
 pub(crate) mod skip;
@@ -41,6 +41,7 @@ mod swar;
 #[cfg(test)]
 mod tests;
 mod tokens;
+#[cfg(any(target_arch = "x86_64", test))]
 mod utf8;
 mod walk;
 
@@ -130,8 +131,9 @@ pub(crate) trait Members {
         false
     }
 
-    /// Receives, in order, where objects and arrays end that are members or elements of the root
-    /// object's members: the first of these in the document, or none.
+    /// Receives where the objects and arrays end that are members or elements of a member of the root
+    /// object: for each such member the first ones, in order and without gaps, or none. A walk that
+    /// gives up may report some that the blocks report again.
     fn inner_end(&mut self, end: usize) {
         let _ = end;
     }
@@ -195,7 +197,7 @@ fn document_by<'a>(
     {
         let text = match text.or(ascii) {
             Some(text) => text,
-            None => utf8(tier, bytes)?,
+            None => utf8_text(tier, bytes)?,
         };
         return Ok((text, root));
     }
@@ -220,7 +222,7 @@ fn behind_prefix<'a>(
     let mut text = text;
     if text.is_none() && !prefix.is_ascii() {
         // Bytes that are not UTF-8 are the error, whatever else is one.
-        text = Some(utf8(tier, bytes)?);
+        text = Some(utf8_text(tier, bytes)?);
     }
     if let Some(malformed) = prefix.flaw() {
         return Err(in_utf8(tier, bytes, text, true, malformed));
@@ -287,7 +289,7 @@ fn explain(
 ) -> Option<Malformed> {
     if text.is_none()
         && !ends_in_ascii(bytes, site.ascii_until)
-        && let Err(malformed) = utf8(tier, bytes)
+        && let Err(malformed) = utf8_text(tier, bytes)
     {
         return Some(malformed);
     }
@@ -307,7 +309,7 @@ fn in_utf8(
     if text.is_some() || ascii && ends_in_ascii(bytes, malformed.at) {
         return malformed;
     }
-    utf8(tier, bytes).err().unwrap_or(malformed)
+    utf8_text(tier, bytes).err().unwrap_or(malformed)
 }
 
 /// Whether the bytes from `at` on are ASCII; not if these are all or most of many, since the check of
@@ -370,11 +372,11 @@ fn text_of<'a>(
 ) -> Result<&'a str, Malformed> {
     match known {
         Some(text) => Ok(text),
-        None => utf8(tier, bytes),
+        None => utf8_text(tier, bytes),
     }
 }
 
 #[inline(never)]
-fn utf8(tier: arch::Detected, bytes: &[u8]) -> Result<&str, Malformed> {
+fn utf8_text(tier: arch::Detected, bytes: &[u8]) -> Result<&str, Malformed> {
     arch::utf8(tier, bytes).map_err(|at| Malformed { detail: Detail::Utf8, at })
 }

@@ -13,8 +13,8 @@ const BEHIND: usize = 3;
 /// The bytes of a window: the last [`BLOCK`] of them are checked.
 pub(super) const WINDOW: usize = BEHIND + BLOCK;
 
-/// Flags for two neighbouring bytes. They are wrong if one flag is in the three tables' entries: for the
-/// first byte's high and low half and for the second byte's high half.
+/// Flags for two neighbouring bytes. They are wrong if the entries of all three tables share a flag: those
+/// for the first byte's high and low half and for the second byte's high half.
 mod flag {
     /// A first byte of a character, or ASCII, where a continuation is due.
     pub(super) const SHORT: u8 = 1 << 0;
@@ -22,13 +22,14 @@ mod flag {
     pub(super) const LONG: u8 = 1 << 1;
     /// A character of three bytes that needs fewer.
     pub(super) const OVERLONG_3: u8 = 1 << 2;
-    /// U+110000 to U+13FFFF.
+    /// F4 or more before 90 to BF: above U+10FFFF.
     pub(super) const TOO_LARGE: u8 = 1 << 3;
     /// U+D800 to U+DFFF.
     pub(super) const SURROGATE: u8 = 1 << 4;
     /// A character of two bytes that needs one.
     pub(super) const OVERLONG_2: u8 = 1 << 5;
-    /// U+140000 and above, and a character of four bytes that needs fewer.
+    /// F5 or more before 80 to 8F: above U+10FFFF, too. F0 before 80 to 8F: a character of four bytes
+    /// that needs fewer.
     pub(super) const BEYOND_4: u8 = 1 << 6;
     /// Two continuations: right only if they are the second and the third, or the third and the fourth.
     pub(super) const TWO: u8 = 1 << 7;
@@ -111,8 +112,8 @@ pub(super) fn check(
     Some(if is_complete { Ok(()) } else { Err(valid_len(bytes, bytes.len())) })
 }
 
-/// The number of bytes before the first character that is not UTF-8: the byte at `wrong` belongs to it,
-/// cuts it short or, if it is a continuation behind a whole character, is all of it.
+/// Where the first malformed character starts. The byte at `wrong` is in it or cuts it short; a
+/// continuation behind a whole character is malformed by itself.
 #[inline(always)]
 fn valid_len(bytes: &[u8], wrong: usize) -> usize {
     let is_first = |&at: &usize| bytes[at] & 0xC0 != 0x80;
@@ -173,6 +174,23 @@ mod tests {
                 }
             }
             text[at..at + 4].fill(b'a');
+        }
+        // Texts of every length that end with characters, whole or cut short, or with a stray byte.
+        for len in 0..=140 {
+            let mut text = vec![b'a'; len];
+            for ending in ["", "ä", "€", "😀", "ä\u{80}", "€😀"] {
+                for cut in 0..=ending.len() {
+                    text.truncate(len);
+                    text.extend(&ending.as_bytes()[..cut]);
+                    valid += usize::from(all_agree(&text));
+                    sequences += 1;
+                    text.push(0x80);
+                    all_agree(&text);
+                    text.insert(0, 0xC3);
+                    all_agree(&text);
+                    text.remove(0);
+                }
+            }
         }
         println!("UTF-8: {sequences} sequences, {valid} valid");
         assert!(valid > 1000 && valid < sequences);

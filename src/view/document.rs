@@ -128,8 +128,9 @@ impl<'a, 'f> Document<'a, 'f> {
             && payload.is_some_and(|payload| self.json_type(payload) == JsonType::Object)
     }
 
-    /// The end of the container at `start` that is a member of the `payload`, if the scan kept it:
-    /// the first end behind it is its own, unless only those of a later member of the root were kept.
+    /// The end of the container at `start` that is a member of the `payload`, if the scan kept it. The
+    /// first end behind `start` is its own, because a member's ends are kept without gaps from the
+    /// first. If none of the payload's are left, it is that of a container behind the payload.
     pub(super) fn inner_end(&self, payload: Span, start: usize) -> Option<usize> {
         let ends = self.found.inner_ends[..self.found.inner_count].iter();
         let end = ends.map(|&end| end as usize).find(|&end| end > start)?;

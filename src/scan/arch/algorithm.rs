@@ -1,4 +1,4 @@
-//! The algorithms to scan with, and the choice between them by the document's size.
+//! The algorithms to scan with, and the choice between them.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use crate::scan::swar;
 
 /// How a tier scans a document after its compact start, whose quotes alone show its structure.
 ///
-/// All give the same views and errors. The tier and the document's size choose one
-/// for each document; [`Tier::select_with`] selects one for tests and measurements.
+/// All give the same views and errors. The tier, the document's size and whether it starts compactly
+/// choose one for each document; [`Tier::select_with`] selects one for tests and measurements.
 ///
 /// ```
 /// use pondwire::scan::{Algorithm, Tier};
@@ -35,9 +35,9 @@ pub enum Algorithm {
 /// compromise: lists and numbers would want smaller ones, texts larger ones; `profiles/README.md` has the sweep.
 const SHORT: usize = 256;
 
-/// Up to this many bytes a document is walked with SSE2, and with AVX2 if it is compact, likewise; and
-/// with NEON, where it takes fewer instructions on all workloads of this size but one, and more on the
-/// larger ones. NEON was never timed.
+/// Up to this many bytes a document is walked with SSE2 and NEON, and with AVX2 if it starts compactly:
+/// a compromise likewise. With NEON the walk takes fewer instructions on all workloads of this size but
+/// one, and more on larger ones; it was never timed.
 const MEDIUM: usize = 600;
 
 impl Algorithm {
@@ -55,8 +55,9 @@ impl Algorithm {
         }
     }
 
-    /// Whether a document of `bytes` is begun by the quotes of its compact start: not where the walk
-    /// alone was faster, with SSE2 and AVX2 if the compact start is not nearly all of the document.
+    /// Whether a document of `bytes` is begun by the quotes of its compact start. Not with SSE2 and AVX2
+    /// for `SHORT` to `MEDIUM` bytes: the compact start is seldom most of such a document, and the walk
+    /// alone was faster.
     #[inline(always)]
     pub(super) const fn begins_by_quotes(tier: Tier, bytes: usize) -> bool {
         match tier {
@@ -76,7 +77,8 @@ impl Algorithm {
     }
 }
 
-/// Whether the first member, if its key is a message's, is written with a space.
+/// Whether the document does not start compactly: its second byte is no quote, or a space follows the
+/// first colon, which is looked for where a message's key may end. A wrong guess costs only time.
 #[inline(always)]
 fn is_spaced(bytes: &[u8]) -> bool {
     const SHORTEST: usize = "{\"event\"".len();

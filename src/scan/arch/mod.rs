@@ -137,7 +137,7 @@ unsafe fn text_if(ascii: bool, bytes: &[u8]) -> Option<&str> {
 #[inline]
 pub(super) fn utf8(tier: Detected, bytes: &[u8]) -> Result<&str, usize> {
     let checked = target::utf8(tier, bytes).unwrap_or_else(|| {
-        // The faster check gives no place.
+        // `basic` is faster but gives no place of an error; `compat` finds it.
         simdutf8::basic::from_utf8(bytes).map(drop).or_else(|_| {
             let checked = simdutf8::compat::from_utf8(bytes).map(drop);
             checked.map_err(|error| error.valid_up_to())

@@ -10,7 +10,8 @@ use super::{BLOCK, Block, Isa, next, run_ends};
 /// The state that carries over from one block to the next.
 #[derive(Default)]
 struct Grammar {
-    /// The block before is plain text of a string, and the next one probably is.
+    /// The block before was all plain text of one string: no escape is pending, and the next block
+    /// starts inside that string.
     in_text: bool,
     strings: Strings,
     numbers: Numbers,
@@ -68,7 +69,8 @@ pub(crate) fn outline<I: Isa>(
     }
     outline.newlines = prefix.newlines;
     let mut context = BlockContext { bytes, base: prefix.end, max_depth };
-    // In a loop of their own whole blocks need neither a mask nor a shift.
+    // Whole blocks have a loop of their own, in which the compiler drops the mask and the shift of a
+    // block that is cut short.
     while bytes.len() - context.base >= BLOCK {
         let (block, valid) = isa.load(bytes, context.base);
         if let Err(text) = grammar.block(isa, block, valid, &context, outline) {
@@ -218,7 +220,8 @@ fn literals_are_right(context: &BlockContext<'_>, mut starts: u64) -> bool {
     !wrong
 }
 
-/// Without branches: which of two literals comes next cannot be predicted.
+/// Whether a literal and a byte that may follow it start `word`. Without branches: which literal comes
+/// next cannot be predicted.
 #[inline(always)]
 fn is_literal(word: u64) -> bool {
     let (is_literal, len) = literal(word);
@@ -227,7 +230,7 @@ fn is_literal(word: u64) -> bool {
     is_literal & ((end == b',') | (end | 0x20 == b'}') | is_space)
 }
 
-/// The same close to the document's end.
+/// [`is_literal`] for the last bytes of the document, fewer than eight: spaces stand for the rest.
 #[cold]
 fn is_last_literal(text: &[u8]) -> bool {
     let mut word = [b' '; 8];
@@ -236,7 +239,7 @@ fn is_last_literal(text: &[u8]) -> bool {
 }
 
 /// Whether the eight bytes of `word`, the first in its lowest byte, start with a literal, and how long
-/// that is.
+/// that is (4 if it is none).
 #[inline(always)]
 pub(in crate::scan) fn literal(word: u64) -> (bool, usize) {
     let start = word as u32;

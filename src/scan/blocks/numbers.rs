@@ -31,8 +31,8 @@ pub(super) struct Numbers {
 pub(super) struct Scalars {
     /// First bytes.
     pub(super) starts: u64,
-    /// First bytes of literals, which must be `true`, `false` or `null`; to be compared with the
-    /// text.
+    /// First bytes of scalars that are no numbers; the text there must be compared with `true`, `false`
+    /// and `null`.
     pub(super) literals: u64,
     pub(super) error: u64,
 }
@@ -59,7 +59,7 @@ impl NumberBytes {
         }
     }
 
-    /// Those of `scalars` that are of no kind.
+    /// Those of `scalars` that are neither digit, minus nor dot.
     #[inline(always)]
     const fn others(&self, scalars: u64) -> u64 {
         scalars & !(self.digits | self.minus | self.dots)
@@ -92,7 +92,7 @@ impl Numbers {
         if others | in_exponent | self.literal == 0 {
             return Scalars { starts, literals: 0, error: self.plain_numbers(block, &bytes) };
         }
-        // A byte that starts neither a number nor a literal is found when the text is compared.
+        // Any other byte counts as a literal's start: the comparison of the text refuses it.
         let literals = starts & others;
         let (sum, over) = scalars.overflowing_add(literals);
         let (sum, over_again) = sum.overflowing_add(self.literal & scalars);

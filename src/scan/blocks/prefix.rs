@@ -374,7 +374,8 @@ impl Quotes<'_> {
     }
 
     /// The members from `at` on that are strings and followed by a comma; returns where the next one
-    /// starts. One comparison of the bytes before a value tells its whole key, if it is known.
+    /// starts. One comparison of the bytes before a value recognises a known key with its quotes and
+    /// colon; for any other key only the colon is checked.
     #[inline(always)]
     fn string_members(&mut self, mut at: usize, members: &mut impl Members) -> usize {
         let mut pairs = self.pairs.as_slice();

@@ -108,7 +108,8 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     let mut inner_ends = InnerEnds { wanted: members.wants_inner_ends() };
     loop {
         let mut flaw = None;
-        // In a loop of their own whole blocks need no mask.
+        // Whole blocks have a loop of their own, in which the compiler drops the mask of a block that is
+        // cut short.
         while tape.blocks < BATCH && bytes.len() - tape.next_block() >= BLOCK {
             if let Err(error) = tape.push_block(isa, bytes, &mut squeezer) {
                 flaw = Some(error);

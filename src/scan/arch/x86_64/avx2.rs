@@ -149,8 +149,8 @@ pub(super) fn utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
     utf8::check(bytes, |window| wrong(window))
 }
 
-/// The last 64 bytes of the window that do not go with the three before each; not searched if all are
-/// ASCII.
+/// A mask of the window's last 64 bytes: those that do not fit the three bytes before each. Returns early
+/// for a window of ASCII.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn wrong(window: &[u8; WINDOW]) -> u64 {
@@ -176,7 +176,8 @@ pub(super) fn wrong(window: &[u8; WINDOW]) -> u64 {
             _mm256_shuffle_epi8(low, _mm256_and_si256(before, nibble)),
         );
         let flags = _mm256_and_si256(flags, _mm256_shuffle_epi8(second, half(byte)));
-        // The high bit: from 0xE0 and from 0xF0 on.
+        // The high bit is set where a third byte (two behind 0xE0 or more) or a fourth (three behind
+        // 0xF0 or more) is due.
         let due = _mm256_or_si256(
             _mm256_subs_epu8(third, _mm256_set1_epi8(0xE0_u8.wrapping_sub(0x80) as i8)),
             _mm256_subs_epu8(fourth, _mm256_set1_epi8(0xF0_u8.wrapping_sub(0x80) as i8)),

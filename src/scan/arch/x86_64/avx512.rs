@@ -12,7 +12,7 @@ use super::sse2::text_masks;
 use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
 use crate::scan::blocks::{self, BLOCK};
-use crate::scan::utf8::{self};
+use crate::scan::utf8;
 use crate::scan::{Malformed, Members};
 use crate::scan::{escapes, tokens, walk};
 

@@ -52,7 +52,8 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512vbmi2")
 }
 
-/// See [`utf8::check`](crate::scan::utf8::check). With SSE2 by AVX2, if the CPU has it.
+/// See [`utf8::check`](crate::scan::utf8::check). The SSE2 tier uses AVX2 here if the CPU has
+/// it, as `simdutf8` would.
 #[inline]
 pub(super) fn utf8(tier: Detected, bytes: &[u8]) -> Option<Result<(), usize>> {
     match tier.tier() {
