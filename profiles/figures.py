@@ -10,9 +10,16 @@ A table stands between two comments in a page:
     <!-- end -->
 
 Without rows it is the whole table after the heading, without a heading the record's first. `<!-- summary -->` is the
-README's own, `<!-- behind -->` lists the rows in which a peer is ahead, `<!-- codec -->` compares the codec on all tiers.
+README's own, `<!-- behind -->` lists the rows in which a peer is ahead, `<!-- codec -->` compares the codec on all tiers,
+`<!-- capacity -->` computes examples. Within a sentence there may be one of
+
+    <!-- value NAME-*.md: HEADING: ROW: COLUMN -->2.53<!-- end -->
+    <!-- record NAME-*.md -->`profiles/records/NAME-2026-11-29.md`<!-- end -->, a link in pages that are no rustdoc
+    <!-- most NAME-*.md: HEADING: COLUMN: ROW -->13.5<!-- end -->, the most of all rows but ROW
+    <!-- cores -->the deliveries a second that a core carries<!-- end -->
 """
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -21,7 +28,7 @@ import charts
 from charts import facts, newest, number, table
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "profiles/README.md", *sorted(ROOT.glob("src/docs/*.md")), *sorted(ROOT.glob("server/src/docs/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "profiles/README.md", ROOT / "tests/README.md", ROOT / "server/README.md", *sorted(ROOT.glob("src/docs/*.md")), *sorted(ROOT.glob("server/src/docs/*.md"))]
 
 
 def markdown(rows):
@@ -46,7 +53,7 @@ def excerpt(pattern, heading, wanted):
 
 
 def cell(record, heading, row, column):
-    found = next((it for it in table(record, heading) if it["name"] == row), None)
+    found = next((it for it in table(record, heading) if next(iter(it.values())) == row), None)
     if found is None:
         sys.exit(f"{record.name}: no row {row} in {heading}")
     return found[column]
@@ -60,7 +67,12 @@ def summary():
     heading = "1000 clients, 64 B, one in flight"
     cpu = lambda row: cell(race, heading, row, "server CPU, µs")
     cells = re.findall(r"^### (1000 clients, .*)$", race.read_text(), re.M)
-    memory = lambda row: str(max(number(cell(race, it, row, "KiB per connection")) for it in cells))
+
+    def memory(row):
+        all_races = [number(cell(race, it, row, "KiB per connection")) for it in cells]
+        least, most = min(all_races), max(all_races)
+        return f"{least}" if least == most else f"{least} to {most}"
+
     rows = [
         ("parse and check a message of 556 B, ns", parse("pondwire"),
          f"`sonic-rs` {parse('sonic-rs')}, `serde_json` {parse('serde_json')}, `pondsocket-common` "
@@ -70,7 +82,7 @@ def summary():
         ("a whole server, 1,000 clients, 64 B: CPU µs per delivery", cpu("pondwire"),
          f"bare epoll loop {cpu('floor')}, uWebSockets {cpu('uws')}, tuned axum {cpu('axum-batched')}, "
          f"`pondsocket-axum` {cpu('pondsocket-axum')}"),
-        ("the same server: peak memory per connection, KiB, the highest of four races", memory("pondwire"),
+        ("the same server: memory per connection at its peak, KiB, in four races", memory("pondwire"),
          f"uWebSockets {memory('uws')}, tuned axum {memory('axum-batched')}, `pondsocket-axum` "
          f"{memory('pondsocket-axum')}"),
         ("existing clients that need no change", "all",
@@ -136,6 +148,60 @@ def codec():
     return "\n".join(lines) + f"\n\n{'; '.join(sorted(made))}."
 
 
+ONE_IN_FLIGHT, EIGHT_IN_FLIGHT = "1000 clients, 64 B, one in flight", "1000 clients, 64 B, 8 in flight"
+
+
+def race(heading, column):
+    return number(cell(newest("race-*.md"), heading, "pondwire", column))
+
+
+def rounded(value):
+    """To three digits."""
+    digits = 2 - math.floor(math.log10(value))
+    return f"{round(value, digits):,.{max(digits, 0)}f}"
+
+
+def cores():
+    one, eight = (race(heading, "server CPU, µs") for heading in (ONE_IN_FLIGHT, EIGHT_IN_FLIGHT))
+    return f"{one} µs of that record, {rounded(0.7e6 / one)}, and {one / eight:.0f} times that"
+
+
+def capacity():
+    """The examples of how many cores and how much memory a load needs."""
+    cost, memory = race(ONE_IN_FLIGHT, "server CPU, µs"), race(ONE_IN_FLIGHT, "KiB per connection")
+    need = lambda deliveries: f"{deliveries * cost / 0.7e6:.2f}"
+    gib = lambda connections: f"{connections * memory / (1 << 20):.2f} GiB"
+    join = race("10000 idle connections", "server CPU, µs for each")
+    rows = [
+        ("100,000 users in channels of 50, each of whom sends a message once a minute", "100,000 / 60 × 50 = 83,000",
+         f"83,000 × {cost} µs / 0.7 = {need(83_000)}", f"100,000 × {memory} KiB = {gib(100_000)}"),
+        ("a dashboard, 20,000 viewers, 10 updates a second", "200,000", f"{need(200_000)} at most", gib(20_000)),
+        ("a game of 64 players, 30 ticks a second, 100 games", "64 × 30 × 100 = 192,000", f"{need(192_000)} at most",
+         gib(6_400)),
+    ]
+    lines = ["| | deliveries/s | cores | memory of connections |", "|---|---:|---:|---:|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    after = (f"After a restart all clients of the first example come back: 100,000 × {join:.0f} µs are {join / 10:.1f} s of"
+             " CPU time, on two cores half\nof that. The next server is ready for them if it is below `u` without them.")
+    return "\n".join(lines) + "\n\n" + after
+
+
+def inline(page, directive):
+    kind, _, rest = directive.partition(" ")
+    if kind == "cores":
+        return cores()
+    pattern, heading, row, column = (rest.split(": ") + ["", "", ""])[:4]
+    record = newest(pattern)
+    if kind == "record":
+        path = record.relative_to(ROOT)
+        is_rustdoc = page.match("*/docs/*.md")
+        return f"`{path}`" if is_rustdoc else f"[record]({Path('../' * (len(page.relative_to(ROOT).parts) - 1)) / path})"
+    if kind == "most":
+        column, but = row, column
+        return f"{max(number(it[column]) for it in table(record, heading) if next(iter(it.values())) != but):.1f}"
+    return cell(record, heading, row, column)
+
+
 def fill(page):
     def block(found):
         directive = found.group(1)
@@ -145,13 +211,17 @@ def fill(page):
             body = behind()
         elif directive == "codec":
             body = codec()
+        elif directive == "capacity":
+            body = capacity()
         else:
             pattern, heading, wanted = (directive.removeprefix("table ").split(": ") + ["", ""])[:3]
             body = excerpt(pattern, heading, wanted.split(", ") if wanted else [])
         body = body.replace("<", "&lt;")  # in the names of types
         return f"<!-- {directive} -->\n\n{body}\n\n<!-- end -->"
 
-    return re.sub(r"<!-- (summary|behind|codec|table .*?) -->\n.*?<!-- end -->", block, page.read_text(), flags=re.S)
+    text = re.sub(r"<!-- (summary|behind|codec|capacity|table .*?) -->\n.*?<!-- end -->", block, page.read_text(), flags=re.S)
+    within = lambda found: f"<!-- {found.group(1)} -->{inline(page, found.group(1))}<!-- end -->"
+    return re.sub(r"<!-- ((?:value|record|most|cores)\b[^\n]*?) -->(?!\n).*?<!-- end -->", within, text, flags=re.S)
 
 
 def main():

@@ -1,20 +1,16 @@
 //! One thread pushes a frame into every connection's queue and takes it out again.
 
-use std::collections::HashMap;
 use std::hint::black_box;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
 use pondwire::{Frame, Outbox, OutboxOptions, OutboxReader, Payload};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 
 use crate::bench::{Contender, Plan, Row};
 use crate::encode::{CHANNEL, REQUEST_ID};
 use crate::payloads;
 use crate::report::Section;
-
-/// The number of frames that may wait for a connection.
-const QUEUE: usize = 256;
+use crate::shard::{MPSC, QUEUE, with_mpsc};
 
 pub fn section(plan: &Plan) -> Section {
     let rows = [("256", 256), ("4k", 4 << 10), ("64k", 64 << 10)]
@@ -51,13 +47,7 @@ fn row(plan: &Plan, name: String, connections: usize) -> Row {
         Some(batches.map(|batch| black_box(batch.frames())).sum())
     };
 
-    let (senders, mut receivers): (HashMap<usize, mpsc::Sender<Bytes>>, Vec<_>) = (0..connections)
-        .map(|id| {
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            ((id, sender), receiver)
-        })
-        .unzip();
-    let senders = RwLock::new(senders);
+    let (senders, mut receivers) = with_mpsc(connections);
     let by_mpsc = || {
         for sender in senders.read().values() {
             sender.try_send(bytes.clone()).expect("there is place");
@@ -76,7 +66,7 @@ fn row(plan: &Plan, name: String, connections: usize) -> Row {
 
     let contenders = vec![
         Contender::checked("pondwire", &connections, by_pondwire),
-        Contender::checked("RwLock<HashMap> + mpsc", &connections, by_mpsc),
+        Contender::checked(MPSC, &connections, by_mpsc),
         Contender::checked("tokio broadcast", &connections, by_broadcast),
     ];
     plan.race(name, connections, bytes.len() * connections, contenders)

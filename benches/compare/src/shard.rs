@@ -1,22 +1,24 @@
 //! One thread publishes to every member of a room, and gives each member's socket its bytes.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use pondwire::frame::Form;
 use pondwire::room::{RoomReader, Seat, SeatMembership, Shard};
 use pondwire::{Frame, Membership, Outbox, OutboxOptions, OutboxReader, Payload, Room};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 use crate::bench::{Contender, Plan, Row};
 use crate::encode::{CHANNEL, REQUEST_ID};
 use crate::payloads;
 use crate::report::Section;
 
-/// The number of frames that may wait.
-const QUEUE: usize = 256;
+/// The number of frames that may wait for a connection.
+pub const QUEUE: usize = 256;
 
 /// The frames of a round of several.
 const SEVERAL: usize = 8;
@@ -51,7 +53,8 @@ pub fn section(plan: &Plan) -> Section {
                socket is a function that is given a pointer and a length. shard: members sit in one \
                shard. readers: each member has a reader of the room, and gives its socket each frame. \
                Outboxes: the same room with an outbox for each. broadcast: tokio's, of `Bytes` \
-               and of `Frame`, whose receivers give one frame at a time. `publish`: the publisher alone, \
+               and of `Frame`, whose receivers give one frame at a time. mpsc: a \
+               `parking_lot::RwLock<HashMap>` of tokio's bounded senders of `Bytes`. `publish`: the publisher alone, \
                256 times; the time in which one member takes these out does not count. \
                `join + leave`: of one member among 64k.",
         rows,
@@ -147,6 +150,20 @@ fn with_outboxes(members: usize) -> (Room, Vec<Membership>, Vec<OutboxReader>) {
     (room, memberships, readers)
 }
 
+/// What is written first: a map of senders behind a lock.
+pub type Senders = RwLock<HashMap<usize, mpsc::Sender<Bytes>>>;
+
+pub const MPSC: &str = "RwLock<HashMap> + mpsc";
+
+pub fn with_mpsc(members: usize) -> (Senders, Vec<mpsc::Receiver<Bytes>>) {
+    let join = |id: usize| {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        ((id, sender), receiver)
+    };
+    let (senders, receivers): (HashMap<_, _>, Vec<_>) = (0..members).map(join).unzip();
+    (RwLock::new(senders), receivers)
+}
+
 fn deliver(plan: &Plan, name: String, members: usize, frames: usize) -> Row {
     let frame = frame();
     let bytes = frame.wire_bytes();
@@ -195,12 +212,26 @@ fn deliver(plan: &Plan, name: String, members: usize, frames: usize) -> Row {
         Some(receive(&mut subscribers))
     };
 
+    let (senders, mut receivers) = with_mpsc(members);
+    let by_mpsc = || {
+        for _ in 0..frames {
+            for sender in senders.read().values() {
+                sender.try_send(bytes.clone()).expect("there is place");
+            }
+        }
+        let received = |receiver: &mut mpsc::Receiver<Bytes>| {
+            std::iter::from_fn(|| receiver.try_recv().ok()).map(black_box).count()
+        };
+        Some(receivers.iter_mut().map(received).sum())
+    };
+
     let contenders = vec![
         Contender::checked("shard", &expected, by_shard),
         Contender::checked("readers", &expected, by_readers),
         Contender::checked("outboxes", &expected, by_outboxes),
         Contender::checked("tokio broadcast, Bytes", &expected, by_bytes),
         Contender::checked("tokio broadcast, Frame", &expected, by_frame),
+        Contender::checked(MPSC, &expected, by_mpsc),
     ];
     plan.race(name, expected, frame.wire().len() * expected, contenders)
 }

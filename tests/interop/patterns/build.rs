@@ -10,13 +10,15 @@ const SERVED: [&str; 4] =
 
 /// The sections whose program runs only as a doc test: no client can see it, or it is an alternative to one that is
 /// served, for which `examples/axum/examples/reader.rs` stands.
-const ONLY_DOCUMENTATION_TESTS: [&str; 8] = [
+const ONLY_DOCUMENTATION_TESTS: [&str; 10] = [
     "The reading half",
     "A reader for each connection",
     "A reader for each connection",
     "A reader for each connection",
     "Readers of several rooms",
+    "On a WebSocket library",
     "Rooms that come and go",
+    "Connections that do not keep up",
     "One writer for many connections",
     "Observers that are not connections",
 ];
