@@ -41,8 +41,6 @@ mod swar;
 #[cfg(test)]
 mod tests;
 mod tokens;
-#[cfg(any(target_arch = "x86_64", test))]
-mod utf8;
 mod walk;
 
 pub use arch::{Algorithm, Tier, UnknownTier};
@@ -378,5 +376,5 @@ fn text_of<'a>(
 
 #[inline(never)]
 fn utf8_text(tier: arch::Detected, bytes: &[u8]) -> Result<&str, Malformed> {
-    arch::utf8(tier, bytes).map_err(|at| Malformed { detail: Detail::Utf8, at })
+    arch::check_utf8(tier, bytes).map_err(|at| Malformed { detail: Detail::Utf8, at })
 }

@@ -20,6 +20,8 @@ mod newlines;
 #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
 mod none;
 mod tier;
+#[cfg(any(target_arch = "x86_64", test))]
+mod utf8;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -135,8 +137,8 @@ unsafe fn text_if(ascii: bool, bytes: &[u8]) -> Option<&str> {
 
 /// `bytes` as text, or the number of bytes before the first that is not UTF-8.
 #[inline]
-pub(super) fn utf8(tier: Detected, bytes: &[u8]) -> Result<&str, usize> {
-    let checked = target::utf8(tier, bytes).unwrap_or_else(|| {
+pub(super) fn check_utf8(tier: Detected, bytes: &[u8]) -> Result<&str, usize> {
+    let checked = target::check_utf8(tier, bytes).unwrap_or_else(|| {
         // `basic` is faster but gives no place of an error; `compat` finds it.
         simdutf8::basic::from_utf8(bytes).map(drop).or_else(|_| {
             let checked = simdutf8::compat::from_utf8(bytes).map(drop);

@@ -23,7 +23,7 @@ pub(in crate::scan) fn without_tier<T>(scan: impl FnOnce() -> T) -> T {
 
 /// No check of UTF-8 by this target's instructions.
 #[inline(always)]
-pub(super) const fn utf8(_: Detected, _: &[u8]) -> Option<Result<(), usize>> {
+pub(super) const fn check_utf8(_: Detected, _: &[u8]) -> Option<Result<(), usize>> {
     None
 }
 

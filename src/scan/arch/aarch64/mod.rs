@@ -15,7 +15,7 @@ pub(super) fn supports(tier: Tier) -> bool {
 
 /// No check of UTF-8 by this target's instructions.
 #[inline(always)]
-pub(super) const fn utf8(_: Detected, _: &[u8]) -> Option<Result<(), usize>> {
+pub(super) const fn check_utf8(_: Detected, _: &[u8]) -> Option<Result<(), usize>> {
     None
 }
 

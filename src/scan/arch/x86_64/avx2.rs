@@ -13,8 +13,8 @@ use super::sse2::text_masks;
 use super::window;
 use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
+use crate::scan::arch::utf8::{self, HIGH, LOW, SECOND, WINDOW};
 use crate::scan::blocks::{self, BLOCK, TextMasks};
-use crate::scan::utf8::{self, HIGH, LOW, SECOND, WINDOW};
 use crate::scan::{Malformed, Members};
 use crate::scan::{escapes, tokens, walk};
 
@@ -145,7 +145,7 @@ fn with_bit_5((block, shift): Block) -> Block {
 
 /// See [`utf8::check`].
 #[target_feature(enable = "avx2")]
-pub(super) fn utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
+pub(super) fn check_utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
     utf8::check(bytes, |window| wrong(window))
 }
 

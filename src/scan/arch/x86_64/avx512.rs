@@ -11,8 +11,8 @@ use super::avx2::{has_specials, piece_masks, place, prefix_xor, wrong};
 use super::sse2::text_masks;
 use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
+use crate::scan::arch::utf8;
 use crate::scan::blocks::{self, BLOCK};
-use crate::scan::utf8;
 use crate::scan::{Malformed, Members};
 use crate::scan::{escapes, tokens, walk};
 
@@ -107,6 +107,6 @@ fn with_bit_5(block: __m512i) -> __m512i {
 
 /// See [`utf8::check`]. By registers of 32 bytes: those of 64 take longer.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
-pub(super) fn utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
+pub(super) fn check_utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
     utf8::check(bytes, |window| wrong(window))
 }

@@ -52,15 +52,17 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512vbmi2")
 }
 
-/// See [`utf8::check`](crate::scan::utf8::check). The SSE2 tier uses AVX2 here if the CPU has
+/// See [`utf8::check`](super::utf8::check). The SSE2 tier uses AVX2 here if the CPU has
 /// it, as `simdutf8` would.
 #[inline]
-pub(super) fn utf8(tier: Detected, bytes: &[u8]) -> Option<Result<(), usize>> {
+pub(super) fn check_utf8(tier: Detected, bytes: &[u8]) -> Option<Result<(), usize>> {
     match tier.tier() {
         // SAFETY: the tier is `Detected`, so the CPU has the features.
-        Tier::Avx512 => unsafe { avx512::utf8(bytes) },
+        Tier::Avx512 => unsafe { avx512::check_utf8(bytes) },
         // SAFETY: the CPU has the feature.
-        Tier::Avx2 | Tier::Sse2 if is_x86_feature_detected!("avx2") => unsafe { avx2::utf8(bytes) },
+        Tier::Avx2 | Tier::Sse2 if is_x86_feature_detected!("avx2") => unsafe {
+            avx2::check_utf8(bytes)
+        },
         _ => None,
     }
 }

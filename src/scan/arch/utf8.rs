@@ -5,7 +5,7 @@
 //! compared, and so depends on no window before it: the last one may overlap the one before, and an
 //! error has its place without a second pass.
 
-use super::blocks::BLOCK;
+use crate::scan::blocks::BLOCK;
 
 /// The bytes before a byte that decide whether it is right.
 const BEHIND: usize = 3;
@@ -131,7 +131,7 @@ mod tests {
     fn all_agree(bytes: &[u8]) -> bool {
         let expected = std::str::from_utf8(bytes).map_err(|error| error.valid_up_to());
         for tier in arch::Tier::ALL.iter().filter_map(|&tier| arch::Detected::of(tier)) {
-            assert_eq!(arch::utf8(tier, bytes), expected, "{} {bytes:x?}", tier.tier());
+            assert_eq!(arch::check_utf8(tier, bytes), expected, "{} {bytes:x?}", tier.tier());
         }
         let by_tables = |window: &[u8; WINDOW]| {
             let wrong = |at: usize| {
