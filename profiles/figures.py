@@ -61,15 +61,14 @@ def cell(record, heading, row, column):
 
 def summary():
     """The README's table: what the parts and the whole cost, beside what one would use instead."""
-    codec, shard, race = newest("compare*avx512*.md"), newest("shard-*.md"), newest("race-*.md")
+    codec, shard, servers = newest("compare*avx512*.md"), newest("shard-*.md"), newest("race-*.md")
     parse = lambda column: cell(codec, "Parse, ns per message", "mixed-day", column)
     deliver = lambda column: cell(shard, "Rooms as logs", "shard 64k", column)
-    heading = "1000 clients, 64 B, one in flight"
-    cpu = lambda row: cell(race, heading, row, "server CPU, µs")
-    cells = re.findall(r"^### (1000 clients, .*)$", race.read_text(), re.M)
+    cpu = lambda row: cell(servers, ONE_IN_FLIGHT, row, "server CPU, µs")
+    cells = re.findall(r"^### (1000 clients, .*)$", servers.read_text(), re.M)
 
     def memory(row):
-        all_races = [number(cell(race, it, row, "KiB per connection")) for it in cells]
+        all_races = [number(cell(servers, it, row, "KiB per connection")) for it in cells]
         least, most = min(all_races), max(all_races)
         return f"{least}" if least == most else f"{least} to {most}"
 
@@ -190,16 +189,16 @@ def inline(page, directive):
     kind, _, rest = directive.partition(" ")
     if kind == "cores":
         return cores()
-    pattern, heading, row, column = (rest.split(": ") + ["", "", ""])[:4]
+    pattern, heading, third, last = (rest.split(": ") + ["", "", ""])[:4]
     record = newest(pattern)
     if kind == "record":
         path = record.relative_to(ROOT)
         is_rustdoc = page.match("*/docs/*.md")
         return f"`{path}`" if is_rustdoc else f"[record]({Path('../' * (len(page.relative_to(ROOT).parts) - 1)) / path})"
     if kind == "most":
-        column, but = row, column
-        return f"{max(number(it[column]) for it in table(record, heading) if next(iter(it.values())) != but):.1f}"
-    return cell(record, heading, row, column)
+        rows = [row for row in table(record, heading) if next(iter(row.values())) != last]
+        return f"{max(number(row[third]) for row in rows):.1f}"
+    return cell(record, heading, third, last)
 
 
 def fill(page):

@@ -150,7 +150,7 @@ fn with_outboxes(members: usize) -> (Room, Vec<Membership>, Vec<OutboxReader>) {
     (room, memberships, readers)
 }
 
-/// What is written first: a map of senders behind a lock.
+/// The usual first design of a room: a map of senders behind a lock.
 pub type Senders = RwLock<HashMap<usize, mpsc::Sender<Bytes>>>;
 
 pub const MPSC: &str = "RwLock<HashMap> + mpsc";
