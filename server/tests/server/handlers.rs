@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::Server;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn start(pond: PondServer) -> Server {
     Server::start_app(pond, Options::default())

@@ -50,7 +50,7 @@ fn expect_metric(server: SocketAddr, name: &str, value: u64) {
         if now == value {
             return;
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "{name} is {now}, not {value}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{name} is {now}, not {value}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -151,7 +151,7 @@ fn a_crowd_joins_reads_and_leaves() {
         if last["delivered"].as_u64() >= Some(20_000) {
             break last;
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "{last}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{last}");
     };
     let slow: Vec<_> = last["slow"].as_array().unwrap().iter().collect();
     let of = |policy: &str| slow.iter().find(|reader| reader["policy"] == policy).unwrap();
@@ -167,7 +167,7 @@ fn a_crowd_joins_reads_and_leaves() {
 
     // Its queue is discarded once its reader learns that it was cut off.
     while report(&mut client)["slow"][3]["discarded"].as_u64() == Some(0) {
-        assert!(began.elapsed() < Duration::from_secs(10), "nothing is discarded");
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing is discarded");
     }
 
     // Another crowd replaces it, then no crowd does.

@@ -178,7 +178,7 @@ fn there_are_no_more_connections_than_the_limit() {
     // Its permit is free a little later.
     let began = Instant::now();
     while !websocket::get(server.addr, "/").starts_with("HTTP/1.1 200 ") {
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(began.elapsed() < Duration::from_secs(60));
     }
 }
 
@@ -236,7 +236,7 @@ fn connections_without_a_request_make_room() {
     let echo = message("BROADCAST", ROOM, "echo", "r-1", "{}");
     let began = Instant::now();
     while events.request("POST", echo.as_bytes()) != 204 {
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(began.elapsed() < Duration::from_secs(60));
     }
     assert_eq!(events.next()["requestId"], "r-1");
 }
@@ -416,7 +416,7 @@ fn slow_heads_and_slow_handshakes_time_out() {
         }
         assert_eq!(rest, "");
         let took = began.elapsed();
-        assert!((in_millis(900)..in_millis(6000)).contains(&took), "{sent:?} {took:?}");
+        assert!((in_millis(900)..in_millis(15_000)).contains(&took), "{sent:?} {took:?}");
     }
 }
 
@@ -431,7 +431,7 @@ fn metric(server: &Server, name: &str) -> u64 {
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}");
         thread::sleep(in_millis(10));
     }
 }
@@ -545,7 +545,8 @@ fn an_idle_client_is_disconnected() {
     };
     assert_eq!(code, 1000);
     assert_eq!(events.next_text(), None);
-    assert!((in_millis(1000)..in_millis(9000)).contains(&began.elapsed()), "{:?}", began.elapsed());
+    let took = began.elapsed();
+    assert!((in_millis(1000)..in_millis(15_000)).contains(&took), "{took:?}");
 
     let mut talks = Client::joined(server.addr, ROOM);
     for _ in 0..12 {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::Server;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// An application whose channels keep broadcasts.
