@@ -8,7 +8,6 @@
 //! Lock order: the table, then a channel, then the node, then the pace of presence frames. No code locks the table
 //! while it holds a channel's lock, and no handler runs under any of them.
 
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -402,20 +401,20 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) assigns: Assigns,
     pub(crate) class: u32,
     /// `None` if the client did not ask for what it missed.
-    pub(crate) returning: Option<Returning<'a>>,
+    pub(crate) returning: Option<&'a Returning>,
 }
 
 /// What a client says of itself that comes back, or will want to.
-pub(crate) struct Returning<'a> {
+pub(crate) struct Returning {
     /// The last broadcast that it saw.
-    pub(crate) after: Option<Cow<'a, str>>,
+    pub(crate) after: Option<Box<str>>,
     /// The user that it was, proven by the id of its connection.
     pub(crate) former_user: Option<UserId>,
     /// The secret id of its connection of today.
-    pub(crate) connection_id: &'a str,
+    pub(crate) connection_id: Arc<str>,
 }
 
-impl Returning<'_> {
+impl Returning {
     fn resume(&self, not_before: u64) -> Resume<'_> {
         Resume {
             after: self.after.as_deref(),
@@ -428,7 +427,7 @@ impl Returning<'_> {
     fn answer(&self, channel: &str, request_id: &str, resumed: Option<&Resumed>) -> Frame {
         let missed = resumed.map_or(Some(0), |it| it.missed.map(|missed| missed.frames));
         let position = resumed.and_then(|resumed| resumed.position.as_deref());
-        let resume = Position { after: position, connection_id: self.connection_id };
+        let resume = Position { after: position, connection_id: &self.connection_id };
         let (complete, missed) = (missed.is_some(), missed.unwrap_or_default());
         let payload = OwnedPayload::encode(&ResumePayload { resume, complete, missed });
         let payload = payload.expect("an object of strings and numbers serializes");
@@ -671,7 +670,7 @@ impl OpenChannel {
     fn join(self: &Arc<Self>, newcomer: &Newcomer<'_>) -> Option<Joined> {
         self.note_use();
         let Newcomer { user, seat, request_id, assigns, class, returning } = newcomer;
-        let returning = returning.as_ref().filter(|_| self.keeps_history());
+        let returning = returning.filter(|_| self.keeps_history());
         let mut state = self.state.lock();
         if state.is_closed {
             return None;

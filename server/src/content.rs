@@ -66,10 +66,20 @@ impl<T: Serialize> Content for Json<T> {
 
 /// The object with a member more, in front, or instead of its own of this key. Numbers and strings keep their text.
 pub(crate) fn with_member(object: Payload<'_>, key: &str, value: &str) -> OwnedPayload {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let mut json = format!("{{{}:{}", quoted(key), quoted(value));
+    with_others(format!("{{{}:{}", quoted(key), quoted(value)), object, key)
+}
+
+/// The object without its members of this key. Numbers and strings keep their text.
+pub(crate) fn without_member(object: Payload<'_>, key: &str) -> OwnedPayload {
+    with_others("{".to_owned(), object, key)
+}
+
+/// The object that `json` begins, with the members of `object` that have other keys than `key`.
+fn with_others(mut json: String, object: Payload<'_>, key: &str) -> OwnedPayload {
     for (found, value) in object.members().filter(|(found, _)| found != key) {
-        json.push(',');
+        if json.len() > 1 {
+            json.push(',');
+        }
         json.push_str(&quoted(&found));
         json.push(':');
         json.push_str(value.raw());
@@ -80,11 +90,15 @@ pub(crate) fn with_member(object: Payload<'_>, key: &str, value: &str) -> OwnedP
     payload.expect("members of an object make an object").into()
 }
 
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use pondwire::Payload;
 
-    use super::with_member;
+    use super::{with_member, without_member};
 
     #[test]
     fn a_member_is_added_or_replaced() {
@@ -95,6 +109,18 @@ mod tests {
         ] {
             let payload = Payload::from_json(object).unwrap();
             assert_eq!(with_member(payload, "id", "7").view().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn a_member_is_left_out() {
+        for (object, expected) in [
+            ("{ }", "{}"),
+            (r#"{"id":{"id":1}}"#, "{}"),
+            (r#"{"id":1,"a":1.10,"\u0069d":2,"b\n":[ 1 ]}"#, r#"{"a":1.10,"b\n":[ 1 ]}"#),
+        ] {
+            let payload = Payload::from_json(object).unwrap();
+            assert_eq!(without_member(payload, "id").view().as_str(), expected);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::caller::{
     Actor, Caller, Held, HeldPayload, Place, checked_class, failure, merged, user_id_of,
 };
 use crate::channel::{Channels, Hooks, Joined, Newcomer, OpenChannel, Returning};
-use crate::content::Content;
+use crate::content::{Content, without_member};
 use crate::handle::Channel;
 use crate::trace;
 
@@ -32,9 +32,26 @@ pub struct Join<'a> {
     answer: Arc<JoinAnswer>,
     channel_name: Cow<'a, str>,
     request_id: Cow<'a, str>,
+    /// Without `resume`.
     payload: HeldPayload<'a>,
+    /// What `resume` said, in a channel that keeps broadcasts.
+    returning: Option<Returning>,
     params: Params<'a>,
     class: AtomicU32,
+}
+
+/// The parameter by which a client asks for what it missed.
+const RESUME: &str = "resume";
+
+/// What the client says by that parameter of what it saw before; nothing if it is no object, but the application's.
+fn returning(params: Payload<'_>, caller: &Caller) -> Option<Returning> {
+    let resume = params.get(RESUME).filter(|resume| resume.json_type() == JsonType::Object)?;
+    let text = |key| resume.get(key).and_then(|value| value.as_str());
+    Some(Returning {
+        after: text("after").map(|id| id.as_ref().into()),
+        former_user: text("connectionId").map(|id| user_id_of(&id)),
+        connection_id: Arc::clone(&caller.connection_id),
+    })
 }
 
 /// The decision about a join, which the session takes once the handler has ended.
@@ -111,6 +128,11 @@ impl<'a> Join<'a> {
         answer: Arc<JoinAnswer>,
     ) -> Self {
         let JoinRequest { caller, channels, hooks, params } = request;
+        let mut payload = HeldPayload::Borrowed(message.payload());
+        let returning = hooks.history().and_then(|_| returning(message.payload(), caller));
+        if returning.is_some() {
+            payload = HeldPayload::Owned(without_member(message.payload(), RESUME));
+        }
         Self {
             caller: Held::Borrowed(caller),
             channels: Held::Borrowed(channels),
@@ -118,7 +140,8 @@ impl<'a> Join<'a> {
             answer,
             channel_name: Cow::Borrowed(message.channel_name()),
             request_id: Cow::Borrowed(message.request_id()),
-            payload: HeldPayload::Borrowed(message.payload()),
+            payload,
+            returning,
             params,
             class: AtomicU32::new(0),
         }
@@ -133,6 +156,7 @@ impl<'a> Join<'a> {
             channel_name: self.channel_name.into_owned().into(),
             request_id: self.request_id.into_owned().into(),
             payload: self.payload.into_owned(),
+            returning: self.returning,
             params: self.params.into_owned(),
             class: self.class,
         }
@@ -177,7 +201,8 @@ impl<'a> Join<'a> {
         &self.request_id
     }
 
-    /// The parameters that the client joins with: validated, and not decoded.
+    /// The parameters that the client joins with: validated, and not decoded. In a channel with a
+    /// [history](crate::ChannelHandlers::history) they come without `resume`, which holds a secret of the client.
     #[must_use]
     pub const fn payload(&self) -> Payload<'_> {
         self.payload.view()
@@ -246,7 +271,7 @@ impl<'a> Join<'a> {
             request_id: &self.request_id,
             assigns,
             class: self.class.load(Ordering::Relaxed),
-            returning: self.returning(),
+            returning: self.returning.as_ref(),
         };
         let (channel, joined) = self.channels.join(&self.channel_name, &self.hooks, &newcomer);
         match joined {
@@ -261,21 +286,6 @@ impl<'a> Join<'a> {
                 Err(PondError::unavailable(self.channel_name(), "The connection has failed"))
             }
         }
-    }
-
-    /// What the client says of what it saw before, in a channel that keeps broadcasts.
-    fn returning(&self) -> Option<Returning<'_>> {
-        self.hooks.history()?;
-        let resume = self.payload().get("resume")?;
-        if resume.json_type() != JsonType::Object {
-            return None;
-        }
-        let text = |key| resume.get(key).and_then(|value| value.as_str());
-        Some(Returning {
-            after: text("after"),
-            former_user: text("connectionId").map(|id| user_id_of(&id)),
-            connection_id: &self.caller.connection_id,
-        })
     }
 
     /// Declines the join with a code like those of HTTP and a text for the client; does nothing if the join was

@@ -435,7 +435,8 @@ impl ChannelHandlers {
     /// # What it gets
     /// The client gets what it would have been sent as a member of its class all the time. So it does not get
     /// broadcasts that excepted its user or named other users. Each connection is a user of its own; the
-    /// `connectionId`, which only the client and the server know, proves that this user is the one from before.
+    /// `connectionId`, which only the client and the server know, proves that this user is the one from before; so the
+    /// handlers' [`payload`](Join::payload) comes without `resume`, and nobody is shown it by accident.
     /// Presence, answers and what [`on_outgoing`](Self::on_outgoing) suppresses are not kept. Anyone who may join may
     /// ask for all that is kept.
     ///

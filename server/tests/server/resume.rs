@@ -201,6 +201,35 @@ fn only_the_secret_of_a_connection_makes_its_user() {
 }
 
 #[test]
+fn handlers_do_not_see_what_proves_a_user() {
+    let mut pond = PondServer::new();
+    let endpoint = pond.endpoint("/api/socket", |connect| connect.accept());
+    // The usual handler, which shows everybody what a client joins with.
+    let joined = |join: &pondwire_server::Join<'_>| {
+        join.accept()?;
+        join.track(join.payload())
+    };
+    endpoint.channel("/chat/:id", joined).history(100, 1 << 20, MINUTE);
+    let server = Server::start_app(pond, Options::default());
+    for (params, presence) in [
+        (
+            r#"{"resume":{"after":"x","connectionId":"secret"},"name":"ann"}"#,
+            json!({ "name": "ann" }),
+        ),
+        (r#"{"name":"ann","resum\u0065":{"connectionId":"secret"}}"#, json!({ "name": "ann" })),
+        (r#"{"resume":{"connectionId":"secret"},"resume":{}}"#, json!({})),
+        // No such parameter, so the application's.
+        (r#"{"resume":"x"}"#, json!({ "resume": "x" })),
+    ] {
+        let mut ann = Client::connect(server.addr);
+        ann.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", params);
+        let changed = std::iter::repeat_with(|| ann.next())
+            .find_map(|message| message["payload"].get("changed").cloned());
+        assert_eq!(changed, Some(presence), "{params}");
+    }
+}
+
+#[test]
 fn each_class_gets_its_own_history() {
     let server = start(|room| {
         room.history(100, 1 << 20, MINUTE).id_in_payload("id").on_outgoing(
