@@ -104,7 +104,7 @@
 //! # Features
 //!
 //! - `cache` (on by default): `cache::FrameCache` and its views for single threads.
-//! - `uuid` (on by default): [`uuid()`](protocol::uuid) and [`Frame::invalid_message`].
+//! - `uuid` (on by default): [`uuid()`](protocol::uuid) and `Frame::invalid_message`.
 //! - `http`: [`protocol::Headers`] over `http::HeaderMap`, and the handshake over requests and
 //!   responses of `http`.
 //! - `handshake`: `websocket::handshake`, the opening handshake; needs SHA-1 and Base64.
@@ -123,6 +123,11 @@
 //! (the log that publishers walk), `ring` and `outbox` (a lock-free queue), `log` (a queue with many
 //! readers) and `scan::arch` (vector instructions).
 
+// Some links lead to what is behind a feature.
+#![cfg_attr(
+    not(all(feature = "cache", feature = "uuid", feature = "handshake")),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 // Labels what is behind a feature, on docs.rs only: it needs a nightly compiler.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

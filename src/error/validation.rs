@@ -202,7 +202,8 @@ impl ValidationError {
 
     /// The place in the message: a field (`event`, `payload.presence.0`, `users.0.id`), the message
     /// itself (`clientMessage`), or `wireMessage` if the bytes are not a JSON document within the
-    /// limits. Empty only for an error made by [`new`](Self::new) with an empty path.
+    /// limits. Empty only for an error made by [`new`](Self::new) with an empty path. It can only be displayed: its
+    /// text is made then, so that an error allocates nothing.
     #[must_use]
     pub fn path(&self) -> impl fmt::Display + use<> {
         self.field
@@ -214,11 +215,12 @@ impl ValidationError {
         Message(self.detail, self.offset)
     }
 
-    /// The place in the frame, in bytes from its start; at most the length of the frame.
+    /// The place in the frame, or in the text that a payload was made of, in bytes from its start; at most its length.
     ///
-    /// For a missing field it is the start of the object that lacks it, for a field of the wrong
-    /// type the start of its value, for malformed JSON the first byte that cannot be valid. It is 0
-    /// for the error of a server's own check.
+    /// For a missing field it is the start of the object that lacks it; for a field of the wrong type, an unknown
+    /// action or half of a surrogate pair the start of its value; for malformed JSON the first byte that cannot be
+    /// valid, and so for text that is not UTF-8; for too many levels the bracket that opens one too many; for a frame
+    /// that is too large the limit. It is 0 for the error of a server's own check.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset

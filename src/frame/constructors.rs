@@ -19,10 +19,9 @@ use crate::protocol::{ClientAction, PresenceEvent, ServerAction};
 const GATEWAY: &str = "GATEWAY";
 
 impl Frame {
-    /// A server's message with a payload that is JSON already: a received one, which is spliced in
-    /// unchanged, or one from [`Payload::from_json`].
-    ///
-    /// Raw newlines in the payload, which can only be whitespace, become spaces.
+    /// A server's message with a payload that is JSON already: a received one, or one from
+    /// [`Payload::from_json`]. It is copied as it is, but for raw newlines, which can only be whitespace and become
+    /// spaces.
     #[must_use]
     pub fn new(
         action: ServerAction,
@@ -98,8 +97,9 @@ impl Frame {
     }
 
     /// A change of presence: the presence of all users in the channel now, and the changed user's
-    /// new value (the departed user's last value), all copied unchanged. `presence` is walked
-    /// twice.
+    /// new value (the departed user's last value), all copied as by [`new`](Self::new). `presence` is walked
+    /// twice: once to find the frame's length. A [`PresenceRoster`](crate::PresenceRoster) keeps such a list, and
+    /// [`OwnedPayload::encode`](crate::payload::OwnedPayload::encode) makes a payload of a type that serializes.
     ///
     /// ```
     /// use pondwire::{Frame, Payload, PresenceEvent};
@@ -176,7 +176,8 @@ impl Frame {
         Self::infallible(ServerAction::System, channel_name, "UNAUTHORIZED", request_id, &payload)
     }
 
-    /// A message other than a join names a channel that does not exist: `SYSTEM` / `NOT_FOUND`.
+    /// A message other than a join names a channel that does not exist, or that the client has not joined: `SYSTEM` /
+    /// `NOT_FOUND`.
     #[must_use]
     pub fn not_found(channel_name: &str, request_id: &str, message: &str) -> Self {
         let payload = Refusal { code: 404, message };
@@ -200,22 +201,34 @@ impl Frame {
         Self::infallible(ServerAction::System, channel_name, "EVICTED", request_id, &payload)
     }
 
-    /// The answer to an invalid frame: `ERROR` / `INVALID_MESSAGE`, with a request id of its own.
-    /// The connection continues, unless [`ValidationError::is_too_large`].
+    /// The answer to an invalid frame: `ERROR` / `INVALID_MESSAGE`, with a fresh request id, since what is no message
+    /// has none. The connection continues, unless [`ValidationError::is_too_large`]. Needs the feature `uuid`; without
+    /// it give [`invalid_message_as`](Self::invalid_message_as) an id.
     #[cfg(feature = "uuid")]
     #[must_use]
     pub fn invalid_message(error: &ValidationError) -> Self {
         Self::invalid_message_as(&crate::protocol::uuid(), error)
     }
 
-    /// [`invalid_message`](Self::invalid_message) with a given request id.
+    /// [`invalid_message`](Self::invalid_message) with a given request id: that of a message which a check of
+    /// [your own](ValidationError::new) refuses, or one that you make.
     #[must_use]
     pub fn invalid_message_as(request_id: &str, error: &ValidationError) -> Self {
         Self::refuse(request_id, if error.is_too_large() { 413 } else { 400 }, &error.to_string())
     }
 
-    /// [`invalid_message_as`](Self::invalid_message_as) for a message that the server itself
-    /// refuses, for example because its channel name is empty or its channel was not joined.
+    /// [`invalid_message_as`](Self::invalid_message_as) with a text that is made at run time, for a message that
+    /// the server itself refuses: its payload does not decode, or its channel name is empty. `status` is a code like
+    /// those of HTTP.
+    ///
+    /// ```
+    /// use pondwire::Frame;
+    ///
+    /// assert_eq!(
+    ///     Frame::refuse("r-1", 400, "payload: missing field `text`").as_str(),
+    ///     r#"{"action":"ERROR","event":"INVALID_MESSAGE","channelName":"GATEWAY","requestId":"r-1","payload":{"error":"payload: missing field `text`","code":"INVALID_MESSAGE","message":"payload: missing field `text`","status":400}}"#,
+    /// );
+    /// ```
     #[must_use]
     pub fn refuse(request_id: &str, status: i64, message: &str) -> Self {
         #[derive(Serialize)]

@@ -48,6 +48,21 @@ use crate::scan::text;
 /// It is one word; cloning it takes a reference and allocates nothing. Other forms of the same
 /// message are made at most once, on first use, and live as long as the frame.
 ///
+/// A server with queues of its own keeps a clone for each recipient (for very many:
+/// [`references`](Self::references)) and writes [`wire`](Self::wire) to its socket. A library that wants owned bytes
+/// gets [`wire_bytes`](Self::wire_bytes) or [`json_bytes`](Self::json_bytes).
+///
+/// # Which answer
+///
+/// | what happened | answer |
+/// |---|---|
+/// | the frame is no message: the parser refused it | [`invalid_message`](Self::invalid_message) |
+/// | a message breaks a rule of your own that is known at compile time | [`invalid_message_as`](Self::invalid_message_as), with its request id |
+/// | a payload is not what you decode, or breaks another rule | [`refuse`](Self::refuse) with its request id |
+/// | a join | [`acknowledge`](Self::acknowledge), or [`unauthorized`](Self::unauthorized) if declined, for whatever reason |
+/// | an event for a channel that does not exist, or was not joined | [`not_found`](Self::not_found) |
+/// | a request that failed | [`error`](Self::error) |
+///
 /// ```
 /// use pondwire::{ClientMessage, Frame};
 ///
@@ -74,7 +89,7 @@ impl Frame {
         self.shared.wire()
     }
 
-    /// The document alone: compact UTF-8 without a raw newline.
+    /// The document alone: UTF-8 without a raw newline. A payload that was spliced in keeps its other whitespace.
     #[must_use]
     #[inline]
     pub fn json(&self) -> &[u8] {

@@ -42,7 +42,10 @@
 //!             Ok(httparse::Status::Partial) => continue,
 //!             Err(_) => return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
 //!         };
-//!         // Here a server checks the path, `Origin` and the client's identity.
+//!         if (request.method, request.version) != (Some("GET"), Some(1)) {
+//!             return stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+//!         }
+//!         // Here a server also checks the path, `Origin` and the client's identity.
 //!         let pairs: Vec<_> = request.headers.iter().map(|h| (h.name.as_bytes(), h.value)).collect();
 //!         match handshake::accept(Headers::new(&pairs)) {
 //!             Ok(accepted) => break (head, accepted),
