@@ -41,8 +41,9 @@ impl CloseReason {
         !matches!(self, Self::Finished | Self::CloseFrame)
     }
 
-    /// Whether the connection was too slow for the frames that it was sent; close it with WebSocket
-    /// code 1013 or 1008.
+    /// Whether the connection was too slow for the frames that it was sent. If the last batch was written to its end,
+    /// close it with WebSocket code 1013 or 1008; if not, end the stream, because a close frame would be read as a part
+    /// of the frame that is written in part.
     #[must_use]
     pub const fn is_too_slow(self) -> bool {
         matches!(

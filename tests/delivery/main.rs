@@ -11,6 +11,8 @@ mod local_frames;
 mod outbox;
 mod outbox_model;
 mod outbox_stress;
+#[cfg(all(feature = "uuid", feature = "handshake", not(target_family = "wasm")))]
+mod own_server;
 mod reader;
 mod room;
 mod roster;
