@@ -288,6 +288,11 @@ impl Channels {
         self.table.lock().len()
     }
 
+    /// Adds the open ones.
+    pub(crate) fn list(&self, to: &mut Vec<Arc<OpenChannel>>) {
+        to.extend(self.table.lock().values().cloned());
+    }
+
     /// The bytes in the logs of all channels that the writers have not taken.
     pub(crate) fn unread_bytes(&self) -> usize {
         self.table.lock().values().map(|channel| channel.members.unread().1).sum()

@@ -301,6 +301,11 @@ impl Endpoint {
         self.endpoints.channel(name)
     }
 
+    /// The open channels of all endpoints.
+    pub(crate) fn channels(&self) -> Vec<Arc<OpenChannel>> {
+        self.endpoints.channels()
+    }
+
     /// Answers a request to any path of the server, from this address.
     async fn answer<B: Body>(
         self: &Arc<Self>,

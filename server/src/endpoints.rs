@@ -108,6 +108,15 @@ impl Endpoints {
         self.list.iter().find_map(|endpoint| endpoint.channels.find(name))
     }
 
+    /// The open channels of all endpoints.
+    pub(crate) fn channels(&self) -> Vec<Arc<OpenChannel>> {
+        let mut open = Vec::new();
+        for endpoint in &self.list {
+            endpoint.channels.list(&mut open);
+        }
+        open
+    }
+
     /// The presence frames that were not sent because their lists were too long.
     pub(crate) fn lists_too_long(&self) -> u64 {
         self.list.iter().map(|endpoint| endpoint.channels.lists_too_long()).sum()

@@ -25,7 +25,8 @@ use crate::rate_limit::Rate;
 pub struct Options {
     /// The address to listen on, as `host:port`, for the program that binds the listener. `127.0.0.1:8080`.
     pub addr: String,
-    /// The HTML page served at `/`. Without one, the default, `/` is answered 404.
+    /// The HTML page served at `/`. Without one, the default, `/` is answered 404. A [service](crate::PondService) has
+    /// the paths of its endpoints only.
     pub page: Option<&'static str>,
     /// The most open connections of all kinds. One more is answered 503; but if some connection is waiting for a
     /// request, the one that has waited longest is closed instead. 20,000.
@@ -88,7 +89,8 @@ pub struct Options {
     /// oldest broadcasts instead. 256 MiB.
     pub history_bytes: usize,
     /// The bounds of each connection's outbox, and what happens to a client that reads too slowly. By
-    /// default the client is disconnected when 1,024 frames or 8 MiB are queued.
+    /// default the client is disconnected when 1,024 frames or 8 MiB are queued. These are larger than those of
+    /// `OutboxOptions::new`: to change the policy alone, begin with `Options::default().waiting`.
     pub waiting: OutboxOptions,
     /// Timeouts.
     pub times: Times,
@@ -186,7 +188,7 @@ pub struct Times {
     /// The time to close a connection: to write its queued frames, and to read until the client has
     /// closed. 5 s.
     pub closing: Duration,
-    /// The first phase of a stop: for this long the server goes on as before, except that `/readyz` is answered
+    /// The first phase of a stop by [`Server::serve`](crate::Server::serve): for this long the server goes on as before, except that `/readyz` is answered
     /// 503, so that load balancers send clients elsewhere before this server refuses them. Zero.
     pub unready: Duration,
     /// The second phase of a stop: within this time the WebSockets and event streams are closed, each at a random

@@ -140,6 +140,27 @@ impl Server {
         self.shared.endpoint.channel(name).map(Channel::new)
     }
 
+    /// The channels that are open on this node, in no order: those that have members here, had some a moment ago, or
+    /// keep broadcasts for them. For a timer that sends to each, or a list: it makes a handle for each channel, and
+    /// locks each endpoint's table meanwhile.
+    ///
+    /// ```no_run
+    /// use pondwire_server::{Server, Json};
+    ///
+    /// async fn tick(server: Server) {
+    ///     let mut seconds = tokio::time::interval(std::time::Duration::from_secs(1));
+    ///     for second in 0_u64.. {
+    ///         seconds.tick().await;
+    ///         for channel in server.channels() {
+    ///             channel.broadcast("tick", Json(second)).expect("a number serializes");
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn channels(&self) -> Vec<Channel> {
+        self.shared.endpoint.channels().into_iter().map(Channel::new).collect()
+    }
+
     /// Serves the connections of the listener until `stop` completes, and then ends in order:
     ///
     /// 1. `/readyz` is answered 503, and all else goes on, for [`Times::unready`](crate::Times::unready).
@@ -332,8 +353,8 @@ impl Server {
         has_memory.then(|| self.shared.connections.try_acquire(address)).flatten()
     }
 
-    /// All counters in Prometheus' text format, version 0.0.4; `prometheus_client::encoding::prometheus_text` has the
-    /// media type. Visits every connection once.
+    /// All counters in Prometheus' text format, version 0.0.4. The media type to answer them with is
+    /// `prometheus_client::encoding::prometheus_text::CONTENT_TYPE`. Visits every connection once.
     pub fn metrics(&self) -> String {
         self.shared.endpoint.metrics()
     }
@@ -373,7 +394,8 @@ impl Server {
     /// Closes all connections, WebSockets with 1001: one after another during [`Times::drain`](crate::Times::drain), in
     /// which no more clients are accepted, then the rest within [`Times::closing`](crate::Times::closing) and a second.
     /// Then publishes the messages that wait for the other nodes, for at most 2 seconds, and leaves
-    /// the cluster. [`serve`](Self::serve) calls it. An application that has the server as a
+    /// the cluster. [`serve`](Self::serve) calls it after [`Times::unready`](crate::Times::unready), which an application
+    /// with its own `/readyz` waits for itself. An application that has the server as a
     /// [service](Self::into_service) must await it when it stops, and before it waits for its connections: for axum,
     /// within the future that it gives to `with_graceful_shutdown`, because axum waits for open event streams, which
     /// the server ends only here.

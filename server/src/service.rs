@@ -57,6 +57,9 @@ use crate::stream::{Stream, serve_piped};
 /// event streams are among them, and the server ends these only in `shutdown`. With axum, `shutdown` belongs in the
 /// future for `with_graceful_shutdown`: `async move { stop.await; server.shutdown().await }`.
 ///
+/// Nagle's algorithm would delay what an event stream sends: with axum, give `axum::serve` the listener's
+/// `tap_io(|stream| drop(stream.set_nodelay(true)))`. For a WebSocket that is taken out of hyper the server turns it off.
+///
 /// The application sets its own limits on heads of requests. [`Options::connections`](crate::Options::connections)
 /// limits WebSockets and event streams.
 /// Extended CONNECT of HTTP/2 (RFC 8441) is not supported; browsers then use HTTP/1.1 for WebSockets.
@@ -70,7 +73,8 @@ impl PondService {
     /// Sets how to find a client's address in its request, for the limit per address and for handlers. Without
     /// it, connections are not counted by address, and handlers see an empty address. If the address is one of
     /// [`Options::trusted_proxies`](crate::Options::trusted_proxies), `X-Forwarded-For` counts. With axum:
-    /// `|extensions| Some(extensions.get::<ConnectInfo<SocketAddr>>()?.0)`.
+    /// `|extensions| Some(extensions.get::<ConnectInfo<SocketAddr>>()?.0)`, if the application is served by
+    /// `into_make_service_with_connect_info::<SocketAddr>()`; if not, no address is found, and none is counted.
     #[must_use]
     pub fn with_address(self, address: fn(&Extensions) -> Option<SocketAddr>) -> Self {
         Self { address, ..self }

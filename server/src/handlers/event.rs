@@ -248,7 +248,8 @@ impl<'a> Event<'a> {
     }
 
     /// Sets the sender's presence, of at most 4 KiB, whether or not it was tracked before. All tracked members are
-    /// sent the list of all.
+    /// sent the list of all, as it is given here: nothing secret belongs in it, and others learn the sender's
+    /// [`user_id`](Self::user_id) only if that does.
     ///
     /// # Errors
     /// The presence, or the list with it, is too large: code 400. The sender is no member any more: 404. The content

@@ -287,6 +287,8 @@ impl fmt::Debug for Endpoint {
 /// | 404 | the same | `SYSTEM` / `NOT_FOUND` |
 /// | any other | the same | `SYSTEM` / `INTERNAL_ERROR` with code, text, details |
 ///
+/// `INVALID_MESSAGE` comes on the channel `GATEWAY`, all others on the channel of the message; each has its request id.
+///
 /// A panic in a handler of a join or an event ends the connection of that client, and no other. In a handler of
 /// leaves it is logged, and in one of outgoing broadcasts it is logged and the class is sent nothing.
 pub struct ChannelHandlers {
@@ -383,8 +385,9 @@ impl ChannelHandlers {
     }
 
     /// Sets the handler of leaves. It is called once for each user that is no longer a member, for whatever
-    /// reason, by the task that caused the leave and without a lock. It must not block; spawn a task for what
-    /// takes time.
+    /// reason, by the task that caused the leave: within [`Event::evict`], for one, before that
+    /// returns. The server holds no lock meanwhile, and a handler that evicts should hold none of yours that this one
+    /// takes. It must not block; spawn a task for what takes time.
     pub fn on_leave(&mut self, handler: impl Fn(&Leave<'_>) + Send + Sync + 'static) -> &mut Self {
         self.on_leave = Some(Box::new(handler));
         self

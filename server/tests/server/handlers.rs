@@ -52,6 +52,30 @@ fn event_of(client: &mut Client) -> (String, Value) {
 }
 
 #[test]
+fn the_open_channels_are_listed() {
+    let mut pond = with_room(|_| {});
+    pond.endpoint("/api/games", |connect| connect.accept())
+        .channel("/game/:id", |join| join.accept());
+    let server = start(pond);
+    let names = || {
+        let mut names: Vec<_> =
+            server.server.channels().iter().map(|it| it.name().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert!(names().is_empty());
+    let mut ann = Client::joined(server.addr, ROOM);
+    ann.join("/chat/7");
+    let games = WebSocket::open(server.addr, "/api/games").expect("an upgrade");
+    Client::greeted(games).join("/game/1");
+    // The game is over, as its only player is gone.
+    until_metrics(&server, "pondwire_channels 2");
+    assert_eq!(names(), [ROOM, "/chat/7"]);
+    server.server.channels()[0].broadcast("tick", json!({})).unwrap();
+    assert_eq!(ann.next()["event"], "tick");
+}
+
+#[test]
 fn a_panic_ends_its_connection_alone() {
     let mut pond = PondServer::new();
     pond.endpoint("/api/socket", |connect| connect.accept())
