@@ -11,7 +11,7 @@ const FOLDERS: [&str; 9] =
     [".ci", "benches", "examples", "fuzz", "profiles", "redis", "server", "src", "tests"];
 
 /// The start of the README's list of folders that the package leaves out; it covers all paths in the README.
-const README_LIST: &str = "The published package leaves out these folders: ";
+const README_LIST: &str = "the published package leaves out: ";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
