@@ -85,7 +85,12 @@ pub(super) fn check(
     bytes: &[u8],
     wrong: impl Fn(&[u8; WINDOW]) -> u64,
 ) -> Option<Result<(), usize>> {
-    if !bytes[..bytes.len().min(BEHIND)].is_ascii() {
+    // The slice's own check is made for longer ones.
+    let begins_in_ascii = match bytes.first_chunk() {
+        Some(word) => u32::from_le_bytes(*word) & 0x80_8080 == 0,
+        None => bytes.is_ascii(),
+    };
+    if !begins_in_ascii {
         return None;
     }
     let mut at = 0;
