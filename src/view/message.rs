@@ -121,6 +121,10 @@ macro_rules! message {
 message! {
     /// A client's message: a borrowed view of a validated frame.
     ///
+    /// The payload borrows from the frame. The other fields borrow from the message, which keeps those that were written
+    /// with escapes. If a key occurs more than once in the frame, its last value counts, as in JavaScript and Python; of
+    /// the others only the JSON is checked.
+    ///
     /// ```
     /// use pondwire::{ClientAction, ClientMessage};
     ///
