@@ -6,14 +6,15 @@
 //! cargo run --release --example own_server -- 9000  # on another port
 //! ```
 //!
-//! It has what a server on the Internet must have of its own: a bound on the time and size of a request, on a client's
-//! messages, on what waits for one, on silence, and on the rooms. `pondwire-server` has more: TLS, event streams,
-//! limits per address and in all, metrics, a graceful end.
+//! It has what a server on the Internet must have of its own: bounds on the time and size of a request, on the size and
+//! rate of a client's messages, on what waits for it, on its silence, its channels and their names, and on all rooms.
+//! `pondwire-server` has more: TLS, event streams, limits of connections, per address and in all, metrics, a log, a
+//! graceful end.
 
 use std::collections::HashMap;
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -26,7 +27,8 @@ use pondwire::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How long a client may take for its request, for the last frames, and to close the connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,16 +36,30 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A client that sends nothing for this long is pinged; after as long again it is gone.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// The events of a client in a second, pings included: fewer than the frames that an outbox holds, so that one client
+/// cannot fill those of all others before their tasks are run. A client that sends more is read later.
+const MOST_EVENTS: u32 = 200;
+
+/// The events after which a task lets others run.
+const EVENTS_AT_ONCE: u32 = 32;
+
 const MOST_ROOMS: usize = 10_000;
+const MOST_CHANNELS_OF_A_USER: usize = 128;
+const LONGEST_NAME: usize = 256;
 
 /// The rooms with members.
-struct Rooms {
+pub(crate) struct Rooms {
     /// The channels that there are.
     pattern: Pattern,
-    open: Mutex<HashMap<String, Room>>,
+    pub(crate) open: Mutex<HashMap<String, Room>>,
 }
 
 impl Rooms {
+    pub(crate) fn new() -> Self {
+        let pattern = Pattern::new("/chat/:id").expect("a pattern");
+        Self { pattern, open: Mutex::default() }
+    }
+
     /// Acknowledges a join and makes the user a member; or the code and the text of the refusal.
     fn join(
         &self,
@@ -51,8 +67,11 @@ impl Rooms {
         channel: &str,
         request: &str,
     ) -> Result<(Room, Membership), (i64, &'static str)> {
-        if self.pattern.matches(channel).is_none() {
+        if channel.len() > LONGEST_NAME || self.pattern.matches(channel).is_none() {
             return Err((404, "No such channel"));
+        }
+        if user.joined.len() == MOST_CHANNELS_OF_A_USER {
+            return Err((429, "Too many channels"));
         }
         let mut rooms = self.open.lock().unwrap();
         if !rooms.contains_key(channel) && rooms.len() == MOST_ROOMS {
@@ -62,13 +81,15 @@ impl Rooms {
         let room = rooms.entry(channel.to_owned()).or_default().clone();
         // First: clients discard everything about a channel before its acknowledgement.
         user.answer(Frame::acknowledge(channel, request));
+        // It fails only if somebody calls `Room::close`, which nobody does here.
         let membership = room.join(&user.id, user.outbox.clone());
         Ok((room, membership.map_err(|_| (503, "The channel is closed"))?))
     }
 
     /// Under the same lock as a join, so that nobody joins a room that is being dropped.
     fn leave(&self, channel: &str, membership: Membership) {
-        let mut rooms = self.open.lock().unwrap();
+        // Also while a panic unwinds: a second one would end the process.
+        let mut rooms = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         drop(membership);
         if rooms.get(channel).is_some_and(Room::is_empty) {
             rooms.remove(channel);
@@ -119,6 +140,7 @@ impl User {
                 if let Some((_, membership)) = self.joined.remove(channel) {
                     self.rooms.leave(channel, membership);
                 }
+                // A publish that another task has begun may still push a frame behind it, which clients ignore.
                 self.answer(Frame::exit_acknowledge(channel, request));
             }
             ClientAction::Broadcast => match self.joined.get(channel) {
@@ -146,7 +168,9 @@ async fn open(stream: &mut TcpStream) -> io::Result<Option<BytesMut>> {
         let refusal = match request.parse(&received) {
             Ok(httparse::Status::Partial) => continue,
             Ok(httparse::Status::Complete(head)) => {
-                let asked = (request.method, request.version, request.path);
+                // Clients send their parameters in the query.
+                let path = request.path.and_then(|path| path.split('?').next());
+                let asked = (request.method, request.version, path);
                 let pairs: Vec<_> =
                     request.headers.iter().map(|it| (it.name.as_bytes(), it.value)).collect();
                 // Here a server also checks `Origin` and who the client is.
@@ -187,6 +211,32 @@ async fn write(
     Ok(())
 }
 
+/// What a client may still do in this second.
+struct Pace {
+    until: Instant,
+    events: u32,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { until: Instant::now() + Duration::from_secs(1), events: 0 }
+    }
+
+    /// Waits until the client may do one thing more.
+    async fn keep(&mut self) {
+        if self.events == MOST_EVENTS {
+            sleep_until(self.until).await;
+        }
+        if Instant::now() >= self.until {
+            *self = Self::new();
+        }
+        self.events += 1;
+        if self.events.is_multiple_of(EVENTS_AT_ONCE) {
+            yield_now().await;
+        }
+    }
+}
+
 /// The reading half: reads until the connection is over, and ends the outbox.
 async fn read(
     socket: &mut (impl AsyncRead + Unpin),
@@ -195,9 +245,15 @@ async fn read(
 ) -> io::Result<()> {
     let max_payload = MaxPayload { plain: Limits::default().max_bytes, compressed: None };
     let mut reader = MessageReader::new(received, max_payload);
-    let mut pinged = false;
+    let (mut pinged, mut pace) = (false, Pace::new());
     let code = loop {
-        match reader.next_event() {
+        let event = reader.next_event();
+        if matches!(event, Ok(Some(_))) {
+            pace.keep().await;
+        }
+        match event {
+            // It was too slow, or its writing half has failed.
+            _ if user.outbox.closed().is_some() => return Ok(()),
             Ok(Some(Event::Message(_))) => user.receive(reader.payload()),
             Ok(Some(Event::Ping)) => {
                 let pong = Control::pong(reader.payload()).expect("as short as the ping");
@@ -228,7 +284,9 @@ async fn read(
 
 async fn serve(mut stream: TcpStream, rooms: Arc<Rooms>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let Some(received) = timeout(PATIENCE, open(&mut stream)).await?? else { return Ok(()) };
+    let Some(received) = timeout(PATIENCE, open(&mut stream)).await?? else {
+        return end(stream).await;
+    };
     let (outbox, mut frames) = Outbox::new(OutboxOptions::default());
     let mut user = User { id: uuid().to_string(), outbox, joined: HashMap::new(), rooms };
     // First and unprompted: JavaScript clients send nothing before they receive it.
@@ -251,17 +309,20 @@ async fn serve(mut stream: TcpStream, rooms: Arc<Rooms>) -> io::Result<()> {
         // the end of the stream is left to say. Clients connect again.
         return Ok(());
     }
-    to.shutdown().await?;
-    // If bytes arrive that nobody reads, the kernel resets the connection, and the client may lose the close frame.
+    end(stream).await
+}
+
+/// Ends a connection so that the client gets the last bytes: if some arrive that nobody reads, the kernel resets the
+/// connection, and the client may lose a close frame or a refusal.
+async fn end(mut stream: TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
     let mut rest = [0; 4096];
-    let _ = timeout(PATIENCE, async { while let Ok(1..) = from.read(&mut rest).await {} }).await;
+    let _ = timeout(PATIENCE, async { while let Ok(1..) = stream.read(&mut rest).await {} }).await;
     Ok(())
 }
 
 /// Serves all who connect, for ever.
-pub(crate) async fn listen(listener: TcpListener) -> Result<(), Box<dyn std::error::Error>> {
-    let rooms = Rooms { pattern: Pattern::new("/chat/:id")?, open: Mutex::default() };
-    let rooms = Arc::new(rooms);
+pub(crate) async fn listen(listener: TcpListener, rooms: Arc<Rooms>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // No more descriptors, most likely: others end soon.
@@ -269,11 +330,8 @@ pub(crate) async fn listen(listener: TcpListener) -> Result<(), Box<dyn std::err
             continue;
         };
         let rooms = Arc::clone(&rooms);
-        tokio::spawn(async move {
-            if let Err(error) = serve(stream, rooms).await {
-                eprintln!("a connection failed: {error}");
-            }
-        });
+        // Errors are those of clients that went away; a log of them needs a bound, too.
+        tokio::spawn(async move { drop(serve(stream, rooms).await) });
     }
 }
 
@@ -282,5 +340,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::args().nth(1).map_or(Ok(8080), |port| port.parse())?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("ws://{}/api/socket, channels /chat/…", listener.local_addr()?);
-    listen(listener).await
+    listen(listener, Arc::new(Rooms::new())).await;
+    Ok(())
 }

@@ -64,12 +64,12 @@ impl<T: Serialize> Content for Json<T> {
     }
 }
 
-/// The object with a member more, in front, or instead of its own of this key. Numbers and strings keep their text.
+/// The object with a member more, in front, or instead of its own of this key. Values keep their text; keys are written anew.
 pub(crate) fn with_member(object: Payload<'_>, key: &str, value: &str) -> OwnedPayload {
     with_others(format!("{{{}:{}", quoted(key), quoted(value)), object, key)
 }
 
-/// The object without its members of this key. Numbers and strings keep their text.
+/// The object without its members of this key. Values keep their text; keys are written anew.
 pub(crate) fn without_member(object: Payload<'_>, key: &str) -> OwnedPayload {
     with_others("{".to_owned(), object, key)
 }

@@ -219,8 +219,9 @@ impl ValidationError {
     ///
     /// For a missing field it is the start of the object that lacks it; for a field of the wrong type, an unknown
     /// action or half of a surrogate pair the start of its value; for malformed JSON the first byte that cannot be
-    /// valid, and so for text that is not UTF-8; for too many levels the bracket that opens one too many; for a frame
-    /// that is too large the limit. It is 0 for the error of a server's own check.
+    /// valid, and in an escape the byte behind the backslash; for text that is not UTF-8 the start of the malformed
+    /// character; for too many levels the bracket that opens one too many; for a frame that is too large the limit. It
+    /// is 0 for the error of a server's own check.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset

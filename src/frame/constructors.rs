@@ -176,8 +176,8 @@ impl Frame {
         Self::infallible(ServerAction::System, channel_name, "UNAUTHORIZED", request_id, &payload)
     }
 
-    /// A message other than a join names a channel that does not exist, or that the client has not joined: `SYSTEM` /
-    /// `NOT_FOUND`.
+    /// An event names a channel that does not exist, or that the client has not joined: `SYSTEM` / `NOT_FOUND`. (A
+    /// leave is always acknowledged.)
     #[must_use]
     pub fn not_found(channel_name: &str, request_id: &str, message: &str) -> Self {
         let payload = Refusal { code: 404, message };

@@ -44,7 +44,9 @@ impl<'a> Connect<'a> {
         self.answer.into_inner()
     }
 
-    /// The request: the client's address, headers and cookies, and the parameters and query of its path.
+    /// The request: the client's address, headers and cookies, and the parameters and query of its path. Its `id` is the
+    /// secret id of the connection: event streams are used by it, and in channels with a
+    /// [history](crate::ChannelHandlers::history) it proves who a client was. Other clients must not see it.
     pub const fn request(&self) -> &IncomingConnection<'a> {
         &self.request
     }

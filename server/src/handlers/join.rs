@@ -43,6 +43,15 @@ pub struct Join<'a> {
 /// The parameter by which a client asks for what it missed.
 const RESUME: &str = "resume";
 
+/// Whether the client says by that parameter what it saw before: also in vain, where nothing is kept, if the secret of
+/// a connection is in it.
+fn has_position(params: Payload<'_>, keeps_history: bool) -> bool {
+    params.members().filter(|(key, _)| key == RESUME).any(|(_, resume)| {
+        resume.json_type() == JsonType::Object
+            && (keeps_history || resume.get("connectionId").is_some())
+    })
+}
+
 /// What the client says by that parameter of what it saw before; nothing if it is no object, but the application's.
 fn returning(params: Payload<'_>, caller: &Caller) -> Option<Returning> {
     let resume = params.get(RESUME).filter(|resume| resume.json_type() == JsonType::Object)?;
@@ -129,8 +138,9 @@ impl<'a> Join<'a> {
     ) -> Self {
         let JoinRequest { caller, channels, hooks, params } = request;
         let mut payload = HeldPayload::Borrowed(message.payload());
-        let returning = hooks.history().and_then(|_| returning(message.payload(), caller));
-        if returning.is_some() {
+        let keeps_history = hooks.history().is_some();
+        let returning = keeps_history.then(|| returning(message.payload(), caller)).flatten();
+        if has_position(message.payload(), keeps_history) {
             payload = HeldPayload::Owned(without_member(message.payload(), RESUME));
         }
         Self {
@@ -202,7 +212,8 @@ impl<'a> Join<'a> {
     }
 
     /// The parameters that the client joins with: validated, and not decoded. In a channel with a
-    /// [history](crate::ChannelHandlers::history) they come without `resume`, which holds a secret of the client.
+    /// [history](crate::ChannelHandlers::history) they come without `resume`, and in any other if it is an object with a
+    /// `connectionId`, which is a secret of the client.
     #[must_use]
     pub const fn payload(&self) -> Payload<'_> {
         self.payload.view()

@@ -287,7 +287,8 @@ impl fmt::Debug for Endpoint {
 /// | 404 | the same | `SYSTEM` / `NOT_FOUND` |
 /// | any other | the same | `SYSTEM` / `INTERNAL_ERROR` with code, text, details |
 ///
-/// `INVALID_MESSAGE` comes on the channel `GATEWAY`, all others on the channel of the message; each has its request id.
+/// `INVALID_MESSAGE` comes on the channel `GATEWAY`, `INTERNAL_ERROR` on the channel that the error names, if it names
+/// one, and all others on the channel of the message; each has its request id.
 ///
 /// A panic in a handler of a join or an event ends the connection of that client, and no other. In a handler of
 /// leaves it is logged, and in one of outgoing broadcasts it is logged and the class is sent nothing.
@@ -385,7 +386,7 @@ impl ChannelHandlers {
     }
 
     /// Sets the handler of leaves. It is called once for each user that is no longer a member, for whatever
-    /// reason, by the task that caused the leave: within [`Event::evict`], for one, before that
+    /// reason, by the task that caused the leave: within [`Event::evict`] of a user of this node, for one, before that
     /// returns. The server holds no lock meanwhile, and a handler that evicts should hold none of yours that this one
     /// takes. It must not block; spawn a task for what takes time.
     pub fn on_leave(&mut self, handler: impl Fn(&Leave<'_>) + Send + Sync + 'static) -> &mut Self {
@@ -439,7 +440,8 @@ impl ChannelHandlers {
     /// The client gets what it would have been sent as a member of its class all the time. So it does not get
     /// broadcasts that excepted its user or named other users. Each connection is a user of its own; the
     /// `connectionId`, which only the client and the server know, proves that this user is the one from before; so the
-    /// handlers' [`payload`](Join::payload) comes without `resume`, and nobody is shown it by accident.
+    /// handlers' [`payload`](Join::payload) comes without `resume`, and nobody is shown it by accident. It is the `id` of
+    /// [`Connect::request`], too: keep that to yourself.
     /// Presence, answers and what [`on_outgoing`](Self::on_outgoing) suppresses are not kept. Anyone who may join may
     /// ask for all that is kept.
     ///

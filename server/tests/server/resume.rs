@@ -210,7 +210,19 @@ fn handlers_do_not_see_what_proves_a_user() {
         join.track(join.payload())
     };
     endpoint.channel("/chat/:id", joined).history(100, 1 << 20, MINUTE);
+    // Clients send the same parameters to channels that keep nothing.
+    endpoint.channel("/lobby/:id", joined);
     let server = Server::start_app(pond, Options::default());
+    for (params, presence) in [
+        (r#"{"resume":{"connectionId":"secret"},"name":"ann"}"#, json!({ "name": "ann" })),
+        (r#"{"resume":{"where":"page 7"}}"#, json!({ "resume": { "where": "page 7" } })),
+    ] {
+        let mut ann = Client::connect(server.addr);
+        ann.send("JOIN_CHANNEL", "/lobby/1", "JOIN_CHANNEL", params);
+        let changed = std::iter::repeat_with(|| ann.next())
+            .find_map(|message| message["payload"].get("changed").cloned());
+        assert_eq!(changed, Some(presence), "{params}");
+    }
     for (params, presence) in [
         (
             r#"{"resume":{"after":"x","connectionId":"secret"},"name":"ann"}"#,
@@ -218,6 +230,7 @@ fn handlers_do_not_see_what_proves_a_user() {
         ),
         (r#"{"name":"ann","resum\u0065":{"connectionId":"secret"}}"#, json!({ "name": "ann" })),
         (r#"{"resume":{"connectionId":"secret"},"resume":{}}"#, json!({})),
+        (r#"{"resume":{"connectionId":"secret"},"resume":"x"}"#, json!({})),
         // No such parameter, so the application's.
         (r#"{"resume":"x"}"#, json!({ "resume": "x" })),
     ] {
