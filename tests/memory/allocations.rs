@@ -480,6 +480,7 @@ fn an_idle_member_of_a_shard_is_small() {
     let each = (counting::live() - before) as usize / MEMBERS;
     println!("{each} bytes for an idle member, and {handles} of handles");
     assert!(each + handles <= 200, "{each}");
+    crate::assert_documented(&format!("takes {} bytes with its handles", each + handles));
     // All of it is free again, but for tables, whose memory is used again.
     members.clear();
     shard_round(&mut shard);

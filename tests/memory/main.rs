@@ -12,3 +12,9 @@ use pondwire_test_support::counting::Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// What the documentation says of 64-bit machines was just measured.
+fn assert_documented(figure: &str) {
+    let page = include_str!("../../src/docs/performance.md");
+    assert!(cfg!(not(target_pointer_width = "64")) || page.contains(figure), "{figure}");
+}

@@ -66,6 +66,7 @@ fn an_idle_reader_is_small() {
     let each = (counting::live() - before) as usize / READERS;
     println!("{each} bytes for an idle reader, and {handle} of its own");
     assert!(each + handle <= 160, "{each}");
+    crate::assert_documented(&format!("**An idle reader** takes {} bytes", each + handle));
     readers.clear();
     drop((room, first));
     assert!(counting::live() - before < 1024, "{}", counting::live() - before);
