@@ -155,6 +155,10 @@ impl User {
     }
 }
 
+fn refusal(status: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+}
+
 /// Answers the request that opens the WebSocket; returns what followed it, or `None` if the client was refused or left.
 async fn open(stream: &mut TcpStream) -> io::Result<Option<BytesMut>> {
     let mut received = BytesMut::new();
@@ -176,16 +180,13 @@ async fn open(stream: &mut TcpStream) -> io::Result<Option<BytesMut>> {
                 // Here a server also checks `Origin` and who the client is.
                 match handshake::accept(Headers::new(&pairs)) {
                     _ if asked != (Some("GET"), Some(1), Some("/api/socket")) => {
-                        "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-                            .into()
+                        refusal("404 Not Found")
                     }
                     Ok(accepted) => break (head, accepted),
                     Err(error) => error.response(),
                 }
             }
-            Err(_) => {
-                "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".into()
-            }
+            Err(_) => refusal("400 Bad Request"),
         };
         stream.write_all(refusal.as_bytes()).await?;
         return Ok(None);
@@ -211,7 +212,7 @@ async fn write(
     Ok(())
 }
 
-/// What a client may still do in this second.
+/// What a client has done in this second.
 struct Pace {
     until: Instant,
     events: u32,
@@ -252,7 +253,7 @@ async fn read(
             pace.keep().await;
         }
         match event {
-            // It was too slow, or its writing half has failed.
+            // It was too slow: nothing but this half closes the outbox otherwise.
             _ if user.outbox.closed().is_some() => return Ok(()),
             Ok(Some(Event::Message(_))) => user.receive(reader.payload()),
             Ok(Some(Event::Ping)) => {

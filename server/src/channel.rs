@@ -232,8 +232,7 @@ impl Channels {
             loop {
                 tokio::time::sleep(pause).await;
                 let Some(channels) = channels.upgrade() else { return };
-                let open: Vec<_> = channels.table.lock().values().cloned().collect();
-                for channel in open.iter().filter(|channel| channel.keeps_history()) {
+                for channel in channels.open().iter().filter(|channel| channel.keeps_history()) {
                     channel.members.trim_history();
                     channel.close_if_empty();
                 }
@@ -288,9 +287,9 @@ impl Channels {
         self.table.lock().len()
     }
 
-    /// Adds the open ones.
-    pub(crate) fn list(&self, to: &mut Vec<Arc<OpenChannel>>) {
-        to.extend(self.table.lock().values().cloned());
+    /// The open ones.
+    pub(crate) fn open(&self) -> Vec<Arc<OpenChannel>> {
+        self.table.lock().values().cloned().collect()
     }
 
     /// The bytes in the logs of all channels that the writers have not taken.

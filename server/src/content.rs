@@ -64,7 +64,8 @@ impl<T: Serialize> Content for Json<T> {
     }
 }
 
-/// The object with a member more, in front, or instead of its own of this key. Values keep their text; keys are written anew.
+/// The object with a member more, in front, or instead of its own of this key. Values keep their text; keys are
+/// written anew.
 pub(crate) fn with_member(object: Payload<'_>, key: &str, value: &str) -> OwnedPayload {
     with_others(format!("{{{}:{}", quoted(key), quoted(value)), object, key)
 }

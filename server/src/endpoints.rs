@@ -110,11 +110,7 @@ impl Endpoints {
 
     /// The open channels of all endpoints.
     pub(crate) fn channels(&self) -> Vec<Arc<OpenChannel>> {
-        let mut open = Vec::new();
-        for endpoint in &self.list {
-            endpoint.channels.list(&mut open);
-        }
-        open
+        self.list.iter().flat_map(|endpoint| endpoint.channels.open()).collect()
     }
 
     /// The presence frames that were not sent because their lists were too long.

@@ -141,7 +141,7 @@ impl Server {
     }
 
     /// The channels that are open on this node, in no order: those that have members here, had some a moment ago, or
-    /// keep broadcasts for them. For a timer that sends to each, or a list: it makes a handle for each channel, and
+    /// keep broadcasts for them. For a timer that sends to each, or a list: it takes a reference to each channel, and
     /// locks each endpoint's table meanwhile.
     ///
     /// ```no_run

@@ -137,12 +137,13 @@ impl<'a> Join<'a> {
         answer: Arc<JoinAnswer>,
     ) -> Self {
         let JoinRequest { caller, channels, hooks, params } = request;
-        let mut payload = HeldPayload::Borrowed(message.payload());
-        let keeps_history = hooks.history().is_some();
-        let returning = keeps_history.then(|| returning(message.payload(), caller)).flatten();
-        if has_position(message.payload(), keeps_history) {
-            payload = HeldPayload::Owned(without_member(message.payload(), RESUME));
-        }
+        let (sent, keeps_history) = (message.payload(), hooks.history().is_some());
+        let returning = if keeps_history { returning(sent, caller) } else { None };
+        let payload = if has_position(sent, keeps_history) {
+            HeldPayload::Owned(without_member(sent, RESUME))
+        } else {
+            HeldPayload::Borrowed(sent)
+        };
         Self {
             caller: Held::Borrowed(caller),
             channels: Held::Borrowed(channels),

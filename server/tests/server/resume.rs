@@ -213,32 +213,37 @@ fn handlers_do_not_see_what_proves_a_user() {
     // Clients send the same parameters to channels that keep nothing.
     endpoint.channel("/lobby/:id", joined);
     let server = Server::start_app(pond, Options::default());
-    for (params, presence) in [
-        (r#"{"resume":{"connectionId":"secret"},"name":"ann"}"#, json!({ "name": "ann" })),
-        (r#"{"resume":{"where":"page 7"}}"#, json!({ "resume": { "where": "page 7" } })),
-    ] {
-        let mut ann = Client::connect(server.addr);
-        ann.send("JOIN_CHANNEL", "/lobby/1", "JOIN_CHANNEL", params);
-        let changed = std::iter::repeat_with(|| ann.next())
-            .find_map(|message| message["payload"].get("changed").cloned());
-        assert_eq!(changed, Some(presence), "{params}");
-    }
-    for (params, presence) in [
+    for (channel, params, presence) in [
         (
+            ROOM,
             r#"{"resume":{"after":"x","connectionId":"secret"},"name":"ann"}"#,
             json!({ "name": "ann" }),
         ),
-        (r#"{"name":"ann","resum\u0065":{"connectionId":"secret"}}"#, json!({ "name": "ann" })),
-        (r#"{"resume":{"connectionId":"secret"},"resume":{}}"#, json!({})),
-        (r#"{"resume":{"connectionId":"secret"},"resume":"x"}"#, json!({})),
+        (
+            ROOM,
+            r#"{"name":"ann","resum\u0065":{"connectionId":"secret"}}"#,
+            json!({ "name": "ann" }),
+        ),
+        (ROOM, r#"{"resume":{"connectionId":"secret"},"resume":{}}"#, json!({})),
+        (ROOM, r#"{"resume":{"connectionId":"secret"},"resume":"x"}"#, json!({})),
+        (
+            "/lobby/1",
+            r#"{"resume":{"connectionId":"secret"},"name":"ann"}"#,
+            json!({ "name": "ann" }),
+        ),
         // No such parameter, so the application's.
-        (r#"{"resume":"x"}"#, json!({ "resume": "x" })),
+        (ROOM, r#"{"resume":"x"}"#, json!({ "resume": "x" })),
+        (
+            "/lobby/1",
+            r#"{"resume":{"where":"page 7"}}"#,
+            json!({ "resume": { "where": "page 7" } }),
+        ),
     ] {
         let mut ann = Client::connect(server.addr);
-        ann.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", params);
+        ann.send("JOIN_CHANNEL", channel, "JOIN_CHANNEL", params);
         let changed = std::iter::repeat_with(|| ann.next())
             .find_map(|message| message["payload"].get("changed").cloned());
-        assert_eq!(changed, Some(presence), "{params}");
+        assert_eq!(changed, Some(presence), "{channel} {params}");
     }
 }
 
