@@ -541,6 +541,38 @@ fn compact_prefixes_beyond_the_first_blocks() {
     }
 }
 
+/// Every byte of a list of numbers replaced by any that may be a part of it: the tokens leave out most digits.
+#[test]
+fn numbers_with_other_bytes() {
+    let numbers =
+        "10,0.25,-0,1790314990826,-12.5e-07,6.02E+23,0,-0.0,100,4e9,00,-012,1.,.5,".repeat(2);
+    for valid_until in [numbers.find(",00").expect("there is one"), numbers.len()] {
+        let list = &numbers[..valid_until];
+        let document = format!("{{\"a\":\"b\",\"c\":[{list}{list},{list}7],\"d\":\"\"}}");
+        let start = document.find('[').expect("there is one");
+        for at in start..document.len() {
+            for byte in *b"0159-+.eE,:]} \"t" {
+                let mut bytes = document.clone().into_bytes();
+                bytes[at] = byte;
+                all_agree(&bytes);
+            }
+        }
+    }
+}
+
+/// Containers of which each byte is a token, of all lengths up to some batches.
+#[test]
+fn tapes_are_filled() {
+    for unit in ["[],", "{},", "-1,", "1.5,", "true,"] {
+        for count in (1..1500 / unit.len()).step_by(if cfg!(miri) { 97 } else { 1 }) {
+            let units = unit.repeat(count);
+            for last in ["0", "[0", "01", "\"\""] {
+                all_agree(format!("{{\"a\":\"b\",\"c\":[{units}{last}]}}").as_bytes());
+            }
+        }
+    }
+}
+
 /// Of many escapes in a key the walk gives up, wherever the key's value leads it.
 #[test]
 fn keys_of_many_escapes() {

@@ -77,6 +77,11 @@ impl<A> Fields<A> {
         self.text(frame, self.request_id)
     }
 
+    #[inline(always)]
+    pub(super) const fn payload_span(&self) -> Option<Span> {
+        self.payload
+    }
+
     #[inline]
     pub(super) fn payload<'a>(&self, frame: &'a str) -> Payload<'a> {
         self.payload.map_or(Payload::EMPTY, |span| Payload::from_span(frame, span))

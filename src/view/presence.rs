@@ -71,7 +71,25 @@ impl<'a> PresenceMessage<'a> {
         Ok(Self::fields(document)?.fields)
     }
 
+    #[inline(always)]
     pub(super) fn fields(document: &Document<'_, '_>) -> Result<PresenceFields, ValidationError> {
+        match Self::usual_fields(document) {
+            Some(fields) => Ok(fields),
+            None => Self::unusual_fields(document),
+        }
+    }
+
+    /// The fields of a compact message without escapes whose payload's ends are known: nearly all messages.
+    #[inline(always)]
+    fn usual_fields(document: &Document<'_, '_>) -> Option<PresenceFields> {
+        let fields = document.usual(presence_action)?;
+        let event = PresenceEvent::from_bytes(fields.event(document.text).as_bytes())?;
+        let shape = usual_shape(document, fields.payload_span()?)?;
+        Some(PresenceFields { fields, event, shape })
+    }
+
+    #[inline(never)]
+    fn unusual_fields(document: &Document<'_, '_>) -> Result<PresenceFields, ValidationError> {
         let request_id = document.request_id()?;
         let channel_name = document.channel_name()?;
         let (kind, event) = document.event_of(PresenceEvent::from_bytes, PresenceEvent::NAMES)?;
@@ -147,6 +165,29 @@ impl fmt::Debug for PresenceMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fields.fields.debug(self.frame, "PresenceMessage", f)
     }
+}
+
+/// The two members of a payload that is `{"presence":[…],"changed":{…}}`, if the scan kept where both end and found no
+/// element that is not an object.
+#[inline(always)]
+fn usual_shape(document: &Document<'_, '_>, payload: Span) -> Option<Shape> {
+    let rest = |at| document.text.as_bytes().get(at..).unwrap_or_default();
+    let (list, object) = (br#"{"presence":["#, br#","changed":{"#);
+    if payload.is_mixed() || !rest(payload.start()).starts_with(list) {
+        return None;
+    }
+    let list_start = payload.start() + list.len() - 1;
+    let list_end = document.inner_end(payload, list_start)?;
+    if !rest(list_end).starts_with(object) {
+        return None;
+    }
+    let object_start = list_end + object.len() - 1;
+    let object_end = document.inner_end(payload, object_start)?;
+    let place = |start, end| Span::other(start, end, payload.has_newlines(), false);
+    (object_end + 1 == payload.range().end).then(|| Shape {
+        presence: place(list_start, list_end),
+        changed: place(object_start, object_end),
+    })
 }
 
 /// Finds `presence`, a list of objects, and `changed`, an object, in the payload's `span`.

@@ -1,5 +1,6 @@
 //! A container in dense tokens: first its blocks are squeezed into a tape, on which a string is one
-//! quote and whitespace is gone, then the grammar is arithmetic on masks of 64 tokens.
+//! quote, whitespace is gone and a list of numbers has fewer digits, then the grammar is arithmetic
+//! on masks of 64 tokens.
 //!
 //! Most bytes of a document are inside of strings, so the grammar, which is the costly part, reads
 //! three to six times fewer of them than in blocks of the text itself. Squeezing a block is one
@@ -34,13 +35,15 @@ const AHEAD: usize = 8;
 /// the last token, and for the block that is read there.
 const MARGIN: usize = 4 * BLOCK;
 
-/// The blocks of a batch. Up to `MIDDLE` are read in one batch, whose tape is cheap to clear.
+/// The most blocks of a batch.
 const SHORT: usize = 8;
-const MIDDLE: usize = 16;
 const LONG: usize = 32;
 
-/// The same space if there is one batch, of whose tokens none are kept.
-const SHORT_MARGIN: usize = 2 * BLOCK;
+/// The bytes of a tape. A short one is cheap to clear; when it is full, the batch ends. That is seldom, since a block
+/// becomes 10 to 35 tokens.
+const SHORT_TAPE: usize = 320;
+const MIDDLE_TAPE: usize = 896;
+const LONG_TAPE: usize = LONG * BLOCK + MARGIN;
 
 /// Why a container is malformed.
 enum Stop {
@@ -63,15 +66,11 @@ pub(super) fn member<I: Isa>(
     let Some(start) = prefix.container() else { return Ok(()) };
     let blocks = (bytes.len() - start).div_ceil(BLOCK);
     let container = if blocks <= SHORT {
-        container::<SHORT, { SHORT * BLOCK + SHORT_MARGIN }, I>(
-            isa, bytes, start, max_depth, members,
-        )
-    } else if blocks <= MIDDLE {
-        container::<MIDDLE, { MIDDLE * BLOCK + SHORT_MARGIN }, I>(
-            isa, bytes, start, max_depth, members,
-        )
+        container::<SHORT, SHORT_TAPE, I>(isa, bytes, start, max_depth, members)
+    } else if blocks <= LONG {
+        container::<LONG, MIDDLE_TAPE, I>(isa, bytes, start, max_depth, members)
     } else {
-        container::<LONG, { LONG * BLOCK + MARGIN }, I>(isa, bytes, start, max_depth, members)
+        container::<LONG, LONG_TAPE, I>(isa, bytes, start, max_depth, members)
     };
     let container = match container {
         Ok(container) => container,
@@ -90,8 +89,8 @@ pub(super) fn member<I: Isa>(
 }
 
 /// Validates the object or array at `start`, the value of a member of the root object. It is read in
-/// batches of `BATCH` blocks, of which `TAPE` must hold all bytes and a margin. See
-/// [`outline`](super::blocks::outline) for the bounds. An error comes with its site if that is known.
+/// batches of up to `BATCH` blocks, on a tape of `TAPE` bytes. See [`outline`](super::blocks::outline)
+/// for the bounds. An error comes with its site if that is known.
 #[inline(always)]
 fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     isa: I,
@@ -100,7 +99,8 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
     max_depth: usize,
     members: &mut impl Members,
 ) -> Result<Container, Stop> {
-    const { assert!(TAPE >= BATCH * BLOCK + if BATCH == LONG { MARGIN } else { SHORT_MARGIN }) };
+    // Behind the tokens that are kept, there is space for a block.
+    const { assert!(TAPE >= MARGIN) };
     let (mut tokens, mut masks) = ([0; TAPE], [0; BATCH]);
     let mut tape = Tape::new(bytes, &mut tokens, &mut masks, start);
     let mut squeezer = Squeezer::default();
@@ -110,13 +110,13 @@ fn container<const BATCH: usize, const TAPE: usize, I: Isa>(
         let mut flaw = None;
         // Whole blocks have a loop of their own, in which the compiler drops the mask of a block that is
         // cut short.
-        while tape.blocks < BATCH && bytes.len() - tape.next_block() >= BLOCK {
+        while tape.has_space() && bytes.len() - tape.next_block() >= BLOCK {
             if let Err(error) = tape.push_block(isa, bytes, &mut squeezer) {
                 flaw = Some(error);
                 break;
             }
         }
-        if flaw.is_none() && tape.blocks < BATCH && tape.next_block() < bytes.len() {
+        if flaw.is_none() && tape.has_space() && tape.next_block() < bytes.len() {
             flaw = tape.push_block(isa, bytes, &mut squeezer).err();
         }
         let last = tape.next_block() >= bytes.len() || flaw.is_some();
@@ -235,6 +235,13 @@ impl<'a, const BATCH: usize, const TAPE: usize> Tape<'a, BATCH, TAPE> {
     #[inline(always)]
     fn next_block(&self) -> usize {
         self.base + self.blocks * BLOCK
+    }
+
+    /// Whether another block fits, however many of its bytes become tokens, and the block that is read at its end.
+    #[inline(always)]
+    fn has_space(&self) -> bool {
+        let holds_all = TAPE >= BATCH * BLOCK + MARGIN;
+        self.blocks < BATCH && (holds_all || self.len <= TAPE - 2 * BLOCK)
     }
 
     /// Squeezes the next block; if it has a flaw, only what is before that.

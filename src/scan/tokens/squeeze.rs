@@ -41,6 +41,18 @@ impl Flaw {
     }
 }
 
+/// A block in which more bytes than these are outside of strings is mostly numbers.
+const FEW: u32 = 39;
+
+/// `kept` without the digits behind another, but for the digit behind a leading zero: whether a number is valid does not
+/// depend on them. A block counts for itself, which keeps a digit more at its start.
+#[inline(always)]
+fn without_digits(block: impl Block, kept: u64) -> u64 {
+    let digits = block.within(b'0', b'9') & kept;
+    let leading_zeros = block.equal(b'0') & digits & !(digits << 1);
+    kept & !(digits & (digits & !leading_zeros) << 1)
+}
+
 impl Squeezer {
     /// See [`Strings::text_at`].
     #[inline(always)]
@@ -50,7 +62,7 @@ impl Squeezer {
 
     /// Writes the tokens of the block at `at` to the start of `to`; the bytes after them are
     /// arbitrary. Returns the mask of the bytes that became tokens: the opening quotes of strings
-    /// and what is outside of strings and no space. Fails if a string or an escape is invalid, if
+    /// and what is outside of strings and no space, without most digits of numbers. Fails if a string or an escape is invalid, if
     /// a space is, or if one stands between two numbers or literals, which would become one.
     #[inline(always)]
     pub(super) fn block<I: Isa>(
@@ -75,6 +87,8 @@ impl Squeezer {
             error |= self.spaces(block, spaces, kept, bytes[at - 1]);
         }
         self.kept = kept >> 63;
+        let numbers = kept.count_ones() > FEW;
+        let kept = if numbers { without_digits(block, kept) } else { kept };
         let tokens = kept | strings.quotes & strings.inside;
         if error != 0 {
             let flaw = Flaw::of(strings, error, tokens, bytes, at);
