@@ -49,6 +49,9 @@ enum Behind {
     End(usize),
 }
 
+/// The containers in a member of the root object whose ends are kept: more than a presence payload has.
+const INNER: usize = 4;
+
 struct Cursor<'a> {
     bytes: &'a [u8],
     containers: Containers,
@@ -56,11 +59,21 @@ struct Cursor<'a> {
     newlines: bool,
     /// [`Span::is_mixed`] for all values so far.
     mixed: bool,
+    /// The ends of the first containers at depth 3 since the count was last cleared.
+    inner_ends: [usize; INNER],
+    inner_count: usize,
 }
 
 impl<'a> Cursor<'a> {
     fn new(bytes: &'a [u8], max_depth: usize) -> Self {
-        Self { bytes, containers: Containers::new(max_depth), newlines: false, mixed: false }
+        Self {
+            bytes,
+            containers: Containers::new(max_depth),
+            newlines: false,
+            mixed: false,
+            inner_ends: [0; INNER],
+            inner_count: 0,
+        }
     }
 
     /// The byte at `at`; NUL past the end, which is never valid JSON.
@@ -117,7 +130,11 @@ impl<'a> Cursor<'a> {
                 let text = self.string(value_at)?;
                 Span::string(value_at, text.end + 1, text.escaped)
             } else {
+                self.inner_count = 0;
                 let end = self.value(value_at)?;
+                for &end in self.inner_ends.iter().take(self.inner_count) {
+                    members.inner_end(end);
+                }
                 self.span(value_at, end)
             };
             members.member(key, value);
@@ -222,6 +239,9 @@ impl<'a> Cursor<'a> {
                 (b'}', true) | (b']', false) => {
                     self.containers.close();
                     at += 1;
+                    if self.containers.depth() == 2 {
+                        self.note_inner_end(at);
+                    }
                 }
                 (_, true) => return Err(self.unexpected("expected ',' or '}'", at)),
                 (_, false) => return Err(self.unexpected("expected ',' or ']'", at)),
@@ -233,6 +253,13 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn note_item(&mut self, at: usize) {
         self.mixed |= self.containers.depth() == 3 && self.byte(at) != b'{';
+    }
+
+    fn note_inner_end(&mut self, end: usize) {
+        if let Some(slot) = self.inner_ends.get_mut(self.inner_count) {
+            *slot = end;
+            self.inner_count += 1;
+        }
     }
 
     /// A key and its colon; returns the key and where its value starts.

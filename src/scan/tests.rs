@@ -142,6 +142,7 @@ fn inner_ends_are_the_first_ones() {
         }
     }
     let mut random = Random::new("inner_ends_are_the_first_ones");
+    let tiers = || tiers().chain([scalar_tier()]);
     let mut known = vec![0; tiers().count()];
     for _ in 0..cases(20_000) {
         let mut json = String::from("{\"payload\":");
