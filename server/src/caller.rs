@@ -1,5 +1,6 @@
 //! The client whose message a handler handles, and what it may do in a channel.
 
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,9 @@ use crate::content::Content;
 
 /// The largest presence in bytes. Small, because every member's presence is sent to every member.
 const MAX_PRESENCE: usize = 4096;
+
+/// The most bytes of a user's assigns.
+const MAX_ASSIGNS: usize = 64 << 10;
 
 /// A value that is borrowed while a plain handler runs, and owned by an asynchronous one.
 pub(crate) enum Held<'a, T> {
@@ -248,10 +252,10 @@ impl Actor<'_> {
         let set = |payload: Payload<'_>| {
             self.place.channel.set_assigns(&self.caller.id, |old| match is_whole {
                 true => owned(payload),
-                false => merged(&old, payload),
+                false => merged(old, payload),
             })
         };
-        if content.with(set)? { Ok(()) } else { Err(self.no_member()) }
+        if content.with(set)?? { Ok(()) } else { Err(self.no_member()) }
     }
 
     pub(crate) fn set_class(self, class: u32) -> Result<(), PondError> {
@@ -277,14 +281,28 @@ pub(crate) fn checked_class(class: u32) -> Result<u32, PondError> {
 }
 
 /// Assigns of these members.
-pub(crate) fn owned(payload: Payload<'_>) -> Assigns {
-    payload.members().next().is_some().then(|| Arc::new(payload.into()))
+///
+/// # Errors
+/// They are larger than [`MAX_ASSIGNS`]: code 400.
+pub(crate) fn owned(payload: Payload<'_>) -> Result<Assigns, PondError> {
+    if payload.as_str().len() > MAX_ASSIGNS {
+        return Err(PondError::bad_request("", "assigns: Expected a smaller object"));
+    }
+    Ok(payload.members().next().is_some().then(|| Arc::new(payload.into())))
 }
 
-/// The members of `old` with those of `new` added or set.
-pub(crate) fn merged(old: &Assigns, new: Payload<'_>) -> Assigns {
+/// The members of `old` with those of `new` added or set. A client may have chosen the keys, so each is found by its
+/// hash.
+///
+/// # Errors
+/// As [`owned`].
+pub(crate) fn merged(old: &Assigns, new: Payload<'_>) -> Result<Assigns, PondError> {
     let Some(old) = old else { return owned(new) };
-    let kept = old.view().members().filter(|(key, _)| new.get(key).is_none());
+    if new.as_str().len() > MAX_ASSIGNS {
+        return owned(new);
+    }
+    let set: HashSet<_> = new.members().map(|(key, _)| key).collect();
+    let kept = old.view().members().filter(|(key, _)| !set.contains(key));
     let mut json = String::from("{");
     for (key, value) in kept.chain(new.members()) {
         if json.len() > 1 {
@@ -328,14 +346,33 @@ mod tests {
     #[test]
     fn assigns_are_merged_without_a_change_of_their_values() {
         let json = |text| Payload::from_json(text).unwrap();
-        let old = owned(json(r#"{"a":1,"b\n":[12345678901234567890123],"c":"\ud800"}"#));
-        let both = merged(&old, json(r#"{"a":{"x":1.10},"d":null}"#)).unwrap();
+        let old = owned(json(r#"{"a":1,"b\n":[12345678901234567890123],"c":"\ud800"}"#)).unwrap();
+        let both = merged(&old, json(r#"{"a":{"x":1.10},"d":null}"#)).unwrap().unwrap();
         let text = r#"{"b\n":[12345678901234567890123],"c":"\ud800","a":{"x":1.10},"d":null}"#;
         assert_eq!(both.view().as_str(), text);
         assert_eq!(
-            merged(&old, Payload::EMPTY).unwrap().view().get("a").unwrap().as_i64(),
+            merged(&old, Payload::EMPTY).unwrap().unwrap().view().get("a").unwrap().as_i64(),
             Some(1)
         );
-        assert!(merged(&None, Payload::EMPTY).is_none() && owned(json("{ }")).is_none());
+        assert!(merged(&None, Payload::EMPTY).unwrap().is_none());
+        assert!(owned(json("{ }")).unwrap().is_none());
+    }
+
+    #[test]
+    fn assigns_are_bounded_however_they_grow() {
+        let text = |first: usize, count: usize| {
+            let members = (first..first + count).map(|key| format!("\"{key:05}\":1"));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        };
+        let add = |old, text: &str| merged(old, Payload::from_json(text).unwrap());
+        let half = add(&None, &text(0, 3000)).unwrap();
+        let all = add(&half, &text(3000, 3000)).unwrap();
+        assert_eq!(all.as_ref().unwrap().view().members().count(), 6000);
+        for refused in [text(0, 8000), text(6000, 3000)] {
+            assert_eq!(add(&all, &refused).unwrap_err().code(), 400);
+        }
+        assert_eq!(add(&None, &text(0, 8000)).unwrap_err().code(), 400);
+        // The same keys again take no more space.
+        assert_eq!(add(&all, &text(0, 6000)).unwrap(), all);
     }
 }

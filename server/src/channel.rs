@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
 use pondwire::cache::{ClassFrame, CoalescedRoster, LastValue, PresenceRoster};
+use pondwire::error::PondError;
 use pondwire::frame::Form;
 use pondwire::outbox::Push;
 use pondwire::payload::OwnedPayload;
@@ -1037,15 +1038,22 @@ impl OpenChannel {
     }
 
     /// Sets the assigns of a user of this node, from those that it has now; `false` if there is no such user.
-    pub(crate) fn set_assigns(&self, user: &str, change: impl FnOnce(Assigns) -> Assigns) -> bool {
+    ///
+    /// # Errors
+    /// Those of `change`; nothing is set then.
+    pub(crate) fn set_assigns(
+        &self,
+        user: &str,
+        change: impl FnOnce(&Assigns) -> Result<Assigns, PondError>,
+    ) -> Result<bool, PondError> {
         let state = self.state.lock();
-        let Some(entry) = state.members.get(user) else { return false };
+        let Some(entry) = state.members.get(user) else { return Ok(false) };
         let mut assigns = entry.token.shared.assigns.lock();
-        *assigns = change(assigns.take());
+        *assigns = change(&assigns)?;
         if let Some(link) = &self.link {
             link.set_assigns(user, view(&assigns));
         }
-        true
+        Ok(true)
     }
 
     /// The presence of a user as JSON, on whatever node.

@@ -126,7 +126,7 @@ impl Channel {
     /// Adds members to the server's data about a user of this node, or sets them; `false` if there is no such user.
     ///
     /// # Errors
-    /// The content does not serialize: code 500.
+    /// The content does not serialize: code 500. The data would be larger than 64 KiB: 400.
     pub fn assign(&self, user_id: &str, content: impl Content) -> Result<bool, PondError> {
         self.set(user_id, content, false)
     }
@@ -134,7 +134,7 @@ impl Channel {
     /// Replaces the server's data about a user of this node; `false` if there is no such user.
     ///
     /// # Errors
-    /// The content does not serialize: code 500.
+    /// The content does not serialize: code 500. It is larger than 64 KiB: 400.
     pub fn set_assigns(&self, user_id: &str, content: impl Content) -> Result<bool, PondError> {
         self.set(user_id, content, true)
     }
@@ -142,9 +142,9 @@ impl Channel {
     fn set(&self, user_id: &str, content: impl Content, whole: bool) -> Result<bool, PondError> {
         let open = self.open.current();
         content.with(|payload: Payload<'_>| {
-            let change = |old| if whole { owned(payload) } else { merged(&old, payload) };
+            let change = |old: &_| if whole { owned(payload) } else { merged(old, payload) };
             open.set_assigns(user_id, change)
-        })
+        })?
     }
 
     /// Removes a user from the channel, on any node, after an `EVICTED` with the reason; `false` if no node has

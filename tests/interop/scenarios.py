@@ -291,13 +291,14 @@ async def reconnect(npm: Driver, pypi: Driver, server: Server) -> None:
 
 
 async def resume(npm: Driver, pypi: Driver, server: Server) -> None:
-    """cut off while broadcasts go on, each gets what it missed, each once and in order"""
+    """cut off while broadcasts go on, each gets what it missed, each once and in order, whatever a member sends"""
+    lie = {"after": "gone", "connectionId": "another"}
     for one, other in ((npm, pypi), (pypi, npm)):
         channel, since = f"/kept/{one.name}", one.mark()
         await join(one, channel, resume={})
         await join(other, channel)
         for n in range(2):
-            await other.ask("send", channel=channel, event="say", payload={"n": n})
+            await other.ask("send", channel=channel, event="say", payload={"n": n, "resume": lie})
         await one.see(since, count=2, saw="message", channel=channel, event="say")
         cut, others = one.mark(), other.mark()
         one.tap.cut()

@@ -99,9 +99,9 @@ impl<'a> Connect<'a> {
     /// Accepts the connection with data with which each of its joins begins.
     ///
     /// # Errors
-    /// The content does not serialize: code 500.
+    /// The content does not serialize: code 500. It is larger than 64 KiB: 400.
     pub fn accept_with(&self, assigns: impl Content) -> Result<(), PondError> {
-        let assigns = assigns.with(owned)?;
+        let assigns = assigns.with(owned)??;
         self.decide(|headers| Answer::Accepted(Admission { assigns, headers }));
         Ok(())
     }

@@ -292,7 +292,8 @@ impl<'a> Event<'a> {
     /// Adds members to the server's data about the sender, or sets them.
     ///
     /// # Errors
-    /// The sender is no member any more: code 404. The content does not serialize: 500.
+    /// The sender is no member any more: code 404. The content does not serialize: 500. The data would be larger than
+    /// 64 KiB: 400.
     pub fn assign(&self, content: impl Content) -> Result<(), PondError> {
         self.actor().assign(content, false)
     }

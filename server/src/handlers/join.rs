@@ -271,8 +271,9 @@ impl<'a> Join<'a> {
     ///
     /// # Errors
     /// The join was answered already: code 409. The connection has failed: 503. The content does not serialize: 500.
+    /// With the connection's data it is larger than 64 KiB: 400.
     pub fn accept_with(&self, assigns: impl Content) -> Result<(), PondError> {
-        let assigns = assigns.with(|assigns| merged(&self.caller.assigns, assigns))?;
+        let assigns = assigns.with(|assigns| merged(&self.caller.assigns, assigns))??;
         let mut decision = self.answer.0.lock();
         if !matches!(*decision, Decision::Open) {
             return Err(self.answered());

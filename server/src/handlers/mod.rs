@@ -433,8 +433,10 @@ impl ChannelHandlers {
     /// ```js
     /// const params = { resume: {} };
     /// const channel = client.createChannel('/chat/1', params);
-    /// channel.onMessage((event, { id, resume = id && { after: id } }) => Object.assign(params.resume, resume));
+    /// channel.onMessage((event, { id, resume }) => Object.assign(params.resume, id ? { after: id } : resume));
     /// ```
+    ///
+    /// A broadcast always has the server's `id`, so a `resume` that another member put into its payload is not read.
     ///
     /// # What it gets
     /// The client gets what it would have been sent as a member of its class all the time. So it does not get

@@ -28,7 +28,7 @@ export function driver(connectTo, write) {
             channels.set(name, channel);
             if (params?.resume) {
                 // As the documentation of `ChannelHandlers::history` says.
-                channel.onMessage((event, { id, resume = id && { after: id } }) => Object.assign(params.resume, resume));
+                channel.onMessage((event, { id, resume }) => Object.assign(params.resume, id ? { after: id } : resume));
             }
             watch(channel, name);
             channel.join();

@@ -39,10 +39,13 @@ class Driver:
         joined = self.client.create_channel(channel, params)
         self.channels[channel] = joined
         if "resume" in params:
-            # As the documentation of `ChannelHandlers::history` says, by the request ids of broadcasts.
-            joined.on_message(
-                lambda m: params["resume"].update(m.payload.get("resume") or {"after": m.request_id})
-            )
+            # As the documentation of `ChannelHandlers::history` says: only broadcasts have an id.
+            def remember(message: Any) -> None:
+                payload = message.payload
+                seen = {"after": message.request_id} if "id" in payload else payload.get("resume", {})
+                params["resume"].update(seen)
+
+            joined.on_message(remember)
         watch(joined, channel)
         joined.join()
 
