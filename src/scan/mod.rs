@@ -130,8 +130,8 @@ pub(crate) trait Members {
     }
 
     /// Receives where the objects and arrays end that are members or elements of a member of the root
-    /// object: for each such member the first ones, in order and without gaps, or none. A walk that
-    /// gives up may report some that the blocks report again.
+    /// object: for each such member the first ones, in order and without gaps, or none. A walk that gives
+    /// up, and tokens behind which the document goes on with spaces, may report some that the blocks report again.
     fn inner_end(&mut self, end: usize) {
         let _ = end;
     }

@@ -561,16 +561,24 @@ fn numbers_with_other_bytes() {
     }
 }
 
-/// Containers of which each byte is a token, of all lengths up to some batches.
+/// Containers of which each byte is a token, of many lengths up to some batches.
 #[test]
 fn tapes_are_filled() {
     for unit in ["[],", "{},", "-1,", "1.5,", "true,"] {
-        for count in (1..1500 / unit.len()).step_by(if cfg!(miri) { 97 } else { 1 }) {
+        for count in (1..4500 / unit.len()).step_by(if cfg!(miri) { 97 } else { 7 }) {
             let units = unit.repeat(count);
             for last in ["0", "[0", "01", "\"\""] {
                 all_agree(format!("{{\"a\":\"b\",\"c\":[{units}{last}]}}").as_bytes());
             }
         }
+    }
+    // With a literal as the last token of a full tape.
+    for (blocks, spaces) in (4..18).flat_map(|blocks| (0..16).map(move |spaces| (blocks, spaces))) {
+        let rest = 64 * blocks - "[true]}".len() - spaces;
+        let lists = (0..5).find(|lists| (rest - 3 * lists).is_multiple_of(5)).expect("3 and 5 are coprime");
+        let (space, lists, literals) =
+            (" ".repeat(spaces), "[],".repeat(lists), "true,".repeat((rest - 3 * lists) / 5));
+        all_agree(format!("{{\"a\":\"b\",\"c\":[{space}{lists}{literals}true]}}").as_bytes());
     }
 }
 

@@ -79,7 +79,7 @@ impl<'a> PresenceMessage<'a> {
         }
     }
 
-    /// The fields of a compact message without escapes whose payload's ends are known: nearly all messages.
+    /// The fields of a message without escapes in its header whose payload's ends are known: nearly all messages.
     #[inline(always)]
     fn usual_fields(document: &Document<'_, '_>) -> Option<PresenceFields> {
         let fields = document.usual(presence_action)?;
@@ -167,8 +167,8 @@ impl fmt::Debug for PresenceMessage<'_> {
     }
 }
 
-/// The two members of a payload that is `{"presence":[…],"changed":{…}}`, if the scan kept where both end and found no
-/// element that is not an object.
+/// The two members of a payload that is `{"presence":[…],"changed":{…}}`, if the scan kept where both end
+/// and found no element that is not an object.
 #[inline(always)]
 fn usual_shape(document: &Document<'_, '_>, payload: Span) -> Option<Shape> {
     let rest = |at| document.text.as_bytes().get(at..).unwrap_or_default();
@@ -183,11 +183,15 @@ fn usual_shape(document: &Document<'_, '_>, payload: Span) -> Option<Shape> {
     }
     let object_start = list_end + object.len() - 1;
     let object_end = document.inner_end(payload, object_start)?;
-    let place = |start, end| Span::other(start, end, payload.has_newlines(), false);
     (object_end + 1 == payload.range().end).then(|| Shape {
-        presence: place(list_start, list_end),
-        changed: place(object_start, object_end),
+        presence: member(payload, list_start, list_end),
+        changed: member(payload, object_start, object_end),
     })
+}
+
+/// The span of a container in `payload`.
+fn member(payload: Span, start: usize, end: usize) -> Span {
+    Span::other(start, end, payload.has_newlines(), false)
 }
 
 /// Finds `presence`, a list of objects, and `changed`, an object, in the payload's `span`.
@@ -231,9 +235,7 @@ fn payload_shape(document: &Document<'_, '_>, span: Span) -> Result<Shape, Valid
         }
     }
     let changed = require("payload.changed", changed, JsonType::Object, Detail::ExpectedObject)?;
-    let place = |item: Range<usize>| {
-        let (start, end) = (span.start() + item.start, span.start() + item.end);
-        Span::other(start, end, span.has_newlines(), false)
-    };
+    let place =
+        |item: Range<usize>| member(span, span.start() + item.start, span.start() + item.end);
     Ok(Shape { presence: place(presence), changed: place(changed) })
 }

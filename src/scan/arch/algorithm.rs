@@ -31,7 +31,7 @@ pub enum Algorithm {
     Walk,
 }
 
-/// Up to this many bytes a document is walked with AVX-512: a tape must be cleared first. This limit and the next are a
+/// Up to this many bytes a document is walked with AVX-512: the tape must pay. This limit and the next are a
 /// compromise: lists and numbers would want smaller ones, texts larger ones; `profiles/README.md` has the sweep.
 const SHORT: usize = 256;
 

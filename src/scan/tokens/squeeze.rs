@@ -41,11 +41,12 @@ impl Flaw {
     }
 }
 
-/// A block in which more bytes than these are outside of strings is mostly numbers.
-const FEW: u32 = 39;
+/// From so many bytes outside of strings on, a block is searched for digits that can be left out: a list of
+/// numbers has more. See profiles/README.md.
+const DENSE: u32 = 40;
 
-/// `kept` without the digits behind another, but for the digit behind a leading zero: whether a number is valid does not
-/// depend on them. A block counts for itself, which keeps a digit more at its start.
+/// `kept` without the digits behind another, but for the digit behind a leading zero: whether a number is
+/// valid does not depend on them. A digit at the start of the block is always kept.
 #[inline(always)]
 fn without_digits(block: impl Block, kept: u64) -> u64 {
     let digits = block.within(b'0', b'9') & kept;
@@ -87,8 +88,8 @@ impl Squeezer {
             error |= self.spaces(block, spaces, kept, bytes[at - 1]);
         }
         self.kept = kept >> 63;
-        let numbers = kept.count_ones() > FEW;
-        let kept = if numbers { without_digits(block, kept) } else { kept };
+        let is_dense = kept.count_ones() >= DENSE;
+        let kept = if is_dense { without_digits(block, kept) } else { kept };
         let tokens = kept | strings.quotes & strings.inside;
         if error != 0 {
             let flaw = Flaw::of(strings, error, tokens, bytes, at);
