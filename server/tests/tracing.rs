@@ -124,7 +124,8 @@ fn pond() -> PondServer {
     })
     .on("panic", |event| assert_eq!(event.name(), "none", "on purpose"))
     .on_outgoing(|_| panic!("on purpose"))
-    .on("say", |event| event.broadcast("say", event.payload()));
+    .on("say", |event| event.broadcast("say", event.payload()))
+    .on("say/:what", |event| event.broadcast(event.name(), event.payload()));
     pond
 }
 
@@ -171,6 +172,9 @@ fn connections_and_handlers_are_spans_and_what_happens_to_them_events() {
     client.join("/chat/2");
     client.send("BROADCAST", "/chat/2", "say", "{}");
     lines.spans_of("WARN event say: the handler of outgoing broadcasts panicked");
+    // A name that a client has chosen begins no line of its own.
+    client.send("BROADCAST", "/chat/2", r"say/a\nb", "{}");
+    lines.spans_of(r"WARN event say/a\nb: the handler of outgoing broadcasts panicked");
     client.send("BROADCAST", "/chat/2", "panic", "{}");
     assert_eq!(lines.spans_of("ERROR a handler panicked"), connection);
     assert_eq!(lines.spans_of("DEBUG closing reason=Refused(1011)"), connection);
