@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use crate::cors::Grant;
 use crate::request::Request;
@@ -15,6 +15,10 @@ use crate::request::Request;
 /// that carry an event stream's messages or close it, but not for preflights of browsers, which have no credentials.
 /// And for requests to `/metrics`: see [`Request::path`].
 pub type Authorize = Box<dyn Fn(&Request<'_>) -> Result<(), StatusCode> + Send + Sync>;
+
+/// The schemes of `Authorization` that browsers answer by themselves, from what a user once typed or is logged in with,
+/// also for pages of other origins.
+const AMBIENT: [&[u8]; 4] = [b"basic", b"digest", b"negotiate", b"ntlm"];
 
 /// The rules that a request to the endpoint must pass.
 pub(crate) struct AccessPolicy {
@@ -51,15 +55,15 @@ impl AccessPolicy {
         self.authorize(head)
     }
 
-    /// Refuses a request for its origin, with 403. Removes the cookies of a request whose origin is neither listed
-    /// nor its host.
+    /// Refuses a request for its origin, with 403. Removes what the browser has added of the user's credentials to a
+    /// request whose origin is neither listed nor its host.
     pub(crate) fn check_origin(&self, head: &mut Parts) -> Result<(), StatusCode> {
         let is_listed = self.lists_origin_of(head);
         if !self.origins.is_empty() && !is_listed {
             return Err(StatusCode::FORBIDDEN);
         }
         if !is_listed && !has_own_origin(head) {
-            head.headers.remove(header::COOKIE);
+            remove_ambient(&mut head.headers);
         }
         Ok(())
     }
@@ -76,6 +80,19 @@ impl AccessPolicy {
                 .iter()
                 .any(|listed| listed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
         })
+    }
+}
+
+/// Removes cookies, and `Authorization` of an [ambient](AMBIENT) scheme.
+fn remove_ambient(headers: &mut HeaderMap) {
+    headers.remove(header::COOKIE);
+    let is_ambient = |value: &[u8]| {
+        let value = value.trim_ascii_start();
+        let scheme = value.split(|byte| b" \t,".contains(byte)).next().unwrap_or_default();
+        AMBIENT.iter().any(|ambient| scheme.eq_ignore_ascii_case(ambient))
+    };
+    if headers.get_all(header::AUTHORIZATION).iter().any(|value| is_ambient(value.as_bytes())) {
+        headers.remove(header::AUTHORIZATION);
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) enum Grant {
     None,
     /// All pages may, but their requests have no credentials of the user's.
     Anyone,
-    /// Pages of this origin may, and cookies count.
+    /// Pages of this origin may, and the user's credentials count.
     Origin(HeaderValue),
 }
 

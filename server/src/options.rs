@@ -97,8 +97,11 @@ pub struct Options {
     /// The origins whose pages may connect, each as scheme, host and port, `https://its.page`. A client that is not
     /// a browser sends no origin, and is always allowed.
     ///
-    /// Empty, the default, allows all pages. Then cookies count only for pages of the server's own host, so that no
-    /// other page can act as a user who is logged in. Pages of listed origins may send cookies. The same goes for
+    /// Empty, the default, allows all pages. Then what browsers add to requests by themselves counts only for pages of
+    /// the server's own host, so that no other page can act as a user who is logged in: cookies, and `Authorization` with
+    /// the schemes `Basic`, `Digest`, `Negotiate` and `NTLM`. Pages of listed origins may send both. `Bearer` counts from
+    /// everywhere. A client's certificate belongs to the connection, and what a proxy has made of any of these to the
+    /// proxy: neither can be removed, so list the origins where they say who the user is. The same goes for
     /// event streams and their clients' requests, which browsers ask about (CORS): the answers allow
     /// any origin but no credentials, or the listed origin with them, any request header, and
     /// to read `X-Connection-ID`. If a handler [sets](crate::Connect::set_header) `Access-Control-Allow-Origin`, no

@@ -40,6 +40,10 @@ impl<'a> Request<'a> {
     }
 
     /// The headers; names match in any case.
+    ///
+    /// `Authorization` is missing if its scheme is `Basic`, `Digest`, `Negotiate` or `NTLM` and the request's origin is
+    /// [foreign](Self::cookie): browsers add these by themselves, as they do cookies. `Bearer`, and any other scheme, is
+    /// what the page itself has set.
     pub fn headers(&self) -> Headers<'a> {
         Headers::from(&self.parts.headers)
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pondwire::{Limits, OutboxOptions, Policy};
 
 use crate::fixture::Server;
-use pondwire_server::{Options, PondServer, Rate, StatusCode, Times, by_token};
+use pondwire_server::{Authorize, Options, PondServer, Rate, StatusCode, Times, by_token};
 use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::event_stream::{EventStream, Requests};
 use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket, frame};
@@ -727,6 +727,47 @@ fn a_hook_sees_headers_cookies_and_query() {
     assert_eq!(statuses(server.addr, "?room=42", session), [403; 4]);
     assert_eq!(statuses(server.addr, "?room=41", &[session, version].concat()), [403; 4]);
     assert_eq!(statuses(server.addr, "?room=42", &[session, version].concat()), WELCOME);
+}
+
+/// What a browser adds by itself does not show that the user wants what a page of another origin requests.
+#[test]
+fn passwords_count_like_cookies() {
+    let start = |origins: &[&str]| {
+        let origins = origins.iter().map(|&origin| origin.to_owned()).collect();
+        let authorize: Authorize =
+            Box::new(|request| match request.headers().get_str("authorization") {
+                Some(_) => Ok(()),
+                None => Err(StatusCode::UNAUTHORIZED),
+            });
+        Server::start_as(Options { origins, authorize: Some(authorize), ..Options::default() })
+    };
+    let (all, listed) = (start(&[]), start(&["http://pond.example"]));
+    for (scheme, is_ambient) in [
+        ("Basic dTpw", true),
+        ("bASIC  dTpw", true),
+        ("Digest username=\"u\"", true),
+        ("Negotiate YII", true),
+        ("NTLM TlR", true),
+        ("Basic", true),
+        ("Basic dTpw\r\nauthorization: Bearer t", true),
+        ("Bearer t\r\nauthorization: Basic dTpw", true),
+        ("Bearer Basic", false),
+        ("Basically t", false),
+        ("Token t", false),
+    ] {
+        let with = |origin: &str| format!("authorization: {scheme}\r\n{origin}");
+        let foreign = if is_ambient { [401; 4] } else { WELCOME };
+        for (origin, expected) in [
+            ("", WELCOME),
+            ("origin: http://test\r\n", WELCOME),
+            ("origin: http://pond.example\r\n", foreign),
+            ("origin: null\r\n", foreign),
+        ] {
+            assert_eq!(statuses(all.addr, "", &with(origin)), expected, "{scheme} {origin}");
+        }
+        let origin = "origin: http://pond.example\r\n";
+        assert_eq!(statuses(listed.addr, "", &with(origin)), WELCOME, "{scheme}");
+    }
 }
 
 #[test]
