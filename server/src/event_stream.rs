@@ -4,15 +4,18 @@
 //! A stream's id is sent only to the client that opened it. Pages of other origins can read it if they are
 //! allowed to; see `cors`.
 
+use std::future::poll_fn;
 use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use ahash::HashMap;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use pondwire::frame::Form;
-use tokio::io::{AsyncWriteExt, copy, join, sink};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, join};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -23,11 +26,15 @@ use crate::metrics::Counted;
 use crate::options::Times;
 use crate::session::{ReceiveError, Session, Sessions, Wait};
 use crate::socket::{linger, write_unsent};
-use crate::stream::Stream;
+use crate::stream::{ReadHalf, Stream};
 use crate::writers::{OpenSeat, WriterPool};
 
 /// The header that names a stream, in the response that opens it and in the requests of its client.
 pub(crate) const CONNECTION_ID: HeaderName = HeaderName::from_static("x-connection-id");
+
+/// The most bytes that a client may send on the connection of its stream, where there is nothing to send. Some send the
+/// body of a request that has none.
+const IGNORED: usize = 16 << 10;
 
 /// The event streams that are open, by connection id.
 pub(crate) struct EventStreams {
@@ -157,13 +164,12 @@ impl EventStreams {
         let writer = opened.register(writer, Arc::clone(&liveness));
         let messages = Liveness::send_messages(self.times.message_keep_alive, &seat);
         let stuck = liveness.stuck_timeout(&self.times, &seat, || writer.is_behind());
-        let mut nowhere = sink();
         let is_gone = tokio::select! {
             () = entry.open.closed.notified() => false,
             () = stopped => false,
             () = liveness.idle_timeout(self.times.idle) => false,
-            // The client has disconnected; whatever it sends here is ignored.
-            _ = copy(&mut reader, &mut nowhere) => true,
+            // The client has disconnected, or sends here what nobody reads.
+            () = ignore(&mut reader) => true,
             reason = writer.failed() => {
                 if reason.is_too_slow() {
                     counted.too_slow();
@@ -188,6 +194,23 @@ impl EventStreams {
         // Boxed, so that an open stream has no memory for it.
         let _ = Box::pin(timeout(self.times.closing, closing)).await;
     }
+}
+
+/// Reads what a client sends on the connection of its stream, until that ends or there is [too much](IGNORED).
+async fn ignore(reader: &mut ReadHalf) {
+    let mut left = IGNORED;
+    poll_fn(|cx| {
+        loop {
+            let mut bytes = [0; 512];
+            let mut read = ReadBuf::new(&mut bytes);
+            let is_read = ready!(Pin::new(&mut *reader).poll_read(cx, &mut read)).is_ok();
+            match read.filled().len() {
+                1.. if is_read && read.filled().len() <= left => left -= read.filled().len(),
+                _ => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
 }
 
 /// A stream in the table; dropping it ends the session.

@@ -375,6 +375,19 @@ fn a_client_whose_machine_vanishes_leaves_its_channels() {
     stays.expect_presence("LEAVE", json!([{ "n": 1 }]), json!({ "n": 2 }));
 }
 
+/// Messages come in requests of their own, and only these count against the rates.
+#[test]
+fn a_stream_whose_client_sends_on_its_connection_ends() {
+    let server = Server::start();
+    let mut events = EventStream::joined(server.addr, ROOM);
+    events.stream().write_all(&[b'x'; 16 << 10]).unwrap();
+    let request = events.send("BROADCAST", ROOM, "echo", "{}");
+    assert_eq!(events.next()["requestId"], request);
+    let sent = (0..1 << 14).take_while(|_| events.stream().write_all(&[b'x'; 16 << 10]).is_ok());
+    assert!(sent.count() < 1 << 14, "256 MiB were read");
+    while events.request("POST", b"{}") != 404 {}
+}
+
 #[test]
 fn a_slow_stream_is_disconnected_without_delaying_others() {
     // Its sender is faster than a client may be by default.
