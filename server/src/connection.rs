@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -36,7 +36,7 @@ use crate::channel::OpenChannel;
 use crate::connection_limit::Permit;
 use crate::cors;
 use crate::endpoints::{Admitted, Endpoints};
-use crate::event_stream::{CONNECTION_ID, EventStreams, Prepared};
+use crate::event_stream::{CONNECTION_ID, EventStreams, Posted, Prepared};
 use crate::handlers::Gauge;
 use crate::memory::{self, Memory, Partial, Used};
 use crate::metrics::{Gauges, Metrics, Page};
@@ -50,6 +50,7 @@ use crate::session::Sessions;
 use crate::socket::{discard, linger, set_nodelay, set_user_timeout};
 use crate::stream::Stream;
 use crate::trace;
+use crate::watched::Watched;
 use crate::websocket::WebSockets;
 use crate::writers::WriterPool;
 
@@ -86,6 +87,9 @@ const SHOWN: Duration = Duration::from_millis(300);
 
 /// The longest body in bytes that is received for an event stream that does not exist.
 const SHORT_BODY: u64 = 16 * 1024;
+
+/// The least bytes of a chunk of a body besides its data (RFC 9112, section 7.1).
+const CHUNK: usize = 5;
 
 /// The answer to a connection over the limits, whatever it requests.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
@@ -306,16 +310,18 @@ impl Endpoint {
         self.endpoints.channels()
     }
 
-    /// Answers a request to any path of the server, from this address.
+    /// Answers a request to any path of the server, from this address. If the client is `gone`, a message that waits for
+    /// its turn is not carried out.
     async fn answer<B: Body>(
         self: &Arc<Self>,
         mut head: Parts,
         body: B,
         peer: Option<SocketAddr>,
+        gone: impl Future<Output = ()>,
         budget: &mut Budget,
     ) -> Answer {
         if self.endpoints.has(head.uri.path()) {
-            return self.answer_endpoint(head, body, peer, budget).await;
+            return self.answer_endpoint(head, body, peer, gone, budget).await;
         }
         if !has_valid_host(&head) {
             return StatusCode::BAD_REQUEST.into();
@@ -352,6 +358,7 @@ impl Endpoint {
         head: Parts,
         body: B,
         peer: Option<SocketAddr>,
+        gone: impl Future<Output = ()>,
         budget: &mut Budget,
     ) -> Answer {
         if !has_valid_host(&head) {
@@ -361,7 +368,7 @@ impl Endpoint {
             return StatusCode::NOT_FOUND.into();
         }
         let grant = self.access.grant(&head);
-        let mut answer = self.answer_client(head, body, peer, budget).await;
+        let mut answer = self.answer_client(head, body, peer, gone, budget).await;
         match &mut answer {
             Answer::Response(response) => grant.add_to(response.headers_mut()),
             Answer::EventStream(admitted) => grant.add_to(&mut admitted.headers),
@@ -376,6 +383,7 @@ impl Endpoint {
         mut head: Parts,
         body: B,
         peer: Option<SocketAddr>,
+        gone: impl Future<Output = ()>,
         budget: &mut Budget,
     ) -> Answer {
         if let Err(status) = self.access.check_origin(&mut head) {
@@ -409,7 +417,7 @@ impl Endpoint {
             }
             Method::GET | Method::HEAD => StatusCode::BAD_REQUEST.into(),
             Method::POST | Method::DELETE => {
-                Answer::Response(self.carry_out(&head, body, budget).await)
+                Answer::Response(self.carry_out(&head, body, gone, budget).await)
             }
             _ => Answer::Response(response::not_allowed(METHODS)),
         }
@@ -448,6 +456,7 @@ impl Endpoint {
         &self,
         head: &Parts,
         body: B,
+        gone: impl Future<Output = ()>,
         budget: &mut Budget,
     ) -> Response<ResponseBody> {
         let id = head.headers.get(CONNECTION_ID).and_then(|id| id.to_str().ok());
@@ -458,43 +467,50 @@ impl Endpoint {
         // Before a long body is received, or everybody could have the server keep bodies. hyper then ends the
         // connection, so the client must be told; after a short one more requests may follow.
         let is_short = body.size_hint().upper().is_some_and(|len| len <= SHORT_BODY);
-        if !is_short && !self.event_streams.has(id) {
-            let mut response = response::empty(StatusCode::NOT_FOUND);
+        let place = match head.method {
+            Method::POST => self.event_streams.place(id).map(Some),
+            _ if self.event_streams.has(id) => Ok(None),
+            _ => Err(StatusCode::NOT_FOUND),
+        };
+        if !is_short && let Err(status) = place {
+            let mut response = response::empty(status);
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
             return response;
         }
-        let body = match timeout(self.request_time, self.receive(body, budget)).await {
-            Ok(Ok(body)) => body,
+        let posted = match timeout(self.request_time, self.receive(body, budget)).await {
+            Ok(Ok(posted)) => posted,
             Ok(Err(status)) => return response::refusal(status),
             Err(_) => return response::refusal(StatusCode::REQUEST_TIMEOUT),
         };
-        response::empty(match head.method {
-            Method::POST => self.event_streams.receive(id, &body, budget).await,
-            _ if self.event_streams.close(id) => StatusCode::NO_CONTENT,
-            _ => StatusCode::NOT_FOUND,
+        response::empty(match place {
+            Ok(Some(place)) => self.event_streams.receive(id, place, posted, gone, budget).await,
+            Ok(None) if self.event_streams.close(id) => StatusCode::NO_CONTENT,
+            Ok(None) => StatusCode::NOT_FOUND,
+            Err(status) => status,
         })
     }
 
     /// Receives a body of at most the size of a message. Memory grows with the bytes that arrive, not with
     /// the announced length.
-    async fn receive<B: Body>(&self, body: B, budget: &mut Budget) -> Result<Bytes, StatusCode> {
+    async fn receive<B: Body>(&self, body: B, budget: &mut Budget) -> Result<Posted, StatusCode> {
         let mut body = pin!(body);
-        let mut received = BytesMut::new();
-        let mut partial = Partial::new(Arc::clone(&self.memory));
+        let (mut message, mut wire) = (BytesMut::new(), 0);
+        let mut counted = Partial::new(Arc::clone(&self.memory));
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
             budget.charge(budget::FRAME);
             budget.yield_if_spent().await;
             let Ok(data) = frame.into_data() else { continue };
-            if data.remaining() > self.message_bytes - received.len() {
+            if data.remaining() > self.message_bytes - message.len() {
                 return Err(StatusCode::PAYLOAD_TOO_LARGE);
             }
-            received.put(data);
-            let counted = partial.set(received.capacity());
-            counted.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+            wire += CHUNK + data.remaining();
+            message.put(data);
+            let is_counted = counted.set(message.capacity());
+            is_counted.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
         }
-        Ok(received.freeze())
+        Ok(Posted { message, wire, counted })
     }
 
     /// Accepts the handshake of a WebSocket, with compression if the client offers it.
@@ -686,10 +702,12 @@ impl Endpoint {
             let (head, body) = request.into_parts();
             let mut budget = Budget::new(budget::CONNECTION);
             let response = match head.uri.path() {
-                HEALTH | METRICS => match self.answer(head, body, None, &mut budget).await {
-                    Answer::Response(response) => response,
-                    _ => response::refusal(StatusCode::SERVICE_UNAVAILABLE),
-                },
+                HEALTH | METRICS => {
+                    match self.answer(head, body, None, pending(), &mut budget).await {
+                        Answer::Response(response) => response,
+                        _ => response::refusal(StatusCode::SERVICE_UNAVAILABLE),
+                    }
+                }
                 _ => response::refusal(StatusCode::SERVICE_UNAVAILABLE),
             };
             Ok::<_, Infallible>(response)
@@ -726,9 +744,11 @@ impl Endpoint {
         Waiting { peer, permit, due, phase }: Waiting,
     ) -> Option<Answered<S>> {
         let mut shed = pin!(permit.shed());
+        let stream = Watched::new(stream);
         let requests = Arc::new(Requests {
             endpoint: Arc::clone(self),
             peer,
+            stream: stream.clone(),
             state: Mutex::new(RequestsState {
                 budget: Budget::new(budget::CONNECTION),
                 due: Some(due),
@@ -764,17 +784,11 @@ impl Endpoint {
                 }
             }
         }
-        let parts = connection.into_parts();
+        let (stream, received) = requests.stream.take_stream(connection.into_parts().read_buf)?;
         let mut state = requests.state.lock();
         let next = mem::replace(&mut state.next, Next::End);
         let permit = state.permit.take()?;
-        Some(Answered {
-            stream: parts.io.into_inner(),
-            received: parts.read_buf,
-            next,
-            permit,
-            phase,
-        })
+        Some(Answered { stream, received, next, permit, phase })
     }
 }
 
@@ -873,9 +887,10 @@ impl WebSocket {
 }
 
 /// The requests of one connection, which arrive one after another.
-struct Requests {
+struct Requests<S> {
     endpoint: Arc<Endpoint>,
     peer: SocketAddr,
+    stream: Watched<S>,
     state: Mutex<RequestsState>,
 }
 
@@ -902,7 +917,7 @@ impl fmt::Display for TakenOver {
 
 impl std::error::Error for TakenOver {}
 
-impl Requests {
+impl<S: AsyncRead + AsyncWrite + Unpin> Requests<S> {
     fn due(&self) -> Option<Instant> {
         self.state.lock().due
     }
@@ -923,7 +938,8 @@ impl Requests {
         let is_message = matches!(head.method, Method::POST | Method::DELETE)
             || head.method == Method::OPTIONS && body.is_end_stream();
         let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
-        let mut answer = self.endpoint.answer(head, body, Some(self.peer), &mut budget).await;
+        let (peer, gone) = (Some(self.peer), self.stream.ended());
+        let mut answer = self.endpoint.answer(head, body, peer, gone, &mut budget).await;
         let mut state = self.state.lock();
         if let Some(client) = answer.forwarded_for()
             && !state.permit.as_mut().is_some_and(|permit| permit.count_for(client))

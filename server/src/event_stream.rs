@@ -8,20 +8,23 @@ use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, ready};
 
 use ahash::HashMap;
+use bytes::BytesMut;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use pondwire::frame::Form;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, join};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 use crate::budget::Budget;
 use crate::endpoints::Admitted;
 use crate::keepalive::Liveness;
+use crate::memory::Partial;
 use crate::metrics::Counted;
 use crate::options::Times;
 use crate::session::{ReceiveError, Session, Sessions, Wait};
@@ -35,6 +38,10 @@ pub(crate) const CONNECTION_ID: HeaderName = HeaderName::from_static("x-connecti
 /// The most bytes that a client may send on the connection of its stream, where there is nothing to send. Some send the
 /// body of a request that has none.
 const IGNORED: usize = 16 << 10;
+
+/// The most messages of one stream that arrive or wait at a time, besides the one that is carried out: as many requests
+/// as a browser or a proxy makes at once over one connection of HTTP/2.
+const MOST_WAITING: usize = 128;
 
 /// The event streams that are open, by connection id.
 pub(crate) struct EventStreams {
@@ -77,11 +84,32 @@ impl Prepared {
 
 /// An open stream, shared with the requests that name it.
 struct Open {
-    /// Held until the handler of a message has ended: messages of one stream are carried out one at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// One permit, held until the handler of a message has ended: messages of one stream are carried out one at a time.
+    /// Closed with the session.
+    turn: Semaphore,
+    /// The number of [places](Place) that are taken.
+    waiting: AtomicUsize,
     session: Mutex<Option<Session>>,
     /// Notified when the session has ended.
     closed: Notify,
+}
+
+/// The place of a message that arrives for a stream, or waits for its turn.
+pub(crate) struct Place(Arc<Open>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A message that a request has brought.
+pub(crate) struct Posted {
+    pub(crate) message: BytesMut,
+    /// Its length as it arrived.
+    pub(crate) wire: usize,
+    /// Counts its memory until it is dropped.
+    pub(crate) counted: Partial,
 }
 
 impl EventStreams {
@@ -89,22 +117,41 @@ impl EventStreams {
         Self { table: Arc::default(), sessions, writers, times }
     }
 
+    /// A place for a message of this stream's client.
+    ///
+    /// # Errors
+    /// There is no such stream, or [too many](MOST_WAITING) of its messages wait; holds the status to answer with.
+    pub(crate) fn place(&self, id: &str) -> Result<Place, StatusCode> {
+        let open = self.table.0.lock().get(id).map(Arc::clone).ok_or(StatusCode::NOT_FOUND)?;
+        // Relaxed: nothing else depends on the number.
+        let waiting = open.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Place(open);
+        if waiting < MOST_WAITING { Ok(place) } else { Err(StatusCode::TOO_MANY_REQUESTS) }
+    }
+
     /// Carries out a message of this stream's client and returns the status for its request. Messages of
-    /// one stream are carried out one at a time. Errors other than an invalid message end the stream. The
-    /// work is charged to `budget`, the budget of the request's connection. Returns late if the client is
-    /// ahead of the writers.
+    /// one stream are carried out one at a time: this one is not if its client is `gone` before its turn. Errors other
+    /// than an invalid message end the stream. The work is charged to `budget`, the budget of the request's connection.
+    /// Returns late if the client is ahead of the writers.
     pub(crate) async fn receive(
         &self,
         id: &str,
-        message: &[u8],
+        place: Place,
+        posted: Posted,
+        gone: impl Future<Output = ()>,
         budget: &mut Budget,
     ) -> StatusCode {
-        let open = self.table.0.lock().get(id).map(Arc::clone);
-        let Some(open) = open else { return StatusCode::NOT_FOUND };
-        let _turn = open.turn.lock().await;
-        let Some((mut received, wait)) = open.receive(message, budget) else {
-            return StatusCode::NOT_FOUND;
+        let open = Arc::clone(&place.0);
+        let turn = tokio::select! {
+            biased;
+            turn = open.turn.acquire() => turn,
+            () = gone => return StatusCode::SERVICE_UNAVAILABLE,
         };
+        let Posted { message, wire, counted } = posted;
+        let received = turn.as_ref().ok().and_then(|_| open.receive(&message, wire, budget));
+        // The handler has what it keeps of it.
+        drop((place, message, counted));
+        let Some((mut received, wait)) = received else { return StatusCode::NOT_FOUND };
         if received.is_err() {
             self.close(id);
         }
@@ -230,7 +277,8 @@ impl Table {
     fn open(self: &Arc<Self>, session: Session) -> Entry {
         let id = Arc::clone(session.connection_id());
         let open = Arc::new(Open {
-            turn: tokio::sync::Mutex::default(),
+            turn: Semaphore::new(1),
+            waiting: AtomicUsize::new(0),
             session: Mutex::new(Some(session)),
             closed: Notify::new(),
         });
@@ -242,6 +290,7 @@ impl Table {
         let Some(open) = self.0.lock().remove(id) else { return false };
         // A concurrent request may still hold a reference; it will find no session.
         drop(open.session.lock().take());
+        open.turn.close();
         open.closed.notify_one();
         true
     }
@@ -253,11 +302,12 @@ impl Open {
     fn receive(
         &self,
         message: &[u8],
+        wire: usize,
         budget: &mut Budget,
     ) -> Option<(Result<(), ReceiveError>, Option<Wait>)> {
         let mut session = self.session.lock();
         let session = session.as_mut()?;
-        let mut received = session.receive(message);
+        let mut received = session.receive(message, wire);
         budget.charge(message.len() + session.take_work());
         if let Err(ReceiveError::Malformed(error)) = &received {
             session.refuse_malformed(error);

@@ -51,8 +51,9 @@
 //! message in JSON as the body. It is answered 204, also if the message is invalid or no handler takes it: answers and
 //! errors come on the stream. 404 means that the stream has ended; other statuses are in [`docs::troubleshooting`]. The
 //! messages of a stream are carried out one at a time, but a browser's requests may overtake each other: where order
-//! matters, wait for the answer to one `POST` before the next. A `DELETE` with the header ends the stream, as closing
-//! the connection does.
+//! matters, wait for the answer to one `POST` before the next. At most 128 wait for one stream; one more is answered
+//! 429, and may be sent again later. If a client closes the connection of a `POST` that waits, its message is not
+//! carried out. A `DELETE` with the header ends the stream, as closing the connection does.
 //!
 //! `EventSource` reconnects by itself when a stream ends, but not after a refusal such as 503. The new stream has a new
 //! id, and has joined no channel. A page:
@@ -184,6 +185,7 @@ mod stream;
 mod tls;
 mod trace;
 mod users;
+mod watched;
 mod websocket;
 mod writers;
 

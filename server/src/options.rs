@@ -60,9 +60,11 @@ pub struct Options {
     /// The rate at which a client may send messages, pings, pongs and empty fragments: 1,000 a second and 2,000 at
     /// once, above any person, game or sensor. A connection that relays for many clients needs more.
     pub message_rate: Option<Rate>,
-    /// The rate at which a client may send message bytes, counted after inflation. Lists of users, and what
-    /// [`Event::charge`](crate::Event::charge) is given, count as if the client had sent them. 1 MiB a
-    /// second and 8 MiB at once.
+    /// The rate at which a client may send bytes. A message counts as it arrived or after inflation, whichever is more,
+    /// and even if it is refused. On a WebSocket each frame counts 6 bytes more, for its head, also a ping or a pong; in
+    /// a `POST` the size line of a chunk does, but not the request's head. Lists of users, and what
+    /// [`Event::charge`](crate::Event::charge) is given, count as if the client had sent them. 1 MiB a second and 8 MiB
+    /// at once.
     pub byte_rate: Option<Rate>,
     /// The most channels that a connection may be in. 128.
     pub channels: usize,
@@ -78,7 +80,8 @@ pub struct Options {
     /// of presence per second. At zero each change is sent at once. 100 ms.
     pub presence_interval: Duration,
     /// The memory in bytes for what all clients make the server keep: frames that they have not read, the logs of
-    /// channels, and messages that have arrived in part. The memory in use is compared with this bound ten times a
+    /// channels, and messages that have arrived in part, or that wait in a `POST` for their
+    /// turn. The memory in use is compared with this bound ten times a
     /// second. A frame in several queues counts in each; but the bound counts as exceeded only if the whole process
     /// is as large, too (on Linux, where the system says how large it is). While it is exceeded, the connections
     /// with the longest queues end as slow ones, new connections are answered 503, and a partial message that grows

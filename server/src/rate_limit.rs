@@ -53,7 +53,8 @@ impl RateLimiter {
         Self { messages: messages.map(bucket), bytes: bytes.map(bucket), violations: 0 }
     }
 
-    /// Takes a message of `bytes` bytes from the buckets. Calls `now` only if there is a limit.
+    /// Takes a message of `bytes` bytes from the buckets. Its bytes, which have arrived, are taken even if it is refused.
+    /// Calls `now` only if there is a limit.
     pub(crate) fn try_acquire(&mut self, bytes: usize, now: impl FnOnce() -> Instant) -> Decision {
         if self.messages.is_none() && self.bytes.is_none() {
             return Decision::Granted;
@@ -76,6 +77,7 @@ impl RateLimiter {
             }
             return Decision::Granted;
         }
+        self.charge(bytes);
         self.violations += 1;
         if self.violations > MAX_VIOLATIONS { Decision::Exhausted } else { Decision::Refused }
     }
@@ -133,8 +135,15 @@ mod tests {
         assert_eq!(both.try_acquire(150, || began), Decision::Granted);
         assert_eq!(both.try_acquire(51, || began), Decision::Granted);
         assert_eq!(both.try_acquire(1, || began), Decision::Refused);
+        // A refused message has been received, too.
+        let mut twice = RateLimiter::new(None, Rate::parse("100").unwrap(), began);
+        assert_eq!(twice.try_acquire(200, || began), Decision::Granted);
+        assert_eq!(twice.try_acquire(200, || began), Decision::Refused);
+        let later = |millis| began + Duration::from_millis(millis);
+        assert_eq!(twice.try_acquire(0, || later(1900)), Decision::Refused);
+        assert_eq!(twice.try_acquire(0, || later(2100)), Decision::Granted);
         let mut paid = RateLimiter::new(None, Rate::parse("100").unwrap(), began);
-        paid.charge(299);
+        paid.charge(298);
         assert_eq!(paid.try_acquire(1, || began), Decision::Refused);
         assert_eq!(paid.try_acquire(1, || began + Duration::from_millis(1000)), Decision::Granted);
         let mut none = RateLimiter::new(Rate::parse("0").unwrap(), None, began);

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -86,7 +86,8 @@ impl PondService {
         let endpoint = self.server.endpoint();
         let mut budget = Budget::new(budget::CONNECTION);
         let address = (self.address)(&head.extensions);
-        let answer = endpoint.answer_endpoint(head, body, address, &mut budget).await;
+        // hyper drops this once the client is gone.
+        let answer = endpoint.answer_endpoint(head, body, address, pending(), &mut budget).await;
         if let Answer::Response(response) = answer {
             return response;
         }

@@ -200,21 +200,23 @@ impl Session {
         is_ahead.then(|| Arc::clone(channel))
     }
 
-    /// Carries out a received message. A message over the rate limit is answered with 429 instead.
+    /// Carries out a received message, which was `wire` bytes long as it arrived. A message over the rate limit is
+    /// answered with 429 instead.
     ///
     /// # Errors
     /// The message is invalid, or the connection must end.
-    pub(crate) fn receive(&mut self, frame: &[u8]) -> Result<(), ReceiveError> {
+    pub(crate) fn receive(&mut self, frame: &[u8], wire: usize) -> Result<(), ReceiveError> {
         let span = self.span.clone();
-        span.run(|| self.receive_in_span(frame))
+        span.run(|| self.receive_in_span(frame, wire))
     }
 
-    fn receive_in_span(&mut self, frame: &[u8]) -> Result<(), ReceiveError> {
+    fn receive_in_span(&mut self, frame: &[u8], wire: usize) -> Result<(), ReceiveError> {
         self.settle();
         self.liveness.saw_message();
         self.shared.metrics.received(frame);
         self.rate_limiter.charge(self.caller.take_bytes());
-        match self.try_acquire(frame.len()) {
+        // Compressed padding is on the wire only.
+        match self.try_acquire(frame.len().max(wire)) {
             RateDecision::Granted => {}
             RateDecision::Refused => {
                 trace::event!(DEBUG, "too many messages");

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -34,6 +35,9 @@ thread_local! {
     /// One inflater for all connections of the thread: no message depends on an earlier one.
     static INFLATER: RefCell<Inflater> = RefCell::default();
 }
+
+/// The bytes of a client's frame besides its payload: the least, for a payload of up to 125 bytes.
+const HEAD: usize = 6;
 
 /// The reason why a connection ends.
 #[cfg_attr(feature = "tracing", derive(Debug))]
@@ -176,7 +180,7 @@ impl WebSockets {
         let reader = MessageReader::new(received, MaxPayload { plain, compressed });
         let partial = Partial::new(Arc::clone(&self.memory));
         let budget = Budget::new(budget::CONNECTION);
-        Incoming { stream, reader, limits: self.limits, budget, partial }
+        Incoming { stream, reader, limits: self.limits, budget, partial, heads: 0 }
     }
 }
 
@@ -188,6 +192,8 @@ struct Incoming {
     budget: Budget,
     /// Counts the reader's memory while the connection waits for more.
     partial: Partial,
+    /// The bytes of the heads of the unfinished message's fragments.
+    heads: usize,
 }
 
 /// The reason why nothing more is received.
@@ -220,8 +226,9 @@ impl From<OutOfMemory> for Fault {
 
 /// What takes a connection's messages: its session, or an echo.
 trait Receiver {
-    /// Takes a message; returns the reason why the connection ends after it, if it does.
-    fn receive(&mut self, message: &[u8], kind: MessageKind) -> Option<End>;
+    /// Takes a message, which was `wire` bytes long as it arrived; returns the reason why the connection ends after it,
+    /// if it does.
+    fn receive(&mut self, message: &[u8], wire: usize, kind: MessageKind) -> Option<End>;
 
     /// Takes a frame that carries no message, of so many bytes: `false` if there were too many.
     fn allows(&mut self, bytes: usize) -> bool;
@@ -236,8 +243,8 @@ trait Receiver {
 }
 
 impl Receiver for Session {
-    fn receive(&mut self, message: &[u8], kind: MessageKind) -> Option<End> {
-        deliver_to(self, message, kind)
+    fn receive(&mut self, message: &[u8], wire: usize, kind: MessageKind) -> Option<End> {
+        deliver_to(self, message, wire, kind)
     }
 
     fn allows(&mut self, bytes: usize) -> bool {
@@ -258,7 +265,7 @@ impl Receiver for Session {
 }
 
 impl Receiver for Echo {
-    fn receive(&mut self, message: &[u8], kind: MessageKind) -> Option<End> {
+    fn receive(&mut self, message: &[u8], _: usize, kind: MessageKind) -> Option<End> {
         self.add(message, kind).err().map(|fault| End::Refused(fault.close_code()))
     }
 
@@ -388,14 +395,21 @@ impl Incoming {
     }
 
     fn handle(&mut self, event: Event, receiver: &mut impl Receiver) -> Option<End> {
-        let Self { reader, limits, budget, .. } = self;
+        let Self { reader, limits, budget, heads, .. } = self;
         let payload = reader.payload();
+        let mut wire = HEAD + payload.len();
+        match event {
+            Event::Message(_) => wire += mem::take(heads),
+            Event::Fragment => *heads += HEAD,
+            Event::Ping | Event::Pong | Event::Close(_) => {}
+        }
         let end = match event {
             Event::Message(kind) if kind.is_compressed => INFLATER.with_borrow_mut(|inflater| {
                 match inflater.inflate(payload, limits.max_bytes) {
                     Ok(message) => {
-                        budget.charge(message.len() * (1 + budget::INFLATED));
-                        receiver.receive(message, kind)
+                        let inflated = message.len().max(payload.len());
+                        budget.charge(message.len() + inflated * budget::INFLATED);
+                        receiver.receive(message, wire, kind)
                     }
                     Err(error) => {
                         if error.is_too_large() {
@@ -406,11 +420,11 @@ impl Incoming {
                     }
                 }
             }),
-            Event::Message(kind) => receiver.receive(payload, kind),
+            Event::Message(kind) => receiver.receive(payload, wire, kind),
             // The bytes of a fragment are charged with its message. An empty fragment is charged as a
             // message, or it would be free.
             Event::Fragment if !payload.is_empty() => None,
-            Event::Ping | Event::Pong | Event::Fragment if !receiver.allows(payload.len()) => {
+            Event::Ping | Event::Pong | Event::Fragment if !receiver.allows(wire) => {
                 Some(End::Refused(close_code::POLICY_VIOLATION))
             }
             Event::Ping => {
@@ -460,8 +474,13 @@ impl Incoming {
 
 /// Hands a message to the session. An invalid message is answered; text that is not UTF-8 ends the
 /// connection.
-fn deliver_to(session: &mut Session, message: &[u8], kind: MessageKind) -> Option<End> {
-    match session.receive(message).err()? {
+fn deliver_to(
+    session: &mut Session,
+    message: &[u8],
+    wire: usize,
+    kind: MessageKind,
+) -> Option<End> {
+    match session.receive(message, wire).err()? {
         // A valid message is UTF-8, so only an invalid one has to be checked.
         ReceiveError::Malformed(_) if kind.is_text && std::str::from_utf8(message).is_err() => {
             Some(End::Refused(ReadError::NotUtf8.close_code()))

@@ -5,6 +5,7 @@ use flate2::{Compress, Compression, FlushCompress};
 use serde_json::Value;
 
 use crate::fixture::Server;
+use pondwire_server::{Options, Rate};
 use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::inflate;
 use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket};
@@ -32,6 +33,24 @@ fn joined(server: &Server) -> Client {
     let mut client = Client::greeted(socket);
     client.join(ROOM);
     client
+}
+
+/// Empty blocks, which inflate to nothing.
+#[test]
+fn compressed_padding_counts() {
+    // There is no more, however long the test takes.
+    let byte_rate = Some(Rate { per_second: 0, burst: 100_000 });
+    let server = Server::start_as(Options { byte_rate, ..Options::default() });
+    let mut client = joined(&server);
+    let echo = message("BROADCAST", ROOM, "echo", "r-1", "{}");
+    let padded = [&b"\0\0\0\xFF\xFF".repeat(18_000)[..], &compressed(echo.as_bytes())].concat();
+    client.socket.send_compressed(Opcode::Text, true, &padded);
+    assert_eq!(client.next()["event"], "echo");
+    // Larger than the rest.
+    client.socket.send_compressed(Opcode::Text, true, &padded);
+    assert_eq!(client.next()["event"], "echo");
+    client.socket.send_compressed(Opcode::Text, true, &compressed(echo.as_bytes()));
+    client.expect_invalid(429);
 }
 
 fn payload_of(text: &str) -> String {

@@ -1,7 +1,8 @@
 //! Limits and timeouts: clients that are too many, too fast, silent or unauthorized.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use pondwire_server::{Authorize, Options, PondServer, Rate, StatusCode, Times, b
 use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::event_stream::{EventStream, Requests};
 use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket, frame};
+use tokio::sync::Semaphore;
 
 const ENDPOINT: &str = "/api/socket";
 
@@ -348,6 +350,48 @@ fn bytes_count_too() {
     client.expect_alive();
 }
 
+/// Tiny frames are mostly heads; here nothing else bounds them.
+#[test]
+fn heads_of_frames_count() {
+    let byte_rate = Some(Rate { per_second: 0, burst: 20_000 });
+    let options = || Options { byte_rate, message_rate: None, ..Options::default() };
+    let server = Server::start_as(options());
+    for empty in [b"\x89\x80\0\0\0\0", b"\x8A\x80\0\0\0\0", b"\0\x80\0\0\0\0"] {
+        let mut client = Client::joined(server.addr, ROOM);
+        client.socket.send(Opcode::Text, false, b"{");
+        client.socket.raw(&empty.repeat(4000));
+        assert_eq!(close_code(&mut client), 1008, "{empty:?}");
+    }
+    // A message in fragments of a byte.
+    let mut client = Client::joined(server.addr, ROOM);
+    let echo = message("BROADCAST", ROOM, "echo", "r-1", "{}");
+    let (last, before) = echo.as_bytes().split_last().unwrap();
+    let mut refused = 0;
+    for _ in 0..40 {
+        for (i, byte) in before.iter().enumerate() {
+            let opcode = if i == 0 { Opcode::Text } else { Opcode::Continuation };
+            client.socket.send(opcode, false, &[*byte]);
+        }
+        client.socket.send(Opcode::Continuation, true, &[*last]);
+        refused += usize::from(client.next()["payload"]["status"] == 429);
+    }
+    assert!((1..=20).contains(&refused), "{refused} of 40 messages of {} bytes", echo.len());
+    // Chunks of a byte.
+    let mut events = EventStream::joined(server.addr, ROOM);
+    let chunks: String = echo.chars().map(|char| format!("1\r\n{char}\r\n")).collect();
+    let told = (0..80).map(|_| {
+        let mut requests = Requests::new(server.addr);
+        requests.raw(&format!(
+            "POST {ENDPOINT} HTTP/1.1\r\nhost: test\r\nx-connection-id: {}\r\n\
+             transfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n",
+            events.id
+        ));
+        requests.status()
+    });
+    assert!(told.collect::<Vec<_>>().contains(&429));
+    while events.next_text().is_some() {}
+}
+
 /// Long answers to short requests are charged like messages.
 #[test]
 fn long_answers_count_against_the_byte_rate() {
@@ -508,6 +552,89 @@ fn messages_in_part_count_until_their_connection_ends() {
     assert!(metric(&server, r#"ended_for_memory_total{what="new_connection"}"#) > 0);
     drop(one);
     until("no more", || metric(&server, partial) == 0);
+}
+
+/// An application whose handler of `wait` ends when it is told to; all other events are passed on.
+fn pond_that_waits(ended: &Arc<Semaphore>) -> PondServer {
+    let mut pond = PondServer::new();
+    let ended = Arc::clone(ended);
+    pond.endpoint("/api/socket", |connect| connect.accept())
+        .channel("/chat/:id", |join| join.accept())
+        .on_async("wait", move |_| {
+            let ended = Arc::clone(&ended);
+            Box::pin(async move { drop(ended.acquire().await) })
+        })
+        .on("*", |event| event.broadcast(event.name(), event.payload()));
+    pond
+}
+
+/// A request with a message, whose answer is not awaited.
+fn post(server: &Server, id: &str, body: &str) -> Requests {
+    let mut requests = Requests::new(server.addr);
+    let length = body.len();
+    requests.raw(&format!(
+        "POST {ENDPOINT} HTTP/1.1\r\nhost: test\r\nx-connection-id: {id}\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    ));
+    requests
+}
+
+#[test]
+fn messages_that_wait_are_counted_and_bounded() {
+    const WAITING: usize = 128;
+    let ended = Arc::new(Semaphore::new(0));
+    let server = Server::start_app(pond_that_waits(&ended), Options::default());
+    let mut events = EventStream::joined(server.addr, ROOM);
+    let partial = || metric(&server, r#"memory_bytes{of="partial_messages"}"#);
+    let wait = message("BROADCAST", ROOM, "wait", "r-1", "{}");
+    let padding = " ".repeat(10_000);
+    let long = |name: &str| message("BROADCAST", ROOM, name, "r-2", "{}") + &padding;
+
+    let mut first = post(&server, &events.id, &wait);
+    let mut gone: Vec<_> = (0..WAITING).map(|_| post(&server, &events.id, &long("gone"))).collect();
+    until("their bytes", || partial() >= (WAITING * padding.len()) as u64);
+    // None has a place, whether its body is short or not awaited; another stream has places of its own.
+    assert_eq!(events.request("POST", long("more").as_bytes()), 429);
+    assert_eq!(events.request("POST", (long("more") + &padding).as_bytes()), 429);
+    let mut other = EventStream::joined(server.addr, "/chat/other");
+    other.send("BROADCAST", "/chat/other", "say", "{}");
+    assert_eq!(other.next()["event"], "say");
+
+    // Nothing is kept of a client that is gone, also if it has closed only its own direction.
+    let mut half = gone.pop().unwrap();
+    half.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(half.status(), 503);
+    drop(gone);
+    until("no bytes", || partial() == 0);
+
+    // Those that stay have their turn.
+    let mut kept: Vec<_> = (0..WAITING).map(|_| post(&server, &events.id, &long("kept"))).collect();
+    until("their bytes", || partial() >= (WAITING * padding.len()) as u64);
+    ended.add_permits(1);
+    assert_eq!(first.status(), 204);
+    for requests in &mut kept {
+        assert_eq!(requests.status(), 204);
+        assert_eq!(events.next()["event"], "kept");
+    }
+    assert_eq!(partial(), 0);
+}
+
+#[test]
+fn messages_that_wait_end_with_their_stream() {
+    let ended = Arc::new(Semaphore::new(0));
+    let server = Server::start_app(pond_that_waits(&ended), Options::default());
+    let mut events = EventStream::joined(server.addr, ROOM);
+    let wait = message("BROADCAST", ROOM, "wait", "r-1", "{}");
+    let mut first = post(&server, &events.id, &wait);
+    let mut second = post(&server, &events.id, &(wait + &" ".repeat(10_000)));
+    let partial = || metric(&server, r#"memory_bytes{of="partial_messages"}"#);
+    until("its bytes", || partial() >= 10_000);
+    assert_eq!(events.request("DELETE", b""), 204);
+    assert_eq!(second.status(), 404);
+    assert_eq!(partial(), 0);
+    assert_eq!(events.next_text(), None);
+    ended.add_permits(1);
+    assert_eq!(first.status(), 204);
 }
 
 #[test]
