@@ -5,9 +5,11 @@
 //! that all members see them in the same order. If the server is a node of a cluster, the channel's
 //! [`Link`] holds the presence of all nodes.
 //!
-//! Lock order: the table, then a channel, then the node, then the pace of presence frames. No code locks the table
-//! while it holds a channel's lock, and no handler runs under any of them.
+//! Lock order: the table, then a channel, then the node, then the pace of presence frames; the list of channels that
+//! nobody is in comes last. No code locks the table while it holds a channel's lock, and no handler runs under any of
+//! them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -62,7 +64,8 @@ const PACE_OF_PRESENCE: Duration = Duration::from_micros(1);
 #[cfg(feature = "redis")]
 const MOST_BESIDE_LIST: usize = 64 << 10;
 
-/// The most channels of an endpoint that are kept for members that come back while nobody is in them.
+/// The most channels of an endpoint that are kept for members that come back while nobody is in them. Then those that
+/// have waited longest are closed.
 const MOST_UNATTENDED: usize = 10_000;
 
 /// The id of a user. Each connection is a user of its own here.
@@ -72,7 +75,7 @@ pub(crate) type UserId = Arc<str>;
 pub(crate) type Assigns = Option<Arc<OwnedPayload>>;
 
 /// Connects a channel with the same channel on the other nodes of a cluster. Every method except
-/// [`send`](Self::send) may publish presence to the users tracked here before it returns.
+/// [`send`](Self::send) and [`is_connected`](Self::is_connected) may publish presence to the users tracked here before it returns.
 pub(crate) trait Link: Send + Sync {
     /// Reports that a user joined; `channel` holds this node's members.
     fn join(&self, channel: &Arc<OpenChannel>, user: &str, assigns: Payload<'_>);
@@ -101,6 +104,9 @@ pub(crate) trait Link: Send + Sync {
         request_id: &str,
         recipients: &Recipients<'_>,
     );
+
+    /// Whether the connection by which the other nodes' broadcasts come works, as far as this node knows.
+    fn is_connected(&self) -> bool;
 
     /// The length of the presence list of all nodes, in bytes.
     fn presence_len(&self) -> usize;
@@ -185,6 +191,14 @@ pub(crate) struct ChannelOptions {
     pub(crate) in_use: InUse,
 }
 
+/// The channels that nobody is in, those that have waited longest first.
+#[derive(Default)]
+struct Unattended {
+    waiting: BTreeMap<u64, Weak<OpenChannel>>,
+    /// The number of those that ever waited.
+    count: u64,
+}
+
 /// The open channels of an endpoint, by name. A channel is open while it has members, and one that keeps broadcasts
 /// for as long after as it keeps them.
 pub(crate) struct Channels {
@@ -196,8 +210,7 @@ pub(crate) struct Channels {
     runtime: Handle,
     /// The presence frames that were not sent because their lists were too long.
     lists_too_long: AtomicU64,
-    /// The number of channels that nobody is in.
-    unattended: AtomicUsize,
+    unattended: Mutex<Unattended>,
     /// The joins of clients that came back without a hole, and with one.
     resumed: AtomicU64,
     holes: AtomicU64,
@@ -218,7 +231,7 @@ impl Channels {
             options,
             runtime,
             lists_too_long: AtomicU64::new(0),
-            unattended: AtomicUsize::new(0),
+            unattended: Mutex::default(),
             resumed: AtomicU64::new(0),
             holes: AtomicU64::new(0),
         }
@@ -293,6 +306,21 @@ impl Channels {
         self.table.lock().values().cloned().collect()
     }
 
+    /// Adds a channel that nobody is in; returns its number among these.
+    fn wait(&self, channel: &Arc<OpenChannel>) -> u64 {
+        let mut unattended = self.unattended.lock();
+        let number = unattended.count;
+        unattended.count += 1;
+        unattended.waiting.insert(number, Arc::downgrade(channel));
+        number
+    }
+
+    /// Takes the channel that has waited longest, if too many wait.
+    fn take_longest(&self) -> Option<(u64, Weak<OpenChannel>)> {
+        let waiting = &mut self.unattended.lock().waiting;
+        if waiting.len() > MOST_UNATTENDED { waiting.pop_first() } else { None }
+    }
+
     /// The bytes in the logs of all channels that the writers have not taken.
     pub(crate) fn unread_bytes(&self) -> usize {
         self.table.lock().values().map(|channel| channel.members.unread().1).sum()
@@ -325,6 +353,8 @@ pub(crate) struct OpenChannel {
     last_round: AtomicUsize,
     /// The same channel on other nodes.
     link: Option<Box<dyn Link>>,
+    /// Whether this node has been subscribed to them since the channel's first join.
+    is_subscribed: AtomicBool,
     home: Weak<Channels>,
     hooks: Arc<dyn Hooks>,
     /// The numbers of members by class; `None` if classes make no difference.
@@ -374,8 +404,8 @@ impl Classes {
 struct State {
     /// If `true`, another channel of this name may have been opened since.
     is_closed: bool,
-    /// The time at which the last member left a channel that keeps broadcasts.
-    empty_since: Option<Instant>,
+    /// When the last member left a channel that keeps broadcasts, and its number among the unattended ones.
+    empty: Option<(Instant, u64)>,
     members: HashMap<UserId, MemberEntry>,
     /// The presence of this node's users; unused with a link, which holds the presence of all nodes.
     roster: CoalescedRoster,
@@ -528,8 +558,8 @@ pub(crate) enum Untracked {
 impl OpenChannel {
     fn new(name: &str, home: &Arc<Channels>, hooks: Arc<dyn Hooks>) -> Self {
         let roster = CoalescedRoster::new(PresenceRoster::new(name), Duration::ZERO);
-        let (is_closed, empty_since, members) = Default::default();
-        let state = State { is_closed, empty_since, members, roster };
+        let (is_closed, empty, members) = Default::default();
+        let state = State { is_closed, empty, members, roster };
         let classes = || {
             Box::new(Classes {
                 members: [const { AtomicU32::new(0) }; CLASSES as usize],
@@ -557,6 +587,7 @@ impl OpenChannel {
             presence_len: AtomicUsize::new(0),
             last_round: AtomicUsize::new(0),
             link: home.make_link.as_ref().map(|make_link| make_link(name)),
+            is_subscribed: AtomicBool::new(false),
             home: Arc::downgrade(home),
             classes: hooks.transforms().then(classes),
             hooks,
@@ -606,16 +637,43 @@ impl OpenChannel {
         self.members.clear_history();
     }
 
+    /// The broadcasts of other nodes come from now on. Some may be missing before.
+    #[cfg(feature = "redis")]
+    pub(crate) fn subscribed(&self) {
+        self.clear_history();
+        // After what was kept before is gone.
+        self.is_subscribed.store(true, Ordering::Release);
+    }
+
+    /// Whether broadcasts of other nodes may be missing now.
+    fn is_cut_off(&self) -> bool {
+        let hears =
+            |link: &dyn Link| self.is_subscribed.load(Ordering::Acquire) && link.is_connected();
+        self.link.as_ref().is_some_and(|link| !hears(&**link))
+    }
+
     /// Closes the channel and removes it from the table if it has no members, and no broadcasts for any that may come
     /// back. A newer channel of the same name is left alone.
     pub(crate) fn close_if_empty(self: &Arc<Self>) {
         let Some(home) = self.home.upgrade() else { return };
+        self.close_unless(&home, |state| self.may_be_wanted(&home, state));
+        while let Some((number, longest)) = home.take_longest() {
+            if let Some(longest) = longest.upgrade() {
+                // Somebody may have been there since.
+                longest.close_unless(&home, |state| {
+                    state.empty.is_none_or(|(_, waiting)| waiting != number)
+                });
+            }
+        }
+    }
+
+    fn close_unless(self: &Arc<Self>, home: &Channels, is_wanted: impl FnOnce(&mut State) -> bool) {
         let mut table = home.table.lock();
         let is_this = table.get(&self.name).is_some_and(|found| Arc::ptr_eq(found, self));
         // A task that holds the lock mostly acts for a member, so this rarely waits.
         if is_this && self.members.is_empty() {
             let mut state = self.state.lock();
-            if !self.members.is_empty() || self.may_be_wanted(&home, &mut state) {
+            if !self.members.is_empty() || is_wanted(&mut state) {
                 return;
             }
             state.is_closed = true;
@@ -628,30 +686,24 @@ impl OpenChannel {
     }
 
     /// Whether an empty channel stays open for members that may come back.
-    fn may_be_wanted(&self, home: &Channels, state: &mut State) -> bool {
+    fn may_be_wanted(self: &Arc<Self>, home: &Channels, state: &mut State) -> bool {
         let Some(history) = &self.history else { return false };
-        let Some(since) = state.empty_since else {
-            // Relaxed: changed under the table's lock only, or a moment late.
-            let is_kept = home.unattended.load(Ordering::Relaxed) < MOST_UNATTENDED;
-            if is_kept {
-                home.unattended.fetch_add(1, Ordering::Relaxed);
-                state.empty_since = Some(Instant::now());
-            }
-            return is_kept;
-        };
-        let is_kept = since.elapsed() <= history.age;
+        let is_kept = !self.members.is_history_empty()
+            && state.empty.is_none_or(|(since, _)| since.elapsed() <= history.age);
         if !is_kept {
             self.attended(state);
+        } else if state.empty.is_none() {
+            state.empty = Some((Instant::now(), home.wait(self)));
         }
         is_kept
     }
 
     /// Counts the channel out of those that nobody is in.
     fn attended(&self, state: &mut State) {
-        if state.empty_since.take().is_some()
+        if let Some((_, number)) = state.empty.take()
             && let Some(home) = self.home.upgrade()
         {
-            home.unattended.fetch_sub(1, Ordering::Relaxed);
+            home.unattended.lock().waiting.remove(&number);
         }
     }
 
@@ -694,7 +746,10 @@ impl OpenChannel {
         let joined = match returning {
             None => self.members.seat_audience(audience, user, seat, Some(acknowledgement)),
             Some(returning) => {
-                let resume = returning.resume(self.kept_before(*class));
+                let kept_before = self.kept_before(*class);
+                // To tell of a hole, whatever the client has seen.
+                let not_before = if self.is_cut_off() { u64::MAX } else { kept_before };
+                let resume = returning.resume(not_before);
                 let last = |resumed: &Resumed| {
                     let answer = returning.answer(&self.name, request_id, Some(resumed));
                     prepare(&answer, deflates(seat));
@@ -886,10 +941,12 @@ impl OpenChannel {
             prepare(&frame, self.deflates());
             if let (Some(ids), Some(state)) = (named, &state) {
                 let ids: SmallVec<[_; 8]> = ids.iter().collect();
-                let is_in = |id: &&str| {
-                    state.members.get(*id).is_some_and(|entry| class_bit(entry.class) & bits != 0)
+                let is_in = |id: &str| {
+                    state.members.get(id).is_some_and(|entry| class_bit(entry.class) & bits != 0)
                 };
-                self.members.publish_to(&frame, ids.iter().map(AsRef::as_ref).filter(is_in));
+                // Kept for those that are away, too, in the form of whatever class they come back to.
+                let ids = ids.iter().map(AsRef::as_ref);
+                self.members.publish_to_selected(bits, &frame, ids, is_in);
                 continue;
             }
             let (key, except) = match recipients {

@@ -4,9 +4,9 @@
 //! joins again takes what it missed and gets its position in the log. So every frame is either among those
 //! that were kept before, or comes after that position, and never both.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::DerefMut;
-use std::sync::Arc as StdArc;
+use std::sync::{Arc as StdArc, Weak};
 use std::time::{Duration, Instant};
 
 use super::{RoomOptions, user_key};
@@ -17,7 +17,11 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// What was published last, within bounds.
-pub(super) struct History(Mutex<Kept>);
+pub(super) struct History {
+    kept: StdArc<Mutex<Kept>>,
+    /// The same as that of `kept`, without its lock.
+    budget: Option<HistoryBudget>,
+}
 
 pub(super) struct Kept {
     /// In the order of the log.
@@ -32,12 +36,15 @@ pub(super) struct Kept {
     /// Begins the names of positions here, and of none in another room.
     name: u64,
     is_closed: bool,
+    /// Itself, for the budget.
+    this: Weak<Mutex<Self>>,
 }
 
 /// A bound on the bytes that the histories of many rooms keep together; a clone is another handle of the same
 /// budget.
 ///
-/// The room that would exceed it drops its own oldest frames instead.
+/// When it would be exceeded, the room that keeps most, within a factor of two, drops its oldest frames: so a room that
+/// keeps little keeps it, however much the others publish.
 ///
 /// ```
 /// use std::time::Duration;
@@ -63,13 +70,21 @@ struct Budget {
     /// Relaxed: a sum, on which nothing else depends.
     bytes: AtomicUsize,
     max_bytes: usize,
+    /// The rooms that keep frames, by [size class](class_of) and name.
+    holders: Mutex<BTreeMap<(u32, u64), Weak<Mutex<Kept>>>>,
+}
+
+/// The size class of so many bytes: 0 for none, and another for each power of two.
+const fn class_of(bytes: usize) -> u32 {
+    usize::BITS - bytes.leading_zeros()
 }
 
 impl HistoryBudget {
     /// A budget of `max_bytes` bytes, the heads of frames included.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        Self(StdArc::new(Budget { bytes: AtomicUsize::new(0), max_bytes }))
+        let (bytes, holders) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+        Self(StdArc::new(Budget { bytes, max_bytes, holders }))
     }
 
     /// The bytes that are kept now.
@@ -80,6 +95,12 @@ impl HistoryBudget {
 
     fn is_exceeded(&self) -> bool {
         self.bytes() > self.0.max_bytes
+    }
+
+    /// A room of the highest size class, the one with the highest name.
+    fn largest(&self) -> Option<StdArc<Mutex<Kept>>> {
+        let holders = self.0.holders.lock();
+        holders.last_key_value().and_then(|(_, kept)| kept.upgrade())
     }
 }
 
@@ -96,8 +117,8 @@ struct Entry {
 pub(super) enum Recipients {
     /// As [`To::Members`].
     Members { audience: u32, except: u64 },
-    /// Users by name.
-    Users(Box<[u64]>),
+    /// Users by name, if they have one of the bits.
+    Users { named: Box<[u64]>, audience: u32 },
 }
 
 impl Recipients {
@@ -112,7 +133,9 @@ impl Recipients {
     fn include(&self, users: [u64; 2], audience: u32) -> bool {
         match self {
             Self::Members { audience: of, except } => of & audience != 0 && !users.contains(except),
-            Self::Users(named) => users.iter().any(|user| named.contains(user)),
+            Self::Users { named, audience: of } => {
+                of & audience != 0 && users.iter().any(|user| named.contains(user))
+            }
         }
     }
 }
@@ -162,22 +185,52 @@ impl History {
     ) -> Option<Self> {
         let &RoomOptions { history_frames, history_bytes, history_age, .. } = options;
         (history_frames > 0).then(|| {
-            Self(Mutex::new(Kept {
-                entries: VecDeque::new(),
-                bytes: 0,
-                max_frames: history_frames,
-                max_bytes: history_bytes,
-                max_age: history_age,
-                budget,
-                dropped: 0,
-                name,
-                is_closed: false,
-            }))
+            let kept = StdArc::new_cyclic(|this| {
+                Mutex::new(Kept {
+                    entries: VecDeque::new(),
+                    bytes: 0,
+                    max_frames: history_frames,
+                    max_bytes: history_bytes,
+                    max_age: history_age,
+                    budget: budget.clone(),
+                    dropped: 0,
+                    name,
+                    is_closed: false,
+                    this: this.clone(),
+                })
+            });
+            Self { kept, budget }
         })
     }
 
     pub(super) fn lock(&self) -> impl DerefMut<Target = Kept> {
-        self.0.lock()
+        self.kept.lock()
+    }
+
+    /// [`lock`](Self::lock) to keep this frame. If the budget has no room for it, and another room keeps more than this
+    /// one would, that room drops its oldest frames first.
+    pub(super) fn lock_for(&self, frame: &Frame) -> impl DerefMut<Target = Kept> {
+        if let Some(budget) = &self.budget {
+            self.make_room(budget, frame.wire().len());
+        }
+        self.lock()
+    }
+
+    /// Holds one lock of a room at a time. Meanwhile other threads may keep frames, too: if the budget is exceeded in
+    /// spite of this, the room that keeps a frame [drops its own](Kept::trim).
+    fn make_room(&self, budget: &HistoryBudget, len: usize) {
+        while budget.bytes().saturating_add(len) > budget.0.max_bytes {
+            let own = self.lock().bytes;
+            let Some(largest) = budget.largest() else { return };
+            let mut largest = largest.lock();
+            if largest.bytes <= own.saturating_add(len) {
+                return;
+            }
+            let dropped = largest.drop_oldest();
+            // Unlocked first.
+            drop(largest);
+            drop(dropped);
+        }
     }
 
     /// Keeps nothing from now on.
@@ -231,20 +284,43 @@ impl Kept {
     /// may be missing.
     fn take(&mut self) -> VecDeque<Entry> {
         self.dropped += self.entries.len() as u64 + 1;
-        self.uncount(self.bytes);
+        self.set_bytes(0);
         std::mem::take(&mut self.entries)
     }
 
-    fn uncount(&mut self, bytes: usize) {
-        self.bytes -= bytes;
-        if let Some(budget) = &self.budget {
-            budget.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    /// Changes the number of its bytes, and tells the budget.
+    fn set_bytes(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        let Some(budget) = &self.budget else { return };
+        if bytes >= before {
+            budget.0.bytes.fetch_add(bytes - before, Ordering::Relaxed);
+        } else {
+            budget.0.bytes.fetch_sub(before - bytes, Ordering::Relaxed);
         }
+        let (old, new) = (class_of(before), class_of(bytes));
+        if old != new {
+            let mut holders = budget.0.holders.lock();
+            holders.remove(&(old, self.name));
+            if new > 0 {
+                holders.insert((new, self.name), Weak::clone(&self.this));
+            }
+        }
+    }
+
+    fn drop_oldest(&mut self) -> Option<Entry> {
+        let oldest = self.entries.pop_front()?;
+        self.set_bytes(self.bytes - oldest.frame.wire().len());
+        self.dropped += 1;
+        Some(oldest)
     }
 
     /// The number of frames that were ever kept.
     pub(super) fn count(&self) -> u64 {
         self.dropped + self.entries.len() as u64
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The position after the last frame.
@@ -261,11 +337,7 @@ impl Kept {
         hash: impl Fn(&str) -> u64,
     ) {
         let id = hash(frame.written_request_id());
-        let len = frame.wire().len();
-        self.bytes += len;
-        if let Some(budget) = &self.budget {
-            budget.0.bytes.fetch_add(len, Ordering::Relaxed);
-        }
+        self.set_bytes(self.bytes + frame.wire().len());
         self.entries.push_back(Entry { frame: frame.clone(), id, recipients, since: now });
         self.trim(now);
     }
@@ -282,10 +354,7 @@ impl Kept {
             if !is_too_much && !is_too_old {
                 return;
             }
-            let len = oldest.frame.wire().len();
-            self.uncount(len);
-            self.entries.pop_front();
-            self.dropped += 1;
+            self.drop_oldest();
         }
     }
 
@@ -376,7 +445,8 @@ mod tests {
 
     fn kept(frames: usize, bytes: usize, age: Duration) -> Kept {
         let options = RoomOptions::new().with_history(frames, bytes, age);
-        History::new(&options, None, 0xabc).unwrap().0.into_inner()
+        let history = History::new(&options, None, 0xabc).unwrap();
+        StdArc::into_inner(history.kept).unwrap().into_inner()
     }
 
     fn frame(id: &str) -> Frame {
@@ -464,14 +534,18 @@ mod tests {
     fn a_user_gets_what_was_for_it() {
         let mut kept = kept(100, usize::MAX, Duration::MAX);
         let to = |audience, except| Recipients::Members { audience, except };
+        let by_name = |named: &[u64], audience| Recipients::Users { named: named.into(), audience };
         keep(&mut kept, "0", for_all());
         keep(&mut kept, "not ann", to(EVERYBODY, ANN));
         keep(&mut kept, "1", to(1, 0));
         keep(&mut kept, "2", to(2, 0));
-        keep(&mut kept, "bob", Recipients::Users([BOB].into()));
-        keep(&mut kept, "both", Recipients::Users([ANN, BOB].into()));
+        keep(&mut kept, "bob", by_name(&[BOB], EVERYBODY));
+        keep(&mut kept, "both", by_name(&[ANN, BOB], EVERYBODY));
+        keep(&mut kept, "bob in 1", by_name(&[BOB], 1));
+        keep(&mut kept, "bob in 2", by_name(&[BOB], 2));
         assert_eq!(missed(&mut kept, "0", ANN, EVERYBODY).unwrap(), ["1", "2", "both"]);
-        assert_eq!(missed(&mut kept, "0", BOB, 2).unwrap(), ["not ann", "2", "bob", "both"]);
+        let bobs = ["not ann", "2", "bob", "both", "bob in 2"];
+        assert_eq!(missed(&mut kept, "0", BOB, 2).unwrap(), bobs);
         assert_eq!(missed(&mut kept, "0", 3, 0).unwrap(), [""; 0]);
         assert!(Recipients::of(&To::Member { cursor: 0, seat: 0, member: 0 }).is_none());
     }
@@ -509,8 +583,9 @@ mod tests {
         keep("1", for_all());
         keep("22", Recipients::Members { audience: EVERYBODY, except: 4 });
         keep("333", Recipients::Members { audience: EVERYBODY, except: 3 });
-        keep("4444", Recipients::Users([4].into()));
-        keep("55555", Recipients::Users([5].into()));
+        let by_name = |user| Recipients::Users { named: [user].into(), audience: EVERYBODY };
+        keep("4444", by_name(4));
+        keep("55555", by_name(5));
         let mut len = |former_user| {
             let resume = Resume { after: Some("1"), former_user, ..Resume::default() };
             kept.missed_at(None, &resume, 3, EVERYBODY, hash).unwrap().len()
@@ -562,25 +637,72 @@ mod tests {
         assert!(from(Some("3"), 3).unwrap().is_empty() && from(None, 9).unwrap().is_empty());
     }
 
+    /// Rooms that share a budget.
+    fn sharing(budget: &HistoryBudget, rooms: u64) -> Vec<History> {
+        let options = RoomOptions::new().with_history(99, usize::MAX, Duration::MAX);
+        (0..rooms).map(|name| History::new(&options, Some(budget.clone()), name).unwrap()).collect()
+    }
+
+    fn keep_in(room: &History, id: &str) {
+        keep(&mut room.lock_for(&frame(id)), id, for_all());
+    }
+
+    fn frames(rooms: &[History]) -> Vec<usize> {
+        rooms.iter().map(|room| room.lock().entries.len()).collect()
+    }
+
     #[test]
     fn rooms_share_a_budget() {
         let len = frame("1").wire().len();
         let budget = HistoryBudget::new(3 * len);
-        let options = RoomOptions::new().with_history(9, usize::MAX, Duration::MAX);
-        let [mut a, mut b] = [1, 2]
-            .map(|name| History::new(&options, Some(budget.clone()), name).unwrap().0.into_inner());
-        keep(&mut a, "1", for_all());
+        let mut rooms = sharing(&budget, 2);
+        keep_in(&rooms[0], "1");
         for id in ["2", "3", "4"] {
-            keep(&mut b, id, for_all());
+            keep_in(&rooms[1], id);
         }
-        // The one that exceeds it pays.
-        assert_eq!((a.entries.len(), b.entries.len(), budget.bytes()), (1, 2, 3 * len));
-        keep(&mut a, "5", for_all());
-        assert_eq!(missed(&mut a, "5", ANN, EVERYBODY).unwrap(), [""; 0]);
-        assert_eq!((a.entries.len(), budget.bytes()), (1, 3 * len));
-        a.take();
-        assert_eq!((a.bytes, budget.bytes()), (0, 2 * len));
-        drop(b);
+        // The one that keeps most pays.
+        assert_eq!((frames(&rooms), budget.bytes()), (vec![1, 2], 3 * len));
+        assert_eq!(missed(&mut rooms[1].lock(), "2", ANN, EVERYBODY), None);
+        keep_in(&rooms[0], "5");
+        assert_eq!(missed(&mut rooms[0].lock(), "5", ANN, EVERYBODY).unwrap(), [""; 0]);
+        assert_eq!(budget.bytes(), 3 * len);
+        let kept = frames(&rooms);
+        rooms[0].clear();
+        assert_eq!((rooms[0].lock().bytes, budget.bytes()), (0, kept[1] * len));
+        rooms.pop();
         assert_eq!(budget.bytes(), 0);
+        assert!(budget.0.holders.lock().is_empty());
+    }
+
+    #[test]
+    fn a_room_that_keeps_little_keeps_it_while_others_fill_the_budget() {
+        let len = frame("00").wire().len();
+        let budget = HistoryBudget::new(40 * len);
+        let rooms = sharing(&budget, 5);
+        let (small, large) = rooms.split_first().unwrap();
+        for id in 10..50 {
+            large.iter().for_each(|room| keep_in(room, &id.to_string()));
+        }
+        assert_eq!(budget.bytes(), 40 * len);
+        for id in 50..54 {
+            keep_in(small, &id.to_string());
+            for room in large {
+                (60..70).for_each(|id| keep_in(room, &id.to_string()));
+            }
+            assert!(budget.bytes() <= 40 * len);
+        }
+        assert_eq!(missed(&mut small.lock(), "50", ANN, EVERYBODY).unwrap(), ["51", "52", "53"]);
+        // All others keep about the same.
+        assert_eq!(frames(large).iter().sum::<usize>(), 36);
+        assert!(
+            frames(large).iter().all(|&frames| (4..=16).contains(&frames)),
+            "{rooms:?}",
+            rooms = frames(large)
+        );
+        // A room that would be the largest itself drops its own.
+        let payload = format!("{{\"pad\":\"{}\"}}", "x".repeat(41 * len));
+        let too_large = Frame::broadcast("/c", "e", "54", Payload::from_json(&payload).unwrap());
+        small.lock_for(&too_large).keep(&too_large, for_all(), hash);
+        assert_eq!((frames(&rooms)[0], frames(large).iter().sum()), (0, 36));
     }
 }

@@ -369,6 +369,12 @@ impl Room {
         self.shared.history.as_ref().map_or(0, |history| history.lock().count())
     }
 
+    /// Whether no frame is kept for members that come back.
+    #[must_use]
+    pub fn is_history_empty(&self) -> bool {
+        self.shared.history.as_ref().is_none_or(|history| history.lock().is_empty())
+    }
+
     /// Drops all that is kept for members that come back. Call it when frames that they missed may not have been kept:
     /// they are then told of a hole.
     pub fn clear_history(&self) {
@@ -552,13 +558,57 @@ impl Room {
         frame: &Frame,
         user_ids: impl IntoIterator<Item = &'a str>,
     ) -> Delivery {
-        // Collected before the lock is taken: the iterator is the caller's code and may do
-        // anything.
+        // Collected before a lock is taken: the iterator is the caller's code and may do anything.
         let user_ids: SmallVec<[&str; 8]> = user_ids.into_iter().collect();
+        self.publish_to_members(EVERYBODY, frame, &user_ids, &user_ids)
+    }
+
+    /// [`publish_to`](Self::publish_to) those of the users that `is_in` says are in an audience, where a form of the
+    /// frame is published to each audience. The frame is kept for all of the users, whether or not they are members: one
+    /// that comes back gets it if its audience then has one of these bits.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pondwire::room::{Resume, RoomOptions};
+    /// use pondwire::{Frame, Payload, Room};
+    ///
+    /// const PLAYERS: u32 = 1 << 1;
+    /// const VIEWERS: u32 = 1 << 2;
+    /// let options = RoomOptions::new().with_history(100, 1 << 20, Duration::MAX);
+    /// let room = Room::with_options(options);
+    /// let frame = |id| Frame::broadcast("/game/42", "hint", id, Payload::EMPTY);
+    /// room.publish(&frame("b-1"));
+    /// // Ann is away.
+    /// room.publish_to_selected(PLAYERS, &frame("b-2"), ["ann"], |_| false);
+    /// let resume = Resume { after: Some("b-1"), ..Resume::default() };
+    /// assert_eq!(room.missed("ann", PLAYERS, &resume), Some(vec![frame("b-2")]));
+    /// assert_eq!(room.missed("ann", VIEWERS, &resume), Some(vec![]));
+    /// ```
+    pub fn publish_to_selected<'a>(
+        &self,
+        audience: u32,
+        frame: &Frame,
+        user_ids: impl IntoIterator<Item = &'a str>,
+        mut is_in: impl FnMut(&str) -> bool,
+    ) -> Delivery {
+        let user_ids: SmallVec<[&str; 8]> = user_ids.into_iter().collect();
+        let members: SmallVec<[&str; 8]> =
+            user_ids.iter().copied().filter(|id| is_in(id)).collect();
+        self.publish_to_members(audience, frame, &user_ids, &members)
+    }
+
+    /// Sends a frame to the `members` among some users, and keeps it for all of these that come back with this audience.
+    fn publish_to_members(
+        &self,
+        audience: u32,
+        frame: &Frame,
+        user_ids: &[&str],
+        members: &[&str],
+    ) -> Delivery {
         // Before the look-up: a member that joins again meanwhile is found by it, or gets the frame when it
         // joins.
-        let mut kept = self.shared.history.as_ref().map(History::lock);
-        let receivers = self.shared.index.receivers_of(&user_ids);
+        let mut kept = self.shared.history.as_ref().map(|history| history.lock_for(frame));
+        let receivers = self.shared.index.receivers_of(members);
         // The cursor, seat and membership of each member at a seat.
         let mut seated = SmallVec::<[(u32, (u32, u32)); 8]>::new();
         seated.extend(receivers.iter().filter_map(|(receiver, member)| match receiver {
@@ -581,8 +631,8 @@ impl Room {
         if let Some(kept) = &mut kept
             && !user_ids.is_empty()
         {
-            let users = user_ids.iter().map(|id| user_key(hash(id))).collect();
-            kept.keep(frame, KeptFor::Users(users), hash);
+            let named = user_ids.iter().map(|id| user_key(hash(id))).collect();
+            kept.keep(frame, KeptFor::Users { named, audience }, hash);
         }
         // Unlocked first: what follows may run the caller's code.
         drop(kept);
@@ -647,7 +697,7 @@ impl Room {
     #[inline(never)]
     fn append_and_keep(&self, history: &History, frame: &Frame, to: To) -> bool {
         let recipients = KeptFor::of(&to);
-        let mut kept = history.lock();
+        let mut kept = history.lock_for(frame);
         let found_asleep = self.append(frame, to);
         if let Some(recipients) = recipients {
             kept.keep(frame, recipients, |id| self.shared.index.hash(id));

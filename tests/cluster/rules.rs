@@ -146,6 +146,27 @@ fn a_remote_event_becomes_a_frame() {
     }
 }
 
+/// Its server may keep the event for a user that is away and comes back to this node.
+#[test]
+fn an_event_of_a_channel_that_is_kept_open_names_all_its_users() {
+    let mut node = Node::joined("a", &["ann"]);
+    node.cluster.keep_open(&node.chat.clone());
+    let ids = ["ann".into(), "eve".into()];
+    node.receive(
+        "b",
+        &Message::UserMessage(UserMessage {
+            from_user_id: "bob".into(),
+            event: "say".into(),
+            payload: Payload::EMPTY,
+            request_id: "r-7".into(),
+            recipients: Recipients::Users(ids[..].into()),
+        }),
+    );
+    let effects = node.effects();
+    let [Effect::Deliver { recipients, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(*recipients, Recipients::users(["ann", "eve"]));
+}
+
 #[test]
 fn commands_reach_the_users_node() {
     let mut node = Node::joined("a", &["ann"]);

@@ -1,6 +1,7 @@
 //! Links of channels through this node.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pondwire::distributed::{self, Message, Origin, UserMessage};
 use pondwire::protocol::Recipients;
@@ -17,7 +18,7 @@ impl Node {
     }
 }
 
-/// A [`Link`] through this node. Every method except `send` takes the node's lock.
+/// A [`Link`] through this node. Every method except `send` and `is_connected` takes the node's lock.
 struct NodeLink {
     node: Arc<Node>,
     channel: distributed::Channel,
@@ -103,6 +104,11 @@ impl Link for NodeLink {
         });
         let envelope = origin.encode(&uuid(), unix_ms(), &message);
         self.node.publish(Arc::clone(self.channel.topic()), envelope);
+    }
+
+    fn is_connected(&self) -> bool {
+        let number = self.node.bus_number(self.channel.topic());
+        !self.node.is_cut_off[number].load(Ordering::Acquire)
     }
 
     fn presence_len(&self) -> usize {

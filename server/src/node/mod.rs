@@ -52,6 +52,8 @@ pub(crate) struct Node {
     state: Mutex<State>,
     /// Whether a probe has found both connections open.
     has_connected: AtomicBool,
+    /// Whether the connection that receives from each bus is known to be broken.
+    is_cut_off: Box<[AtomicBool]>,
 }
 
 struct State {
@@ -89,6 +91,7 @@ impl Node {
         let id = cluster.node_id().into();
         let heartbeats: Arc<str> = cluster.heartbeat_topic().into();
         let told = vec![None; buses.len()].into();
+        let is_cut_off = buses.iter().map(|_| AtomicBool::new(false)).collect();
         let started = Self {
             id,
             buses: buses.into(),
@@ -96,20 +99,26 @@ impl Node {
             receivers: Mutex::new(receivers),
             state: Mutex::new(State { cluster, channels: HashMap::default(), told }),
             has_connected: AtomicBool::new(false),
+            is_cut_off,
         };
         started.bus_of(&heartbeats).subscribe(Arc::clone(&heartbeats));
         Ok(Arc::new(started))
     }
 
-    /// The bus that carries a topic: the same for all nodes, as `docs::scaling` describes.
+    /// The bus that carries a topic.
     fn bus_of(&self, topic: &str) -> &RedisBus {
-        if let [bus] = &*self.buses {
-            return bus;
+        &self.buses[self.bus_number(topic)]
+    }
+
+    /// The number of that bus: the same for all nodes, as `docs::scaling` describes.
+    fn bus_number(&self, topic: &str) -> usize {
+        if self.buses.len() == 1 {
+            return 0;
         }
         let hash = topic.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
         });
-        &self.buses[(hash % self.buses.len() as u64) as usize]
+        (hash % self.buses.len() as u64) as usize
     }
 
     /// Whether the node is connected to every Redis, or was before.
@@ -126,12 +135,13 @@ impl Node {
     pub(crate) fn receive(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
         for (number, receiver) in mem::take(&mut *self.receivers.lock()).into_iter().enumerate() {
             let node = Arc::clone(self);
-            tasks.spawn(async move { node.run(receiver, number == 0).await });
+            tasks.spawn(async move { node.run(receiver, number).await });
         }
     }
 
-    /// Receives from one bus until it is shut down; one task also has the timers.
-    async fn run(&self, mut receiver: RedisReceiver, has_timers: bool) {
+    /// Receives from the bus of this number until it is shut down; one task also has the timers.
+    async fn run(&self, mut receiver: RedisReceiver, number: usize) {
+        let has_timers = number == 0;
         // Not by `BusEvent::Lost`: the bus knows the error only after its next attempt to connect.
         let mut telling = interval(ERRORS_TOLD);
         telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -143,10 +153,10 @@ impl Node {
                 _ = telling.tick(), if has_timers => self.tell_errors(),
                 event = receiver.next() => {
                     let Some(event) = event else { return };
-                    let mut ahead = self.on_event(event);
+                    let mut ahead = self.on_event(number, event);
                     for _ in 1..EVENTS_PER_WAKE {
                         let Some(event) = receiver.try_next() else { break };
-                        ahead = self.on_event(event).or(ahead);
+                        ahead = self.on_event(number, event).or(ahead);
                     }
                     tokio::task::yield_now().await;
                     // Not for long: the other channels' messages come behind these.
@@ -174,17 +184,29 @@ impl Node {
         }
     }
 
-    /// Returns a channel that is ahead of its writers now.
-    fn on_event(&self, event: BusEvent) -> Option<Arc<OpenChannel>> {
+    /// Handles an event of the bus of this number. Returns a channel that is ahead of its writers now.
+    fn on_event(&self, number: usize, event: BusEvent) -> Option<Arc<OpenChannel>> {
+        let is_cut_off = &self.is_cut_off[number];
         let deferred = self.change(|state, now| match event {
             // The cluster counts invalid messages.
             BusEvent::Message(message) => {
                 let _ = state.cluster.receive(&message.topic, &message.payload, now);
             }
-            BusEvent::Subscribed(topic) => state.cluster.subscribed(&topic, now),
+            BusEvent::Subscribed(topic) => {
+                let channel = state.cluster.channel_of(&topic);
+                if let Some(here) = channel.and_then(|channel| state.channels.get(channel)) {
+                    here.subscribed();
+                }
+                state.cluster.subscribed(&topic, now);
+            }
+            BusEvent::Lost => is_cut_off.store(true, Ordering::Release),
             BusEvent::Recovered | BusEvent::Lagged(_) => {
                 // Broadcasts of other nodes may be missing.
                 state.channels.values().for_each(|channel| channel.clear_history());
+                if matches!(event, BusEvent::Recovered) {
+                    // After what was kept before is gone.
+                    is_cut_off.store(false, Ordering::Release);
+                }
                 state.cluster.resync(now);
             }
             BusEvent::Unpublished(_) => state.cluster.resync(now),

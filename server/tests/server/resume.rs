@@ -288,6 +288,42 @@ fn each_class_gets_its_own_history() {
     assert_eq!(answer["complete"], true);
 }
 
+/// A broadcast to a user that is away is kept as each class would get it.
+#[test]
+fn a_private_broadcast_waits_for_its_user_in_the_form_of_its_class() {
+    let server = start(|room| {
+        room.history(100, 1 << 20, MINUTE).on_outgoing(|outgoing| match outgoing.class() {
+            1 => outgoing.replace(json!({ "n": outgoing.payload().get("n"), "class": 1 })),
+            2 => outgoing.suppress(),
+            _ => outgoing.pass(),
+        });
+    });
+    let join = |class: u32, resume: &Value| {
+        let mut client = Client::connect(server.addr);
+        let came = come_back(&mut client, &json!({ "class": class, "resume": resume }));
+        (client, came)
+    };
+    let (mut bob, _) = join(0, &json!({}));
+    let (mut ann, _) = join(0, &json!({}));
+    let others = [1, 2].map(|class| join(class, &json!({})));
+    let first = say(&mut bob, 1);
+    assert_eq!(ann.next()["requestId"], first);
+    let (id, resume) =
+        (ann.id.clone(), json!({ "after": first, "connectionId": ann.connection_id }));
+    drop((ann, others));
+    until_metrics(&server, "pondwire_connections 1");
+    bob.event(&format!("to/{id}"), r#"{"n":2}"#);
+    say(&mut bob, 3);
+    for (class, expected) in [(0, &[2, 3][..]), (1, &[2, 3]), (2, &[])] {
+        let (_ann, (missed, answer)) = join(class, &resume);
+        assert_eq!((&*numbers(&missed), &answer["complete"]), (expected, &json!(true)));
+        assert!(missed.iter().all(|it| it["payload"].get("class").is_some() == (class == 1)));
+    }
+    // Nobody else gets it.
+    let (_eve, (missed, _)) = join(0, &json!({ "after": first }));
+    assert_eq!(numbers(&missed), [3]);
+}
+
 #[test]
 fn the_id_is_in_the_payload_if_asked_for() {
     let server = start(|room| {
@@ -346,6 +382,58 @@ fn a_channel_waits_for_its_members_and_then_closes() {
     assert_eq!(come_back(&mut bob, &after(&first)).1["complete"], false);
 }
 
+/// A channel that keeps nothing has nothing for those that come back.
+#[test]
+fn a_channel_without_broadcasts_does_not_wait() {
+    let server = start(|room| {
+        room.history(100, 1 << 20, MINUTE);
+    });
+    let mut ann = Client::connect(server.addr);
+    let (_, answer) = come_back(&mut ann, &json!({ "resume": {} }));
+    drop(ann);
+    until_metrics(&server, "pondwire_channels 0");
+    let (_, answer) = come_back(&mut Client::connect(server.addr), &answer);
+    assert_eq!(
+        answer["complete"], false,
+        "another channel, which does not know what this one sent"
+    );
+}
+
+/// The most channels that wait for their members.
+const MOST_UNATTENDED: usize = 10_000;
+
+#[test]
+fn channels_that_many_clients_leave_do_not_keep_others_from_waiting() {
+    let pond = with_history(|room| {
+        room.history(100, 1 << 20, 60 * MINUTE);
+    });
+    let options = Options { message_rate: None, byte_rate: None, ..Options::default() };
+    let server = Server::start_app(pond, options);
+    let mut eve = Client::connect(server.addr);
+    let mut fill = |channels: std::ops::Range<usize>| {
+        for number in channels {
+            let channel = format!("/chat/eve-{number}");
+            eve.join(&channel);
+            eve.send("BROADCAST", &channel, "say", "{}");
+            assert_eq!(eve.next()["event"], "say");
+            eve.send("LEAVE_CHANNEL", &channel, "LEAVE_CHANNEL", "{}");
+            assert_eq!(eve.next()["event"], "ACKNOWLEDGE");
+        }
+    };
+    fill(0..MOST_UNATTENDED);
+    until_metrics(&server, &format!("pondwire_channels {MOST_UNATTENDED}"));
+    let mut bob = Client::joined(server.addr, ROOM);
+    let first = say(&mut bob, 1);
+    say(&mut bob, 2);
+    drop(bob);
+    until_metrics(&server, "pondwire_connections 1");
+    fill(MOST_UNATTENDED..MOST_UNATTENDED + 100);
+    let (missed, answer) = come_back(&mut Client::connect(server.addr), &after(&first));
+    assert_eq!((numbers(&missed), &answer["complete"]), (vec![2], &json!(true)));
+    until_metrics(&server, "pondwire_connections 1");
+    until_metrics(&server, &format!("pondwire_channels {MOST_UNATTENDED}"));
+}
+
 #[test]
 fn what_is_kept_is_bounded() {
     // A channel's bytes.
@@ -380,6 +468,26 @@ fn what_is_kept_is_bounded() {
         let bytes: usize = bytes.lines().next().unwrap().parse().unwrap();
         assert!((len - 200..=2 * len).contains(&bytes), "{bytes}");
     }
+    // Whoever keeps most drops it first.
+    let options = Options { history_bytes: 10 * len, ..Options::default() };
+    let pond = with_history(|room| {
+        room.history(100, 1 << 20, MINUTE);
+    });
+    let server = Server::start_app(pond, options);
+    let mut bob = Client::joined(server.addr, ROOM);
+    let mut eve = Client::joined(server.addr, "/chat/eve");
+    let mut fill = || {
+        for _ in 0..20 {
+            eve.send("BROADCAST", "/chat/eve", "say", &json!({ "pad": pad }).to_string());
+            assert_eq!(eve.next()["event"], "say");
+        }
+    };
+    fill();
+    let first = say(&mut bob, 1);
+    say(&mut bob, 2);
+    fill();
+    let (missed, answer) = come_back(&mut Client::connect(server.addr), &after(&first));
+    assert_eq!((numbers(&missed), &answer["complete"]), (vec![2], &json!(true)));
     // What an outbox could not take at once.
     let waiting = OutboxOptions::new().with_max_frames(6);
     let pond = with_history(|room| {
@@ -476,6 +584,8 @@ fn each_broadcast_is_seen_once_whenever_a_client_leaves() {
             expected: Vec::new(),
         };
         let mut users: Vec<User> = (0..4).map(|_| new()).collect();
+        // A channel without broadcasts does not wait.
+        let mut keeps_it_open = Some(Client::joined(server.addr, ROOM));
         let (mut published, mut resumed, mut holes) = (0_usize, 0, 0);
         for _ in 0..cases(600) {
             let at = random.below(users.len());
@@ -535,9 +645,11 @@ fn each_broadcast_is_seen_once_whenever_a_client_leaves() {
                         }
                     }
                     published += 1;
+                    keeps_it_open = None;
                 }
             }
         }
+        drop(keeps_it_open);
         for user in users.iter_mut().filter(|user| user.client.is_some()) {
             user.sync();
             assert_eq!(user.got, user.expected);
@@ -642,7 +754,7 @@ fn cpu_time() -> Duration {
 #[cfg(feature = "redis")]
 mod nodes {
     use pondwire_server::NodeOptions;
-    use pondwire_test_support::fake_redis::FakeRedis;
+    use pondwire_test_support::fake_redis::{FakeRedis, Mode};
     use tokio::runtime::Runtime;
 
     use super::*;
@@ -671,6 +783,91 @@ mod nodes {
             assert!(began.elapsed() < PATIENCE, "{what}");
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Users that are away are no users of any node.
+    #[test]
+    fn a_private_broadcast_waits_for_its_user_on_every_node() {
+        let runtime = Runtime::new().unwrap();
+        let redis = runtime.block_on(FakeRedis::start());
+        let (a, b) = (node(&redis, "a"), node(&redis, "b"));
+        let (mut ann, mut bob) = (Client::joined(a.addr, ROOM), Client::joined(b.addr, ROOM));
+        until("both know both", || {
+            metric(&a, "remote_users") == 1 && metric(&b, "remote_users") == 1
+        });
+        let mut eve = Client::joined(a.addr, ROOM);
+        let first = say(&mut ann, 1);
+        for client in [&mut bob, &mut eve] {
+            assert_eq!(client.next()["requestId"], first);
+        }
+        let (id, secret) = (eve.id.clone(), eve.connection_id.clone());
+        drop(eve);
+        until_metrics(&a, "pondwire_connections 1");
+        ann.event(&format!("to/{id}"), r#"{"n":2}"#);
+        say(&mut ann, 3);
+        // Behind the private one, as at every node.
+        assert_eq!(bob.next()["payload"]["n"], 3);
+        for node in [&a, &b] {
+            let mut eve = Client::connect(node.addr);
+            let resume = json!({ "resume": { "after": first, "connectionId": secret } });
+            let (missed, answer) = come_back(&mut eve, &resume);
+            assert_eq!((numbers(&missed), &answer["complete"]), (vec![2, 3], &json!(true)));
+        }
+    }
+
+    /// Whether a client that comes back with this is told that it got all.
+    fn is_complete(node: &Server, resume: &Value) -> bool {
+        let (_, answer) = come_back(&mut Client::connect(node.addr), &json!({ "resume": resume }));
+        answer["complete"] == true
+    }
+
+    /// Waits until a client that has just been here is told that it missed nothing.
+    fn until_it_hears(node: &Server) {
+        until("a node that hears the others", || {
+            let (_, answer) = come_back(&mut Client::connect(node.addr), &json!({ "resume": {} }));
+            is_complete(node, &answer["resume"])
+        });
+    }
+
+    #[test]
+    fn there_is_a_hole_until_the_node_is_subscribed() {
+        let runtime = Runtime::new().unwrap();
+        let redis = runtime.block_on(FakeRedis::start());
+        let b = node(&redis, "b");
+        until("a connection", || metric(&b, "bus_connected{side=\"subscriber\"}") == 1);
+        redis.set(Mode::Late);
+        let mut bob = Client::joined(b.addr, ROOM);
+        let first = json!({ "after": say(&mut bob, 1) });
+        assert!(!is_complete(&b, &first), "others may have sent what is not heard here");
+        // One that has seen nothing has missed nothing.
+        assert!(is_complete(&b, &json!({})));
+        redis.set(Mode::Serve);
+        until_it_hears(&b);
+        assert!(!is_complete(&b, &first), "that was before");
+        let second = json!({ "after": say(&mut bob, 2) });
+        assert!(is_complete(&b, &second));
+    }
+
+    #[test]
+    fn there_is_a_hole_while_the_node_is_cut_off() {
+        let runtime = Runtime::new().unwrap();
+        let redis = runtime.block_on(FakeRedis::start());
+        let b = node(&redis, "b");
+        let mut bob = Client::joined(b.addr, ROOM);
+        until_it_hears(&b);
+        let first = json!({ "after": say(&mut bob, 1) });
+        assert!(is_complete(&b, &first));
+        redis.set(Mode::Close);
+        redis.kill();
+        until("a hole", || !is_complete(&b, &first));
+        assert!(is_complete(&b, &json!({})));
+        let second = json!({ "after": say(&mut bob, 2) });
+        assert!(!is_complete(&b, &second));
+        redis.set(Mode::Serve);
+        until_it_hears(&b);
+        assert!(!is_complete(&b, &first) && !is_complete(&b, &second), "those were before");
+        let third = json!({ "after": say(&mut bob, 3) });
+        assert!(is_complete(&b, &third));
     }
 
     #[test]

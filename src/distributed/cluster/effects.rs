@@ -100,7 +100,9 @@ pub enum Effect {
         channel: Channel,
         /// The frame for them.
         frame: Frame,
-        /// The recipients; a list holds only users of this node.
+        /// The recipients. A list holds only users of this node, unless the channel is
+        /// [kept open](super::Cluster::keep_open): then it holds all, because users that are away may come back to
+        /// this node.
         recipients: Recipients<'static>,
         /// The sender's id, for [`Recipients::AllExceptSender`].
         from_user_id: Box<str>,

@@ -73,9 +73,11 @@ impl Cluster {
         // Messages that change no stored state are handled for any node, also a refused one.
         match message {
             Message::UserMessage(message) => {
+                // A server that keeps events for users that come back keeps those for any.
+                let is_kept = self.channels.get(channel).is_some_and(|state| state.is_kept_open);
                 let recipients = match &message.recipients {
                     // Few of a long list are on this node.
-                    Recipients::Users(ids) => Recipients::users(
+                    Recipients::Users(ids) if !is_kept => Recipients::users(
                         ids.iter().filter(|id| self.has_own(channel, id)).map(Cow::into_owned),
                     ),
                     all => all.clone().into_owned(),

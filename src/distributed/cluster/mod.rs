@@ -296,6 +296,12 @@ impl Cluster {
         Channel::new(&self.options.topics, endpoint, name)
     }
 
+    /// The channel of a topic, if this node has users there, or [keeps](Self::keep_open) it open.
+    #[must_use]
+    pub fn channel_of(&self, topic: &str) -> Option<&Channel> {
+        self.channels.by_topic(topic)
+    }
+
     /// The id of this node in envelopes: its name and a part that differs at every start. A node that
     /// came back under its old id would keep its former users alive on other nodes for ever.
     #[must_use]

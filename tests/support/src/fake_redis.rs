@@ -19,6 +19,8 @@ pub enum Mode {
     Serve,
     /// Reads and never answers.
     Hang,
+    /// Carries out a command only in the next mode.
+    Late,
     /// Does not even read.
     Deaf,
     /// Closes at once.
@@ -156,10 +158,13 @@ async fn serve(reading: OwnedReadHalf, state: &Mutex<State>, id: u64, writer: &W
             return std::future::pending().await;
         }
         let Ok(command) = command(&mut reading).await else { return };
+        while state.lock().mode == Mode::Late {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let mode = state.lock().mode.clone();
         match mode {
             Mode::Serve => answer(&command, &mut state.lock(), id, writer),
-            Mode::Hang | Mode::Deaf => {}
+            Mode::Hang | Mode::Late | Mode::Deaf => {}
             Mode::Close => return,
             Mode::Garbage(bytes) => {
                 writer.send(bytes).ok();
