@@ -88,8 +88,8 @@ pub struct Options {
     /// beyond 64 KiB ends its connection. 1 GiB.
     pub memory_bytes: usize,
     /// The most bytes that all channels together keep for members that come back; see
-    /// [`ChannelHandlers::history`](crate::ChannelHandlers::history). A channel that would exceed it drops its own
-    /// oldest broadcasts instead. 256 MiB.
+    /// [`ChannelHandlers::history`](crate::ChannelHandlers::history). When they would exceed it, a channel
+    /// that keeps most, within a factor of two, drops its oldest broadcasts. 256 MiB.
     pub history_bytes: usize,
     /// The bounds of each connection's outbox, and what happens to a client that reads too slowly. By
     /// default the client is disconnected when 1,024 frames or 8 MiB are queued. These are larger than those of

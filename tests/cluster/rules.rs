@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pondwire::distributed::{AssignsChange, Effect, Envelope, Message, Origin, UserMessage};
+use pondwire::distributed::{
+    AssignsChange, ClusterOptions, Effect, Envelope, Message, Origin, UserMessage,
+};
 use pondwire::protocol::{DistributedMessageType as Type, Recipients, UserIds};
 use pondwire::{Payload, ServerMessage};
 
@@ -144,6 +146,44 @@ fn a_remote_event_becomes_a_frame() {
         assert_eq!((parsed.event(), parsed.request_id()), ("say", "r-7"));
         assert_eq!(parsed.payload().as_str(), r#"{"z":1,"a":1.50}"#);
     }
+}
+
+#[test]
+fn a_node_whose_users_see_no_presence_makes_no_list() {
+    let options = ClusterOptions::default().with_presence_to_present(true);
+    let mut node = Node::with("a", options);
+    let (chat, now) = (node.chat.clone(), node.now);
+    for user in ["ann", "bob"] {
+        node.cluster.join(&chat, user, Payload::EMPTY, now);
+    }
+    node.receive_joined("b", "eve", r#"{"s":1}"#);
+    assert_eq!(node.published().1, [Effect::Subscribe(chat.clone())]);
+    let mut changes = |change: &dyn Fn(&mut Node)| {
+        change(&mut node);
+        let frames = node.published().1.into_iter().filter_map(|effect| match effect {
+            Effect::Presence { frame, .. } => Some(frame.payload_str().to_owned()),
+            _ => None,
+        });
+        frames.collect::<Vec<_>>()
+    };
+    let set = |user: &'static str, presence: &'static str| {
+        let chat = chat.clone();
+        move |node: &mut Node| {
+            node.cluster.set_presence(&chat, user, payload(presence), now);
+        }
+    };
+    // The list is up to date all the same.
+    let both = r#"{"presence":[{"s":1},{"s":2}],"changed":{"s":2}}"#;
+    assert_eq!(changes(&set("ann", r#"{"s":2}"#)), [both]);
+    assert_eq!(changes(&set("bob", r#"{"s":3}"#)).len(), 1);
+    let eve = |presence| move |node: &mut Node| node.receive_presence("b", "eve", presence);
+    assert_eq!(changes(&eve(r#"{"s":4}"#)).len(), 1);
+    assert_eq!(changes(&set("bob", r#"{"s":5}"#)).len(), 1);
+    assert_eq!(changes(&|node| assert!(node.cluster.remove_presence(&chat, "bob", now))).len(), 1);
+    assert_eq!(changes(&eve(r#"{"s":6}"#)).len(), 1, "ann sees it");
+    assert_eq!(changes(&|node| assert!(node.cluster.leave(&chat, "ann", now))), [""; 0]);
+    assert_eq!(changes(&eve(r#"{"s":7}"#)), [""; 0]);
+    assert_eq!(changes(&set("bob", r#"{"s":8}"#)).len(), 1);
 }
 
 /// Its server may keep the event for a user that is away and comes back to this node.

@@ -425,7 +425,8 @@ impl ChannelHandlers {
     ///
     /// The client joins with this `resume` the next time, unless it sees another broadcast before. `missed` is the
     /// number of broadcasts that were sent again. If `complete` is `false`, there is a hole: the channel no longer
-    /// knows the broadcast, or never knew it, and sends no old ones. The client should load its state anew.
+    /// knows the broadcast, or never knew it, or may have missed some itself, and sends no old ones. The client should
+    /// load its state anew.
     ///
     /// Clients that send their parameters again when they reconnect, as those of npm and PyPI do, need two more
     /// lines. In JavaScript, whose client shows no request ids, with [`id_in_payload("id")`](Self::id_in_payload):
@@ -439,8 +440,8 @@ impl ChannelHandlers {
     /// A broadcast always has the server's `id`, so a `resume` that another member put into its payload is not read.
     ///
     /// # What it gets
-    /// The client gets what it would have been sent as a member of its class all the time. So it does not get
-    /// broadcasts that excepted its user or named other users. Each connection is a user of its own; the
+    /// The client gets what it would have been sent as a member of its class all the time, also broadcasts to its user
+    /// alone while it was away. So it does not get broadcasts that excepted its user or named other users. Each connection is a user of its own; the
     /// `connectionId`, which only the client and the server know, proves that this user is the one from before; so the
     /// handlers' [`payload`](Join::payload) comes without `resume`, and nobody is shown it by accident. It is the `id` of
     /// [`Connect::request`], too: keep that to yourself.
@@ -450,13 +451,19 @@ impl ChannelHandlers {
     /// Broadcasts have the same ids on all nodes, and the broadcasts of one node have the same order on all nodes. But
     /// two nodes may see the broadcasts that two other nodes send at the same moment in different orders: a client that
     /// comes back to another node may then miss one of them, or get it again. A node that may have lost broadcasts of
-    /// other nodes forgets all that it kept, and so reports a hole.
+    /// other nodes forgets all that it kept, and so reports a hole. So does one that is not subscribed to the channel
+    /// yet, a moment after its first member there, and one that knows that it is cut off from Redis. `complete` does
+    /// not cover what no node can know: what another node could not publish (`pondwire_bus_dropped_total` and
+    /// `pondwire_bus_unconfirmed_total` there), and a connection to Redis that broke unnoticed, for the clients that
+    /// come back before it is noticed.
     ///
     /// # What it costs
-    /// A broadcast takes a lock for a moment, and is kept as the frame that members share. A channel stays open for
-    /// `age` after its last member has left, at most 10,000 such channels per endpoint; meanwhile it counts as open in
-    /// the metrics, and the node stays subscribed to it. [`Options::history_bytes`](crate::Options::history_bytes)
-    /// bounds all channels together. What a client is sent again counts against its byte rate as if it had sent it.
+    /// A broadcast takes a lock for a moment, and is kept as the frame that members share. A channel that keeps some
+    /// stays open for `age` after its last member has left; meanwhile it counts as open in the metrics, and the node
+    /// stays subscribed to it. Of more than 10,000 such channels of an endpoint, those that have waited longest are
+    /// closed. A channel that keeps none closes with its last member, and then there is a hole.
+    /// [`Options::history_bytes`](crate::Options::history_bytes) bounds all channels together: those that keep most
+    /// drop their oldest broadcasts first. What a client is sent again counts against its byte rate as if it had sent it.
     /// Handlers of outgoing broadcasts are asked about each class that a member was ever in while the channel is open;
     /// for the first member of a class there is a hole before its join.
     ///

@@ -74,7 +74,8 @@ impl Node {
         let cluster = ClusterOptions::new()
             .with_topics(Topics::new("pondsocket", &node.namespace))
             .with_heartbeat_every(node.heartbeat)
-            .with_expire_after(3 * node.heartbeat);
+            .with_expire_after(3 * node.heartbeat)
+            .with_presence_to_present(true);
         // A list of users may be larger than any single user's message.
         let max_payload = cluster.message_limits.max_bytes;
         let options = RedisOptions::new()

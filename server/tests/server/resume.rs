@@ -417,7 +417,7 @@ fn channels_that_many_clients_leave_do_not_keep_others_from_waiting() {
             eve.send("BROADCAST", &channel, "say", "{}");
             assert_eq!(eve.next()["event"], "say");
             eve.send("LEAVE_CHANNEL", &channel, "LEAVE_CHANNEL", "{}");
-            assert_eq!(eve.next()["event"], "ACKNOWLEDGE");
+            assert_eq!(eve.next()["event"], "EXIT_ACKNOWLEDGE");
         }
     };
     fill(0..MOST_UNATTENDED);

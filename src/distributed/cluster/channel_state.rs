@@ -59,7 +59,9 @@ pub(super) struct ChannelState {
     users: HashMap<Box<str>, SmallVec<[Entry; 1]>, ahash::RandomState>,
     /// The number of this node's users.
     pub(super) local: usize,
-    /// Whether it stays open without one.
+    /// The number of those that have a presence.
+    pub(super) present: usize,
+    /// Whether it stays open without a user.
     pub(super) is_kept_open: bool,
     pub(super) roster: PresenceRoster,
     pub(super) sync: StateSync,
@@ -74,6 +76,7 @@ impl ChannelState {
             number,
             users: HashMap::default(),
             local: 0,
+            present: 0,
             is_kept_open: false,
             roster: PresenceRoster::new(channel.name()),
             sync: StateSync::new(),
@@ -111,8 +114,28 @@ impl ChannelState {
         !requesters.is_empty()
     }
 
+    /// 1 if it is a user of this node that has a presence.
+    fn count_present(&self, node: NodeIndex, user_id: &str) -> usize {
+        let is_present = |entry: &Entry| entry.presence.is_some();
+        let own = (node == NodeIndex::OWN).then(|| self.entry(node, user_id)).flatten();
+        own.is_some_and(is_present).into()
+    }
+
     /// Applies a report of `node` about a user. Returns false when there is no room for it.
     pub(super) fn apply(
+        &mut self,
+        nodes: &mut Nodes,
+        node: NodeIndex,
+        user_id: &str,
+        update: &UserUpdate<'_>,
+    ) -> bool {
+        self.present -= self.count_present(node, user_id);
+        let is_applied = self.store(nodes, node, user_id, update);
+        self.present += self.count_present(node, user_id);
+        is_applied
+    }
+
+    fn store(
         &mut self,
         nodes: &mut Nodes,
         node: NodeIndex,
@@ -172,6 +195,7 @@ impl ChannelState {
 
     /// Removes a user of a node; returns whether it was known.
     pub(super) fn remove(&mut self, nodes: &mut Nodes, node: NodeIndex, user_id: &str) -> bool {
+        self.present -= self.count_present(node, user_id);
         let removed = self.remove_where(nodes, user_id, |entry| entry.node == node) > 0;
         self.local -= usize::from(removed && node == NodeIndex::OWN);
         removed

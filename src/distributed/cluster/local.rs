@@ -310,7 +310,8 @@ impl Cluster {
 
     pub(super) fn push_presence(&mut self, channel: &Channel) {
         let Some(state) = self.channels.get_mut(channel) else { return };
-        if state.local == 0 {
+        let seeing = if self.options.presence_to_present { state.present } else { state.local };
+        if seeing == 0 {
             return;
         }
         if let Some(frame) = state.roster.frame(&self.outgoing.fresh_uuid()) {

@@ -55,6 +55,9 @@ pub struct ClusterOptions {
     /// Limits on one message. By default 16 MiB, enough for the largest frame of a client in its
     /// envelope, or a list of some 100,000 users.
     pub message_limits: Limits,
+    /// Whether only those users of this node see presence that have one themselves: then no
+    /// [frame](Effect::Presence) is made in a channel where none has. By default false.
+    pub presence_to_present: bool,
 }
 
 impl ClusterOptions {
@@ -69,6 +72,7 @@ impl ClusterOptions {
             answer_within: Duration::from_secs(5),
             limits: ClusterLimits::new(),
             message_limits: Limits::new().with_max_bytes(16 << 20),
+            presence_to_present: false,
         }
     }
 
@@ -118,6 +122,13 @@ impl ClusterOptions {
     #[must_use]
     pub fn with_message_limits(mut self, message_limits: Limits) -> Self {
         self.message_limits = message_limits;
+        self
+    }
+
+    /// Sets [`presence_to_present`](Self::presence_to_present).
+    #[must_use]
+    pub fn with_presence_to_present(mut self, presence_to_present: bool) -> Self {
+        self.presence_to_present = presence_to_present;
         self
     }
 }
