@@ -70,9 +70,11 @@ struct Budget {
     /// Relaxed: a sum, on which nothing else depends.
     bytes: AtomicUsize,
     max_bytes: usize,
-    /// The rooms that keep frames, by [size class](class_of) and name.
-    holders: Mutex<BTreeMap<(u32, u64), Weak<Mutex<Kept>>>>,
+    holders: Mutex<Holders>,
 }
+
+/// The rooms that keep frames, by [size class](class_of) and name.
+type Holders = BTreeMap<(u32, u64), Weak<Mutex<Kept>>>;
 
 /// The size class of so many bytes: 0 for none, and another for each power of two.
 const fn class_of(bytes: usize) -> u32 {
@@ -694,11 +696,7 @@ mod tests {
         assert_eq!(missed(&mut small.lock(), "50", ANN, EVERYBODY).unwrap(), ["51", "52", "53"]);
         // All others keep about the same.
         assert_eq!(frames(large).iter().sum::<usize>(), 36);
-        assert!(
-            frames(large).iter().all(|&frames| (4..=16).contains(&frames)),
-            "{rooms:?}",
-            rooms = frames(large)
-        );
+        assert!(frames(large).iter().all(|frames| (4..=16).contains(frames)));
         // A room that would be the largest itself drops its own.
         let payload = format!("{{\"pad\":\"{}\"}}", "x".repeat(41 * len));
         let too_large = Frame::broadcast("/c", "e", "54", Payload::from_json(&payload).unwrap());
