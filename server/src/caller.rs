@@ -241,6 +241,7 @@ impl Actor<'_> {
             Untracked::NoMember => self.no_member(),
             Untracked::NotTracked => PondError::bad_request(name, "Not tracked"),
             Untracked::ListTooLong => PondError::bad_request(name, "Too many users are present"),
+            Untracked::NoMemory => PondError::unavailable(name, "No memory for this presence"),
         }
     }
 

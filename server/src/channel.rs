@@ -5,9 +5,9 @@
 //! that all members see them in the same order. If the server is a node of a cluster, the channel's
 //! [`Link`] holds the presence of all nodes.
 //!
-//! Lock order: the table, then a channel, then the node, then the pace of presence frames; the list of channels that
-//! nobody is in comes last. No code locks the table while it holds a channel's lock, and no handler runs under any of
-//! them.
+//! Lock order: a part of the table, then a channel, then the node, then the pace of presence frames; the list of
+//! channels that nobody is in comes last. No code locks the table while it holds a channel's lock, and no handler runs
+//! under any of them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ahash::{HashMap, RandomState};
 use parking_lot::{Mutex, MutexGuard};
-use pondwire::cache::{ClassFrame, CoalescedRoster, LastValue, PresenceRoster};
+use pondwire::cache::{ClassFrame, CoalescedRoster, PresenceRoster};
 use pondwire::error::PondError;
 use pondwire::frame::Form;
 use pondwire::outbox::Push;
@@ -30,6 +30,9 @@ use tokio::runtime::Handle;
 
 use crate::budget::{self, InUse};
 use crate::content::with_member;
+use crate::last::LastBroadcast;
+use crate::memory::Memory;
+use crate::table::Table;
 use crate::trace;
 use crate::users::Users;
 use crate::writers::MOST_SENT;
@@ -63,6 +66,9 @@ const PACE_OF_PRESENCE: Duration = Duration::from_micros(1);
 /// The most bytes of a presence frame besides its list: the changed presence, and the names.
 #[cfg(feature = "redis")]
 const MOST_BESIDE_LIST: usize = 64 << 10;
+
+/// The channels that are visited for a count before other tasks have their turn: some 0.1 ms.
+const VISITED_AT_ONCE: usize = 256;
 
 /// The most channels of an endpoint that are kept for members that come back while nobody is in them. Then those that
 /// have waited longest are closed.
@@ -188,6 +194,8 @@ pub(crate) struct ChannelOptions {
     pub(crate) presence_interval: Duration,
     /// The bound on what all keep for members that come back.
     pub(crate) history: HistoryBudget,
+    /// The bound on what all take besides.
+    pub(crate) memory: Arc<Memory>,
     pub(crate) in_use: InUse,
 }
 
@@ -202,7 +210,9 @@ struct Unattended {
 /// The open channels of an endpoint, by name. A channel is open while it has members, and one that keeps broadcasts
 /// for as long after as it keeps them.
 pub(crate) struct Channels {
-    table: Mutex<HashMap<Arc<str>, Arc<OpenChannel>>>,
+    table: Table<OpenChannel>,
+    /// The number of channels in the table.
+    open: AtomicUsize,
     /// `None` if the server is not a node of a cluster.
     make_link: Option<MakeLink>,
     find_hooks: FindHooks,
@@ -225,7 +235,8 @@ impl Channels {
     ) -> Self {
         let runtime = Handle::current();
         Self {
-            table: Mutex::default(),
+            table: Table::new(),
+            open: AtomicUsize::new(0),
             make_link,
             find_hooks,
             options,
@@ -258,37 +269,49 @@ impl Channels {
         (self.resumed.load(Ordering::Relaxed), self.holes.load(Ordering::Relaxed))
     }
 
-    /// Makes the user a member of the channel, which is opened if needed; see [`OpenChannel::join`]. The table
-    /// is unlocked during the join, so that a busy channel does not delay the others.
+    /// Makes the user a member of the channel, which is opened if needed; see [`OpenChannel::join`]. `None` if there is
+    /// no memory to open it. The table is unlocked during the join, so that a busy channel does not delay the others.
     pub(crate) fn join(
         self: &Arc<Self>,
         channel: &str,
         hooks: &Arc<dyn Hooks>,
         newcomer: &Newcomer<'_>,
-    ) -> (Arc<OpenChannel>, Joined) {
+    ) -> Option<(Arc<OpenChannel>, Joined)> {
         loop {
-            let found = self.find_or_open(channel, hooks);
+            let found =
+                self.find_or_open(channel, hooks, || self.options.memory.admits_channel())?;
             found.prepare_missed(newcomer);
             // If it has been closed since, a new one is opened.
             if let Some(joined) = found.join(newcomer) {
-                return (found, joined);
+                return Some((found, joined));
             }
         }
     }
 
-    fn find_or_open(self: &Arc<Self>, name: &str, hooks: &Arc<dyn Hooks>) -> Arc<OpenChannel> {
-        let mut table = self.table.lock();
+    /// The open channel of this name, opened if there is none and it `may_open`.
+    fn find_or_open(
+        self: &Arc<Self>,
+        name: &str,
+        hooks: &Arc<dyn Hooks>,
+        may_open: impl FnOnce() -> bool,
+    ) -> Option<Arc<OpenChannel>> {
+        let mut table = self.table.lock(name);
         if let Some(channel) = table.get(name) {
-            return Arc::clone(channel);
+            return Some(Arc::clone(channel));
+        }
+        if !may_open() {
+            return None;
         }
         let opened = Arc::new(OpenChannel::new(name, self, Arc::clone(hooks)));
         table.insert(Arc::clone(&opened.name), Arc::clone(&opened));
-        opened
+        // Relaxed: a moment later is soon enough.
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Some(opened)
     }
 
     /// The open channel of this name, or one that is not open and so has no members here.
     pub(crate) fn find(self: &Arc<Self>, name: &str) -> Option<Arc<OpenChannel>> {
-        if let Some(channel) = self.table.lock().get(name) {
+        if let Some(channel) = self.table.lock(name).get(name) {
             return Some(Arc::clone(channel));
         }
         let closed = OpenChannel::new(name, self, (self.find_hooks)(name)?);
@@ -298,12 +321,14 @@ impl Channels {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.table.lock().len()
+        self.open.load(Ordering::Relaxed)
     }
 
     /// The open ones.
     pub(crate) fn open(&self) -> Vec<Arc<OpenChannel>> {
-        self.table.lock().values().cloned().collect()
+        let mut open = Vec::with_capacity(self.len());
+        self.table.parts().iter().for_each(|part| open.extend(part.lock().values().cloned()));
+        open
     }
 
     /// Adds a channel that nobody is in; returns its number among these.
@@ -321,9 +346,21 @@ impl Channels {
         if waiting.len() > MOST_UNATTENDED { waiting.pop_first() } else { None }
     }
 
-    /// The bytes in the logs of all channels that the writers have not taken.
-    pub(crate) fn unread_bytes(&self) -> usize {
-        self.table.lock().values().map(|channel| channel.members.unread().1).sum()
+    /// The bytes in the logs of all channels that the writers have not taken. Lets other tasks run meanwhile.
+    pub(crate) async fn unread_bytes(&self) -> usize {
+        let (mut bytes, mut visited) = (0, 0);
+        for part in self.table.parts() {
+            {
+                let part = part.lock();
+                bytes += part.values().map(|channel| channel.members.unread().1).sum::<usize>();
+                visited += part.len();
+            }
+            if visited >= VISITED_AT_ONCE {
+                visited = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        bytes
     }
 
     pub(crate) fn lists_too_long(&self) -> u64 {
@@ -344,7 +381,7 @@ pub(crate) struct OpenChannel {
     /// The number of members whose frames are compressed.
     deflating: AtomicUsize,
     /// The last broadcast, for late joiners.
-    last: LastValue,
+    last: LastBroadcast,
     /// Hashes event names to the keys by which an outbox conflates.
     events: RandomState,
     /// The length of the last presence frame in bytes.
@@ -425,6 +462,8 @@ struct Pace {
 struct MemberEntry {
     token: MemberToken,
     is_tracked: bool,
+    /// The length of its presence.
+    presence_len: usize,
     class: u32,
 }
 
@@ -553,6 +592,7 @@ pub(crate) enum Untracked {
     NoMember,
     NotTracked,
     ListTooLong,
+    NoMemory,
 }
 
 impl OpenChannel {
@@ -582,7 +622,7 @@ impl OpenChannel {
             id_key: hooks.id_key().map(Into::into),
             tracked: AtomicUsize::new(0),
             deflating: AtomicUsize::new(0),
-            last: LastValue::new(),
+            last: LastBroadcast::new(Arc::clone(&home.options.memory)),
             events: RandomState::new(),
             presence_len: AtomicUsize::new(0),
             last_round: AtomicUsize::new(0),
@@ -614,7 +654,7 @@ impl OpenChannel {
         // Relaxed: a channel that is being closed has no members.
         if self.is_closed.load(Ordering::Relaxed)
             && let Some(home) = self.home.upgrade()
-            && let Some(open) = home.table.lock().get(&self.name)
+            && let Some(open) = home.table.lock(&self.name).get(&self.name)
         {
             return Arc::clone(open);
         }
@@ -623,7 +663,7 @@ impl OpenChannel {
 
     /// The open channel of this name, opened if there is none; `None` after the server's end.
     pub(crate) fn reopened(&self) -> Option<Arc<Self>> {
-        Some(self.home.upgrade()?.find_or_open(&self.name, &self.hooks))
+        self.home.upgrade()?.find_or_open(&self.name, &self.hooks, || true)
     }
 
     /// Whether broadcasts are kept for members that come back.
@@ -668,7 +708,7 @@ impl OpenChannel {
     }
 
     fn close_unless(self: &Arc<Self>, home: &Channels, is_wanted: impl FnOnce(&mut State) -> bool) {
-        let mut table = home.table.lock();
+        let mut table = home.table.lock(&self.name);
         let is_this = table.get(&self.name).is_some_and(|found| Arc::ptr_eq(found, self));
         // A task that holds the lock mostly acts for a member, so this rarely waits.
         if is_this && self.members.is_empty() {
@@ -682,6 +722,7 @@ impl OpenChannel {
                 link.close();
             }
             table.remove(&self.name);
+            home.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -773,7 +814,8 @@ impl OpenChannel {
         let token = MemberToken {
             shared: Arc::new(TokenState { membership, assigns: Mutex::new(assigns.clone()) }),
         };
-        let entry = MemberEntry { token: token.clone(), is_tracked: false, class: *class };
+        let (token_here, is_tracked, presence_len) = (token.clone(), false, 0);
+        let entry = MemberEntry { token: token_here, is_tracked, presence_len, class: *class };
         state.members.insert(Arc::clone(user), entry);
         self.count_class(*class, 1);
         // Relaxed: only an estimate of work.
@@ -891,7 +933,7 @@ impl OpenChannel {
         self.note_use();
         if let Recipients::AllUsers = recipients {
             // Stored before it is sent; `catch_up` depends on this order.
-            self.last.set(frame.clone());
+            self.last.set(frame);
         }
         if let Some(classes) = &self.classes {
             return self.deliver_by_class(classes, sender, event, frame, recipients);
@@ -966,7 +1008,7 @@ impl OpenChannel {
         joined.ok().filter(|_| !state.is_closed)
     }
 
-    /// Sends a new member the channel's last broadcast, if there was one.
+    /// Sends a new member the channel's last broadcast, if there was one and it is kept.
     ///
     /// The newest broadcast is the last one that the member gets, although publishers are not locked out: a
     /// broadcast stored before the second `get` is sent here, and one stored after it is published to a log
@@ -977,8 +1019,11 @@ impl OpenChannel {
             let last = self.last.get();
             match &last {
                 Some(frame) if last != seen => {
-                    if let Some(frame) = self.for_class(class, frame) {
-                        member.answer(frame);
+                    if let Some(form) = self.for_class(class, frame) {
+                        prepare(&form, deflates(member.shared.membership.seat()));
+                        self.last.send(frame, || {
+                            member.answer(form);
+                        });
                     }
                 }
                 _ => return,
@@ -1230,7 +1275,12 @@ impl Member<'_> {
         }
         let State { members, roster, .. } = &mut *self.state;
         let entry = members.get_mut(self.user).ok_or(Untracked::NoMember)?;
+        let len = presence.as_str().len();
+        if len > entry.presence_len && !self.channel.options.memory.admits_presence() {
+            return Err(Untracked::NoMemory);
+        }
         entry.set_tracked(self.channel, true);
+        entry.set_presence_len(self.channel, len);
         if let Some(link) = &self.channel.link {
             link.set_presence(self.user, presence);
             return Ok(());
@@ -1282,12 +1332,20 @@ impl MemberEntry {
             return;
         }
         self.is_tracked = is_tracked;
+        if !is_tracked {
+            self.set_presence_len(channel, 0);
+        }
         self.set_audience(channel);
         // Relaxed: only an estimate of work.
         match is_tracked {
             true => channel.tracked.fetch_add(1, Ordering::Relaxed),
             false => channel.tracked.fetch_sub(1, Ordering::Relaxed),
         };
+    }
+
+    fn set_presence_len(&mut self, channel: &OpenChannel, len: usize) {
+        channel.options.memory.change_presence(self.presence_len, len);
+        self.presence_len = len;
     }
 
     fn set_audience(&self, channel: &OpenChannel) {
@@ -1331,5 +1389,58 @@ impl State {
         // Last, because the channel must not appear empty before the other nodes are notified of the leave.
         membership.leave(last);
         Some(Departure { user, assigns: entry.token.assigns(), presence, reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::mpsc::channel as queue;
+    use std::task::{Context, Waker};
+    use std::thread;
+    use std::time::Duration;
+
+    use parking_lot::Mutex;
+
+    use super::{Channels, VISITED_AT_ONCE};
+    use crate::{Options, PondServer, Server};
+
+    /// A server, and its table with so many channels.
+    fn with_channels(count: usize) -> (Server, Arc<Channels>) {
+        let mut pond = PondServer::new();
+        pond.endpoint("/", |connect| connect.accept()).channel("/chat/:id", |join| join.accept());
+        let server = pond.start(Options::default()).unwrap();
+        let any = server.endpoint().channel("/chat/any").unwrap();
+        let channels = any.home().unwrap();
+        for id in 0..count {
+            channels.find_or_open(&format!("/chat/{id}"), &any.hooks, || true).unwrap();
+        }
+        (server, channels)
+    }
+
+    #[tokio::test]
+    async fn channels_are_counted_in_pieces() {
+        let (_server, channels) = with_channels(8 * VISITED_AT_ONCE);
+        assert_eq!(channels.open().len(), 8 * VISITED_AT_ONCE);
+        let mut counting = pin!(channels.unread_bytes());
+        let mut pauses = 0;
+        while counting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            assert!(!channels.table.parts().iter().any(Mutex::is_locked));
+            pauses += 1;
+        }
+        assert!(pauses > 3, "{pauses}");
+    }
+
+    #[tokio::test]
+    async fn a_scrape_waits_for_no_table() {
+        let (server, channels) = with_channels(3);
+        let locked: Vec<_> = channels.table.parts().iter().map(Mutex::lock).collect();
+        let (scraped, page) = queue();
+        let scraping = thread::spawn(move || scraped.send(server.metrics()));
+        let page = page.recv_timeout(Duration::from_secs(60)).expect("a page while all is locked");
+        assert!(page.contains("\npondwire_channels 3\n"), "{page}");
+        drop(locked);
+        scraping.join().unwrap().unwrap();
     }
 }

@@ -79,6 +79,9 @@ const MAX_HEADERS: usize = 128;
 /// The time between two checks of the memory in use.
 const MEMORY_CHECKED: Duration = Duration::from_millis(100);
 
+/// The time from the end of one count of the channels' logs to the next.
+const LOGS_COUNTED: Duration = Duration::from_secs(1);
+
 /// The first bytes of a request for the health or the counters.
 const PROBES: [&[u8]; 2] = [b"GET /healthz", b"GET /metrics"];
 
@@ -176,7 +179,7 @@ impl Endpoint {
         let writers = Arc::new(WriterPool::start(options.io_uring, options.waiting));
         let backlog = Arc::clone(writers.backlog());
         let sessions = Arc::new(Sessions::new(Arc::clone(&metrics), &options, backlog));
-        let memory = Arc::new(Memory::new(options.memory_bytes));
+        let memory = Arc::clone(endpoints.memory());
         let web_sockets = WebSockets::new(
             Arc::clone(&sessions),
             Arc::clone(&writers),
@@ -251,7 +254,7 @@ impl Endpoint {
             event_streams: self.event_streams.len(),
             channels: self.endpoints.open_channels(),
             presence_too_long: self.endpoints.lists_too_long(),
-            memory: self.used(self.endpoints.unread_bytes()),
+            memory: self.used(),
             refused_for_memory: self.memory.refused(),
             shed: self.writers.shed_total(),
         };
@@ -275,23 +278,27 @@ impl Endpoint {
         page.finish()
     }
 
-    /// The memory that clients make the server keep, with the `logs` of the channels.
-    fn used(&self, logs: usize) -> Used {
-        Used { queues: self.writers.queued_bytes(), logs, partial: self.memory.partial() }
+    /// The memory that clients make the server keep. Visits no channel.
+    fn used(&self) -> Used {
+        self.memory.used(self.writers.queued_bytes(), self.endpoints.open_channels())
     }
 
     /// Keeps the memory within its bound, for as long as it is polled.
     pub(crate) async fn bound_memory(&self) {
-        let mut logs = 0;
-        for check in 0_u64.. {
+        loop {
             sleep(MEMORY_CHECKED).await;
-            // All channels are visited for it, and the writers empty the logs all the time.
-            if check % 10 == 0 {
-                logs = self.endpoints.unread_bytes();
-            }
-            if let Some(most) = self.memory.check(self.used(logs), memory::resident) {
+            if let Some(most) = self.memory.check(self.used(), memory::resident) {
                 self.writers.shed(most);
             }
+        }
+    }
+
+    /// Counts what is in the logs of the channels, for as long as it is polled. All channels are visited for it, and the
+    /// writers empty the logs all the time, so it is done seldom, and for all who ask.
+    pub(crate) async fn count_logs(&self) {
+        loop {
+            sleep(LOGS_COUNTED).await;
+            self.memory.set_logs(self.endpoints.unread_bytes().await);
         }
     }
 

@@ -11,6 +11,7 @@ use pondwire::uuid;
 use crate::caller::user_id_of;
 use crate::channel::{Assigns, ChannelOptions, Channels, Hooks, MakeLink, OpenChannel, UserId};
 use crate::handlers::{Admission, Endpoint, Route};
+use crate::memory::Memory;
 use crate::trace::Span;
 
 /// An endpoint, and the channels that are open behind it.
@@ -23,6 +24,7 @@ pub(crate) struct OpenEndpoint {
 pub(crate) struct Endpoints {
     list: Vec<Arc<OpenEndpoint>>,
     history: HistoryBudget,
+    memory: Arc<Memory>,
 }
 
 /// A connection that an endpoint's handler has accepted.
@@ -63,7 +65,7 @@ impl Endpoints {
             Ok(Arc::new(OpenEndpoint { route, channels }))
         };
         let list = endpoints.into_iter().map(open).collect::<Result<_, String>>()?;
-        Ok(Self { list, history: options.history })
+        Ok(Self { list, history: options.history, memory: options.memory })
     }
 
     /// Whether some endpoint has this path, without its query.
@@ -119,8 +121,17 @@ impl Endpoints {
     }
 
     /// The bytes in the logs of all channels that the writers have not taken. Visits each channel.
-    pub(crate) fn unread_bytes(&self) -> usize {
-        self.list.iter().map(|endpoint| endpoint.channels.unread_bytes()).sum()
+    pub(crate) async fn unread_bytes(&self) -> usize {
+        let mut bytes = 0;
+        for endpoint in &self.list {
+            bytes += endpoint.channels.unread_bytes().await;
+        }
+        bytes
+    }
+
+    /// The memory that the channels share.
+    pub(crate) const fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// The bytes that channels keep for clients that come back.

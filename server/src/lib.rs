@@ -162,6 +162,7 @@ mod event_stream;
 mod handle;
 mod handlers;
 mod keepalive;
+mod last;
 pub mod log;
 mod memory;
 mod metrics;
@@ -181,6 +182,7 @@ mod session;
 mod socket;
 mod stop;
 mod stream;
+mod table;
 #[cfg(feature = "tls")]
 mod tls;
 mod trace;

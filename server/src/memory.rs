@@ -1,15 +1,24 @@
 //! The memory that clients make the server keep, and its bound over all of them.
 //!
 //! A bound for each client does not bound all: 20,000 clients with 8 MiB queued are 160 GB. So the bytes of what
-//! clients have not read, of what the channels' logs hold and of messages that have arrived in part are added up some
+//! clients have not read, of what the channels hold and of messages that have arrived in part are added up some
 //! times a second, and above the bound the connections with the longest queues end and no new ones are accepted.
-//! No delivery touches a shared counter: writers copy their own counts anyway.
+//! What channels hold ends with no connection, so no more is accepted before it leaves the queues too little.
+//! A delivery touches a shared counter only if its size is another than that of the channel's last one: writers copy
+//! their own counts anyway.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// A partial message may grow to this even if there is no memory, so that clients can still talk.
 const SMALL: usize = 64 << 10;
+
+/// An open channel without presence and without broadcasts: about as much as it takes with a name of 200 bytes.
+const CHANNEL: usize = 3 << 10;
+
+/// A presence is in its channel's list, with room to grow, in the last frame and mostly there as what changed.
+const COPIES_OF_PRESENCE: usize = 3;
 
 /// The bytes in use, by what holds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,33 +29,88 @@ pub(crate) struct Used {
     pub(crate) logs: usize,
     /// Messages that have not arrived as a whole.
     pub(crate) partial: usize,
+    /// The last broadcasts of channels.
+    pub(crate) last: usize,
+    /// The presence of members here.
+    pub(crate) presence: usize,
+    /// The open channels, besides these.
+    pub(crate) channels: usize,
 }
 
 impl Used {
     const fn sum(self) -> usize {
-        self.queues.saturating_add(self.logs).saturating_add(self.partial)
+        self.queues.saturating_add(self.others())
+    }
+
+    /// All but the queues.
+    const fn others(self) -> usize {
+        self.logs.saturating_add(self.partial).saturating_add(self.kept())
+    }
+
+    /// What is there for as long as the clients like.
+    const fn kept(self) -> usize {
+        self.last.saturating_add(self.presence).saturating_add(self.channels)
     }
 }
 
 /// The bound, and whether it is exceeded.
 pub(crate) struct Memory {
     most: usize,
-    /// See [`Used::partial`]. All accesses here are relaxed: a moment later is soon enough.
+    most_last: usize,
+    /// See [`Used`]. All accesses here are relaxed: a moment later is soon enough.
+    logs: AtomicUsize,
     partial: AtomicUsize,
+    last: AtomicUsize,
+    presence: AtomicUsize,
     is_short: AtomicBool,
-    refused: AtomicU64,
-    interrupted: AtomicU64,
+    /// Whether channels keep so much that they may keep no more.
+    is_crowded: AtomicBool,
+    refused: Refused,
+}
+
+#[derive(Default)]
+struct Refused {
+    connections: AtomicU64,
+    messages: AtomicU64,
+    channels: AtomicU64,
+    presence: AtomicU64,
 }
 
 impl Memory {
-    /// With a bound of `most` bytes.
-    pub(crate) fn new(most: usize) -> Self {
-        let (partial, is_short, refused, interrupted) = Default::default();
-        Self { most, partial, is_short, refused, interrupted }
+    /// With a bound of `most` bytes, of which the last broadcasts may take `most_last`.
+    pub(crate) fn new(most: usize, most_last: usize) -> Self {
+        let (logs, partial, last, presence) = Default::default();
+        let (is_short, is_crowded, refused) = Default::default();
+        Self { most, most_last, logs, partial, last, presence, is_short, is_crowded, refused }
     }
 
-    pub(crate) fn partial(&self) -> usize {
-        self.partial.load(Ordering::Relaxed)
+    /// Is told of [`Used::logs`] now and then.
+    pub(crate) fn set_logs(&self, bytes: usize) {
+        self.logs.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What is in use, with these `queues` and so many open channels.
+    pub(crate) fn used(&self, queues: usize, channels: usize) -> Used {
+        Used {
+            queues,
+            logs: self.logs.load(Ordering::Relaxed),
+            partial: self.partial.load(Ordering::Relaxed),
+            last: self.last.load(Ordering::Relaxed),
+            presence: self.presence.load(Ordering::Relaxed),
+            channels: channels.saturating_mul(CHANNEL),
+        }
+    }
+
+    /// A channel's last broadcast takes `bytes` instead of `before`. Returns whether it may be kept; it counts in any
+    /// case.
+    pub(crate) fn change_last(&self, before: usize, bytes: usize) -> bool {
+        let sum = change(&self.last, before, bytes);
+        bytes <= before || sum <= self.most_last && !self.is_crowded.load(Ordering::Relaxed)
+    }
+
+    /// A member's presence has `len` bytes instead of `before`.
+    pub(crate) fn change_presence(&self, before: usize, len: usize) {
+        change(&self.presence, COPIES_OF_PRESENCE * before, COPIES_OF_PRESENCE * len);
     }
 
     /// Compares what is used with the bound. Returns the most bytes that the queues may have from now on if they have
@@ -59,26 +123,62 @@ impl Memory {
         used: Used,
         resident: impl FnOnce() -> Option<usize>,
     ) -> Option<usize> {
-        let is_short =
-            used.sum() > self.most && resident().is_none_or(|resident| resident > self.most);
+        let resident = LazyCell::new(resident);
+        let exceeds =
+            |used, most| used > most && resident.is_none_or(|resident: usize| resident > most);
+        let is_short = exceeds(used.sum(), self.most);
         self.is_short.store(is_short, Ordering::Relaxed);
-        let others = used.logs.saturating_add(used.partial);
-        is_short.then(|| (self.most - self.most / 8).saturating_sub(others))
+        let is_crowded = exceeds(used.kept(), self.most - self.most / 4);
+        self.is_crowded.store(is_crowded, Ordering::Relaxed);
+        is_short.then(|| (self.most - self.most / 8).saturating_sub(used.others()))
     }
 
     /// Whether a new connection may be accepted; counts it if not.
     pub(crate) fn admits(&self) -> bool {
         let admits = !self.is_short.load(Ordering::Relaxed);
         if !admits {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.refused.connections.fetch_add(1, Ordering::Relaxed);
         }
         admits
     }
 
-    /// The connections that were refused, and the messages that were.
-    pub(crate) fn refused(&self) -> (u64, u64) {
-        (self.refused.load(Ordering::Relaxed), self.interrupted.load(Ordering::Relaxed))
+    /// Whether a channel may be opened for a client; counts it if not.
+    pub(crate) fn admits_channel(&self) -> bool {
+        self.has_place(&self.refused.channels)
     }
+
+    /// Whether a member's presence may grow; counts it if not.
+    pub(crate) fn admits_presence(&self) -> bool {
+        self.has_place(&self.refused.presence)
+    }
+
+    fn has_place(&self, refused: &AtomicU64) -> bool {
+        let is_short = self.is_short.load(Ordering::Relaxed);
+        let has_place = !is_short && !self.is_crowded.load(Ordering::Relaxed);
+        if !has_place {
+            refused.fetch_add(1, Ordering::Relaxed);
+        }
+        has_place
+    }
+
+    /// What was refused, by what it was.
+    pub(crate) fn refused(&self) -> [(&'static str, u64); 4] {
+        let Refused { connections, messages, channels, presence } = &self.refused;
+        [
+            ("new_connection", connections),
+            ("partial_message", messages),
+            ("new_channel", channels),
+            ("presence", presence),
+        ]
+        .map(|(what, count)| (what, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// Counts `bytes` instead of `before`, and returns the sum.
+fn change(counter: &AtomicUsize, before: usize, bytes: usize) -> usize {
+    // Wraps, and so do the other way.
+    let by = bytes.wrapping_sub(before);
+    counter.fetch_add(by, Ordering::Relaxed).wrapping_add(by)
 }
 
 /// The memory of one connection's message that has arrived in part; counted until it is dropped.
@@ -106,13 +206,12 @@ impl Partial {
     }
 
     fn change(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
-        let Memory { partial, is_short, interrupted, .. } = &*self.memory;
+        let Memory { partial, is_short, refused, .. } = &*self.memory;
         let has_grown = bytes > self.bytes;
-        // Wraps, and so do the other way.
-        partial.fetch_add(bytes.wrapping_sub(self.bytes), Ordering::Relaxed);
+        change(partial, self.bytes, bytes);
         self.bytes = bytes;
         if has_grown && bytes > SMALL && is_short.load(Ordering::Relaxed) {
-            interrupted.fetch_add(1, Ordering::Relaxed);
+            refused.messages.fetch_add(1, Ordering::Relaxed);
             return Err(OutOfMemory);
         }
         Ok(())
@@ -139,12 +238,12 @@ pub(crate) fn resident() -> Option<usize> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Memory, Partial, SMALL, Used, resident};
+    use super::{CHANNEL, COPIES_OF_PRESENCE, Memory, Partial, SMALL, Used, resident};
 
     #[test]
     fn the_bound_is_exceeded_only_if_the_process_is_as_large() {
-        let memory = Memory::new(800);
-        let used = |queues| Used { queues, logs: 50, partial: 50 };
+        let memory = Memory::new(800, 0);
+        let used = |queues| Used { queues, logs: 50, partial: 50, ..Used::default() };
         let known = |resident| move || Some(resident);
         assert_eq!(memory.check(used(700), || unreachable!("not needed")), None);
         assert_eq!(memory.check(used(701), known(800)), None, "frames counted twice");
@@ -155,26 +254,63 @@ mod tests {
         assert_eq!(memory.check(Used { partial: 900, ..used(0) }, known(1000)), Some(0));
         assert_eq!(memory.check(used(600), known(2000)), None);
         assert!(memory.admits());
-        assert_eq!(memory.refused(), (1, 0));
+        assert_eq!(memory.refused()[0], ("new_connection", 1));
+    }
+
+    #[test]
+    fn channels_keep_no_more_than_leaves_the_queues_their_place() {
+        let memory = Memory::new(800, 1000);
+        let used = |presence| Used { presence, last: 100, channels: 100, ..Used::default() };
+        let may_keep = || {
+            let may_keep_last = memory.change_last(0, 1);
+            memory.change_last(1, 0);
+            [memory.admits_channel(), memory.admits_presence(), may_keep_last]
+        };
+        assert_eq!(memory.check(used(400), || unreachable!("not needed")), None);
+        assert_eq!(may_keep(), [true; 3]);
+        assert_eq!(memory.check(used(401), || Some(600)), None);
+        assert_eq!(may_keep(), [true; 3], "the process is not as large");
+        assert_eq!(memory.check(used(401), || Some(601)), None, "nobody is cut off for it");
+        assert_eq!(may_keep(), [false; 3]);
+        assert!(memory.admits() && memory.change_last(3, 3) && memory.change_last(3, 2));
+        assert_eq!(memory.check(Used { queues: 200, ..used(401) }, || None), Some(99));
+        assert_eq!(memory.check(Used { queues: 500, ..used(101) }, || None), Some(399));
+        assert_eq!(may_keep(), [false, false, true], "there is no memory");
+        let refused = [("new_connection", 0), ("partial_message", 0)];
+        assert_eq!(memory.refused()[..2], refused);
+        assert_eq!(memory.refused()[2..], [("new_channel", 2), ("presence", 2)]);
+    }
+
+    #[test]
+    fn last_broadcasts_have_a_bound_of_their_own() {
+        let memory = Memory::new(usize::MAX, 10);
+        assert!(memory.change_last(0, 6));
+        assert!(memory.change_last(0, 4));
+        assert!(!memory.change_last(4, 5));
+        assert!(memory.change_last(5, 0), "what becomes less is kept");
+        assert_eq!(memory.used(0, 2), Used { last: 6, channels: 2 * CHANNEL, ..Used::default() });
+        memory.change_presence(0, 9);
+        memory.change_presence(9, 2);
+        assert_eq!(memory.used(0, 0).presence, COPIES_OF_PRESENCE * 2);
     }
 
     #[test]
     fn partial_messages_count_until_they_are_dropped() {
-        let memory = Arc::new(Memory::new(SMALL));
+        let memory = Arc::new(Memory::new(SMALL, 0));
         let mut one = Partial::new(Arc::clone(&memory));
         let mut other = Partial::new(Arc::clone(&memory));
         one.set(3 * SMALL).unwrap();
         other.set(7).unwrap();
         one.set(2 * SMALL).unwrap();
-        assert_eq!(memory.partial(), 2 * SMALL + 7);
-        let used = Used { partial: memory.partial(), ..Used::default() };
+        let used = memory.used(0, 0);
+        assert_eq!(used.partial, 2 * SMALL + 7);
         assert!(memory.check(used, || None).is_some());
         other.set(SMALL).expect("a small message always has its place");
         other.set(SMALL + 1).expect_err("too large for now");
         one.set(SMALL + 1).expect("it shrinks");
-        assert_eq!(memory.refused(), (0, 1));
+        assert_eq!(memory.refused()[1], ("partial_message", 1));
         drop((one, other));
-        assert_eq!(memory.partial(), 0);
+        assert_eq!(memory.used(0, 0), Used::default());
     }
 
     #[test]

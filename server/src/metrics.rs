@@ -37,8 +37,8 @@ pub(crate) struct Gauges {
     pub(crate) channels: usize,
     pub(crate) presence_too_long: u64,
     pub(crate) memory: Used,
-    /// Connections, and partial messages.
-    pub(crate) refused_for_memory: (u64, u64),
+    /// By what was refused.
+    pub(crate) refused_for_memory: [(&'static str, u64); 4],
     /// The connections that ended so that others have memory.
     pub(crate) shed: u64,
 }
@@ -149,7 +149,7 @@ impl Metrics {
             "connections ended because the client read too slowly",
             self.slow_consumers.load(Ordering::Relaxed),
         );
-        let Used { queues, logs, partial } = gauges.memory;
+        let Used { queues, logs, partial, last, presence, channels } = gauges.memory;
         page.gauges(
             "memory_bytes",
             "bytes that count towards the bound of memory",
@@ -158,18 +158,17 @@ impl Metrics {
                 ("queues", queues as u64),
                 ("logs", logs as u64),
                 ("partial_messages", partial as u64),
+                ("last_broadcasts", last as u64),
+                ("presence", presence as u64),
+                ("channels", channels as u64),
             ],
         );
-        let (connections, messages) = gauges.refused_for_memory;
+        let [connection, message, channel, presence] = gauges.refused_for_memory;
         page.counters(
             "ended_for_memory_total",
             "what the bound of memory has ended",
             "what",
-            [
-                ("new_connection", connections),
-                ("partial_message", messages),
-                ("slow_consumer", gauges.shed),
-            ],
+            [connection, message, channel, presence, ("slow_consumer", gauges.shed)],
         );
     }
 }

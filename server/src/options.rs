@@ -80,13 +80,18 @@ pub struct Options {
     /// of presence per second. At zero each change is sent at once. 100 ms.
     pub presence_interval: Duration,
     /// The memory in bytes for what all clients make the server keep: frames that they have not read, the logs of
-    /// channels, and messages that have arrived in part, or that wait in a `POST` for their
-    /// turn. The memory in use is compared with this bound ten times a
+    /// channels, messages that have arrived in part or wait in a `POST` for their turn, presence (three times its bytes),
+    /// the last broadcasts of channels, and 3 KiB for each open channel. The memory in use is compared with this bound ten times a
     /// second. A frame in several queues counts in each; but the bound counts as exceeded only if the whole process
     /// is as large, too (on Linux, where the system says how large it is). While it is exceeded, the connections
     /// with the longest queues end as slow ones, new connections are answered 503, and a partial message that grows
-    /// beyond 64 KiB ends its connection. 1 GiB.
+    /// beyond 64 KiB ends its connection. Then, and while presence, last broadcasts and channels take more than three
+    /// quarters of it, a join that would open a channel and a presence that grows are refused with 503. 1 GiB.
     pub memory_bytes: usize,
+    /// The most bytes that all channels together keep of their last broadcasts, for
+    /// [`Join::catch_up`](crate::Join::catch_up). A broadcast that would exceed it is not kept, and the one before is
+    /// forgotten: then a new member is sent none. At zero none is kept. 64 MiB.
+    pub last_broadcast_bytes: usize,
     /// The most bytes that all channels together keep for members that come back; see
     /// [`ChannelHandlers::history`](crate::ChannelHandlers::history). When they would exceed it, a channel
     /// that keeps most, within a factor of two, drops its oldest broadcasts. 256 MiB.
@@ -256,6 +261,7 @@ impl Default for Options {
             presence_bytes: 1 << 20,
             presence_interval: Duration::from_millis(100),
             memory_bytes: 1 << 30,
+            last_broadcast_bytes: 64 << 20,
             history_bytes: 256 << 20,
             // With this policy a publisher never waits for a slow reader, and a reader never gets a stream
             // with gaps.

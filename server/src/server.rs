@@ -23,6 +23,7 @@ use crate::endpoints::Endpoints;
 use crate::handle::Channel;
 use crate::handlers::PondServer;
 use crate::log;
+use crate::memory::Memory;
 use crate::node::Node;
 use crate::options::{Options, Times};
 use crate::phase::Phase;
@@ -101,8 +102,10 @@ impl PondServer {
         }
         let Options { presence_bytes, presence_interval, history_bytes, times, .. } = options;
         let history = HistoryBudget::new(history_bytes);
-        let in_use = InUse::new();
-        let channels = ChannelOptions { presence_bytes, presence_interval, history, in_use };
+        let memory = Memory::new(options.memory_bytes, options.last_broadcast_bytes);
+        let (memory, in_use) = (Arc::new(memory), InUse::new());
+        let channels =
+            ChannelOptions { presence_bytes, presence_interval, history, memory, in_use };
         let endpoints = Endpoints::new(self.endpoints, channels, link)?;
         let running = node.clone().map(|node| {
             let mut receiving = JoinSet::new();
@@ -121,6 +124,8 @@ impl PondServer {
         let watched = Arc::clone(&endpoint);
         let mut watching = JoinSet::new();
         watching.spawn(async move { watched.bound_memory().await });
+        let counted = Arc::clone(&endpoint);
+        watching.spawn(async move { counted.count_logs().await });
         let shared = Shared {
             connections: Arc::new(connections),
             times,
@@ -142,7 +147,7 @@ impl Server {
 
     /// The channels that are open on this node, in no order: those that have members here, had some a moment ago, or
     /// keep broadcasts for them. For a timer that sends to each, or a list: it takes a reference to each channel, and
-    /// locks each endpoint's table meanwhile.
+    /// locks a part of an endpoint's table at a time.
     ///
     /// ```no_run
     /// use pondwire_server::{Server, Json};

@@ -575,7 +575,8 @@ fn tapes_are_filled() {
     // With a literal as the last token of a full tape.
     for (blocks, spaces) in (4..18).flat_map(|blocks| (0..16).map(move |spaces| (blocks, spaces))) {
         let rest = 64 * blocks - "[true]}".len() - spaces;
-        let lists = (0..5).find(|lists| (rest - 3 * lists).is_multiple_of(5)).expect("3 and 5 are coprime");
+        let lists =
+            (0..5).find(|lists| (rest - 3 * lists).is_multiple_of(5)).expect("3 and 5 are coprime");
         let (space, lists, literals) =
             (" ".repeat(spaces), "[],".repeat(lists), "true,".repeat((rest - 3 * lists) / 5));
         all_agree(format!("{{\"a\":\"b\",\"c\":[{space}{lists}{literals}true]}}").as_bytes());

@@ -89,9 +89,12 @@ struct Limits {
     /// The largest presence list of a channel, in bytes
     #[arg(long, value_name = "N", default_value_t = Count(defaults().presence_bytes))]
     presence_bytes: Count,
-    /// Memory in bytes for what all clients have not read or not sent as a whole
+    /// Memory in bytes for what all clients have not read or not sent as a whole, and for what channels keep
     #[arg(long, value_name = "N", default_value_t = Count(defaults().memory_bytes))]
     memory_bytes: Count,
+    /// The most bytes of that for the last broadcasts of channels
+    #[arg(long, value_name = "N", default_value_t = defaults().last_broadcast_bytes)]
+    last_broadcast_bytes: usize,
     /// What happens to slow readers
     #[arg(long, value_name = "POLICY", default_value = POLICIES[0],
         value_parser = PossibleValuesParser::new(POLICIES).map(|name| policy(&name)))]
@@ -226,6 +229,7 @@ impl Arguments {
             name_bytes: limits.name_bytes.0,
             presence_bytes: limits.presence_bytes.0,
             memory_bytes: limits.memory_bytes.0,
+            last_broadcast_bytes: limits.last_broadcast_bytes,
             waiting: default
                 .waiting
                 .with_policy(limits.slow)

@@ -253,7 +253,8 @@ impl<'a> Event<'a> {
     ///
     /// # Errors
     /// The presence, or the list with it, is too large: code 400. The sender is no member any more: 404. The content
-    /// does not serialize: 500.
+    /// does not serialize: 500. It is larger than the one before, and there is no memory for it: 503; see
+    /// [`Options::memory_bytes`](crate::Options::memory_bytes).
     pub fn track(&self, presence: impl Content) -> Result<(), PondError> {
         self.actor().track(presence, false)
     }

@@ -261,7 +261,8 @@ impl<'a> Join<'a> {
     /// with a [history](crate::ChannelHandlers::history) gets what it missed after the acknowledgement.
     ///
     /// # Errors
-    /// The join was answered already: code 409. The connection has failed: 503.
+    /// The join was answered already: code 409. The connection has failed, or there is no memory to open the channel:
+    /// 503; see [`Options::memory_bytes`](crate::Options::memory_bytes).
     pub fn accept(&self) -> Result<(), PondError> {
         self.accept_with(Payload::EMPTY)
     }
@@ -270,8 +271,8 @@ impl<'a> Join<'a> {
     /// member already stays one as it is.
     ///
     /// # Errors
-    /// The join was answered already: code 409. The connection has failed: 503. The content does not serialize: 500.
-    /// With the connection's data it is larger than 64 KiB: 400.
+    /// As [`accept`](Self::accept). The content does not serialize: code 500. With the connection's data it is larger
+    /// than 64 KiB: 400.
     pub fn accept_with(&self, assigns: impl Content) -> Result<(), PondError> {
         let assigns = assigns.with(|assigns| merged(&self.caller.assigns, assigns))??;
         let mut decision = self.answer.0.lock();
@@ -286,7 +287,11 @@ impl<'a> Join<'a> {
             class: self.class.load(Ordering::Relaxed),
             returning: self.returning.as_ref(),
         };
-        let (channel, joined) = self.channels.join(&self.channel_name, &self.hooks, &newcomer);
+        let joined = self.channels.join(&self.channel_name, &self.hooks, &newcomer);
+        let Some((channel, joined)) = joined else {
+            let text = "No memory for another channel";
+            return Err(PondError::unavailable(self.channel_name(), text));
+        };
         match joined {
             Joined::Member { token, missed } => {
                 self.caller.charge_bytes(missed);
@@ -386,7 +391,8 @@ impl<'a> Join<'a> {
 
     /// Sends the new member the channel's last broadcast to all, if there was one: for channels in which each
     /// event replaces the one before. A broadcast that is published at the same moment may arrive twice, but it is
-    /// then the last.
+    /// then the last. Nothing is sent if there was no room for it in
+    /// [`Options::last_broadcast_bytes`](crate::Options::last_broadcast_bytes).
     ///
     /// # Errors
     /// The join is not accepted: code 409.

@@ -36,6 +36,7 @@ fn every_option_is_read() {
         "--addr 127.0.0.1:0 --connections 10 --connections-per-address 2 \
          --trusted-proxy 10.0.0.0/8 --trusted-proxy ::1 --proxy-protocol --message-rate 5:9 \
          --byte-rate 1000 --channels 4 --message-bytes 2000 --name-bytes 30 --presence-bytes 500 \
+         --memory-bytes 9000 --last-broadcast-bytes 0 \
          --slow conflate --waiting-frames 16 --waiting-bytes 4096 --request-time 1.5 \
          --keep-alive-time 2 --ping-time 4 --pong-time 3 --idle-time 60 --closing-time 0.5 \
          --unready-time 7 --drain-time 8 \
@@ -51,6 +52,7 @@ fn every_option_is_read() {
     assert_eq!((options.channels, options.limits.max_bytes, options.name_bytes), (4, 2000, 30));
     assert_eq!((options.presence_bytes, options.waiting.policy), (500, Policy::Conflate));
     assert_eq!((options.waiting.max_frames, options.waiting.max_bytes), (16, 4096));
+    assert_eq!((options.memory_bytes, options.last_broadcast_bytes), (9000, 0));
     let times = options.times;
     assert_eq!(times.request, Duration::from_millis(1500));
     assert_eq!(times.closing, Duration::from_millis(500));

@@ -518,6 +518,8 @@ fn the_longest_queue_ends_when_there_is_no_memory() {
     for _ in 0..8 {
         assert_eq!(other.next()["event"], "say");
     }
+    // At the next check there is memory again, also for another channel.
+    until("a welcome", || websocket::get(server.addr, "/").starts_with("HTTP/1.1 200 "));
     for mut client in [sender, other] {
         client.join(ROOM);
         client.expect_alive();
@@ -635,6 +637,110 @@ fn messages_that_wait_end_with_their_stream() {
     assert_eq!(events.next_text(), None);
     ended.add_permits(1);
     assert_eq!(first.status(), 204);
+}
+
+/// An application whose members are sent the last broadcast.
+fn with_last() -> PondServer {
+    let mut pond = PondServer::new();
+    pond.endpoint(ENDPOINT, |connect| connect.accept())
+        .channel("/chat/:id", |join| {
+            join.accept()?;
+            join.catch_up()
+        })
+        .on("say", |event| event.broadcast("say", event.payload()))
+        .on("echo", |event| event.reply(event.payload()))
+        .on("track", |event| event.track(event.payload()))
+        .on("untrack", |event| event.untrack());
+    pond
+}
+
+#[test]
+fn the_last_broadcasts_of_all_channels_have_a_bound() {
+    let options = Options { last_broadcast_bytes: 300 << 10, ..Options::default() };
+    let server = Server::start_app(with_last(), options);
+    let last = || metric(&server, r#"memory_bytes{of="last_broadcasts"}"#);
+    let text = |len: usize| format!(r#"{{"text":"{}"}}"#, "x".repeat(len));
+    let mut members = ["/chat/1", "/chat/2"].map(|room| Client::joined(server.addr, room));
+    let mut say = |member: usize, len: usize| {
+        let client: &mut Client = &mut members[member];
+        client.send("BROADCAST", ["/chat/1", "/chat/2"][member], "say", &text(len));
+        assert_eq!(client.next()["event"], "say");
+    };
+    let newcomer_gets = |room: &str| {
+        let mut client = Client::joined(server.addr, room);
+        client.send("BROADCAST", room, "echo", "{}");
+        let length = client.next()["payload"]["text"].as_str().map(str::len);
+        if length.is_some() {
+            assert_eq!(client.next()["event"], "echo");
+        }
+        length
+    };
+    say(0, 200 << 10);
+    say(1, 10);
+    assert_eq!(newcomer_gets("/chat/1"), Some(200 << 10));
+    assert_eq!(newcomer_gets("/chat/2"), Some(10));
+    assert!((200 << 10..210 << 10).contains(&last()), "{}", last());
+    // Not kept, and neither is the one before.
+    say(1, 150 << 10);
+    assert_eq!(newcomer_gets("/chat/2"), None);
+    assert_eq!(newcomer_gets("/chat/1"), Some(200 << 10));
+    say(0, 100 << 10);
+    say(1, 150 << 10);
+    assert_eq!(newcomer_gets("/chat/2"), Some(150 << 10));
+    drop(members);
+    until("no more", || last() == 0);
+}
+
+#[test]
+fn what_channels_keep_counts_and_is_bounded() {
+    // Three quarters of it are 100 channels.
+    let options = Options { memory_bytes: 400 << 10, ..Options::default() };
+    let server = Server::start_app(with_last(), options);
+    let kept = |of: &str| metric(&server, &format!("memory_bytes{{of=\"{of}\"}}"));
+    let refused =
+        |what: &str| metric(&server, &format!("ended_for_memory_total{{what=\"{what}\"}}"));
+    let presence = |len: usize| format!(r#"{{"text":"{}"}}"#, "x".repeat(len));
+    let mut client = Client::joined(server.addr, ROOM);
+    let mut other = Client::joined(server.addr, ROOM);
+    for room in 1..99 {
+        client.join(&format!("/chat/x{room}"));
+    }
+    assert_eq!(kept("channels"), 99 * (3 << 10));
+    client.event("track", &presence(4000));
+    assert_eq!(client.next()["action"], "PRESENCE");
+    assert!(kept("presence") > 3 * 4000);
+    until("a refusal", || {
+        client.send("JOIN_CHANNEL", "/chat/new", "JOIN_CHANNEL", "{}");
+        let answer = client.next();
+        let is_refused = answer["event"] == "UNAUTHORIZED";
+        if is_refused {
+            assert_eq!(answer["payload"]["code"], 503, "{answer}");
+        } else {
+            client.send("LEAVE_CHANNEL", "/chat/new", "LEAVE_CHANNEL", "{}");
+            client.next();
+        }
+        is_refused
+    });
+    assert!(refused("new_channel") > 0);
+    // A channel that is open has place for more members, but not for the presence of more.
+    let mut third = Client::joined(server.addr, ROOM);
+    third.event("track", "{}");
+    let answer = third.next();
+    assert_eq!(answer["payload"]["code"], 503, "{answer}");
+    assert_eq!(refused("presence"), 1);
+    other.expect_alive();
+    // What becomes less is never refused.
+    client.event("track", &presence(30));
+    assert_eq!(client.next()["event"], "UPDATE");
+    assert!(kept("presence") < 1000);
+    until("a place", || {
+        third.event("track", "{}");
+        third.next()["action"] == "PRESENCE"
+    });
+    client.next();
+    client.event("untrack", "{}");
+    drop((third, client, other));
+    until("no more", || kept("presence") == 0 && kept("channels") == 0);
 }
 
 #[test]
