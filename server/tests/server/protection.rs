@@ -655,6 +655,28 @@ fn with_last() -> PondServer {
 }
 
 #[test]
+fn what_a_handler_assigns_is_bounded() {
+    let mut pond = PondServer::new();
+    pond.endpoint(ENDPOINT, |connect| connect.accept())
+        .channel("/chat/:id", |join| join.accept())
+        .on("assign", |event| event.assign(event.payload()))
+        .on("echo", |event| event.reply(event.assigns().view()));
+    let server = Server::start_app(pond, Options::default());
+    let mut client = Client::joined(server.addr, ROOM);
+    let keys = |first: usize| {
+        let members: Vec<_> = (first..first + 3500).map(|key| format!("\"{key:06}\":1")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    client.event("assign", &keys(0));
+    client.event("assign", &keys(3500));
+    assert_eq!(client.next()["payload"]["error"], "assigns: Expected a smaller object");
+    // What was assigned before is still there.
+    client.event("echo", "{}");
+    let assigns = client.next()["payload"].take();
+    assert_eq!(assigns.as_object().map(serde_json::Map::len), Some(3500));
+}
+
+#[test]
 fn the_last_broadcasts_of_all_channels_have_a_bound() {
     let options = Options { last_broadcast_bytes: 300 << 10, ..Options::default() };
     let server = Server::start_app(with_last(), options);
