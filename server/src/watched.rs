@@ -47,8 +47,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         Some((stream.take()?, received))
     }
 
-    /// Waits until the client has sent its last byte, or the stream has failed. What it sends before is kept for who
-    /// reads next; if it is much, the end is not found.
+    /// Waits until the client has sent its last byte, or the stream has failed. What it sends before is kept for the
+    /// next reader; if it is much, the end is not found.
     ///
     /// Only for the task that reads the stream: a stream wakes one task.
     pub(crate) async fn ended(&self) {
