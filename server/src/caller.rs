@@ -298,10 +298,8 @@ pub(crate) fn owned(payload: Payload<'_>) -> Result<Assigns, PondError> {
 /// # Errors
 /// As [`owned`].
 pub(crate) fn merged(old: &Assigns, new: Payload<'_>) -> Result<Assigns, PondError> {
-    let Some(old) = old else { return owned(new) };
-    if new.as_str().len() > MAX_ASSIGNS {
-        return owned(new);
-    }
+    let fits = new.as_str().len() <= MAX_ASSIGNS;
+    let Some(old) = old.as_ref().filter(|_| fits) else { return owned(new) };
     let set: HashSet<_> = new.members().map(|(key, _)| key).collect();
     let kept = old.view().members().filter(|(key, _)| !set.contains(key));
     let mut json = String::from("{");

@@ -67,7 +67,7 @@ const PACE_OF_PRESENCE: Duration = Duration::from_micros(1);
 #[cfg(feature = "redis")]
 const MOST_BESIDE_LIST: usize = 64 << 10;
 
-/// The channels that are visited for a count before other tasks have their turn: some 0.1 ms.
+/// The channels that are visited for a count before other tasks have their turn.
 const VISITED_AT_ONCE: usize = 256;
 
 /// The most channels of an endpoint that are kept for members that come back while nobody is in them. Then those that
@@ -81,7 +81,8 @@ pub(crate) type UserId = Arc<str>;
 pub(crate) type Assigns = Option<Arc<OwnedPayload>>;
 
 /// Connects a channel with the same channel on the other nodes of a cluster. Every method except
-/// [`send`](Self::send) and [`is_connected`](Self::is_connected) may publish presence to the users tracked here before it returns.
+/// [`send`](Self::send) and [`is_connected`](Self::is_connected) may publish presence to the users tracked
+/// here before it returns.
 pub(crate) trait Link: Send + Sync {
     /// Reports that a user joined; `channel` holds this node's members.
     fn join(&self, channel: &Arc<OpenChannel>, user: &str, assigns: Payload<'_>);

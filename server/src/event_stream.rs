@@ -248,6 +248,7 @@ async fn ignore(reader: &mut ReadHalf) {
     let mut left = IGNORED;
     poll_fn(|cx| {
         loop {
+            // Not in the future, of which there is one for each stream.
             let mut bytes = [0; 512];
             let mut read = ReadBuf::new(&mut bytes);
             let is_read = ready!(Pin::new(&mut *reader).poll_read(cx, &mut read)).is_ok();

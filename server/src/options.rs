@@ -81,8 +81,8 @@ pub struct Options {
     pub presence_interval: Duration,
     /// The memory in bytes for what all clients make the server keep: frames that they have not read, the logs of
     /// channels, messages that have arrived in part or wait in a `POST` for their turn, presence (three times its bytes),
-    /// the last broadcasts of channels, and 3 KiB for each open channel. The memory in use is compared with this bound ten times a
-    /// second. A frame in several queues counts in each; but the bound counts as exceeded only if the whole process
+    /// the last broadcasts of channels, and 3 KiB for each open channel. The memory in use is compared with this bound ten
+    /// times a second. A frame in several queues counts in each; but the bound counts as exceeded only if the whole process
     /// is as large, too (on Linux, where the system says how large it is). While it is exceeded, the connections
     /// with the longest queues end as slow ones, new connections are answered 503, and a partial message that grows
     /// beyond 64 KiB ends its connection. Then, and while presence, last broadcasts and channels take more than three

@@ -101,6 +101,9 @@ pub(crate) const RECURSION_LIMIT: usize = 127;
 /// The bytes around a key that [`Members`] compares.
 pub(crate) const BEFORE: usize = 16;
 
+/// The most ends of containers in containers that are kept: a presence payload has two.
+pub(crate) const INNER_ENDS: usize = 4;
+
 /// Receives the root object's members.
 pub(crate) trait Members {
     /// The number of quotes in the members before the payload and in the payload's key. In a long

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::blocks::ErrorSite;
 use super::lexeme::{self, four_hex_digits, malformed, plain_text_end};
-use super::{Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text};
+use super::{INNER_ENDS, Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text};
 use crate::error::Detail;
 
 /// See [`document`](super::document). Checks ASCII only: `bytes` must be UTF-8, or errors in
@@ -49,9 +49,6 @@ enum Behind {
     End(usize),
 }
 
-/// The containers in a member of the root object whose ends are kept: more than a presence payload has.
-const INNER: usize = 4;
-
 struct Cursor<'a> {
     bytes: &'a [u8],
     containers: Containers,
@@ -60,7 +57,7 @@ struct Cursor<'a> {
     /// [`Span::is_mixed`] for all values so far.
     mixed: bool,
     /// The ends of the first containers at depth 3 since the count was last cleared.
-    inner_ends: [usize; INNER],
+    inner_ends: [usize; INNER_ENDS],
     inner_count: usize,
 }
 
@@ -71,7 +68,7 @@ impl<'a> Cursor<'a> {
             containers: Containers::new(max_depth),
             newlines: false,
             mixed: false,
-            inner_ends: [0; INNER],
+            inner_ends: [0; INNER_ENDS],
             inner_count: 0,
         }
     }

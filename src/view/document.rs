@@ -6,7 +6,7 @@ use super::key::{KEYS, Key};
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::ParseOptions;
 use crate::protocol::ServerAction;
-use crate::scan::{self, BEFORE, JsonType, Span, Text, text};
+use crate::scan::{self, BEFORE, INNER_ENDS, JsonType, Span, Text, text};
 
 /// The one action of a presence message.
 pub(super) const PRESENCE_NAMES: &[&str] = &[ServerAction::Presence.as_str()];
@@ -25,12 +25,9 @@ pub(super) struct Found<'a> {
     frame: &'a [u8],
     values: [Option<Span>; KEYS],
     /// The ends of the first containers in containers, in order.
-    inner_ends: [u32; INNER],
+    inner_ends: [u32; INNER_ENDS],
     inner_count: usize,
 }
-
-/// A presence payload has two.
-const INNER: usize = 4;
 
 impl scan::Members for Found<'_> {
     /// The quotes of four members and of the key after them.
@@ -83,7 +80,7 @@ impl scan::Members for Found<'_> {
 impl<'a> Found<'a> {
     #[inline(always)]
     pub(super) const fn new(frame: &'a [u8]) -> Self {
-        Self { frame, values: [None; KEYS], inner_ends: [0; INNER], inner_count: 0 }
+        Self { frame, values: [None; KEYS], inner_ends: [0; INNER_ENDS], inner_count: 0 }
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Fields<A> {
     channel_name: Span,
     request_id: Span,
     /// Absent only when a missing payload may be read as `{}`.
-    payload: Option<Span>,
+    pub(super) payload: Option<Span>,
     /// The strings that are written with escapes, without these, each between two quotes: their
     /// spans refer to this text instead of the frame. Usually empty, without an allocation.
     unescaped: Box<str>,
@@ -75,11 +75,6 @@ impl<A> Fields<A> {
     #[inline]
     pub(super) fn request_id<'a>(&'a self, frame: &'a str) -> &'a str {
         self.text(frame, self.request_id)
-    }
-
-    #[inline(always)]
-    pub(super) const fn payload_span(&self) -> Option<Span> {
-        self.payload
     }
 
     #[inline]

@@ -84,7 +84,7 @@ impl<'a> PresenceMessage<'a> {
     fn usual_fields(document: &Document<'_, '_>) -> Option<PresenceFields> {
         let fields = document.usual(presence_action)?;
         let event = PresenceEvent::from_bytes(fields.event(document.text).as_bytes())?;
-        let shape = usual_shape(document, fields.payload_span()?)?;
+        let shape = usual_shape(document, fields.payload?)?;
         Some(PresenceFields { fields, event, shape })
     }
 

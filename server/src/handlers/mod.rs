@@ -437,14 +437,15 @@ impl ChannelHandlers {
     /// channel.onMessage((event, { id, resume }) => Object.assign(params.resume, id ? { after: id } : resume));
     /// ```
     ///
-    /// A broadcast always has the server's `id`, so a `resume` that another member put into its payload is not read.
+    /// A broadcast has the server's `id`, so a `resume` that another member put into its payload is not read; only one
+    /// that comes from a node of another implementation has none.
     ///
     /// # What it gets
     /// The client gets what it would have been sent as a member of its class all the time, also broadcasts to its user
-    /// alone while it was away. So it does not get broadcasts that excepted its user or named other users. Each connection is a user of its own; the
-    /// `connectionId`, which only the client and the server know, proves that this user is the one from before; so the
-    /// handlers' [`payload`](Join::payload) comes without `resume`, and nobody is shown it by accident. It is the `id` of
-    /// [`Connect::request`], too: keep that to yourself.
+    /// alone while it was away. So it does not get broadcasts that excepted its user or named other users. Each
+    /// connection is a user of its own; the `connectionId`, which only the client and the server know, proves that this
+    /// user is the one from before; so the handlers' [`payload`](Join::payload) comes without `resume`, and nobody is
+    /// shown it by accident. It is the `id` of [`Connect::request`], too: keep that to yourself.
     /// Presence, answers and what [`on_outgoing`](Self::on_outgoing) suppresses are not kept. Anyone who may join may
     /// ask for all that is kept.
     ///

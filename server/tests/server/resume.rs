@@ -787,16 +787,22 @@ mod nodes {
         }
     }
 
+    /// A user at each of two nodes, which both know of both.
+    fn a_user_at_each(a: &Server, b: &Server) -> (Client, Client) {
+        let users = (Client::joined(a.addr, ROOM), Client::joined(b.addr, ROOM));
+        until("both know both", || {
+            metric(a, "remote_users") == 1 && metric(b, "remote_users") == 1
+        });
+        users
+    }
+
     /// Users that are away are no users of any node.
     #[test]
     fn a_private_broadcast_waits_for_its_user_on_every_node() {
         let runtime = Runtime::new().unwrap();
         let redis = runtime.block_on(FakeRedis::start());
         let (a, b) = (node(&redis, "a"), node(&redis, "b"));
-        let (mut ann, mut bob) = (Client::joined(a.addr, ROOM), Client::joined(b.addr, ROOM));
-        until("both know both", || {
-            metric(&a, "remote_users") == 1 && metric(&b, "remote_users") == 1
-        });
+        let (mut ann, mut bob) = a_user_at_each(&a, &b);
         let mut eve = Client::joined(a.addr, ROOM);
         let first = say(&mut ann, 1);
         for client in [&mut bob, &mut eve] {
@@ -877,10 +883,7 @@ mod nodes {
         let runtime = Runtime::new().unwrap();
         let redis = runtime.block_on(FakeRedis::start());
         let (a, b) = (node(&redis, "a"), node(&redis, "b"));
-        let (mut ann, mut bob) = (Client::joined(a.addr, ROOM), Client::joined(b.addr, ROOM));
-        until("both know both", || {
-            metric(&a, "remote_users") == 1 && metric(&b, "remote_users") == 1
-        });
+        let (mut ann, mut bob) = a_user_at_each(&a, &b);
         let first = say(&mut ann, 1);
         // The same id on both nodes.
         assert_eq!(bob.next()["requestId"], first);

@@ -1,7 +1,7 @@
 //! The places that are kept of the root object while its blocks pass, and its members made of them.
 
 use super::{BATCH, Prefix, put_places};
-use crate::scan::{Members, Span, Text, skip};
+use crate::scan::{INNER_ENDS, Members, Span, Text, skip};
 
 /// An envelope has 18 to 20 quotes of its own; a few unknown keys fit too.
 const QUOTES: usize = 40;
@@ -17,7 +17,7 @@ pub(crate) struct Outline {
     closes: [u32; CONTAINERS],
     close_count: usize,
     /// The ends of the first containers at depth 2, in order.
-    inner_ends: [u32; CONTAINERS],
+    inner_ends: [u32; INNER_ENDS],
     inner_count: usize,
     /// A backslash occurs in a string at depth 1.
     pub(super) escapes: bool,
@@ -34,7 +34,7 @@ impl Outline {
             quote_count: 0,
             closes: [0; CONTAINERS],
             close_count: 0,
-            inner_ends: [0; CONTAINERS],
+            inner_ends: [0; INNER_ENDS],
             inner_count: 0,
             escapes: false,
             newlines: false,
