@@ -16,6 +16,7 @@ use crate::channel::{
     Assigns, CLASSES, MemberToken, OpenChannel, Untracked, UserId, deflates, prepare,
 };
 use crate::content::Content;
+use crate::memory::UserMemory;
 
 /// The largest presence in bytes. Small, because every member's presence is sent to every member.
 const MAX_PRESENCE: usize = 4096;
@@ -96,6 +97,8 @@ pub(crate) struct Caller {
     pub(crate) seat: Seat,
     /// What the endpoint's handler accepted the connection with.
     pub(crate) assigns: Assigns,
+    /// Counts these.
+    _memory: UserMemory,
     /// The work that the client has caused since it was last taken, in the units of [`budget`](crate::budget).
     work: AtomicUsize,
     /// The bytes that the client has not sent but must pay for.
@@ -122,9 +125,10 @@ impl Caller {
         connection_id: Arc<str>,
         seat: Seat,
         assigns: Assigns,
+        memory: UserMemory,
     ) -> Self {
         let (work, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { id, connection_id, seat, assigns, work, bytes }
+        Self { id, connection_id, seat, assigns, _memory: memory, work, bytes }
     }
 
     #[inline]

@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use crate::budget::{self, InUse};
 use crate::content::with_member;
 use crate::last::LastBroadcast;
-use crate::memory::Memory;
+use crate::memory::{Memory, UserMemory};
 use crate::table::Table;
 use crate::trace;
 use crate::users::Users;
@@ -537,7 +537,7 @@ pub(crate) struct MemberToken {
 
 struct TokenState {
     membership: SeatMembership,
-    assigns: Mutex<Assigns>,
+    assigns: Mutex<(Assigns, UserMemory)>,
 }
 
 impl MemberToken {
@@ -560,7 +560,7 @@ impl MemberToken {
     }
 
     pub(crate) fn assigns(&self) -> Assigns {
-        self.shared.assigns.lock().clone()
+        self.shared.assigns.lock().0.clone()
     }
 }
 
@@ -782,6 +782,9 @@ impl OpenChannel {
             }
             return Some(Joined::Member { token: entry.token.clone(), missed: 0 });
         }
+        if !self.options.memory.admits_member() {
+            return Some(Joined::NoMemory);
+        }
         let _publishing = self.classes.as_ref().map(|classes| classes.publishing.lock());
         let audience = self.audience(false, *class);
         let mut missed = 0;
@@ -812,9 +815,11 @@ impl OpenChannel {
             return Some(Joined::Failed);
         };
         self.attended(&mut state);
-        let token = MemberToken {
-            shared: Arc::new(TokenState { membership, assigns: Mutex::new(assigns.clone()) }),
-        };
+        let memory = Arc::clone(&self.options.memory);
+        let memory = UserMemory::of_member(memory, self.bytes_of(assigns));
+        let assigns_here = Mutex::new((assigns.clone(), memory));
+        let token =
+            MemberToken { shared: Arc::new(TokenState { membership, assigns: assigns_here }) };
         let (token_here, is_tracked, presence_len) = (token.clone(), false, 0);
         let entry = MemberEntry { token: token_here, is_tracked, presence_len, class: *class };
         state.members.insert(Arc::clone(user), entry);
@@ -1143,7 +1148,7 @@ impl OpenChannel {
     /// Sets the assigns of a user of this node, from those that it has now; `false` if there is no such user.
     ///
     /// # Errors
-    /// Those of `change`; nothing is set then.
+    /// Those of `change`; or the assigns grow and there is no memory for it: code 503. Nothing is set then.
     pub(crate) fn set_assigns(
         &self,
         user: &str,
@@ -1151,12 +1156,23 @@ impl OpenChannel {
     ) -> Result<bool, PondError> {
         let state = self.state.lock();
         let Some(entry) = state.members.get(user) else { return Ok(false) };
-        let mut assigns = entry.token.shared.assigns.lock();
-        *assigns = change(&assigns)?;
+        let mut held = entry.token.shared.assigns.lock();
+        let (assigns, memory) = &mut *held;
+        let changed = change(assigns)?;
+        if !memory.set_assigns(self.bytes_of(&changed)) {
+            return Err(PondError::unavailable(self.name(), "No memory for these assigns"));
+        }
+        *assigns = changed;
         if let Some(link) = &self.link {
-            link.set_assigns(user, view(&assigns));
+            link.set_assigns(user, view(assigns));
         }
         Ok(true)
+    }
+
+    /// The bytes of what is assigned to a member. A node keeps them once more, for the other nodes.
+    fn bytes_of(&self, assigns: &Assigns) -> usize {
+        let copies = if self.link.is_some() { 2 } else { 1 };
+        copies * assigns_len(assigns)
     }
 
     /// The presence of a user as JSON, on whatever node.
@@ -1228,6 +1244,11 @@ impl OpenChannel {
     }
 }
 
+/// The bytes of assigns, where they are kept once.
+pub(crate) fn assigns_len(assigns: &Assigns) -> usize {
+    assigns.as_ref().map_or(0, |assigns| assigns.view().as_str().len())
+}
+
 fn view(assigns: &Assigns) -> Payload<'_> {
     assigns.as_ref().map_or(Payload::EMPTY, |assigns| assigns.view())
 }
@@ -1241,6 +1262,8 @@ pub(crate) enum Joined {
     },
     /// The connection has failed.
     Failed,
+    /// There is no memory for another member.
+    NoMemory,
 }
 
 /// A member acting in its channel. Holds the channel's lock.

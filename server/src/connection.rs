@@ -38,7 +38,7 @@ use crate::cors;
 use crate::endpoints::{Admitted, Endpoints};
 use crate::event_stream::{CONNECTION_ID, EventStreams, Posted, Prepared};
 use crate::handlers::Gauge;
-use crate::memory::{self, Memory, Partial, Used};
+use crate::memory::{self, Elsewhere, Memory, Partial, Used};
 use crate::metrics::{Gauges, Metrics, Page};
 use crate::node::Node;
 use crate::options::Options;
@@ -280,7 +280,11 @@ impl Endpoint {
 
     /// The memory that clients make the server keep. Visits no channel.
     fn used(&self) -> Used {
-        self.memory.used(self.writers.queued_bytes(), self.endpoints.open_channels())
+        self.memory.used(Elsewhere {
+            queues: self.writers.queued_bytes(),
+            channels: self.endpoints.open_channels(),
+            reported: self.node.as_ref().map_or(0, |node| node.reported_bytes()),
+        })
     }
 
     /// Keeps the memory within its bound, for as long as it is polled.

@@ -9,9 +9,11 @@ use pondwire::room::HistoryBudget;
 use pondwire::uuid;
 
 use crate::caller::user_id_of;
-use crate::channel::{Assigns, ChannelOptions, Channels, Hooks, MakeLink, OpenChannel, UserId};
+use crate::channel::{
+    Assigns, ChannelOptions, Channels, Hooks, MakeLink, OpenChannel, UserId, assigns_len,
+};
 use crate::handlers::{Admission, Endpoint, Route};
-use crate::memory::Memory;
+use crate::memory::{Memory, UserMemory};
 use crate::trace::Span;
 
 /// An endpoint, and the channels that are open behind it.
@@ -33,6 +35,8 @@ pub(crate) struct Admitted {
     pub(crate) user_id: UserId,
     pub(crate) connection_id: Arc<str>,
     pub(crate) assigns: Assigns,
+    /// Counts these.
+    pub(crate) memory: UserMemory,
     /// For the response that opens the WebSocket or the event stream.
     pub(crate) headers: HeaderMap,
     /// The client's address, if a proxy has told it.
@@ -77,7 +81,8 @@ impl Endpoints {
     /// transport.
     ///
     /// # Errors
-    /// The status to answer with; 404 if there is no such endpoint.
+    /// The status to answer with; 404 if there is no such endpoint, 503 if there is no memory for what its handler
+    /// assigns.
     pub(crate) async fn connect(
         &self,
         target: &str,
@@ -93,6 +98,10 @@ impl Endpoints {
         let (endpoint, route) = found.ok_or(404_u16)?;
         let request = IncomingConnection { id: &connection_id, address, headers, route };
         let Admission { assigns, headers } = endpoint.route.connect(request).await?;
+        if assigns.is_some() && !self.memory.admits_assigns() {
+            return Err(503);
+        }
+        let memory = UserMemory::of_connection(Arc::clone(&self.memory), assigns_len(&assigns));
         let user_id = user_id_of(&connection_id);
         Ok(Admitted {
             endpoint: Arc::clone(endpoint),
@@ -100,6 +109,7 @@ impl Endpoints {
             user_id,
             connection_id: Arc::from(&*connection_id),
             assigns,
+            memory,
             headers: headers.iter().filter_map(header).collect(),
             forwarded_for: None,
         })

@@ -126,7 +126,8 @@ impl Channel {
     /// Adds members to the server's data about a user of this node, or sets them; `false` if there is no such user.
     ///
     /// # Errors
-    /// The content does not serialize: code 500. The data would be larger than 64 KiB: 400.
+    /// The content does not serialize: code 500. The data would be larger than 64 KiB: 400. It grows,
+    /// and there is no memory for it: 503.
     pub fn assign(&self, user_id: &str, content: impl Content) -> Result<bool, PondError> {
         self.set(user_id, content, false)
     }
@@ -134,7 +135,7 @@ impl Channel {
     /// Replaces the server's data about a user of this node; `false` if there is no such user.
     ///
     /// # Errors
-    /// The content does not serialize: code 500. It is larger than 64 KiB: 400.
+    /// As [`assign`](Self::assign).
     pub fn set_assigns(&self, user_id: &str, content: impl Content) -> Result<bool, PondError> {
         self.set(user_id, content, true)
     }

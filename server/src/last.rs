@@ -81,12 +81,12 @@ mod tests {
     use pondwire::{Frame, Payload};
 
     use super::{LastBroadcast, PIECE};
-    use crate::memory::Memory;
+    use crate::memory::{Elsewhere, Memory};
 
     #[test]
     fn a_broadcast_without_room_is_not_kept_and_none_before_it() {
         let memory = Arc::new(Memory::new(usize::MAX, 3 * PIECE));
-        let bytes = || memory.used(0, 0).last / PIECE;
+        let bytes = || memory.used(Elsewhere::default()).last / PIECE;
         let [one, other] = [(); 2].map(|()| LastBroadcast::new(Arc::clone(&memory)));
         let frame = |pieces: usize| {
             let payload = format!(r#"{{"x":"{}"}}"#, "x".repeat((pieces - 1) * PIECE));

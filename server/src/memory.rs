@@ -17,6 +17,9 @@ const SMALL: usize = 64 << 10;
 /// An open channel without presence and without broadcasts: about as much as it takes with a name of 200 bytes.
 const CHANNEL: usize = 3 << 10;
 
+/// A member of a channel without assigns: its entries in the channel, in the channel's room and in its session.
+const MEMBER: usize = 512;
+
 /// A presence is in its channel's list, with room to grow, in the last frame and mostly there as what changed.
 const COPIES_OF_PRESENCE: usize = 3;
 
@@ -35,6 +38,23 @@ pub(crate) struct Used {
     pub(crate) presence: usize,
     /// The open channels, besides these.
     pub(crate) channels: usize,
+    /// The members of channels here.
+    pub(crate) members: usize,
+    /// What handlers assigned to these and to connections.
+    pub(crate) assigns: usize,
+    /// The users that other nodes report, with their presence.
+    pub(crate) reported: usize,
+}
+
+/// What [`Memory`] does not count itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Elsewhere {
+    /// See [`Used::queues`].
+    pub(crate) queues: usize,
+    /// The number of open channels.
+    pub(crate) channels: usize,
+    /// The bytes of the users that other nodes report, each counted once.
+    pub(crate) reported: usize,
 }
 
 impl Used {
@@ -49,7 +69,9 @@ impl Used {
 
     /// What is there for as long as the clients like.
     const fn kept(self) -> usize {
-        self.last.saturating_add(self.presence).saturating_add(self.channels)
+        let Self { last, presence, channels, members, assigns, reported, .. } = self;
+        let of_channels = last.saturating_add(presence).saturating_add(channels);
+        of_channels.saturating_add(members).saturating_add(assigns).saturating_add(reported)
     }
 }
 
@@ -62,6 +84,8 @@ pub(crate) struct Memory {
     partial: AtomicUsize,
     last: AtomicUsize,
     presence: AtomicUsize,
+    members: AtomicUsize,
+    assigns: AtomicUsize,
     is_short: AtomicBool,
     /// Whether channels keep so much that they may keep no more.
     is_crowded: AtomicBool,
@@ -73,15 +97,30 @@ struct Refused {
     connections: AtomicU64,
     messages: AtomicU64,
     channels: AtomicU64,
+    members: AtomicU64,
     presence: AtomicU64,
+    assigns: AtomicU64,
 }
 
 impl Memory {
     /// With a bound of `most` bytes, of which the last broadcasts may take `most_last`.
     pub(crate) fn new(most: usize, most_last: usize) -> Self {
-        let (logs, partial, last, presence) = Default::default();
+        let (logs, partial, last) = Default::default();
+        let (presence, members, assigns) = Default::default();
         let (is_short, is_crowded, refused) = Default::default();
-        Self { most, most_last, logs, partial, last, presence, is_short, is_crowded, refused }
+        Self {
+            most,
+            most_last,
+            logs,
+            partial,
+            last,
+            presence,
+            members,
+            assigns,
+            is_short,
+            is_crowded,
+            refused,
+        }
     }
 
     /// Is told of [`Used::logs`] now and then.
@@ -89,8 +128,9 @@ impl Memory {
         self.logs.store(bytes, Ordering::Relaxed);
     }
 
-    /// What is in use, with these `queues` and so many open channels.
-    pub(crate) fn used(&self, queues: usize, channels: usize) -> Used {
+    /// What is in use.
+    pub(crate) fn used(&self, elsewhere: Elsewhere) -> Used {
+        let Elsewhere { queues, channels, reported } = elsewhere;
         Used {
             queues,
             logs: self.logs.load(Ordering::Relaxed),
@@ -98,6 +138,9 @@ impl Memory {
             last: self.last.load(Ordering::Relaxed),
             presence: self.presence.load(Ordering::Relaxed),
             channels: channels.saturating_mul(CHANNEL),
+            members: self.members.load(Ordering::Relaxed),
+            assigns: self.assigns.load(Ordering::Relaxed),
+            reported: reported.saturating_mul(COPIES_OF_PRESENCE),
         }
     }
 
@@ -147,6 +190,16 @@ impl Memory {
         self.has_place(&self.refused.channels)
     }
 
+    /// Whether a channel may have another member; counts it if not.
+    pub(crate) fn admits_member(&self) -> bool {
+        self.has_place(&self.refused.members)
+    }
+
+    /// Whether what handlers assign to a user may grow; counts it if not.
+    pub(crate) fn admits_assigns(&self) -> bool {
+        self.has_place(&self.refused.assigns)
+    }
+
     /// Whether a member's presence may grow; counts it if not.
     pub(crate) fn admits_presence(&self) -> bool {
         self.has_place(&self.refused.presence)
@@ -162,13 +215,15 @@ impl Memory {
     }
 
     /// What was refused, by what it was.
-    pub(crate) fn refused(&self) -> [(&'static str, u64); 4] {
-        let Refused { connections, messages, channels, presence } = &self.refused;
+    pub(crate) fn refused(&self) -> [(&'static str, u64); 6] {
+        let Refused { connections, messages, channels, members, presence, assigns } = &self.refused;
         [
             ("new_connection", connections),
             ("partial_message", messages),
             ("new_channel", channels),
+            ("new_member", members),
             ("presence", presence),
+            ("assigns", assigns),
         ]
         .map(|(what, count)| (what, count.load(Ordering::Relaxed)))
     }
@@ -226,6 +281,50 @@ impl Drop for Partial {
     }
 }
 
+/// The memory of one member of a channel, or of one connection, with its assigns; counted until it is dropped.
+pub(crate) struct UserMemory {
+    memory: Arc<Memory>,
+    is_member: bool,
+    assigns: usize,
+}
+
+impl UserMemory {
+    /// That of a member, whose assigns take so many bytes.
+    pub(crate) fn of_member(memory: Arc<Memory>, assigns: usize) -> Self {
+        change(&memory.members, 0, MEMBER);
+        Self::new(memory, true, assigns)
+    }
+
+    /// That of a connection, of which only the assigns count.
+    pub(crate) fn of_connection(memory: Arc<Memory>, assigns: usize) -> Self {
+        Self::new(memory, false, assigns)
+    }
+
+    fn new(memory: Arc<Memory>, is_member: bool, assigns: usize) -> Self {
+        change(&memory.assigns, 0, assigns);
+        Self { memory, is_member, assigns }
+    }
+
+    /// The assigns are to take so many bytes now. Returns whether they may; they count as before if not.
+    pub(crate) fn set_assigns(&mut self, bytes: usize) -> bool {
+        let may = bytes <= self.assigns || self.memory.admits_assigns();
+        if may {
+            change(&self.memory.assigns, self.assigns, bytes);
+            self.assigns = bytes;
+        }
+        may
+    }
+}
+
+impl Drop for UserMemory {
+    fn drop(&mut self) {
+        change(&self.memory.assigns, self.assigns, 0);
+        if self.is_member {
+            change(&self.memory.members, MEMBER, 0);
+        }
+    }
+}
+
 /// The memory of this process that is not swapped out, in bytes, if the system tells.
 pub(crate) fn resident() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -238,7 +337,10 @@ pub(crate) fn resident() -> Option<usize> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{CHANNEL, COPIES_OF_PRESENCE, Memory, Partial, SMALL, Used, resident};
+    use super::{
+        CHANNEL, COPIES_OF_PRESENCE, Elsewhere, MEMBER, Memory, Partial, SMALL, Used, UserMemory,
+        resident,
+    };
 
     #[test]
     fn the_bound_is_exceeded_only_if_the_process_is_as_large() {
@@ -264,21 +366,23 @@ mod tests {
         let may_keep = || {
             let may_keep_last = memory.change_last(0, 1);
             memory.change_last(1, 0);
-            [memory.admits_channel(), memory.admits_presence(), may_keep_last]
+            let [channel, member] = [memory.admits_channel(), memory.admits_member()];
+            [channel, member, memory.admits_presence(), memory.admits_assigns(), may_keep_last]
         };
         assert_eq!(memory.check(used(400), || unreachable!("not needed")), None);
-        assert_eq!(may_keep(), [true; 3]);
+        assert_eq!(may_keep(), [true; 5]);
         assert_eq!(memory.check(used(401), || Some(600)), None);
-        assert_eq!(may_keep(), [true; 3], "the process is not as large");
+        assert_eq!(may_keep(), [true; 5], "the process is not as large");
         assert_eq!(memory.check(used(401), || Some(601)), None, "nobody is cut off for it");
-        assert_eq!(may_keep(), [false; 3]);
+        assert_eq!(may_keep(), [false; 5]);
         assert!(memory.admits() && memory.change_last(3, 3) && memory.change_last(3, 2));
         assert_eq!(memory.check(Used { queues: 200, ..used(401) }, || None), Some(99));
         assert_eq!(memory.check(Used { queues: 500, ..used(101) }, || None), Some(399));
-        assert_eq!(may_keep(), [false, false, true], "there is no memory");
+        assert_eq!(may_keep(), [false, false, false, false, true], "there is no memory");
         let refused = [("new_connection", 0), ("partial_message", 0)];
         assert_eq!(memory.refused()[..2], refused);
-        assert_eq!(memory.refused()[2..], [("new_channel", 2), ("presence", 2)]);
+        let refused = [("new_channel", 2), ("new_member", 2), ("presence", 2), ("assigns", 2)];
+        assert_eq!(memory.refused()[2..], refused);
     }
 
     #[test]
@@ -287,11 +391,37 @@ mod tests {
         assert!(memory.change_last(0, 6));
         assert!(memory.change_last(0, 4));
         assert!(!memory.change_last(4, 5));
+        let with_channels = Elsewhere { channels: 2, ..Elsewhere::default() };
         assert!(memory.change_last(5, 0), "what becomes less is kept");
-        assert_eq!(memory.used(0, 2), Used { last: 6, channels: 2 * CHANNEL, ..Used::default() });
+        assert_eq!(
+            memory.used(with_channels),
+            Used { last: 6, channels: 2 * CHANNEL, ..Used::default() }
+        );
         memory.change_presence(0, 9);
         memory.change_presence(9, 2);
-        assert_eq!(memory.used(0, 0).presence, COPIES_OF_PRESENCE * 2);
+        assert_eq!(memory.used(Elsewhere::default()).presence, COPIES_OF_PRESENCE * 2);
+        let reported = Elsewhere { reported: 7, ..Elsewhere::default() };
+        assert_eq!(memory.used(reported).reported, COPIES_OF_PRESENCE * 7);
+    }
+
+    #[test]
+    fn members_and_assigns_count_until_they_are_dropped() {
+        let memory = Arc::new(Memory::new(800, 0));
+        let counted = || {
+            let used = memory.used(Elsewhere::default());
+            (used.members, used.assigns)
+        };
+        let mut member = UserMemory::of_member(Arc::clone(&memory), 7);
+        let connection = UserMemory::of_connection(Arc::clone(&memory), 3);
+        assert_eq!(counted(), (MEMBER, 10));
+        assert!(member.set_assigns(5));
+        assert_eq!(counted(), (MEMBER, 8));
+        memory.check(Used { assigns: 601, ..Used::default() }, || None);
+        assert!(!member.set_assigns(6));
+        assert!(member.set_assigns(4), "what becomes less is never refused");
+        assert_eq!(counted(), (MEMBER, 7));
+        drop((member, connection));
+        assert_eq!(counted(), (0, 0));
     }
 
     #[test]
@@ -302,7 +432,7 @@ mod tests {
         one.set(3 * SMALL).unwrap();
         other.set(7).unwrap();
         one.set(2 * SMALL).unwrap();
-        let used = memory.used(0, 0);
+        let used = memory.used(Elsewhere::default());
         assert_eq!(used.partial, 2 * SMALL + 7);
         assert!(memory.check(used, || None).is_some());
         other.set(SMALL).expect("a small message always has its place");
@@ -310,7 +440,7 @@ mod tests {
         one.set(SMALL + 1).expect("it shrinks");
         assert_eq!(memory.refused()[1], ("partial_message", 1));
         drop((one, other));
-        assert_eq!(memory.used(0, 0), Used::default());
+        assert_eq!(memory.used(Elsewhere::default()), Used::default());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) struct Gauges {
     pub(crate) presence_too_long: u64,
     pub(crate) memory: Used,
     /// By what was refused.
-    pub(crate) refused_for_memory: [(&'static str, u64); 4],
+    pub(crate) refused_for_memory: [(&'static str, u64); 6],
     /// The connections that ended so that others have memory.
     pub(crate) shed: u64,
 }
@@ -149,7 +149,8 @@ impl Metrics {
             "connections ended because the client read too slowly",
             self.slow_consumers.load(Ordering::Relaxed),
         );
-        let Used { queues, logs, partial, last, presence, channels } = gauges.memory;
+        let Used { queues, logs, partial, last, presence, channels, members, assigns, reported } =
+            gauges.memory;
         page.gauges(
             "memory_bytes",
             "bytes that count towards the bound of memory",
@@ -161,14 +162,18 @@ impl Metrics {
                 ("last_broadcasts", last as u64),
                 ("presence", presence as u64),
                 ("channels", channels as u64),
+                ("members", members as u64),
+                ("assigns", assigns as u64),
+                ("other_nodes", reported as u64),
             ],
         );
-        let [connection, message, channel, presence] = gauges.refused_for_memory;
+        let [connection, message, channel, member, presence, assigns] = gauges.refused_for_memory;
+        let shed = ("slow_consumer", gauges.shed);
         page.counters(
             "ended_for_memory_total",
             "what the bound of memory has ended",
             "what",
-            [connection, message, channel, presence, ("slow_consumer", gauges.shed)],
+            [connection, message, channel, member, presence, assigns, shed],
         );
     }
 }

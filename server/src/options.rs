@@ -81,12 +81,15 @@ pub struct Options {
     pub presence_interval: Duration,
     /// The memory in bytes for what all clients make the server keep: frames that they have not read, the logs of
     /// channels, messages that have arrived in part or wait in a `POST` for their turn, presence (three times its bytes),
-    /// the last broadcasts of channels, and 3 KiB for each open channel. The memory in use is compared with this bound ten
+    /// the last broadcasts of channels, 3 KiB for each open channel, half a KiB for each member of one, what handlers
+    /// assign (in a cluster twice), and what other nodes report of their users (three times its bytes, which are at most a
+    /// quarter of this bound, and 256 MiB). The memory in use is compared with this bound ten
     /// times a second. A frame in several queues counts in each; but the bound counts as exceeded only if the whole process
     /// is as large, too (on Linux, where the system says how large it is). While it is exceeded, the connections
     /// with the longest queues end as slow ones, new connections are answered 503, and a partial message that grows
-    /// beyond 64 KiB ends its connection. Then, and while presence, last broadcasts and channels take more than three
-    /// quarters of it, a join that would open a channel and a presence that grows are refused with 503. 1 GiB.
+    /// beyond 64 KiB ends its connection. Then, and while all but the queues, logs and messages takes more than three
+    /// quarters of it, joins, a presence that grows, assigns that grow and connections with assigns are refused with 503.
+    /// 1 GiB.
     pub memory_bytes: usize,
     /// The most bytes that all channels together keep of their last broadcasts, for
     /// [`Join::catch_up`](crate::Join::catch_up). A broadcast that would exceed it is not kept, and the one before is

@@ -92,7 +92,11 @@ impl PondServer {
             check_congestion_control(name)
                 .map_err(|error| format!("congestion control {name}: {error}"))?;
         }
-        let node = options.node.as_ref().map(Node::start).transpose()?;
+        let node = options
+            .node
+            .as_ref()
+            .map(|node| Node::start(node, options.memory_bytes))
+            .transpose()?;
         let link = |endpoint: &str| {
             let (node, endpoint) = (Arc::clone(node.as_ref()?), endpoint.to_owned());
             Some(Box::new(move |channel: &str| node.link(&endpoint, channel)) as MakeLink)

@@ -66,11 +66,11 @@ impl Sessions {
     /// Opens a session for a new user, whose connection has this seat.
     pub(crate) fn open(self: &Arc<Self>, seat: Seat, admitted: Admitted) -> Session {
         let SessionLimits { message_rate, byte_rate, .. } = self.limits;
-        let Admitted { endpoint, user_id, connection_id, assigns, span, .. } = admitted;
+        let Admitted { endpoint, user_id, connection_id, assigns, memory, span, .. } = admitted;
         span.run(|| trace::event!(DEBUG, "connected"));
         Session {
             span,
-            caller: Arc::new(Caller::new(user_id, connection_id, seat, assigns)),
+            caller: Arc::new(Caller::new(user_id, connection_id, seat, assigns, memory)),
             endpoint,
             shared: Arc::clone(self),
             joined: JoinedChannels::default(),

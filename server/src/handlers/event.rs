@@ -294,7 +294,7 @@ impl<'a> Event<'a> {
     ///
     /// # Errors
     /// The sender is no member any more: code 404. The content does not serialize: 500. The data would be larger than
-    /// 64 KiB: 400.
+    /// 64 KiB: 400. It grows, and there is no memory for it: 503.
     pub fn assign(&self, content: impl Content) -> Result<(), PondError> {
         self.actor().assign(content, false)
     }

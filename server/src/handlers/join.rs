@@ -261,7 +261,7 @@ impl<'a> Join<'a> {
     /// with a [history](crate::ChannelHandlers::history) gets what it missed after the acknowledgement.
     ///
     /// # Errors
-    /// The join was answered already: code 409. The connection has failed, or there is no memory to open the channel:
+    /// The join was answered already: code 409. The connection has failed, or there is no memory for another member:
     /// 503; see [`Options::memory_bytes`](crate::Options::memory_bytes).
     pub fn accept(&self) -> Result<(), PondError> {
         self.accept_with(Payload::EMPTY)
@@ -292,18 +292,20 @@ impl<'a> Join<'a> {
             let text = "No memory for another channel";
             return Err(PondError::unavailable(self.channel_name(), text));
         };
-        match joined {
+        let refused = match joined {
             Joined::Member { token, missed } => {
                 self.caller.charge_bytes(missed);
                 *decision = Decision::Accepted(Place { channel, token });
-                Ok(())
+                return Ok(());
             }
             Joined::Failed => {
                 *decision = Decision::Done;
-                channel.close_if_empty();
-                Err(PondError::unavailable(self.channel_name(), "The connection has failed"))
+                "The connection has failed"
             }
-        }
+            Joined::NoMemory => "No memory for another member",
+        };
+        channel.close_if_empty();
+        Err(PondError::unavailable(self.channel_name(), refused))
     }
 
     /// Declines the join with a code like those of HTTP and a text for the client; does nothing if the join was

@@ -11,7 +11,7 @@ use crate::options::NodeOptions;
 pub(crate) enum Node {}
 
 impl Node {
-    pub(crate) fn start(_: &NodeOptions) -> Result<Arc<Self>, String> {
+    pub(crate) fn start(_: &NodeOptions, _: usize) -> Result<Arc<Self>, String> {
         Err("Options::node needs the feature `redis` of pondwire-server: \
              cargo add pondwire-server -F redis"
             .to_owned())
@@ -30,6 +30,10 @@ impl Node {
     }
 
     pub(crate) async fn shutdown(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn reported_bytes(&self) -> usize {
         match *self {}
     }
 

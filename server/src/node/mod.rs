@@ -7,14 +7,14 @@
 
 mod link;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 use std::{mem, thread};
 
 use ahash::HashMap;
 use parking_lot::Mutex;
-use pondwire::distributed::{self, Cluster, ClusterOptions, Effect, Topics};
+use pondwire::distributed::{self, Cluster, ClusterLimits, ClusterOptions, Effect, Topics};
 use pondwire::{Frame, ServerMessage, uuid};
 use pondwire_redis::{BusEvent, QueueBounds, RedisBus, RedisOptions, RedisReceiver, RedisStats};
 use tokio::runtime;
@@ -50,6 +50,8 @@ pub(crate) struct Node {
     /// Taken by the receiving tasks.
     receivers: Mutex<Vec<RedisReceiver>>,
     state: Mutex<State>,
+    /// The bytes of the users that the other nodes report, as the cluster counts them.
+    reported: AtomicUsize,
     /// Whether a probe has found both connections open.
     has_connected: AtomicBool,
     /// Whether the connection that receives from each bus is known to be broken.
@@ -69,13 +71,17 @@ type Deferred = Vec<(Arc<OpenChannel>, Effect)>;
 
 impl Node {
     /// Creates a node that has not yet announced itself. Waits a moment for each Redis, to learn whether it accepts
-    /// the credentials, and not for one that cannot be reached.
-    pub(crate) fn start(node: &NodeOptions) -> Result<Arc<Self>, String> {
+    /// the credentials, and not for one that cannot be reached. Of `memory_bytes` a quarter is for the users that other
+    /// nodes report, if that is less than they may take anyway.
+    pub(crate) fn start(node: &NodeOptions, memory_bytes: usize) -> Result<Arc<Self>, String> {
+        let limits = ClusterLimits::new();
+        let limits = limits.with_bytes(limits.bytes.min(memory_bytes / 4));
         let cluster = ClusterOptions::new()
             .with_topics(Topics::new("pondsocket", &node.namespace))
             .with_heartbeat_every(node.heartbeat)
             .with_expire_after(3 * node.heartbeat)
-            .with_presence_to_present(true);
+            .with_presence_to_present(true)
+            .with_limits(limits);
         // A list of users may be larger than any single user's message.
         let max_payload = cluster.message_limits.max_bytes;
         let options = RedisOptions::new()
@@ -99,6 +105,7 @@ impl Node {
             offered: AtomicU64::new(0),
             receivers: Mutex::new(receivers),
             state: Mutex::new(State { cluster, channels: HashMap::default(), told }),
+            reported: AtomicUsize::new(0),
             has_connected: AtomicBool::new(false),
             is_cut_off,
         };
@@ -223,6 +230,8 @@ impl Node {
     fn change(&self, change: impl FnOnce(&mut State, Instant)) -> Deferred {
         let mut state = self.state.lock();
         change(&mut state, Instant::now());
+        // Relaxed: a moment later is soon enough.
+        self.reported.store(state.cluster.stats().bytes, Ordering::Relaxed);
         let mut deferred = Vec::new();
         while let Some(effect) = state.cluster.poll() {
             match effect {
@@ -270,6 +279,11 @@ impl Node {
         if discarded > 0 {
             log::line(format_args!("{discarded} messages did not reach Redis"));
         }
+    }
+
+    /// The bytes of the users that the other nodes report. Takes no lock.
+    pub(crate) fn reported_bytes(&self) -> usize {
+        self.reported.load(Ordering::Relaxed)
     }
 
     /// The counters of the bus and of the cluster.

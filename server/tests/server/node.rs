@@ -385,6 +385,29 @@ mod nodes {
     }
 
     /// The reason why such a node does not start.
+    /// They count three times, as presence does, and may take a quarter of the memory themselves.
+    #[test]
+    fn users_of_other_nodes_count_towards_the_memory() {
+        let redis = Redis::start();
+        let node = with(redis.options("a"));
+        let a = Server::start_as(Options { memory_bytes: 400 << 10, ..node });
+        let ann = Client::joined(a.addr, ROOM);
+        let js = Silent::start(&redis);
+        let counted = || metric(a.addr, "memory_bytes{of=\"other_nodes\"}");
+        let users: Vec<_> = (0..30).map(|n| format!("user {n}")).collect();
+        let presence = json!({ "text": "x".repeat(4000) }).to_string();
+        js.join(&users[0], &presence);
+        until("a user", || counted() > 3 * 4000);
+        assert!(counted() < 4 * 4000);
+        users.iter().for_each(|user| js.join(user, &presence));
+        until("a refusal", || metric(a.addr, "remote_refused_total{reason=\"bytes\"}") > 0);
+        assert!(counted() <= 3 * (100 << 10));
+        users.iter().for_each(|user| js.say(&Message::UserLeft { user_id: (&**user).into() }));
+        until("no more", || counted() == 0);
+        drop(ann);
+        until("no members", || metric(a.addr, "memory_bytes{of=\"members\"}") == 0);
+    }
+
     fn refused(redis: &[&str]) -> String {
         let redis = redis.iter().map(|&url| url.to_owned()).collect();
         let options = with(NodeOptions { redis, ..at("", "a") });

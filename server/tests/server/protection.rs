@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pondwire::{Limits, OutboxOptions, Policy};
+use pondwire::{Limits, OutboxOptions, Payload, Policy};
 
 use crate::fixture::Server;
 use pondwire_server::{Authorize, Options, PondServer, Rate, StatusCode, Times, by_token};
 use pondwire_test_support::client::{Client, ROOM, message, message_of};
 use pondwire_test_support::event_stream::{EventStream, Requests};
 use pondwire_test_support::websocket::{self, Opcode, Received, WebSocket, frame};
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 const ENDPOINT: &str = "/api/socket";
@@ -715,8 +716,8 @@ fn the_last_broadcasts_of_all_channels_have_a_bound() {
 
 #[test]
 fn what_channels_keep_counts_and_is_bounded() {
-    // Three quarters of it are 100 channels.
-    let options = Options { memory_bytes: 400 << 10, ..Options::default() };
+    // Three quarters of it are 99 channels with 100 members, and not the largest presence besides.
+    let options = Options { memory_bytes: 470 << 10, ..Options::default() };
     let server = Server::start_app(with_last(), options);
     let kept = |of: &str| metric(&server, &format!("memory_bytes{{of=\"{of}\"}}"));
     let refused =
@@ -744,10 +745,14 @@ fn what_channels_keep_counts_and_is_bounded() {
         is_refused
     });
     assert!(refused("new_channel") > 0);
-    // A channel that is open has place for more members, but not for the presence of more.
-    let mut third = Client::joined(server.addr, ROOM);
-    third.event("track", "{}");
+    // An open channel has no place for more members, nor for the presence of more.
+    let mut third = Client::connect(server.addr);
+    third.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", "{}");
     let answer = third.next();
+    assert_eq!(answer["payload"]["code"], 503, "{answer}");
+    assert_eq!(refused("new_member"), 1);
+    other.event("track", "{}");
+    let answer = other.next();
     assert_eq!(answer["payload"]["code"], 503, "{answer}");
     assert_eq!(refused("presence"), 1);
     other.expect_alive();
@@ -756,13 +761,73 @@ fn what_channels_keep_counts_and_is_bounded() {
     assert_eq!(client.next()["event"], "UPDATE");
     assert!(kept("presence") < 1000);
     until("a place", || {
-        third.event("track", "{}");
-        third.next()["action"] == "PRESENCE"
+        other.event("track", "{}");
+        other.next()["action"] == "PRESENCE"
     });
+    third.join(ROOM);
+    assert_eq!(kept("members"), 101 * 512);
     client.next();
     client.event("untrack", "{}");
     drop((third, client, other));
-    until("no more", || kept("presence") == 0 && kept("channels") == 0);
+    until("no more", || ["presence", "channels", "members"].map(kept) == [0; 3]);
+}
+
+#[test]
+fn what_handlers_assign_counts_until_the_users_have_left() {
+    let mut pond = PondServer::new();
+    pond.endpoint(ENDPOINT, |connect| {
+        let text = connect.query("assigned");
+        let assigns = text.map_or(json!({}), |text| json!({ "text": text }));
+        connect.accept_with(assigns).expect("a short text");
+    })
+    .channel("/chat/:id", |join| join.accept_with(join.payload()))
+    .on("assign", |event| {
+        event.assign(event.payload())?;
+        event.reply(Payload::EMPTY)
+    });
+    // Three quarters of it are 325 KiB: five rooms, in each a member with 60 KB, and less than a sixth.
+    let options = Options { memory_bytes: 433 << 10, ..Options::default() };
+    let server = Server::start_app(pond, options);
+    let assigned = || metric(&server, r#"memory_bytes{of="assigns"}"#);
+    let refused = || metric(&server, r#"ended_for_memory_total{what="assigns"}"#);
+    let text = |len: usize| format!(r#"{{"text":"{}"}}"#, "x".repeat(len));
+    let with_assigns = format!("{ENDPOINT}?assigned={}", "x".repeat(1000));
+    let connected = WebSocket::open_with(server.addr, &with_assigns, "").unwrap();
+    assert_eq!(assigned(), 1011);
+    drop(connected);
+    until("no assigns", || assigned() == 0);
+    let mut client = Client::connect(server.addr);
+    let rooms: Vec<_> = (0..5).map(|room| format!("/chat/{room}")).collect();
+    for room in &rooms {
+        client.join(room);
+        client.send("BROADCAST", room, "assign", &text(60_000));
+        assert_eq!(client.next()["event"], "assign");
+    }
+    assert_eq!(assigned(), 5 * 60_011);
+    client.send("JOIN_CHANNEL", ROOM, "JOIN_CHANNEL", &text(20_000));
+    assert_eq!(client.next()["event"], "ACKNOWLEDGE");
+    until("a refusal", || {
+        client.send("BROADCAST", ROOM, "assign", &text(20_001));
+        let answer = client.next();
+        client.send("BROADCAST", ROOM, "assign", &text(20_000));
+        assert_eq!(client.next()["event"], "assign", "what becomes less is never refused");
+        answer["payload"]["code"] == 503
+    });
+    assert_eq!(refused(), 1);
+    let refusal = WebSocket::open_with(server.addr, &with_assigns, "").err().expect("no memory");
+    assert_eq!(&refusal["http/1.1 ".len()..][..3], "503");
+    drop(Client::connect(server.addr));
+    for room in &rooms {
+        client.send("BROADCAST", room, "assign", &text(0));
+        assert_eq!(client.next()["event"], "assign");
+    }
+    until("a place", || {
+        client.send("BROADCAST", ROOM, "assign", &text(30_000));
+        client.next()["event"] == "assign"
+    });
+    drop(client);
+    let members = || metric(&server, r#"memory_bytes{of="members"}"#);
+    until("no more", || assigned() == 0 && members() == 0);
 }
 
 #[test]
