@@ -121,6 +121,9 @@ pub(crate) trait Link: Send + Sync {
     /// A user's presence as JSON, on whatever node.
     fn presence(&self, user: &str) -> Option<Box<str>>;
 
+    /// Sends the presence list of all nodes now, if it has [changed](OpenChannel::presence_changed) since it was sent.
+    fn publish_presence(&self, here: &Arc<OpenChannel>);
+
     /// Visits the id, the assigns and the presence of everyone in the channel, on all nodes, until `visit` returns
     /// `false`.
     fn for_each_user(&self, visit: &mut dyn FnMut(&str, Payload<'_>, Option<&str>) -> bool);
@@ -454,8 +457,8 @@ struct State {
 struct Pace {
     /// No presence frame is sent before.
     quiet_until: Option<Instant>,
-    /// The last frame of a link that was held back.
-    held: Option<Frame>,
+    /// Whether the list of a link has changed since it was sent.
+    is_outdated: bool,
     /// Whether a task waits to send what is held back.
     is_scheduled: bool,
 }
@@ -1063,33 +1066,48 @@ impl OpenChannel {
         }
     }
 
-    /// Sends a presence frame of all nodes to all tracked members, or holds it back. A newer one replaces it.
+    /// The presence list of all nodes has changed, and has `len` bytes: sends all tracked members the frame that `make`
+    /// makes, or has it sent later. The node is locked.
     #[cfg(feature = "redis")]
+    pub(crate) fn presence_changed(
+        self: &Arc<Self>,
+        len: usize,
+        make: impl FnOnce() -> Option<Frame>,
+    ) {
+        self.pace.lock().is_outdated = true;
+        self.publish_outdated(len, make);
+    }
+
+    /// The same if the list has changed since it was sent.
     ///
     /// A list that nodes with other bounds made too long is not sent, or it would cut off every tracked member.
-    pub(crate) fn publish_presence(self: &Arc<Self>, presence: &Frame) {
-        if presence.json().len() > self.options.presence_bytes + MOST_BESIDE_LIST {
-            if let Some(home) = self.home.upgrade() {
-                home.lists_too_long.fetch_add(1, Ordering::Relaxed);
-            }
-            return;
-        }
+    #[cfg(feature = "redis")]
+    pub(crate) fn publish_outdated(
+        self: &Arc<Self>,
+        len: usize,
+        make: impl FnOnce() -> Option<Frame>,
+    ) {
         let now = Instant::now();
         let mut pace = self.pace.lock();
-        if self.must_wait(&mut pace, now) {
-            pace.held = Some(presence.clone());
-        } else {
-            self.publish_now(&mut pace, presence, now);
+        if !pace.is_outdated || self.must_wait(&mut pace, now) {
+            return;
+        }
+        pace.is_outdated = false;
+        // Of a list that is too long no frame is made.
+        let most = self.options.presence_bytes + MOST_BESIDE_LIST;
+        let frame = if len <= most { make() } else { None };
+        let is_too_long = frame.as_ref().map_or(len, |frame| frame.json().len()) > most;
+        if let Some(frame) = frame.filter(|_| !is_too_long) {
+            self.publish_now(&mut pace, &frame, now);
+        }
+        if is_too_long && let Some(home) = self.home.upgrade() {
+            home.lists_too_long.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Whether no presence frame may be sent yet; a task will send it then.
     fn must_wait(self: &Arc<Self>, pace: &mut Pace, now: Instant) -> bool {
-        let Some(until) = pace.quiet_until.filter(|until| now < *until) else {
-            // What is sent now is newer.
-            pace.held = None;
-            return false;
-        };
+        let Some(until) = pace.quiet_until.filter(|until| now < *until) else { return false };
         if !pace.is_scheduled {
             pace.is_scheduled = true;
             let channel = Arc::downgrade(self);
@@ -1105,12 +1123,15 @@ impl OpenChannel {
 
     /// Sends what was held back.
     fn publish_held(self: &Arc<Self>) {
+        if let Some(link) = &self.link {
+            self.pace.lock().is_scheduled = false;
+            return link.publish_presence(self);
+        }
         let mut state = self.state.lock();
         let now = Instant::now();
         let mut pace = self.pace.lock();
         pace.is_scheduled = false;
-        let held = pace.held.take().or_else(|| state.roster.take(now, &uuid()));
-        if let Some(frame) = held {
+        if let Some(frame) = state.roster.take(now, &uuid()) {
             self.publish_now(&mut pace, &frame, now);
         }
     }

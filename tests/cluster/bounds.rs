@@ -252,3 +252,26 @@ fn no_received_message_breaks_the_bounds() {
         );
     }
 }
+
+/// However many changes other nodes make, the list is copied as often as the server asks for it.
+#[test]
+fn presence_lists_are_copied_on_request_only() {
+    let options = ClusterOptions::default().with_presence_on_request(true);
+    let mut node = Node::with("a", options);
+    let (chat, now) = (node.chat.clone(), node.now);
+    assert_eq!(node.cluster.presence_frame(&chat), None);
+    node.cluster.join(&chat, "ann", Payload::EMPTY, now);
+    assert_eq!(node.cluster.presence_frame(&chat), None);
+    node.effects();
+    for n in 0..1000 {
+        node.receive_presence("b", "eve", &format!(r#"{{"n":{n}}}"#));
+    }
+    assert_eq!(node.effects(), vec![Effect::PresenceChanged(chat.clone()); 1000]);
+    let frame = node.cluster.presence_frame(&chat).unwrap();
+    assert_eq!(frame.payload_str(), r#"{"presence":[{"n":999}],"changed":{"n":999}}"#);
+    let again = node.cluster.presence_frame(&chat).unwrap();
+    assert!(std::ptr::eq(frame.wire(), again.wire()), "kept until the list changes");
+    node.receive_left("b", "eve");
+    let frame = node.cluster.presence_frame(&chat).unwrap();
+    assert_eq!(frame.payload_str(), r#"{"presence":[],"changed":{"n":999}}"#);
+}

@@ -121,6 +121,12 @@ impl Link for NodeLink {
         is_present(&user.presence).then(|| user.presence.as_str().into())
     }
 
+    fn publish_presence(&self, here: &Arc<OpenChannel>) {
+        let cluster = &mut self.node.state.lock().cluster;
+        let len = cluster.presence_len(&self.channel);
+        here.publish_outdated(len, || cluster.presence_frame(&self.channel));
+    }
+
     fn for_each_user(&self, visit: &mut dyn FnMut(&str, Payload<'_>, Option<&str>) -> bool) {
         let state = self.node.state.lock();
         for (_, user) in state.cluster.users(&self.channel) {

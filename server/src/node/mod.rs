@@ -81,6 +81,7 @@ impl Node {
             .with_heartbeat_every(node.heartbeat)
             .with_expire_after(3 * node.heartbeat)
             .with_presence_to_present(true)
+            .with_presence_on_request(true)
             .with_limits(limits);
         // A list of users may be larger than any single user's message.
         let max_payload = cluster.message_limits.max_bytes;
@@ -244,9 +245,11 @@ impl Node {
                     self.bus_of(channel.topic()).unsubscribe(channel.topic());
                     state.channels.remove(&channel);
                 }
-                Effect::Presence { channel, frame } => {
-                    if let Some(here) = state.channels.get(&channel) {
-                        here.publish_presence(&frame);
+                Effect::PresenceChanged(channel) => {
+                    let State { cluster, channels, .. } = &mut *state;
+                    if let Some(here) = channels.get(&channel) {
+                        let len = cluster.presence_len(&channel);
+                        here.presence_changed(len, || cluster.presence_frame(&channel));
                     }
                 }
                 Effect::Deliver { ref channel, .. }
@@ -255,8 +258,8 @@ impl Node {
                     let here = state.channels.get(channel).map(Arc::clone);
                     deferred.extend(here.map(|here| (here, effect)));
                 }
-                // The answer to a request that this server never sends.
-                Effect::User { .. } => {}
+                // What this server does not ask for.
+                Effect::User { .. } | Effect::Presence { .. } => {}
             }
         }
         deferred

@@ -118,6 +118,9 @@ pub enum Effect {
         /// The whole list, and the last change.
         frame: Frame,
     },
+    /// The same with [`presence_on_request`](super::ClusterOptions::presence_on_request): take the frame from
+    /// [`presence_frame`](super::Cluster::presence_frame) when it is to be sent.
+    PresenceChanged(Channel),
     /// Another node evicts a user of this one: notify the user, then call
     /// [`leave`](super::Cluster::leave). The other nodes have removed it already.
     Evict {

@@ -293,7 +293,7 @@ impl Cluster {
         }
     }
 
-    /// Brings the presence list of a channel up to date with these users, and pushes its frame if it
+    /// Brings the presence list of a channel up to date with these users, and pushes the effect if it
     /// changed.
     pub(super) fn refresh_presence<'u>(
         &mut self,
@@ -314,7 +314,9 @@ impl Cluster {
         if seeing == 0 {
             return;
         }
-        if let Some(frame) = state.roster.frame(&self.outgoing.fresh_uuid()) {
+        if self.options.presence_on_request {
+            self.outgoing.push(Effect::PresenceChanged(channel.clone()));
+        } else if let Some(frame) = state.roster.frame(&self.outgoing.fresh_uuid()) {
             self.outgoing.push(Effect::Presence { channel: channel.clone(), frame });
         }
     }

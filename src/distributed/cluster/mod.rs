@@ -18,6 +18,7 @@ pub use effects::{Channel, Effect, GetId, UserReply};
 pub use nodes::{ClusterLimits, ClusterStats};
 
 use super::{Topics, User};
+use crate::frame::Frame;
 use crate::limits::Limits;
 use crate::payload::Payload;
 use channel_state::{ChannelState, Entry, StoredObject};
@@ -58,6 +59,10 @@ pub struct ClusterOptions {
     /// Whether only those users of this node see presence that have one themselves: then no
     /// [frame](Effect::Presence) is made in a channel where none has. By default false.
     pub presence_to_present: bool,
+    /// Whether a frame with a presence list is made on [request](Cluster::presence_frame) only, for a server that sends
+    /// fewer than there are changes: each is a copy of the list, and other nodes decide how many changes there are. By
+    /// default false.
+    pub presence_on_request: bool,
 }
 
 impl ClusterOptions {
@@ -73,6 +78,7 @@ impl ClusterOptions {
             limits: ClusterLimits::new(),
             message_limits: Limits::new().with_max_bytes(16 << 20),
             presence_to_present: false,
+            presence_on_request: false,
         }
     }
 
@@ -129,6 +135,13 @@ impl ClusterOptions {
     #[must_use]
     pub fn with_presence_to_present(mut self, presence_to_present: bool) -> Self {
         self.presence_to_present = presence_to_present;
+        self
+    }
+
+    /// Sets [`presence_on_request`](Self::presence_on_request).
+    #[must_use]
+    pub fn with_presence_on_request(mut self, presence_on_request: bool) -> Self {
+        self.presence_on_request = presence_on_request;
         self
     }
 }
@@ -355,6 +368,13 @@ impl Cluster {
     #[must_use]
     pub fn presence_len(&self, channel: &Channel) -> usize {
         self.channels.get(channel).map_or(0, |state| state.roster.list_len())
+    }
+
+    /// The frame with a channel's presence list, over all nodes, and its last change; `None` before the first change.
+    /// Kept until the list changes; making it costs a copy of the list.
+    pub fn presence_frame(&mut self, channel: &Channel) -> Option<Frame> {
+        let id = self.outgoing.fresh_uuid();
+        self.channels.get_mut(channel)?.roster.frame(&id)
     }
 
     /// The ids of the live other nodes.
