@@ -155,7 +155,7 @@ pub struct NodeOptions {
     /// The cluster's name: nodes of different namespaces form different clusters.
     pub namespace: String,
     /// The time between two heartbeats of this node. The other nodes consider it dead after three times as
-    /// long, so all nodes need the same value. 30 s.
+    /// long, so all nodes need the same value. Not zero; more than eight hours count as eight. 30 s.
     pub heartbeat: Duration,
     /// The most messages queued for Redis; beyond them the oldest are dropped. 65,536.
     pub queue: usize,
@@ -173,9 +173,12 @@ impl Default for NodeOptions {
     }
 }
 
+/// Longer times count as this one, so that adding one to an `Instant` cannot overflow: a year.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Timeouts. None of [`request`](Self::request), [`keep_alive`](Self::keep_alive),
 /// [`message_keep_alive`](Self::message_keep_alive) and [`ping`](Self::ping) may be zero, and [`pong`](Self::pong) may
-/// not be longer than `ping`.
+/// not be longer than `ping`. Times above a year count as a year.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// The time for a request's head, counted from the response to the previous request, and again the
@@ -212,10 +215,12 @@ pub struct Times {
 }
 
 impl Times {
+    /// These times, of which none is longer than [`LONGEST`].
+    ///
     /// # Errors
     /// The text says which of them makes no sense.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let Self { request, keep_alive, ping, pong, .. } = self;
+    pub(crate) fn checked(self) -> Result<Self, String> {
+        let Self { request, keep_alive, ping, pong, .. } = &self;
         for (name, time) in [("request", request), ("keep-alive", keep_alive), ("ping", ping)] {
             if time.is_zero() {
                 return Err(format!("{name} time: zero"));
@@ -227,7 +232,18 @@ impl Times {
         if pong > ping {
             return Err("pong time: longer than the ping time".to_owned());
         }
-        Ok(())
+        let Self { message_keep_alive, idle, closing, unready, drain, .. } = self;
+        Ok(Self {
+            request: self.request.min(LONGEST),
+            keep_alive: self.keep_alive.min(LONGEST),
+            message_keep_alive: message_keep_alive.map(|time| time.min(LONGEST)),
+            ping: self.ping.min(LONGEST),
+            pong: self.pong.min(LONGEST),
+            idle: idle.map(|time| time.min(LONGEST)),
+            closing: closing.min(LONGEST),
+            unready: unready.min(LONGEST),
+            drain: drain.min(LONGEST),
+        })
     }
 }
 

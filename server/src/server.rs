@@ -25,7 +25,7 @@ use crate::handlers::PondServer;
 use crate::log;
 use crate::memory::Memory;
 use crate::node::Node;
-use crate::options::{Options, Times};
+use crate::options::{LONGEST, Options, Times};
 use crate::phase::Phase;
 use crate::socket::{check_congestion_control, set_congestion_control};
 
@@ -86,7 +86,8 @@ impl PondServer {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(mut self, mut options: Options) -> Result<Server, String> {
-        options.times.check()?;
+        options.times = options.times.checked()?;
+        options.presence_interval = options.presence_interval.min(LONGEST);
         let congestion_control = options.congestion_control.take();
         if let Some(name) = &congestion_control {
             check_congestion_control(name)

@@ -74,12 +74,17 @@ impl Node {
     /// the credentials, and not for one that cannot be reached. Of `memory_bytes` a quarter is for the users that other
     /// nodes report, if that is less than they may take anyway.
     pub(crate) fn start(node: &NodeOptions, memory_bytes: usize) -> Result<Arc<Self>, String> {
+        if node.heartbeat.is_zero() {
+            return Err("heartbeat time: zero".to_owned());
+        }
+        // Longer ones would expire between two heartbeats, because the cluster bounds both times by a day.
+        let heartbeat = node.heartbeat.min(Duration::from_secs(8 * 60 * 60));
         let limits = ClusterLimits::new();
         let limits = limits.with_bytes(limits.bytes.min(memory_bytes / 4));
         let cluster = ClusterOptions::new()
             .with_topics(Topics::new("pondsocket", &node.namespace))
-            .with_heartbeat_every(node.heartbeat)
-            .with_expire_after(3 * node.heartbeat)
+            .with_heartbeat_every(heartbeat)
+            .with_expire_after(3 * heartbeat)
             .with_presence_to_present(true)
             .with_presence_on_request(true)
             .with_limits(limits);

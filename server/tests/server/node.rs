@@ -417,6 +417,21 @@ mod nodes {
     }
 
     #[test]
+    fn times_that_make_no_sense_are_refused_or_bounded() {
+        let redis = Redis::start();
+        let with_heartbeat = |heartbeat| with(NodeOptions { heartbeat, ..redis.options("a") });
+        let error = {
+            let _runtime = redis.runtime.enter();
+            PondServer::new().start(with_heartbeat(Duration::ZERO)).unwrap_err()
+        };
+        assert_eq!(error, "heartbeat time: zero");
+        let a = Server::start_as(with_heartbeat(Duration::MAX));
+        let mut ann = Client::joined(a.addr, ROOM);
+        let ann_id = ann.id.clone();
+        knows(&mut ann, &[&ann_id]);
+    }
+
+    #[test]
     fn an_invalid_url_is_refused() {
         assert!(refused(&["localhost"]).starts_with("Invalid Redis URL"));
         assert_eq!(refused(&[]), "a node needs the URL of a Redis");

@@ -847,6 +847,30 @@ fn times_that_make_no_sense_are_refused_at_start() {
     }
 }
 
+/// As who wants no limit may write it.
+#[test]
+fn the_longest_times_are_harmless() {
+    let long = Duration::MAX;
+    let times = Times {
+        request: long,
+        keep_alive: long,
+        message_keep_alive: Some(long),
+        ping: long,
+        pong: long,
+        idle: Some(long),
+        closing: long,
+        ..Times::default()
+    };
+    let options = Options { times, presence_interval: long, ..Options::default() };
+    let server = Server::start_app(with_last(), options);
+    let mut client = Client::joined(server.addr, ROOM);
+    client.event("track", "{}");
+    assert_eq!(client.next()["action"], "PRESENCE");
+    client.event("untrack", "{}");
+    client.expect_alive();
+    drop(EventStream::joined(server.addr, ROOM));
+}
+
 #[test]
 fn an_idle_client_is_disconnected() {
     let idle = Some(in_millis(1500));
