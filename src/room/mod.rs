@@ -51,7 +51,8 @@ use shard::RoomLog;
 /// in a table, under a lock that is held for the look-up and not for the pushes.
 ///
 /// A room is a handle: clones share the members. It handles neither presence nor permissions nor
-/// other nodes, and it never closes an outbox, because a connection may be in many rooms.
+/// other nodes, and it never closes an outbox, because a connection may be in many rooms. With its last handle a room's
+/// [readers](RoomReader) end, as by [`close`](Self::close).
 ///
 /// ```
 /// use pondwire::{Frame, Outbox, OutboxOptions, Payload, Room};
@@ -77,6 +78,19 @@ use shard::RoomLog;
 pub struct Room {
     members: Subject<Frame, Member>,
     shared: StdArc<Shared>,
+    _end: StdArc<EndOfReaders>,
+}
+
+/// Ends the readers of a room with its last handle: nobody can publish to them any more.
+struct EndOfReaders(StdArc<Shared>);
+
+impl Drop for EndOfReaders {
+    fn drop(&mut self) {
+        // Members at seats do not wait for the room.
+        if self.0.log.source.get().is_some() {
+            self.0.log.close();
+        }
+    }
 }
 
 /// What a room's handles share with its memberships.
@@ -182,20 +196,19 @@ impl Room {
     fn with(options: RoomOptions, budget: Option<HistoryBudget>) -> Self {
         let index = Index::new();
         let history = History::new(&options, budget, index.hash(""));
-        Self {
-            members: Subject::typed(),
-            shared: StdArc::new(Shared {
-                index,
-                log: Log {
-                    log: OnceLock::new(),
-                    source: OnceLock::new(),
-                    options,
-                    is_closed: AtomicBool::new(false),
-                    refused: AtomicU64::new(0),
-                },
-                history,
-            }),
-        }
+        let shared = StdArc::new(Shared {
+            index,
+            log: Log {
+                log: OnceLock::new(),
+                source: OnceLock::new(),
+                options,
+                is_closed: AtomicBool::new(false),
+                refused: AtomicU64::new(0),
+            },
+            history,
+        });
+        let end = StdArc::new(EndOfReaders(StdArc::clone(&shared)));
+        Self { members: Subject::typed(), shared, _end: end }
     }
 
     /// Makes a connection of `user_id` a member, after all others, until the [`Membership`] is

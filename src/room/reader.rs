@@ -119,8 +119,8 @@ impl RoomReader {
         Ok(Self { place: Some(place), recipient, room: StdArc::clone(room), at: key.at })
     }
 
-    /// Waits for frames: at most 64. `None` at the end: the room was closed, or this reader has
-    /// [left](Self::leave), and all that was published before has been returned.
+    /// Waits for frames: at most 64. `None` at the end: the room was closed, its last handle was dropped, or this reader
+    /// has [left](Self::leave), and all that was published before has been returned.
     ///
     /// Cancel-safe: a future that is dropped before it is ready has taken nothing.
     pub async fn next_batch(&mut self) -> Option<Batch<'_>> {
@@ -158,7 +158,7 @@ impl RoomReader {
     /// after the join would come before it. Write that one to the connection before the first batch.
     ///
     /// Costs as much as a publish, and each other reader a comparison. [`Push::DroppedNewest`] if the room's log is
-    /// full, or the frame larger than it may be; [`Push::Closed`] if the room is closed.
+    /// full, or the frame larger than it may be; [`Push::Closed`] if the room is closed, or has no handle any more.
     #[allow(clippy::needless_pass_by_value, reason = "as `Outbox::push`")]
     pub fn push(&self, frame: Frame) -> Push {
         let Recipient { cursor, place, member, .. } = self.recipient;

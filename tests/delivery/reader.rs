@@ -218,6 +218,38 @@ fn one_history(seed: u64) {
     assert!(room.reader("late").is_err());
 }
 
+/// Nobody can publish any more: a task that waited on would wait for ever.
+#[test]
+fn the_last_handle_of_a_room_ends_its_readers() {
+    struct Woken(AtomicUsize);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let room = Room::new();
+    let other = room.clone();
+    let mut reader = room.reader("ann").unwrap();
+    let woken = Arc::new(Woken(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    assert!(reader.poll_batch(&mut cx).is_pending());
+    drop(room);
+    assert!(reader.poll_batch(&mut cx).is_pending(), "there is another handle");
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    drop(other);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    assert!(matches!(reader.poll_batch(&mut cx), Poll::Ready(None)));
+    assert_eq!(reader.push(frame(0)), Push::Closed);
+
+    let room = Room::new();
+    let mut reader = room.reader("ann").unwrap();
+    room.publish(&frame(1));
+    drop(room);
+    assert_eq!(texts(&mut reader), [frame(1).as_str()], "what was published before is read");
+    assert!(is_over(&mut reader));
+}
+
 fn is_over_or_read(client: &mut Client, max_frames: usize, random: &mut Random) -> bool {
     let before = client.unread.len();
     client.read(max_frames, random);
