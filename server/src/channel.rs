@@ -23,7 +23,7 @@ use pondwire::outbox::Push;
 use pondwire::payload::OwnedPayload;
 use pondwire::protocol::Recipients;
 use pondwire::room::{HistoryBudget, Resume, Resumed, RoomOptions, Seat, SeatMembership};
-use pondwire::{Frame, Membership, Outbox, Payload, Room, uuid};
+use pondwire::{Frame, Limits, Membership, Outbox, Payload, Room, ServerMessage, uuid};
 use serde::Serialize;
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
@@ -567,6 +567,12 @@ impl MemberToken {
     }
 }
 
+/// The message of a frame that this server has made, which may be larger than any message of a client.
+pub(crate) fn message_of(frame: &Frame) -> Option<ServerMessage<'_>> {
+    let limits = Limits::new().with_max_bytes(usize::MAX).with_max_depth(usize::MAX);
+    ServerMessage::parse_with(frame.json(), limits).ok()
+}
+
 /// Whether the frames of a connection are compressed.
 pub(crate) fn deflates(seat: &Seat) -> bool {
     seat.form() == Form::Deflated
@@ -1046,7 +1052,7 @@ impl OpenChannel {
         if self.classes.is_none() {
             return Some(frame.clone());
         }
-        let message = pondwire::ServerMessage::parse(frame.json()).ok()?;
+        let message = message_of(frame)?;
         match self.hooks.outgoing(class, message.event(), frame) {
             ClassFrame::Shared => Some(frame.clone()),
             ClassFrame::Replaced(frame) => Some(frame),

@@ -15,13 +15,13 @@ use std::{mem, thread};
 use ahash::HashMap;
 use parking_lot::Mutex;
 use pondwire::distributed::{self, Cluster, ClusterLimits, ClusterOptions, Effect, Topics};
-use pondwire::{Frame, ServerMessage, uuid};
+use pondwire::{Frame, uuid};
 use pondwire_redis::{BusEvent, QueueBounds, RedisBus, RedisOptions, RedisReceiver, RedisStats};
 use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
-use crate::channel::{LeaveReason, OpenChannel};
+use crate::channel::{LeaveReason, OpenChannel, message_of};
 use crate::log;
 use crate::metrics::Page;
 use crate::options::NodeOptions;
@@ -398,7 +398,7 @@ fn apply(deferred: Deferred) {
     for (here, effect) in deferred {
         match effect {
             Effect::Deliver { frame, recipients, from_user_id, .. } => {
-                let message = ServerMessage::parse(frame.json());
+                let message = message_of(&frame);
                 let event = message.as_ref().map_or("", |message| message.event());
                 here.deliver(&from_user_id, event, &frame, &recipients);
             }

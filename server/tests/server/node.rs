@@ -42,6 +42,7 @@ mod nodes {
 
     use super::{NodeOptions, Options, PondServer, at, with};
     use crate::fixture::Server;
+    use pondwire_server::Json;
     use pondwire_test_support::client::{Client, ROOM};
     use pondwire_test_support::fake_redis::{FakeRedis, Mode};
     use pondwire_test_support::websocket;
@@ -385,6 +386,44 @@ mod nodes {
     }
 
     /// The reason why such a node does not start.
+    /// A broadcast of a handler may be larger than a client's message may be.
+    #[test]
+    fn outgoing_broadcasts_are_asked_about_by_their_event_however_large() {
+        let redis = Redis::start();
+        let node = |name| {
+            let mut pond = PondServer::new();
+            pond.endpoint("/api/socket", |connect| connect.accept())
+                .channel("/chat/:id", |join| {
+                    join.accept()?;
+                    join.catch_up()
+                })
+                .on("users", |event| event.reply(Json(event.users())))
+                .on("secret", |event| {
+                    event.broadcast("secret", json!({ "text": "x".repeat(1 << 20) }))
+                })
+                .on("news", |event| event.broadcast("news", json!({ "text": "x".repeat(1 << 20) })))
+                .on_outgoing(|outgoing| match outgoing.event() {
+                    "secret" => outgoing.suppress(),
+                    "news" => outgoing.replace(json!({ "is": "short" })),
+                    _ => outgoing.pass(),
+                });
+            Server::start_app(pond, with(redis.options(name)))
+        };
+        let (a, b) = (node("a"), node("b"));
+        let (mut ann, mut bob) = (Client::joined(a.addr, ROOM), Client::joined(b.addr, ROOM));
+        let (ann_id, bob_id) = (ann.id.clone(), bob.id.clone());
+        knows(&mut bob, &[&ann_id, &bob_id]);
+        ann.event("secret", "{}");
+        ann.event("news", "{}");
+        for client in [&mut ann, &mut bob] {
+            expect_event(client, "news", &json!({ "is": "short" }));
+        }
+        for server in [&a, &b] {
+            let mut late = Client::joined(server.addr, ROOM);
+            expect_event(&mut late, "news", &json!({ "is": "short" }));
+        }
+    }
+
     /// They count three times, as presence does, and may take a quarter of the memory themselves.
     #[test]
     fn users_of_other_nodes_count_towards_the_memory() {
