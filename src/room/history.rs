@@ -82,7 +82,7 @@ const fn class_of(bytes: usize) -> u32 {
 }
 
 impl HistoryBudget {
-    /// A budget of `max_bytes` bytes, the heads of frames included.
+    /// A budget of `max_bytes` bytes, the heads of frames included, and 8 for each user that a frame is for by name.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         let (bytes, holders) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
@@ -132,6 +132,14 @@ impl Recipients {
         }
     }
 
+    /// The bytes for the users that are named.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Members { .. } => 0,
+            Self::Users { named, .. } => bytes_of(named.len()),
+        }
+    }
+
     fn include(&self, users: [u64; 2], audience: u32) -> bool {
         match self {
             Self::Members { audience: of, except } => of & audience != 0 && !users.contains(except),
@@ -139,6 +147,18 @@ impl Recipients {
                 of & audience != 0 && users.iter().any(|user| named.contains(user))
             }
         }
+    }
+}
+
+/// The bytes that so many names of recipients take.
+const fn bytes_of(named: usize) -> usize {
+    named.saturating_mul(size_of::<u64>())
+}
+
+impl Entry {
+    /// The bytes that count, which may be many more than the frame's.
+    fn bytes(&self) -> usize {
+        self.frame.wire().len() + self.recipients.bytes()
     }
 }
 
@@ -209,11 +229,11 @@ impl History {
         self.kept.lock()
     }
 
-    /// [`lock`](Self::lock) to keep this frame. If the budget has no room for it, and another room keeps more than this
+    /// [`lock`](Self::lock) to keep this frame for so many users by name, or for any. If the budget has no room for it, and another room keeps more than this
     /// one would, that room drops its oldest frames first.
-    pub(super) fn lock_for(&self, frame: &Frame) -> impl DerefMut<Target = Kept> {
+    pub(super) fn lock_for(&self, frame: &Frame, named: usize) -> impl DerefMut<Target = Kept> {
         if let Some(budget) = &self.budget {
-            self.make_room(budget, frame.wire().len());
+            self.make_room(budget, frame.wire().len() + bytes_of(named));
         }
         self.lock()
     }
@@ -311,7 +331,7 @@ impl Kept {
 
     fn drop_oldest(&mut self) -> Option<Entry> {
         let oldest = self.entries.pop_front()?;
-        self.set_bytes(self.bytes - oldest.frame.wire().len());
+        self.set_bytes(self.bytes - oldest.bytes());
         self.dropped += 1;
         Some(oldest)
     }
@@ -339,8 +359,9 @@ impl Kept {
         hash: impl Fn(&str) -> u64,
     ) {
         let id = hash(frame.written_request_id());
-        self.set_bytes(self.bytes + frame.wire().len());
-        self.entries.push_back(Entry { frame: frame.clone(), id, recipients, since: now });
+        let entry = Entry { frame: frame.clone(), id, recipients, since: now };
+        self.set_bytes(self.bytes + entry.bytes());
+        self.entries.push_back(entry);
         self.trim(now);
     }
 
@@ -514,6 +535,20 @@ mod tests {
     }
 
     #[test]
+    fn names_of_recipients_count() {
+        let len = frame("1").wire().len();
+        let mut kept = kept(100, 2 * len + 8 * 1000, Duration::MAX);
+        let to = |count| Recipients::Users { named: (1..=count).collect(), audience: EVERYBODY };
+        keep(&mut kept, "1", to(400));
+        keep(&mut kept, "2", to(600));
+        assert_eq!((kept.entries.len(), kept.bytes), (2, 2 * len + 8 * 1000));
+        keep(&mut kept, "3", to(1));
+        assert_eq!((kept.entries.len(), kept.bytes), (2, 2 * len + 8 * 601));
+        keep(&mut kept, "4", to(2000));
+        assert_eq!((kept.entries.len(), kept.bytes), (0, 0));
+    }
+
+    #[test]
     fn their_age_is_bounded_at_appends_and_at_reads() {
         let age = Duration::from_secs(10);
         let mut kept = kept(100, usize::MAX, age);
@@ -646,7 +681,7 @@ mod tests {
     }
 
     fn keep_in(room: &History, id: &str) {
-        keep(&mut room.lock_for(&frame(id)), id, for_all());
+        keep(&mut room.lock_for(&frame(id), 0), id, for_all());
     }
 
     fn frames(rooms: &[History]) -> Vec<usize> {
@@ -700,7 +735,7 @@ mod tests {
         // A room that would be the largest itself drops its own.
         let payload = format!("{{\"pad\":\"{}\"}}", "x".repeat(41 * len));
         let too_large = Frame::broadcast("/c", "e", "54", Payload::from_json(&payload).unwrap());
-        small.lock_for(&too_large).keep(&too_large, for_all(), hash);
+        small.lock_for(&too_large, 0).keep(&too_large, for_all(), hash);
         assert_eq!((frames(&rooms)[0], frames(large).iter().sum()), (0, 36));
     }
 }

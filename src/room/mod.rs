@@ -122,7 +122,8 @@ pub struct RoomOptions {
     pub max_bytes: usize,
     /// The number of frames that are kept for [`Room::seat_after`]; by default none.
     pub history_frames: usize,
-    /// Their bytes, heads included; by default without a bound of their own.
+    /// Their bytes, heads included, and 8 for each user that a frame is for by name; by default without a bound of their
+    /// own.
     pub history_bytes: usize,
     /// Their age, which is checked when a frame is kept and when a member asks. By default, and with
     /// [`Duration::MAX`], it has no bound, and no clock is read.
@@ -620,7 +621,8 @@ impl Room {
     ) -> Delivery {
         // Before the look-up: a member that joins again meanwhile is found by it, or gets the frame when it
         // joins.
-        let mut kept = self.shared.history.as_ref().map(|history| history.lock_for(frame));
+        let mut kept =
+            self.shared.history.as_ref().map(|history| history.lock_for(frame, user_ids.len()));
         let receivers = self.shared.index.receivers_of(members);
         // The cursor, seat and membership of each member at a seat.
         let mut seated = SmallVec::<[(u32, (u32, u32)); 8]>::new();
@@ -710,7 +712,7 @@ impl Room {
     #[inline(never)]
     fn append_and_keep(&self, history: &History, frame: &Frame, to: To) -> bool {
         let recipients = KeptFor::of(&to);
-        let mut kept = history.lock_for(frame);
+        let mut kept = history.lock_for(frame, 0);
         let found_asleep = self.append(frame, to);
         if let Some(recipients) = recipients {
             kept.keep(frame, recipients, |id| self.shared.index.hash(id));
