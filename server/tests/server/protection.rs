@@ -582,6 +582,16 @@ fn post(server: &Server, id: &str, body: &str) -> Requests {
     requests
 }
 
+/// [`post`], which returns once the message is carried out: each request has a connection of its own, so that the next one
+/// could come before it.
+fn post_first(server: &Server, id: &str, body: &str) -> Requests {
+    let received = || metric(server, "messages_received_total");
+    let before = received();
+    let posted = post(server, id, body);
+    until("its turn", || received() > before);
+    posted
+}
+
 #[test]
 fn messages_that_wait_are_counted_and_bounded() {
     const WAITING: usize = 128;
@@ -590,15 +600,17 @@ fn messages_that_wait_are_counted_and_bounded() {
     let mut events = EventStream::joined(server.addr, ROOM);
     let partial = || metric(&server, r#"memory_bytes{of="partial_messages"}"#);
     let wait = message("BROADCAST", ROOM, "wait", "r-1", "{}");
-    let padding = " ".repeat(10_000);
+    // So short that each body comes in one piece, and counts no more than its length.
+    let padding = " ".repeat(4000);
     let long = |name: &str| message("BROADCAST", ROOM, name, "r-2", "{}") + &padding;
 
-    let mut first = post(&server, &events.id, &wait);
+    let mut first = post_first(&server, &events.id, &wait);
     let mut gone: Vec<_> = (0..WAITING).map(|_| post(&server, &events.id, &long("gone"))).collect();
-    until("their bytes", || partial() >= (WAITING * padding.len()) as u64);
+    until("their bytes", || partial() >= (WAITING * long("gone").len()) as u64);
     // None has a place, whether its body is short or not awaited; another stream has places of its own.
     assert_eq!(events.request("POST", long("more").as_bytes()), 429);
-    assert_eq!(events.request("POST", (long("more") + &padding).as_bytes()), 429);
+    let longer = long("more") + &" ".repeat(20_000);
+    assert_eq!(events.request("POST", longer.as_bytes()), 429);
     let mut other = EventStream::joined(server.addr, "/chat/other");
     other.send("BROADCAST", "/chat/other", "say", "{}");
     assert_eq!(other.next()["event"], "say");
@@ -628,7 +640,7 @@ fn messages_that_wait_end_with_their_stream() {
     let server = Server::start_app(pond_that_waits(&ended), Options::default());
     let mut events = EventStream::joined(server.addr, ROOM);
     let wait = message("BROADCAST", ROOM, "wait", "r-1", "{}");
-    let mut first = post(&server, &events.id, &wait);
+    let mut first = post_first(&server, &events.id, &wait);
     let mut second = post(&server, &events.id, &(wait + &" ".repeat(10_000)));
     let partial = || metric(&server, r#"memory_bytes{of="partial_messages"}"#);
     until("its bytes", || partial() >= 10_000);
