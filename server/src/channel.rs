@@ -458,6 +458,7 @@ struct Pace {
     /// No presence frame is sent before.
     quiet_until: Option<Instant>,
     /// Whether the list of a link has changed since it was sent.
+    #[cfg(feature = "redis")]
     is_outdated: bool,
     /// Whether a task waits to send what is held back.
     is_scheduled: bool,

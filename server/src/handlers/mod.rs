@@ -411,7 +411,8 @@ impl ChannelHandlers {
     }
 
     /// Keeps the last broadcasts of each of these channels for clients that come back: at most `broadcasts` of them,
-    /// at most `bytes` with their frame heads and 8 for each user that one is for, and none older than `age`. By default nothing is kept.
+    /// at most `bytes` with their frame heads and 8 for each user that one is for, and none older than `age`. By default
+    /// nothing is kept.
     ///
     /// # What a client does
     /// It joins with a member `resume` in its parameters: `{"after":ID,"connectionId":OLD}`, where `ID` is the request
