@@ -620,7 +620,7 @@ impl Endpoint {
         set_nodelay(&stream);
         if let Err(answer) = self.identify(&mut stream, &mut waiting).await {
             if let Some(answer) = answer {
-                self.answer_unread(stream, answer).await;
+                waiting.until(self.answer_unread(stream, answer)).await;
             }
             return None;
         }
@@ -798,7 +798,9 @@ impl Endpoint {
         let (stream, received) = requests.stream.take_stream(connection.into_parts().read_buf)?;
         let mut state = requests.state.lock();
         let next = mem::replace(&mut state.next, Next::End);
-        let permit = state.permit.take()?;
+        let mut permit = state.permit.take()?;
+        // From here on nothing waits for its being asked to make room.
+        permit.set_busy();
         Some(Answered { stream, received, next, permit, phase })
     }
 }
@@ -835,8 +837,8 @@ impl Waiting {
         Self { peer, permit, due, phase: endpoint.phase.subscribe() }
     }
 
-    /// Waits for what a client must do before its first request: `None` if that was not done in time, the
-    /// connection must make room for others, or the server stops.
+    /// Waits for what must be done before a client's first request, or instead of it: `None` if that was not done in
+    /// time, the connection must make room for others, or the server stops.
     pub(crate) async fn until<T>(&mut self, done: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             done = timeout_at(self.due, done) => done.ok(),

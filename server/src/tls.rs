@@ -47,7 +47,8 @@ impl Endpoint {
         match waiting.until(stream.peek(&mut first)).await {
             Some(Ok(1..)) if first == [HANDSHAKE] => {}
             Some(Ok(1..)) if first[0].is_ascii_uppercase() => {
-                return self.answer_unread(stream, PLAIN_HTTP).await;
+                waiting.until(self.answer_unread(stream, PLAIN_HTTP)).await;
+                return;
             }
             _ => return,
         }

@@ -185,6 +185,24 @@ fn there_are_no_more_connections_than_the_limit() {
     }
 }
 
+#[test]
+fn connections_that_end_slowly_make_no_room() {
+    let times = Times { closing: Duration::from_secs(60), ..Times::default() };
+    let server = Server::start_as(Options { connections: 2, times, ..Options::default() });
+    let message = "POST /api/socket HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n";
+    // They were answered, and the server waits until their clients have read it.
+    let _ending = [1, 2].map(|messages| {
+        let mut requests = Requests::new(server.addr);
+        requests.raw(&message.repeat(messages - 1));
+        (1..messages).for_each(|_| assert_eq!(requests.status(), 404));
+        requests.raw("\0");
+        assert_eq!(requests.status(), 400);
+        requests
+    });
+    let refused = websocket::get(server.addr, "/");
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+}
+
 /// Reads until the connection ends, and returns how much there was.
 fn read_to_end(mut stream: TcpStream) -> usize {
     let mut rest = Vec::new();

@@ -211,6 +211,25 @@ fn clients_that_the_proxy_protocol_names_are_counted() {
 }
 
 #[test]
+fn clients_that_are_refused_for_their_address_make_room() {
+    let times = Times { closing: Duration::from_secs(60), ..Times::default() };
+    let limits = Options { connections: 2, connections_per_address: 1, ..with_headers() };
+    let server = start_with(&["127.0.0.1/32"], Options { times, ..limits });
+    let open = |client: &str| open_behind(server.addr, &version_2(client.parse().unwrap()), "");
+    let _one = open("203.0.113.1:1").unwrap();
+    let mut refused = connect(server.addr);
+    refused.write_all(&version_2("203.0.113.1:2".parse().unwrap())).unwrap();
+    assert!(read_head(&mut refused).starts_with("HTTP/1.1 503 "));
+    let _two = open("203.0.113.2:1").unwrap();
+    // Half of it was closed with the answer.
+    let is_closed = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        refused.write_all(b"x").is_err()
+    });
+    assert!(is_closed);
+}
+
+#[test]
 fn clients_are_counted_by_their_own_addresses() {
     let server = start(&["127.0.0.1/32"], 2);
     let ann = open(server.addr, "203.0.113.1").unwrap();

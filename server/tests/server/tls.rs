@@ -13,7 +13,7 @@ use pondwire_server::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use pondwire_server::{Options, PondServer, Times};
 use pondwire_test_support::client::{Client, ROOM, message_of};
 use pondwire_test_support::event_stream::EventStream;
-use pondwire_test_support::websocket::{Received, WebSocket, connect, get};
+use pondwire_test_support::websocket::{Received, WebSocket, connect, get, read_head};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -164,6 +164,24 @@ fn a_client_of_plain_http_is_told_so() {
     let mut stream = connect(server.addr);
     stream.write_all(b"\0\0\0\0").unwrap();
     assert_eq!(read_to_end(stream), 0);
+}
+
+#[test]
+fn a_client_of_plain_http_makes_room() {
+    let times = Times { closing: Duration::from_secs(60), ..Times::default() };
+    let server = start(Options { times, connections: 1, ..Options::default() });
+    let tunnel = Tunnel::to(server.addr);
+    let mut plain = connect(server.addr);
+    plain.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    assert!(read_head(&mut plain).starts_with("HTTP/1.1 400 "));
+    let mut client = Client::joined(tunnel.addr, ROOM);
+    // Half of it was closed with the answer.
+    let is_closed = (0..100).any(|_| {
+        thread::sleep(Duration::from_millis(50));
+        plain.write_all(b"x").is_err()
+    });
+    assert!(is_closed);
+    client.expect_alive();
 }
 
 /// Reads until the connection ends, and returns how much there was.
