@@ -12,12 +12,17 @@ use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The most bytes that wait in each direction: memory that a client can make the server keep beside its queue.
-const CAPACITY: usize = 64 << 10;
+/// The most bytes that wait for the client: memory that it can make the server keep beside its queue.
+const TO_CLIENT: usize = 64 << 10;
+
+/// The most bytes that wait for the server, which reads nothing from a client that does not read.
+const TO_SERVER: usize = 16 << 10;
 
 /// One direction.
-#[derive(Default)]
-struct Flow(Mutex<FlowState>);
+struct Flow {
+    capacity: usize,
+    state: Mutex<FlowState>,
+}
 
 #[derive(Default)]
 struct FlowState {
@@ -41,13 +46,14 @@ pub(crate) struct Pipe {
     pub(crate) writer: PipeWriter,
 }
 
-/// Two connected ends.
+/// Two connected ends: the server's, and the one that stands for the client.
 pub(crate) fn pair() -> (Pipe, Pipe) {
-    let flow = || {
-        let flow = Arc::<Flow>::default();
+    let flow = |capacity| {
+        let flow = Arc::new(Flow { capacity, state: Mutex::default() });
         (PipeReader(Arc::clone(&flow)), PipeWriter(flow))
     };
-    let ((one_reader, other_writer), (other_reader, one_writer)) = (flow(), flow());
+    let ((one_reader, other_writer), (other_reader, one_writer)) =
+        (flow(TO_SERVER), flow(TO_CLIENT));
     let one = Pipe { reader: one_reader, writer: one_writer };
     (one, Pipe { reader: other_reader, writer: other_writer })
 }
@@ -55,14 +61,14 @@ pub(crate) fn pair() -> (Pipe, Pipe) {
 impl Flow {
     /// Waits until there is something to read, or nothing more will come, and then calls `read`. The writer is woken.
     fn poll_read<T>(&self, cx: &Context<'_>, read: impl FnOnce(&mut BytesMut) -> T) -> Poll<T> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.bytes.is_empty() && !state.has_no_writer {
             set_waker(&mut state.reader, cx);
             state.bytes = BytesMut::new();
             return Poll::Pending;
         }
         let result = read(&mut state.bytes);
-        let has_space = state.bytes.len() < CAPACITY;
+        let has_space = state.bytes.len() < self.capacity;
         let writer = if has_space { state.writer.take() } else { None };
         drop(state);
         writer.into_iter().for_each(Waker::wake);
@@ -122,11 +128,11 @@ impl AsyncRead for PipeReader {
 impl PipeWriter {
     /// Waits until there is space; returns how much, 0 if nobody reads.
     pub(crate) fn poll_space(&self, cx: &Context<'_>) -> Poll<usize> {
-        let mut state = self.0.0.lock();
+        let mut state = self.0.state.lock();
         if state.has_no_reader {
             return Poll::Ready(0);
         }
-        match CAPACITY.saturating_sub(state.bytes.len()) {
+        match self.0.capacity.saturating_sub(state.bytes.len()) {
             0 => {
                 set_waker(&mut state.writer, cx);
                 Poll::Pending
@@ -141,11 +147,11 @@ impl PipeWriter {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock): there is none. [`BrokenPipe`](io::ErrorKind::BrokenPipe): nobody
     /// reads, or the stream was ended.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.0.lock();
+        let mut state = self.0.state.lock();
         if state.has_no_reader || state.has_no_writer {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let len = bytes.len().min(CAPACITY.saturating_sub(state.bytes.len()));
+        let len = bytes.len().min(self.0.capacity.saturating_sub(state.bytes.len()));
         if len == 0 && !bytes.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -158,7 +164,7 @@ impl PipeWriter {
 
     /// Ends the reader's stream.
     pub(crate) fn end(&self) {
-        let mut state = self.0.0.lock();
+        let mut state = self.0.state.lock();
         state.has_no_writer = true;
         let wakers = [state.reader.take(), state.writer.take()];
         drop(state);
@@ -189,7 +195,7 @@ impl AsyncWrite for PipeWriter {
 
 impl Drop for PipeReader {
     fn drop(&mut self) {
-        let mut state = self.0.0.lock();
+        let mut state = self.0.state.lock();
         state.has_no_reader = true;
         let wakers = [state.reader.take(), state.writer.take()];
         let unread = mem::take(&mut state.bytes);
@@ -246,7 +252,7 @@ mod tests {
             let mut buffer = BytesMut::new();
             let len = other.reader.try_read_buf(&mut buffer).unwrap();
             assert_eq!(len, buffer.len());
-            assert!((1..=CAPACITY).contains(&len), "{len}");
+            assert!((1..=TO_CLIENT).contains(&len), "{len}");
             received.extend(buffer);
             loop {
                 let taken = poll_fn(|cx| other.reader.poll_take(cx)).await;
@@ -265,13 +271,16 @@ mod tests {
     #[test]
     fn a_full_pipe_takes_no_more_until_it_is_read() {
         let (one, other) = pair();
-        let long = vec![7; CAPACITY + 1];
+        let long = vec![7; TO_CLIENT + 1];
+        // In the other direction, too, where less waits.
+        assert_eq!(other.writer.try_write(&long).unwrap(), TO_SERVER);
+        assert_eq!(other.writer.try_write(b"x").unwrap_err().kind(), ErrorKind::WouldBlock);
         let cx = &Context::from_waker(Waker::noop());
-        assert_eq!(one.writer.poll_space(cx), Poll::Ready(CAPACITY));
-        assert_eq!(one.writer.try_write(&long).unwrap(), CAPACITY);
+        assert_eq!(one.writer.poll_space(cx), Poll::Ready(TO_CLIENT));
+        assert_eq!(one.writer.try_write(&long).unwrap(), TO_CLIENT);
         assert_eq!(one.writer.try_write(b"x").unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(one.writer.poll_space(cx).is_pending());
-        assert_eq!(other.reader.poll_take(cx).map(|bytes| bytes.len()), Poll::Ready(CAPACITY));
+        assert_eq!(other.reader.poll_take(cx).map(|bytes| bytes.len()), Poll::Ready(TO_CLIENT));
         assert!(other.reader.poll_take(cx).is_pending());
         let nothing = other.reader.try_read_buf(&mut BytesMut::new());
         assert_eq!(nothing.unwrap_err().kind(), ErrorKind::WouldBlock);

@@ -50,7 +50,7 @@ use crate::stream::{Stream, serve_piped};
 /// A WebSocket needs an HTTP server that upgrades connections, as `axum::serve` does. If the connection is a
 /// plain TCP stream of tokio, it is taken out of hyper, and costs afterwards what it costs under
 /// [`Server::serve`], and one task that ends with it. Any other stream, such as one of TLS, costs one copy
-/// more of each byte, and up to 64 KiB in each direction while a side does not read.
+/// more of each byte, and while the other side does not read, up to 128 KiB for the client and 16 KiB for the server.
 /// So does every event stream, whose connection stays with hyper: it is a response body.
 ///
 /// When the application stops, it must await [`Server::shutdown`] before it waits for the end of its connections: open
