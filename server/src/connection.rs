@@ -777,20 +777,23 @@ impl Endpoint {
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
         let mut stopping = pin!(stopping(phase.clone()));
-        let mut is_stopping = false;
+        // When the connection must have ended, once the server stops.
+        let mut last = None;
         loop {
             let due = requests.due().unwrap_or_else(|| Instant::now() + self.request_time);
+            let due = last.map_or(due, |last| due.min(last));
             tokio::select! {
                 // An error was answered if it can be, or is on purpose: see `TakenOver`.
                 _ = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break,
                 () = sleep_until(due) => {
-                    if requests.due().is_some_and(|due| due <= Instant::now()) {
+                    let ends = [requests.due(), last];
+                    if ends.into_iter().flatten().any(|end| end <= Instant::now()) {
                         return None;
                     }
                 }
                 () = &mut shed => return None,
-                () = &mut stopping, if !is_stopping => {
-                    is_stopping = true;
+                () = &mut stopping, if last.is_none() => {
+                    last = Some(Instant::now() + self.closing_time);
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }

@@ -1,14 +1,17 @@
 //! Spans and events for a subscriber of `tracing`. It is one for the whole process, so this is one test.
 
 use std::fmt::{Debug, Formatter, Result, Write};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pondwire_server::{Options, PondServer};
+use pondwire_server::{Options, PondServer, Times};
 use pondwire_test_support::client::{Client, message};
 use pondwire_test_support::event_stream::EventStream;
+use pondwire_test_support::websocket::{connect, get};
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -186,6 +189,29 @@ fn connections_and_handlers_are_spans_and_what_happens_to_them_events() {
     drop(events);
     let stream = lines.spans_of(&format!("DEBUG left channel=\"/chat/3\" {left}"));
     assert!(stream.starts_with("[connection transport=\"event stream\" "), "{stream}");
+
+    // Clients that never send the rest of a request do not make a server that stops wait beyond its time.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let times = Times { closing: Duration::from_millis(100), ..Times::default() };
+    let options = Options { times, ..Options::default() };
+    let server = runtime.block_on(async { PondServer::new().start(options) }).unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = runtime.spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        server.serve(listener, async { drop(stopped.await) }).await;
+    });
+    let _halves = ["GET /healthz HT", "GET /healthz HTTP/1.1\r\nhost: test\r\nx: "].map(|sent| {
+        let mut stream = connect(addr);
+        stream.write_all(sent.as_bytes()).unwrap();
+        stream
+    });
+    assert!(get(addr, "/healthz").starts_with("HTTP/1.1 200 "));
+    drop(stop);
+    runtime.block_on(serving).unwrap();
+    let late = "some connections did not close in time";
+    assert!(!lines.lines.lock().unwrap().iter().any(|line| line.ends_with(late)));
 
     // A Redis that fails after the start: the operator learns it long before the next heartbeat.
     #[cfg(feature = "redis")]
