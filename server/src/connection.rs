@@ -47,7 +47,7 @@ use crate::proxies::TrustedProxies;
 use crate::proxy_protocol::read_header;
 use crate::response::{self, ResponseBody};
 use crate::session::Sessions;
-use crate::socket::{discard, linger, set_nodelay, set_user_timeout};
+use crate::socket::{discard, has_begun, linger, set_nodelay, set_user_timeout};
 use crate::stream::Stream;
 use crate::trace;
 use crate::watched::Watched;
@@ -624,7 +624,7 @@ impl Endpoint {
             }
             return None;
         }
-        if !matches!(waiting.until(stream.readable()).await, Some(Ok(()))) {
+        if !matches!(waiting.until(has_begun(&stream)).await, Some(Ok(()))) {
             return None;
         }
         Box::pin(self.become_served(stream, waiting)).await

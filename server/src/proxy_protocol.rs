@@ -7,6 +7,8 @@ use proxy_header::{Error, ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use crate::socket::has_begun;
+
 /// The longest header in bytes: far more than addresses take, for what a proxy says besides.
 const MAX_HEADER: usize = 4096;
 
@@ -20,7 +22,7 @@ const CONFIG: ParseConfig = ParseConfig { include_tlvs: false, allow_v1: true, a
 /// The stream fails, ends, or does not begin with a valid header.
 pub(crate) async fn read_header(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
     // No memory for a connection that is silent.
-    stream.readable().await?;
+    has_begun(stream).await?;
     let mut header = vec![0; MAX_HEADER];
     let mut read = 0;
     while read < MAX_HEADER {

@@ -23,6 +23,16 @@ pub(crate) fn set_nodelay(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
+/// Waits until a client has sent its first byte, which stays unread, or has ended its direction.
+///
+/// [`TcpStream::readable`] may return although nothing has arrived, and does for a new socket.
+///
+/// # Errors
+/// The socket has failed.
+pub(crate) async fn has_begun(stream: &TcpStream) -> io::Result<()> {
+    stream.peek(&mut [0]).await.map(drop)
+}
+
 /// Lets the kernel end a connection whose client has acknowledged nothing, or had no space for more, for this long.
 /// Otherwise a client that has vanished would be noticed after a quarter of an hour.
 #[cfg(target_os = "linux")]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pondwire_server::{Options, Times, by_token};
 use pondwire_test_support::client::{Client, ROOM};
 use pondwire_test_support::event_stream::{EventStream, Requests};
-use pondwire_test_support::websocket::{Received, WebSocket, get};
+use pondwire_test_support::websocket::{Received, WebSocket, connect, get};
 use tokio::runtime::Runtime;
 
 use crate::fixture::Server;
@@ -99,4 +99,18 @@ fn a_drained_server_has_closed_all_connections() {
     assert_eq!(events.next_text(), None);
     drop(events);
     server.join();
+}
+
+/// It is not kept for HTTP, whose buffers it would have, and which would close it in order.
+#[test]
+fn a_connection_that_has_sent_nothing_ends_at_once() {
+    let mut server = Server::start_with(Times { closing: FOR_EVER, ..Times::default() });
+    let _silent = connect(server.addr);
+    assert_eq!(status(server.addr, "/healthz"), 200, "it was accepted before");
+    let ended = thread::spawn(move || server.join());
+    let start = Instant::now();
+    while !ended.is_finished() {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        thread::sleep(Duration::from_millis(10));
+    }
 }
