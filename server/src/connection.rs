@@ -803,7 +803,9 @@ impl Endpoint {
         let next = mem::replace(&mut state.next, Next::End);
         let mut permit = state.permit.take()?;
         // From here on nothing waits for its being asked to make room.
-        permit.set_busy();
+        if !permit.set_busy() {
+            return None;
+        }
         Some(Answered { stream, received, next, permit, phase })
     }
 }
@@ -945,7 +947,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requests<S> {
         let mut budget = {
             let mut state = self.state.lock();
             state.due = None;
-            state.permit.iter_mut().for_each(Permit::set_busy);
+            if let Some(permit) = &mut state.permit {
+                permit.set_busy();
+            }
             mem::replace(&mut state.budget, Budget::new(budget::CONNECTION))
         };
         let (head, body) = request.into_parts();

@@ -116,11 +116,10 @@ impl Permit {
         self.idle = Some(number);
     }
 
-    /// The connection has a request, or has become what it is to be.
-    pub(crate) fn set_busy(&mut self) {
-        if let Some(number) = self.idle.take() {
-            self.limit.open.lock().idle.remove(&number);
-        }
+    /// The connection has a request, or has become what it is to be. `false` if it was asked to make room before.
+    pub(crate) fn set_busy(&mut self) -> bool {
+        let number = self.idle.take();
+        number.is_none_or(|number| self.limit.open.lock().idle.remove(&number).is_some())
     }
 
     /// Completes when the connection must make room for others, which it is only asked to while it is idle.

@@ -197,6 +197,8 @@ fn connections_that_end_slowly_make_no_room() {
         (1..messages).for_each(|_| assert_eq!(requests.status(), 404));
         requests.raw("\0");
         assert_eq!(requests.status(), 400);
+        // The server ends its direction, and reads on.
+        requests.rest();
         requests
     });
     let refused = websocket::get(server.addr, "/");
