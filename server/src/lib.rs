@@ -185,6 +185,8 @@ mod stream;
 mod table;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_stream;
 mod trace;
 mod users;
 mod watched;

@@ -12,6 +12,7 @@ use tokio_rustls::rustls::ServerConfig;
 use crate::connection::{Answered, Endpoint, Waiting};
 use crate::socket::{set_nodelay, set_user_timeout};
 use crate::stream::serve_piped;
+use crate::tls_stream::{Counted, TlsStream};
 
 /// The first byte of a TLS connection: the record type of a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
@@ -82,14 +83,16 @@ impl Endpoint {
         mut waiting: Waiting,
     ) {
         // Why one client failed is its own matter, and anyone could fill the log with it.
-        let Some(Ok(stream)) = waiting.until(acceptor.accept(stream)).await else { return };
+        let accepted = waiting.until(acceptor.accept(Counted::new(stream))).await;
+        let Some(Ok(stream)) = accepted else { return };
+        let stream = TlsStream::new(stream);
         let Some(answered) = Box::pin(self.answer_requests(stream, waiting)).await else { return };
         let Answered { stream, received, next, permit, phase } = answered;
         if next.is_end() {
             self.finish(stream, received, next).await;
         } else {
             if next.is_event_stream() {
-                set_user_timeout(stream.get_ref().0, self.ping_time());
+                set_user_timeout(stream.socket(), self.ping_time());
             }
             serve_piped(stream, |stream| self.serve_next(stream, &received, next, phase)).await;
         }

@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use pondwire_server::rustls::pki_types::pem::PemObject;
 use pondwire_server::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use pondwire_server::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use pondwire_server::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, Stream,
+};
 use pondwire_server::{Options, PondServer, Times};
 use pondwire_test_support::client::{Client, ROOM, message_of};
 use pondwire_test_support::event_stream::EventStream;
-use pondwire_test_support::websocket::{Received, WebSocket, connect, get, read_head};
+use pondwire_test_support::websocket::{
+    Opcode, Received, WebSocket, connect, frame, get, read_head,
+};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -231,6 +235,53 @@ fn handshakes_that_do_not_end_are_bounded_in_number_and_in_time() {
         thread::sleep(Duration::from_millis(if is_served { 0 } else { 50 }));
         is_served
     }));
+}
+
+/// Opens a WebSocket, and sends a message of 1 MiB in records of so many bytes, with so many updates of the keys before
+/// each. Returns how much it sent in vain before it was disconnected, or `None` if the message was answered.
+fn send_in_records(server: SocketAddr, len: usize, updates: usize) -> Option<usize> {
+    let name = "localhost".try_into().unwrap();
+    let mut tls = ClientConnection::new(client_config(&["http/1.1"]), name).unwrap();
+    let mut socket = connect(server);
+    tls.complete_io(&mut socket).unwrap();
+    let mut stream = Stream::new(&mut tls, &mut socket);
+    write!(
+        stream,
+        "GET {ENDPOINT} HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = vec![0; 4096];
+    let read = stream.read(&mut answer).unwrap();
+    assert!(answer[..read].starts_with(b"HTTP/1.1 101 "));
+    let mut sent = 0;
+    // Not a member: the answer is an error.
+    for piece in frame(Opcode::Text, true, message_of(1 << 20).as_bytes()).chunks(len) {
+        for _ in 0..updates {
+            tls.refresh_traffic_keys().unwrap();
+        }
+        tls.writer().write_all(piece).unwrap();
+        while tls.wants_write() {
+            match tls.write_tls(&mut socket) {
+                Ok(len) => sent += len,
+                Err(_) => return Some(sent),
+            }
+        }
+    }
+    let mut stream = Stream::new(&mut tls, &mut socket);
+    assert_ne!(stream.read(&mut answer).unwrap(), 0);
+    None
+}
+
+#[test]
+fn records_without_data_end_their_connection() {
+    let server = start(Options::default());
+    assert_eq!(send_in_records(server.addr, 22, 0), None);
+    // What is sent in vain arrives, or waits in the sockets.
+    let most = 8 << 20;
+    assert!(send_in_records(server.addr, 1, 0).unwrap() < most);
+    assert!(send_in_records(server.addr, 100, 30).unwrap() < most);
+    Client::joined(Tunnel::to(server.addr).addr, ROOM).expect_alive();
 }
 
 #[test]
