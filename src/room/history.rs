@@ -229,8 +229,8 @@ impl History {
         self.kept.lock()
     }
 
-    /// [`lock`](Self::lock) to keep this frame for so many users by name, or for any. If the budget has no room for it, and another room keeps more than this
-    /// one would, that room drops its oldest frames first.
+    /// [`lock`](Self::lock) to keep this frame for so many users by name, or for any. If the budget has no room for it,
+    /// and another room keeps more than this one would, that room drops its oldest frames first.
     pub(super) fn lock_for(&self, frame: &Frame, named: usize) -> impl DerefMut<Target = Kept> {
         if let Some(budget) = &self.budget {
             self.make_room(budget, frame.wire().len() + bytes_of(named));
