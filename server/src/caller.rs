@@ -15,7 +15,7 @@ use sha1_smol::Sha1;
 use crate::channel::{
     Assigns, CLASSES, MemberToken, OpenChannel, Untracked, UserId, deflates, prepare,
 };
-use crate::content::Content;
+use crate::content::{Content, UNLIMITED};
 use crate::memory::UserMemory;
 
 /// The largest presence in bytes. Small, because every member's presence is sent to every member.
@@ -316,8 +316,7 @@ pub(crate) fn merged(old: &Assigns, new: Payload<'_>) -> Result<Assigns, PondErr
         json.push_str(value.raw());
     }
     json.push('}');
-    let limits = pondwire::Limits::new().with_max_bytes(usize::MAX).with_max_depth(usize::MAX);
-    owned(Payload::from_json_with(&json, limits).expect("members of objects make an object"))
+    owned(Payload::from_json_with(&json, UNLIMITED).expect("members of objects make an object"))
 }
 
 /// The frame by which a client hears that its message could not be carried out.

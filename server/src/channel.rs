@@ -23,13 +23,13 @@ use pondwire::outbox::Push;
 use pondwire::payload::OwnedPayload;
 use pondwire::protocol::Recipients;
 use pondwire::room::{HistoryBudget, Resume, Resumed, RoomOptions, Seat, SeatMembership};
-use pondwire::{Frame, Limits, Membership, Outbox, Payload, Room, ServerMessage, uuid};
+use pondwire::{Frame, Membership, Outbox, Payload, Room, ServerMessage, uuid};
 use serde::Serialize;
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
 
 use crate::budget::{self, InUse};
-use crate::content::with_member;
+use crate::content::{UNLIMITED, with_member};
 use crate::last::LastBroadcast;
 use crate::memory::{Memory, UserMemory};
 use crate::table::Table;
@@ -570,8 +570,7 @@ impl MemberToken {
 
 /// The message of a frame that this server has made, which may be larger than any message of a client.
 pub(crate) fn message_of(frame: &Frame) -> Option<ServerMessage<'_>> {
-    let limits = Limits::new().with_max_bytes(usize::MAX).with_max_depth(usize::MAX);
-    ServerMessage::parse_with(frame.json(), limits).ok()
+    ServerMessage::parse_with(frame.json(), UNLIMITED).ok()
 }
 
 /// Whether the frames of a connection are compressed.

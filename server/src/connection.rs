@@ -779,15 +779,14 @@ impl Endpoint {
         let mut stopping = pin!(stopping(phase.clone()));
         // When the connection must have ended, once the server stops.
         let mut last = None;
+        let due = |last| [requests.due(), last].into_iter().flatten().min();
         loop {
-            let due = requests.due().unwrap_or_else(|| Instant::now() + self.request_time);
-            let due = last.map_or(due, |last| due.min(last));
+            let wake = due(last).unwrap_or_else(|| Instant::now() + self.request_time);
             tokio::select! {
                 // An error was answered if it can be, or is on purpose: see `TakenOver`.
                 _ = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break,
-                () = sleep_until(due) => {
-                    let ends = [requests.due(), last];
-                    if ends.into_iter().flatten().any(|end| end <= Instant::now()) {
+                () = sleep_until(wake) => {
+                    if due(last).is_some_and(|due| due <= Instant::now()) {
                         return None;
                     }
                 }

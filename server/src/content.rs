@@ -1,10 +1,14 @@
 //! What handlers may send: JSON that is ready, or a value that is serialized.
 
-use pondwire::Payload;
 use pondwire::error::PondError;
 use pondwire::payload::OwnedPayload;
 use pondwire::protocol::encode_object;
+use pondwire::{Limits, Payload};
 use serde::Serialize;
+
+/// For JSON that this server or a handler has made, which may be larger than a client's.
+pub(crate) const UNLIMITED: Limits =
+    Limits::new().with_max_bytes(usize::MAX).with_max_depth(usize::MAX);
 
 /// The content of a message: a [`Payload`], which is spliced in unchanged, an [`OwnedPayload`], a
 /// [`serde_json::Value`], or [`Json`] of any value that serializes.
@@ -57,8 +61,7 @@ impl<T: Serialize> Content for Json<T> {
     fn with<R>(self, send: impl FnOnce(Payload<'_>) -> R) -> Result<R, PondError> {
         let json =
             encode_object(&self.0).map_err(|error| PondError::internal("", error.to_string()))?;
-        let limits = pondwire::Limits::new().with_max_bytes(usize::MAX).with_max_depth(usize::MAX);
-        let payload = Payload::from_json_with(&json, limits);
+        let payload = Payload::from_json_with(&json, UNLIMITED);
         let payload = payload.map_err(|error| PondError::internal("", error.to_string()))?;
         Ok(send(payload))
     }
@@ -86,8 +89,7 @@ fn with_others(mut json: String, object: Payload<'_>, key: &str) -> OwnedPayload
         json.push_str(value.raw());
     }
     json.push('}');
-    let limits = pondwire::Limits::new().with_max_bytes(usize::MAX).with_max_depth(usize::MAX);
-    let payload = Payload::from_json_with(&json, limits);
+    let payload = Payload::from_json_with(&json, UNLIMITED);
     payload.expect("members of an object make an object").into()
 }
 

@@ -76,6 +76,7 @@ impl Used {
 }
 
 /// The bound, and whether it is exceeded.
+#[derive(Default)]
 pub(crate) struct Memory {
     most: usize,
     most_last: usize,
@@ -105,22 +106,7 @@ struct Refused {
 impl Memory {
     /// With a bound of `most` bytes, of which the last broadcasts may take `most_last`.
     pub(crate) fn new(most: usize, most_last: usize) -> Self {
-        let (logs, partial, last) = Default::default();
-        let (presence, members, assigns) = Default::default();
-        let (is_short, is_crowded, refused) = Default::default();
-        Self {
-            most,
-            most_last,
-            logs,
-            partial,
-            last,
-            presence,
-            members,
-            assigns,
-            is_short,
-            is_crowded,
-            refused,
-        }
+        Self { most, most_last, ..Self::default() }
     }
 
     /// Is told of [`Used::logs`] now and then.

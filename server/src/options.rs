@@ -220,29 +220,29 @@ impl Times {
     /// # Errors
     /// The text says which of them makes no sense.
     pub(crate) fn checked(self) -> Result<Self, String> {
-        let Self { request, keep_alive, ping, pong, .. } = &self;
+        let Self { request, keep_alive, message_keep_alive, ping, pong, .. } = self;
         for (name, time) in [("request", request), ("keep-alive", keep_alive), ("ping", ping)] {
             if time.is_zero() {
                 return Err(format!("{name} time: zero"));
             }
         }
-        if self.message_keep_alive.is_some_and(|time| time.is_zero()) {
+        if message_keep_alive.is_some_and(|time| time.is_zero()) {
             return Err("message keep-alive time: zero".to_owned());
         }
         if pong > ping {
             return Err("pong time: longer than the ping time".to_owned());
         }
-        let Self { message_keep_alive, idle, closing, unready, drain, .. } = self;
+        let bounded = |time: Duration| time.min(LONGEST);
         Ok(Self {
-            request: self.request.min(LONGEST),
-            keep_alive: self.keep_alive.min(LONGEST),
-            message_keep_alive: message_keep_alive.map(|time| time.min(LONGEST)),
-            ping: self.ping.min(LONGEST),
-            pong: self.pong.min(LONGEST),
-            idle: idle.map(|time| time.min(LONGEST)),
-            closing: closing.min(LONGEST),
-            unready: unready.min(LONGEST),
-            drain: drain.min(LONGEST),
+            request: bounded(request),
+            keep_alive: bounded(keep_alive),
+            message_keep_alive: message_keep_alive.map(bounded),
+            ping: bounded(ping),
+            pong: bounded(pong),
+            idle: self.idle.map(bounded),
+            closing: bounded(self.closing),
+            unready: bounded(self.unready),
+            drain: bounded(self.drain),
         })
     }
 }

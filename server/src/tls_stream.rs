@@ -14,8 +14,8 @@ use tokio_rustls::server;
 
 use crate::rate_limit::{Decision, Rate, RateLimiter};
 
-/// The bytes of records that may arrive beside twice the data in them, which is more than the records of 22 bytes of
-/// data have, and WebSocket messages are longer.
+/// The bytes of records that may arrive beside twice the data in them. A record is 22 bytes longer than its data, so none
+/// with at least as much data counts.
 const BESIDE_DATA: Rate = Rate { per_second: 128 << 10, burst: 512 << 10 };
 
 /// That many of these bytes are charged at once.

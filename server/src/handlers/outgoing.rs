@@ -5,9 +5,9 @@ use std::fmt;
 use pondwire::cache::ClassFrame;
 use pondwire::error::PondError;
 use pondwire::payload::OwnedPayload;
-use pondwire::{Frame, Limits, Payload};
+use pondwire::{Frame, Payload};
 
-use crate::content::{Content, with_member};
+use crate::content::{Content, UNLIMITED, with_member};
 use crate::log;
 
 /// A broadcast on its way to the members of one class.
@@ -53,8 +53,7 @@ impl<'a> Outgoing<'a> {
     /// Never: a frame's payload is valid.
     #[must_use]
     pub fn payload(&self) -> Payload<'_> {
-        let limits = Limits::new().with_max_bytes(usize::MAX).with_max_depth(usize::MAX);
-        let payload = Payload::from_json_with(self.frame.payload_str(), limits);
+        let payload = Payload::from_json_with(self.frame.payload_str(), UNLIMITED);
         payload.expect("a frame's payload is valid")
     }
 

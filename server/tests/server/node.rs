@@ -385,7 +385,6 @@ mod nodes {
         while ann.next()["payload"]["presence"] != json!([{ "who": "ann" }]) {}
     }
 
-    /// The reason why such a node does not start.
     /// A broadcast of a handler may be larger than a client's message may be.
     #[test]
     fn outgoing_broadcasts_are_asked_about_by_their_event_however_large() {
@@ -447,6 +446,7 @@ mod nodes {
         until("no members", || metric(a.addr, "memory_bytes{of=\"members\"}") == 0);
     }
 
+    /// The reason why such a node does not start.
     fn refused(redis: &[&str]) -> String {
         let redis = redis.iter().map(|&url| url.to_owned()).collect();
         let options = with(NodeOptions { redis, ..at("", "a") });

@@ -879,7 +879,7 @@ fn times_that_make_no_sense_are_refused_at_start() {
     }
 }
 
-/// As who wants no limit may write it.
+/// An application that wants no limit may set them.
 #[test]
 fn the_longest_times_are_harmless() {
     let long = Duration::MAX;
