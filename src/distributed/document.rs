@@ -61,7 +61,7 @@ impl<'a, 'f> Document<'a, 'f> {
         let frame = found.frame;
         limits.check_size(frame.len())?;
         let (text, root) = scan::document(frame, None, limits.max_depth, found)
-            .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
+            .map_err(|malformed| malformed.error(limits))?;
         if frame[root.start()] == b'{' {
             return Ok(Self { text, root: root.start(), found });
         }

@@ -77,8 +77,8 @@ impl<'a> Payload<'a> {
     /// As [`from_json`](Self::from_json).
     pub fn from_json_with(json: &'a str, limits: Limits) -> Result<Self, ValidationError> {
         limits.check_size(json.len())?;
-        let root = scan::root(json, limits.max_depth)
-            .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
+        let root =
+            scan::root(json, limits.max_depth).map_err(|malformed| malformed.error(&limits))?;
         if json.as_bytes()[root.start()] == b'{' {
             Ok(Self::from_span(json, root))
         } else {

@@ -3,8 +3,7 @@
 //! The scalar scanner and the blocks both use these and share no other code, so the scalar scanner
 //! can be the oracle that the blocks are tested against.
 
-use super::{Malformed, swar};
-use crate::error::Detail;
+use super::{Fault, Malformed, swar};
 
 /// The byte at `at`; NUL past the end, which is never valid JSON.
 #[inline]
@@ -12,15 +11,12 @@ pub(super) fn byte(bytes: &[u8], at: usize) -> u8 {
     bytes.get(at).copied().unwrap_or(0)
 }
 
+/// The error `fault` at `at`, or an unexpected end if the input ends there.
 #[cold]
-pub(super) fn malformed(reason: &'static str, at: usize) -> Malformed {
-    Malformed { detail: Detail::Json(reason), at }
-}
-
-/// The error that `reason` names at `at`, or an unexpected end if the input ends there.
-#[cold]
-pub(super) fn unexpected(bytes: &[u8], reason: &'static str, at: usize) -> Malformed {
-    if at < bytes.len() { malformed(reason, at) } else { malformed("unexpected end", bytes.len()) }
+pub(super) fn unexpected(bytes: &[u8], fault: Fault, at: usize) -> Malformed {
+    let is_within = at < bytes.len();
+    let (fault, at) = if is_within { (fault, at) } else { (Fault::UnexpectedEnd, bytes.len()) };
+    Malformed::new(fault, at)
 }
 
 /// The end of the number or literal at `at`; `None` if there is none.
@@ -36,7 +32,7 @@ pub(super) fn scalar(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
         b't' => literal(bytes, at, b"true"),
         b'f' => literal(bytes, at, b"false"),
         b'n' => literal(bytes, at, b"null"),
-        _ => Err(unexpected(bytes, "expected a value", at)),
+        _ => Err(unexpected(bytes, Fault::ExpectedValue, at)),
     }
 }
 
@@ -62,7 +58,7 @@ fn digits(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     while byte(bytes, at).is_ascii_digit() {
         at += 1;
     }
-    if at > start { Ok(at) } else { Err(unexpected(bytes, "expected a digit", at)) }
+    if at > start { Ok(at) } else { Err(unexpected(bytes, Fault::ExpectedDigit, at)) }
 }
 
 #[inline]
@@ -71,7 +67,7 @@ fn literal(bytes: &[u8], at: usize, word: &'static [u8]) -> Result<usize, Malfor
         return Ok(at + word.len());
     }
     let same = std::iter::zip(&bytes[at..], word).take_while(|(a, b)| a == b).count();
-    Err(unexpected(bytes, "invalid literal", at + same))
+    Err(unexpected(bytes, Fault::InvalidLiteral, at + same))
 }
 
 /// The end of plain string text: a quote, a backslash, a control character or the input's end.

@@ -35,6 +35,7 @@ mod arch;
 mod blocks;
 mod escapes;
 mod lexeme;
+mod malformed;
 mod scalar;
 mod span;
 mod swar;
@@ -46,12 +47,12 @@ mod walk;
 pub use arch::{Algorithm, Tier, UnknownTier};
 use blocks::BLOCK;
 use lexeme::plain_text_end;
+pub(crate) use malformed::{Fault, Malformed};
 pub(crate) use span::{Span, Text};
 
 use std::convert::Infallible;
 use std::mem::MaybeUninit;
 
-use crate::error::Detail;
 use crate::limits::MOST_BYTES;
 
 /// The type of a JSON value, as its first byte shows.
@@ -84,15 +85,6 @@ impl JsonType {
             _ => Self::Number,
         }
     }
-}
-
-/// The error of bytes that are not one JSON document: the reason, and where it shows. The detail is
-/// always [`Detail::Utf8`], [`Detail::Json`] or [`Detail::TooDeep`]; `at` is at most the input's
-/// length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed {
-    pub(crate) detail: Detail,
-    pub(crate) at: usize,
 }
 
 /// The deepest nesting that recursive decoders can safely handle.
@@ -379,5 +371,5 @@ fn text_of<'a>(
 
 #[inline(never)]
 fn utf8_text(tier: arch::Detected, bytes: &[u8]) -> Result<&str, Malformed> {
-    arch::check_utf8(tier, bytes).map_err(|at| Malformed { detail: Detail::Utf8, at })
+    arch::check_utf8(tier, bytes).map_err(|at| Malformed::new(Fault::NotUtf8, at))
 }

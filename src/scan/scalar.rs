@@ -3,9 +3,8 @@
 use smallvec::SmallVec;
 
 use super::blocks::ErrorSite;
-use super::lexeme::{self, four_hex_digits, malformed, plain_text_end};
-use super::{INNER_ENDS, Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text};
-use crate::error::Detail;
+use super::lexeme::{self, four_hex_digits, plain_text_end};
+use super::{Fault, INNER_ENDS, Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text};
 
 /// See [`document`](super::document). Checks ASCII only: `bytes` must be UTF-8, or errors in
 /// strings go unnoticed. Every span begins and ends on a character boundary.
@@ -24,7 +23,7 @@ pub(super) fn document(
     };
     let root = cursor.span(start, end);
     let rest = cursor.space(end);
-    if rest == bytes.len() { Ok(root) } else { Err(malformed("trailing data", rest)) }
+    if rest == bytes.len() { Ok(root) } else { Err(Malformed::new(Fault::TrailingData, rest)) }
 }
 
 /// Continues from the site of an error that the blocks found, to the document's end.
@@ -38,7 +37,7 @@ pub(super) fn resume(bytes: &[u8], site: &ErrorSite, max_depth: usize) -> Result
     }
     let end = cursor.behind_separator(separator, site.text)?;
     let rest = cursor.space(end);
-    if rest == bytes.len() { Ok(()) } else { Err(malformed("trailing data", rest)) }
+    if rest == bytes.len() { Ok(()) } else { Err(Malformed::new(Fault::TrailingData, rest)) }
 }
 
 /// The continuation after a value.
@@ -85,8 +84,8 @@ impl<'a> Cursor<'a> {
     }
 
     #[cold]
-    fn unexpected(&self, reason: &'static str, at: usize) -> Malformed {
-        lexeme::unexpected(self.bytes, reason, at)
+    fn unexpected(&self, fault: Fault, at: usize) -> Malformed {
+        lexeme::unexpected(self.bytes, fault, at)
     }
 
     /// Skips whitespace.
@@ -139,7 +138,7 @@ impl<'a> Cursor<'a> {
             match self.byte(at) {
                 b',' => at = self.space(at + 1),
                 b'}' => break,
-                _ => return Err(self.unexpected("expected ',' or '}'", at)),
+                _ => return Err(self.unexpected(Fault::ExpectedCommaOrBrace, at)),
             }
         }
         self.newlines |= newlines;
@@ -240,8 +239,8 @@ impl<'a> Cursor<'a> {
                         self.note_inner_end(at);
                     }
                 }
-                (_, true) => return Err(self.unexpected("expected ',' or '}'", at)),
-                (_, false) => return Err(self.unexpected("expected ',' or ']'", at)),
+                (_, true) => return Err(self.unexpected(Fault::ExpectedCommaOrBrace, at)),
+                (_, false) => return Err(self.unexpected(Fault::ExpectedCommaOrBracket, at)),
             }
         }
     }
@@ -263,7 +262,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn key(&mut self, at: usize) -> Result<(Text, usize), Malformed> {
         if self.byte(at) != b'"' {
-            return Err(self.unexpected("expected a key", at));
+            return Err(self.unexpected(Fault::ExpectedKey, at));
         }
         let key = self.string(at)?;
         Ok((key, self.colon(key.end + 1)?))
@@ -274,7 +273,7 @@ impl<'a> Cursor<'a> {
     fn colon(&mut self, at: usize) -> Result<usize, Malformed> {
         let colon = self.space(at);
         if self.byte(colon) != b':' {
-            return Err(self.unexpected("expected ':'", colon));
+            return Err(self.unexpected(Fault::ExpectedColon, colon));
         }
         Ok(self.space(colon + 1))
     }
@@ -299,7 +298,7 @@ impl<'a> Cursor<'a> {
                     return Ok(Text { start, end: at, escaped: true });
                 }
                 b'\\' => at = self.escape(at)?,
-                _ => return Err(self.unexpected("control character in a string", at)),
+                _ => return Err(self.unexpected(Fault::ControlCharacter, at)),
             }
             at = plain_text_end(self.bytes, at);
         }
@@ -311,7 +310,7 @@ impl<'a> Cursor<'a> {
         match self.byte(at) {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 1),
             b'u' if four_hex_digits(self.bytes, at + 1).is_some() => Ok(at + 5),
-            _ => Err(self.unexpected("invalid escape", at)),
+            _ => Err(self.unexpected(Fault::InvalidEscape, at)),
         }
     }
 }
@@ -350,7 +349,7 @@ impl Containers {
     #[cold]
     fn admit_deep(&mut self, at: usize) -> Result<(), Malformed> {
         if self.depth >= self.max_depth {
-            return Err(Malformed { detail: Detail::TooDeep { limit: self.max_depth }, at });
+            return Err(Malformed::new(Fault::TooDeep, at));
         }
         if self.depth / 64 == self.objects.len() {
             self.objects.push(0);

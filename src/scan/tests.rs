@@ -5,8 +5,9 @@ use std::mem::MaybeUninit;
 
 use super::arch::{self, Algorithm, Detected, Tier};
 use super::blocks::{Outline, Prefix};
-use super::{Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, skip};
-use crate::error::Detail;
+use super::{
+    Fault, Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text, document_by, scalar, skip,
+};
 
 /// A scanner's verdict on a document: its members, or `None` if it is malformed.
 type Verdict = Option<Vec<(Text, Span)>>;
@@ -85,7 +86,7 @@ fn all_agree_within(bytes: &[u8], max_depth: usize) {
     let error = super::by_scalar(scalar_tier(), bytes, None, max_depth, &mut Ignored).err();
     if let Err(not_utf8) = std::str::from_utf8(bytes) {
         let at = not_utf8.valid_up_to();
-        assert_eq!(error, Some(Malformed { detail: Detail::Utf8, at }));
+        assert_eq!(error, Some(Malformed::new(Fault::NotUtf8, at)));
     }
     let walks = tiers().filter(|tier| tier.algorithm(b"") == Algorithm::Walk);
     for (tier, quotes) in tiers().map(|tier| (tier, true)).chain(walks.map(|tier| (tier, false))) {

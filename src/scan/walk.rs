@@ -6,9 +6,8 @@
 //! object.
 
 use super::blocks::{Isa, Prefix};
-use super::lexeme::{self, byte, four_hex_digits, malformed, unexpected};
-use super::{BEFORE, Malformed, Members, Span, Text};
-use crate::error::Detail;
+use super::lexeme::{self, byte, four_hex_digits, unexpected};
+use super::{BEFORE, Fault, Malformed, Members, Span, Text};
 
 /// Numbers and escapes before the walk considers to give up: more than one in
 /// [`SPARSE`] bytes are too many.
@@ -76,7 +75,6 @@ enum Name<K> {
 struct Walker<'a, I> {
     isa: I,
     bytes: &'a [u8],
-    max_depth: usize,
     /// The first stack, of the containers in a member of the root, that is too deep to open another.
     deepest: u128,
     /// Not zero if a byte in a string is not ASCII.
@@ -96,7 +94,7 @@ impl<'a, I: Isa> Walker<'a, I> {
         let deepest = 1 << (max_depth - 1);
         let (newlines, mixed) = (false, false);
         let (non_ascii, slow, counted_from) = (0, 0, 0);
-        Self { isa, bytes, max_depth, deepest, non_ascii, newlines, mixed, slow, counted_from }
+        Self { isa, bytes, deepest, non_ascii, newlines, mixed, slow, counted_from }
     }
 
     #[inline(always)]
@@ -156,7 +154,7 @@ impl<'a, I: Isa> Walker<'a, I> {
         let root = Span::other(start, end, self.newlines, self.mixed);
         let rest = self.space(end);
         if rest < self.bytes.len() {
-            return Err(malformed("trailing data", rest));
+            return Err(Malformed::new(Fault::TrailingData, rest));
         }
         Ok(root)
     }
@@ -228,7 +226,7 @@ impl<'a, I: Isa> Walker<'a, I> {
                 b'"' => at = self.string(at)?.end + 1,
                 open @ (b'{' | b'[') => {
                     if stack >= self.deepest {
-                        return Err(self.too_deep(at).into());
+                        return Err(Malformed::new(Fault::TooDeep, at).into());
                     }
                     stack = stack << 1 | u128::from(open == b'{');
                     at = self.space(at + 1);
@@ -316,7 +314,7 @@ impl<'a, I: Isa> Walker<'a, I> {
     #[inline(always)]
     fn key(&mut self, at: usize) -> Result<Text, Stop> {
         if self.byte(at) != b'"' {
-            return Err(unexpected(self.bytes, "expected a key", at).into());
+            return Err(unexpected(self.bytes, Fault::ExpectedKey, at).into());
         }
         self.string(at)
     }
@@ -326,7 +324,7 @@ impl<'a, I: Isa> Walker<'a, I> {
     fn colon(&mut self, at: usize) -> Result<usize, Malformed> {
         let colon = self.space(at);
         if self.byte(colon) != b':' {
-            return Err(unexpected(self.bytes, "expected ':'", colon));
+            return Err(unexpected(self.bytes, Fault::ExpectedColon, colon));
         }
         Ok(self.space(colon + 1))
     }
@@ -355,7 +353,7 @@ impl<'a, I: Isa> Walker<'a, I> {
                     at = self.escapes(at)?;
                 }
                 _ => {
-                    return Err(unexpected(self.bytes, "control character in a string", at).into());
+                    return Err(unexpected(self.bytes, Fault::ControlCharacter, at).into());
                 }
             }
             at = self.isa.text_end(self.bytes, at, &mut self.non_ascii);
@@ -370,7 +368,7 @@ impl<'a, I: Isa> Walker<'a, I> {
             match self.byte(at + 1) {
                 b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Ok(at + 2),
                 b'u' if four_hex_digits(self.bytes, at + 2).is_some() => at += 6,
-                _ => return Err(unexpected(self.bytes, "invalid escape", at + 1)),
+                _ => return Err(unexpected(self.bytes, Fault::InvalidEscape, at + 1)),
             }
             if self.byte(at) != b'\\' {
                 return Ok(at);
@@ -379,13 +377,9 @@ impl<'a, I: Isa> Walker<'a, I> {
     }
 
     #[cold]
-    fn too_deep(&self, at: usize) -> Malformed {
-        Malformed { detail: Detail::TooDeep { limit: self.max_depth }, at }
-    }
-
-    #[cold]
     fn no_separator(&self, in_object: bool, at: usize) -> Malformed {
-        let reason = if in_object { "expected ',' or '}'" } else { "expected ',' or ']'" };
-        unexpected(self.bytes, reason, at)
+        let fault =
+            if in_object { Fault::ExpectedCommaOrBrace } else { Fault::ExpectedCommaOrBracket };
+        unexpected(self.bytes, fault, at)
     }
 }

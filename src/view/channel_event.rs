@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::document::{Document, Found, parse_methods};
+use super::document::{Document, Found, Kind, parse_methods};
 use super::fields::Fields;
 use super::message::ServerMessage;
 use super::owned::OwnedMessage;
@@ -29,6 +29,8 @@ pub enum ChannelEvent<'a> {
     Presence(PresenceMessage<'a>),
 }
 
+const EVENT: Kind = Kind { name: "channelEvent", actions: ServerAction::NAMES };
+
 impl<'a> ChannelEvent<'a> {
     parse_methods!(
         ServerAction,
@@ -36,9 +38,15 @@ impl<'a> ChannelEvent<'a> {
          action is `PRESENCE`, else as [`ServerMessage::parse`] does."
     );
 
+    /// Whether the message is one of presence; an error if it has no action.
+    #[inline(always)]
+    fn is_presence(document: &Document<'_, '_>) -> Result<bool, ValidationError> {
+        let checked = document.check_root().and_then(|()| document.is_presence());
+        checked.map_err(|refusal| document.error(refusal, &EVENT))
+    }
+
     fn from_document(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
-        document.check_root("channelEvent")?;
-        if document.is_presence()? {
+        if Self::is_presence(document)? {
             let fields = PresenceMessage::fields(document)?;
             return Ok(Self::Presence(PresenceMessage::new(document.text, fields)));
         }
@@ -46,8 +54,7 @@ impl<'a> ChannelEvent<'a> {
     }
 
     fn owned_fields(document: &Document<'_, '_>) -> Result<Fields<ServerAction>, ValidationError> {
-        document.check_root("channelEvent")?;
-        if document.is_presence()? {
+        if Self::is_presence(document)? {
             return Ok(PresenceMessage::fields(document)?.fields);
         }
         ServerMessage::owned_fields(document)

@@ -5,11 +5,32 @@ use super::fields::{Fields, Places};
 use super::key::{KEYS, Key};
 use crate::error::{Detail, Field, ValidationError};
 use crate::limits::ParseOptions;
-use crate::protocol::ServerAction;
-use crate::scan::{self, BEFORE, INNER_ENDS, JsonType, Span, Text, text};
+use crate::protocol::{PresenceEvent, ServerAction};
+use crate::scan::{self, BEFORE, Fault, INNER_ENDS, JsonType, Malformed, Span, Text, text};
 
 /// The one action of a presence message.
 pub(super) const PRESENCE_NAMES: &[&str] = &[ServerAction::Presence.as_str()];
+
+/// What a document is to be, in the words of its errors.
+pub(super) struct Kind {
+    /// The message's name.
+    pub(super) name: &'static str,
+    /// The words of its actions.
+    pub(super) actions: &'static [&'static str],
+}
+
+/// Why a document is not a message: the rule, and the field that breaks it. It is as small as a
+/// [`Malformed`], and becomes a [`ValidationError`] by [`Document::error`].
+#[derive(Clone, Copy)]
+pub(super) enum Refusal {
+    Root,
+    Missing(Key),
+    NoString(Key),
+    NoUnicode(Key),
+    NoObject(Key),
+    /// A word that is none of those that the field may be.
+    Unknown(Key),
+}
 
 /// A frame that was scanned as one JSON document within the limits, and the places of the fields.
 pub(super) struct Document<'a, 'f> {
@@ -92,11 +113,12 @@ impl<'a, 'f> Document<'a, 'f> {
         found: &'f mut Found<'a>,
         text: Option<&'a str>,
         options: &ParseOptions,
-    ) -> Result<Self, ValidationError> {
+    ) -> Result<Self, Malformed> {
         let frame = found.frame;
-        options.limits.check_size(frame.len())?;
-        let (text, root) = scan::document(frame, text, options.limits.max_depth, found)
-            .map_err(|malformed| ValidationError::wire(malformed.detail, malformed.at))?;
+        if frame.len() > options.limits.most_bytes() {
+            return Err(Malformed::new(Fault::TooLarge, 0));
+        }
+        let (text, root) = scan::document(frame, text, options.limits.max_depth, found)?;
         Ok(Self { text, root, found, default_payload: options.default_payload })
     }
 
@@ -144,56 +166,49 @@ impl<'a, 'f> Document<'a, 'f> {
         JsonType::of(self.text.as_bytes()[value.start()])
     }
 
-    /// Checks that the root is an object; `name` is the message's name in errors.
+    /// Checks that the root is an object.
     #[inline(always)]
-    pub(super) fn check_root(&self, name: &'static str) -> Result<(), ValidationError> {
-        if self.json_type(self.root) == JsonType::Object {
-            return Ok(());
-        }
-        Err(ValidationError::at(Field::Named(name), Detail::ExpectedObject, self.root.start()))
+    pub(super) fn check_root(&self) -> Result<(), Refusal> {
+        if self.json_type(self.root) == JsonType::Object { Ok(()) } else { Err(Refusal::Root) }
     }
 
     #[inline(always)]
-    fn require(&self, key: Key) -> Result<Span, ValidationError> {
-        self.value(key).ok_or_else(|| {
-            ValidationError::at(Field::Named(key.name()), Detail::Missing, self.root.start())
-        })
+    fn require(&self, key: Key) -> Result<Span, Refusal> {
+        self.value(key).ok_or(Refusal::Missing(key))
     }
 
     /// A field that must be a string without lone surrogates.
     #[inline(always)]
-    fn string(&self, key: Key) -> Result<Span, ValidationError> {
+    fn string(&self, key: Key) -> Result<Span, Refusal> {
         let value = self.require(key)?;
-        let field = Field::Named(key.name());
-        let error = |detail| Err(ValidationError::at(field, detail, value.start()));
         if !value.is_string() {
-            return error(Detail::ExpectedString);
+            return Err(Refusal::NoString(key));
         }
         let text = value.text();
         if value.is_escaped() && text::has_lone_surrogate(&self.text[text.start..text.end]) {
-            return error(Detail::ExpectedUnicode);
+            return Err(Refusal::NoUnicode(key));
         }
         Ok(value)
     }
 
     #[inline(always)]
-    pub(super) fn event(&self) -> Result<Span, ValidationError> {
+    pub(super) fn event(&self) -> Result<Span, Refusal> {
         self.string(Key::Event)
     }
 
     #[inline(always)]
-    pub(super) fn channel_name(&self) -> Result<Span, ValidationError> {
+    pub(super) fn channel_name(&self) -> Result<Span, Refusal> {
         self.string(Key::ChannelName)
     }
 
     #[inline(always)]
-    pub(super) fn request_id(&self) -> Result<Span, ValidationError> {
+    pub(super) fn request_id(&self) -> Result<Span, Refusal> {
         self.string(Key::RequestId)
     }
 
     /// The payload, which must be an object; `None` if it is missing and that is allowed.
     #[inline(always)]
-    pub(super) fn payload(&self) -> Result<Option<Span>, ValidationError> {
+    pub(super) fn payload(&self) -> Result<Option<Span>, Refusal> {
         if self.value(Key::Payload).is_none() && self.default_payload {
             return Ok(None);
         }
@@ -202,13 +217,10 @@ impl<'a, 'f> Document<'a, 'f> {
 
     /// The payload, which must be present and an object.
     #[inline(always)]
-    pub(super) fn required_payload(&self) -> Result<Span, ValidationError> {
+    pub(super) fn required_payload(&self) -> Result<Span, Refusal> {
         let value = self.require(Key::Payload)?;
-        if self.json_type(value) == JsonType::Object {
-            return Ok(value);
-        }
-        let field = Field::Named(Key::Payload.name());
-        Err(ValidationError::at(field, Detail::ExpectedObject, value.start()))
+        let is_object = self.json_type(value) == JsonType::Object;
+        if is_object { Ok(value) } else { Err(Refusal::NoObject(Key::Payload)) }
     }
 
     /// The action, which must be a word that `read` knows; `names` lists these.
@@ -217,7 +229,7 @@ impl<'a, 'f> Document<'a, 'f> {
         &self,
         read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
-    ) -> Result<A, ValidationError> {
+    ) -> Result<A, Refusal> {
         self.one_of(Key::Action, read, names)
     }
 
@@ -226,7 +238,7 @@ impl<'a, 'f> Document<'a, 'f> {
         &self,
         read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
-    ) -> Result<(A, Span), ValidationError> {
+    ) -> Result<(A, Span), Refusal> {
         let event = self.one_of(Key::Event, read, names)?;
         Ok((event, self.event()?))
     }
@@ -237,13 +249,30 @@ impl<'a, 'f> Document<'a, 'f> {
         key: Key,
         read: impl Fn(&[u8]) -> Option<A>,
         names: &'static [&'static str],
-    ) -> Result<A, ValidationError> {
+    ) -> Result<A, Refusal> {
         let value = self.require(key)?;
         let word = if value.is_string() { read(self.word(value.text(), names)) } else { None };
-        word.ok_or_else(|| {
-            let detail = Detail::ExpectedOneOf(names);
-            ValidationError::at(Field::Named(key.name()), detail, value.start())
-        })
+        word.ok_or(Refusal::Unknown(key))
+    }
+
+    /// The error of a document that is refused as a message of this `kind`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn error(&self, refusal: Refusal, kind: &Kind) -> ValidationError {
+        let (key, detail) = match refusal {
+            Refusal::Root => {
+                let root = Field::Named(kind.name);
+                return ValidationError::at(root, Detail::ExpectedObject, self.root.start());
+            }
+            Refusal::Missing(key) => (key, Detail::Missing),
+            Refusal::NoString(key) => (key, Detail::ExpectedString),
+            Refusal::NoUnicode(key) => (key, Detail::ExpectedUnicode),
+            Refusal::NoObject(key) => (key, Detail::ExpectedObject),
+            Refusal::Unknown(Key::Action) => (Key::Action, Detail::ExpectedOneOf(kind.actions)),
+            Refusal::Unknown(key) => (key, Detail::ExpectedOneOf(PresenceEvent::NAMES)),
+        };
+        let place = self.value(key).unwrap_or(self.root);
+        ValidationError::at(Field::Named(key.name()), detail, place.start())
     }
 
     /// The string unescaped if it is one of `names`; otherwise a string that is not one of them.
@@ -254,7 +283,7 @@ impl<'a, 'f> Document<'a, 'f> {
     }
 
     /// Whether `action` is `PRESENCE`; an error if it is missing.
-    pub(super) fn is_presence(&self) -> Result<bool, ValidationError> {
+    pub(super) fn is_presence(&self) -> Result<bool, Refusal> {
         let value = self.require(Key::Action)?;
         Ok(value.is_string() && self.word(value.text(), PRESENCE_NAMES) == b"PRESENCE")
     }
@@ -291,7 +320,11 @@ macro_rules! parse_methods {
             options: impl Into<ParseOptions>,
         ) -> Result<Self, ValidationError> {
             let mut found = Found::new(frame);
-            Self::from_document(&Document::scan(&mut found, None, &options.into())?)
+            let options = options.into();
+            match Document::scan(&mut found, None, &options) {
+                Ok(document) => Self::from_document(&document),
+                Err(malformed) => Err(malformed.error(&options.limits)),
+            }
         }
 
         /// [`parse`](Self::parse) for text that is known to be UTF-8, as WebSocket libraries return
@@ -315,7 +348,11 @@ macro_rules! parse_methods {
             options: impl Into<ParseOptions>,
         ) -> Result<Self, ValidationError> {
             let mut found = Found::new(frame.as_bytes());
-            Self::from_document(&Document::scan(&mut found, Some(frame), &options.into())?)
+            let options = options.into();
+            match Document::scan(&mut found, Some(frame), &options) {
+                Ok(document) => Self::from_document(&document),
+                Err(malformed) => Err(malformed.error(&options.limits)),
+            }
         }
 
         /// A view that owns its frame; see [`OwnedMessage`].

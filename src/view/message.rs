@@ -4,8 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::document::{Document, Found, parse_methods};
+use super::document::{Document, Found, Kind, Refusal, parse_methods};
 use super::fields::{Fields, Places};
+use super::key::Key;
 use super::owned::OwnedMessage;
 use crate::error::ValidationError;
 use crate::limits::ParseOptions;
@@ -16,7 +17,7 @@ use crate::protocol::{ClientAction, ServerAction};
 macro_rules! message {
     (
         $(#[$meta:meta])*
-        $name:ident, $action:ty, $root:literal, $read:expr, $names:expr
+        $name:ident, $action:ty, $read:expr, $kind:expr
     ) => {
         $(#[$meta])*
         #[derive(Clone)]
@@ -48,20 +49,28 @@ macro_rules! message {
             #[inline(never)]
             fn unusual(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
                 if document.is_usual_but_action() {
-                    document.action($read, $names)?;
+                    return Err(document.error(Refusal::Unknown(Key::Action), &$kind));
                 }
-                Ok(Self { frame: document.text, fields: Self::owned_fields(document)? })
+                match Self::fields(document) {
+                    Ok(fields) => Ok(Self { frame: document.text, fields }),
+                    Err(refusal) => Err(document.error(refusal, &$kind)),
+                }
             }
 
             pub(super) fn owned_fields(
                 document: &Document<'_, '_>,
             ) -> Result<Fields<$action>, ValidationError> {
-                document.check_root($root)?;
+                Self::fields(document).map_err(|refusal| document.error(refusal, &$kind))
+            }
+
+            #[inline(always)]
+            fn fields(document: &Document<'_, '_>) -> Result<Fields<$action>, Refusal> {
+                document.check_root()?;
                 let event = document.event()?;
                 let request_id = document.request_id()?;
                 let channel_name = document.channel_name()?;
                 let payload = document.payload()?;
-                let action = document.action($read, $names)?;
+                let action = document.action($read, $kind.actions)?;
                 let places = Places { event, channel_name, request_id, payload };
                 Ok(Fields::new(document.text, action, places))
             }
@@ -135,11 +144,13 @@ message! {
     /// assert_eq!(message.payload().get("text").unwrap().as_str().unwrap(), "hi");
     /// # Ok::<(), pondwire::ValidationError>(())
     /// ```
-    ClientMessage, ClientAction, "clientMessage", ClientAction::from_bytes, ClientAction::NAMES
+    ClientMessage, ClientAction, ClientAction::from_bytes, CLIENT
 }
 
-/// The actions of a plain server message: all but `PRESENCE`, in table order.
-const SERVER_NAMES: &[&str] = ServerAction::NAMES.split_at(4).0;
+const CLIENT: Kind = Kind { name: "clientMessage", actions: ClientAction::NAMES };
+
+/// A plain server message has all actions but `PRESENCE`, in table order.
+const SERVER: Kind = Kind { name: "serverMessage", actions: ServerAction::NAMES.split_at(4).0 };
 
 fn server_action(word: &[u8]) -> Option<ServerAction> {
     ServerAction::from_bytes(word).filter(|action| *action != ServerAction::Presence)
@@ -149,5 +160,5 @@ message! {
     /// A server's message, except presence: a borrowed view of a validated frame.
     ///
     /// `PRESENCE` is refused here; [`ChannelEvent`](crate::ChannelEvent) accepts both.
-    ServerMessage, ServerAction, "serverMessage", server_action, SERVER_NAMES
+    ServerMessage, ServerAction, server_action, SERVER
 }

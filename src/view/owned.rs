@@ -45,7 +45,9 @@ impl<A: Copy> OwnedMessage<A> {
         let text = ByteString::try_from(frame)
             .map_err(|error| ValidationError::wire(Detail::Utf8, error.valid_up_to()))?;
         let mut found = Found::new(text.as_bytes());
-        let fields = fields(&Document::scan(&mut found, Some(&text), options)?)?;
+        let document = Document::scan(&mut found, Some(&text), options)
+            .map_err(|malformed| malformed.error(&options.limits))?;
+        let fields = fields(&document)?;
         Ok(Self { text, fields })
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::document::{Document, Found, PRESENCE_NAMES, parse_methods};
+use super::document::{Document, Found, Kind, PRESENCE_NAMES, Refusal, parse_methods};
 use super::fields::{Fields, Places};
 use super::owned::OwnedMessage;
 use crate::error::{Detail, Field, ValidationError};
@@ -32,6 +32,8 @@ pub struct PresenceMessage<'a> {
     frame: &'a str,
     fields: PresenceFields,
 }
+
+const PRESENCE: Kind = Kind { name: "presenceMessage", actions: PRESENCE_NAMES };
 
 fn presence_action(word: &[u8]) -> Option<ServerAction> {
     ServerAction::from_bytes(word).filter(|action| *action == ServerAction::Presence)
@@ -62,12 +64,12 @@ impl<'a> PresenceMessage<'a> {
     );
 
     fn from_document(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
-        document.check_root("presenceMessage")?;
+        document.check_root().map_err(|refusal| document.error(refusal, &PRESENCE))?;
         Ok(Self::new(document.text, Self::fields(document)?))
     }
 
     fn owned_fields(document: &Document<'_, '_>) -> Result<Fields<ServerAction>, ValidationError> {
-        document.check_root("presenceMessage")?;
+        document.check_root().map_err(|refusal| document.error(refusal, &PRESENCE))?;
         Ok(Self::fields(document)?.fields)
     }
 
@@ -90,15 +92,22 @@ impl<'a> PresenceMessage<'a> {
 
     #[inline(never)]
     fn unusual_fields(document: &Document<'_, '_>) -> Result<PresenceFields, ValidationError> {
+        let (places, event, payload) =
+            Self::places(document).map_err(|refusal| document.error(refusal, &PRESENCE))?;
+        let shape = payload_shape(document, payload)?;
+        let fields = Fields::new(document.text, ServerAction::Presence, places);
+        Ok(PresenceFields { fields, event, shape })
+    }
+
+    /// The places of the fields, the kind of change and the payload.
+    fn places(document: &Document<'_, '_>) -> Result<(Places, PresenceEvent, Span), Refusal> {
         let request_id = document.request_id()?;
         let channel_name = document.channel_name()?;
         let (kind, event) = document.event_of(PresenceEvent::from_bytes, PresenceEvent::NAMES)?;
-        let action = document.action(presence_action, PRESENCE_NAMES)?;
+        document.action(presence_action, PRESENCE.actions)?;
         let payload = document.required_payload()?;
-        let shape = payload_shape(document, payload)?;
         let places = Places { event, channel_name, request_id, payload: Some(payload) };
-        let fields = Fields::new(document.text, action, places);
-        Ok(PresenceFields { fields, event: kind, shape })
+        Ok((places, kind, payload))
     }
 
     pub(super) const fn new(frame: &'a str, fields: PresenceFields) -> Self {

@@ -117,14 +117,17 @@ pub(super) fn check(
     Some(if is_complete { Ok(()) } else { Err(valid_len(bytes, bytes.len())) })
 }
 
-/// Where the first malformed character starts. The byte at `wrong` is in it or cuts it short; a
-/// continuation behind a whole character is malformed by itself.
+/// Where the first malformed character starts. The byte at `wrong` is the first that does not go with those before
+/// it: it is in that character or cuts it short, or is malformed by itself.
 #[inline(always)]
-fn valid_len(bytes: &[u8], wrong: usize) -> usize {
-    let is_first = |&at: &usize| bytes[at] & 0xC0 != 0x80;
-    let before = (wrong - BEHIND..wrong).rev().find(is_first);
-    let covers = |start: &usize| start + bytes[*start].leading_ones() as usize > wrong;
-    before.filter(covers).unwrap_or(wrong)
+fn valid_len(text: &[u8], wrong: usize) -> usize {
+    let [.., third, second, last] = text[..wrong] else { return wrong };
+    match () {
+        () if last >= 0xC0 => wrong - 1,
+        () if second >= 0xE0 => wrong - 2,
+        () if third >= 0xF0 => wrong - 3,
+        () => wrong,
+    }
 }
 
 #[cfg(test)]

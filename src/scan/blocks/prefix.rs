@@ -4,9 +4,9 @@
 //! often consists of nothing else.
 
 use super::{BLOCK, Block, Brackets, ErrorSite, Isa};
-use crate::scan::lexeme::{self, byte, malformed, scalar_end, unexpected};
+use crate::scan::lexeme::{self, byte, scalar_end, unexpected};
 use crate::scan::tokens::Container;
-use crate::scan::{BEFORE, Malformed, Members, Span, Text};
+use crate::scan::{BEFORE, Fault, Malformed, Members, Span, Text};
 
 /// The number of bytes from the start that are searched; an envelope is shorter.
 const WITHIN: usize = 4 * BLOCK;
@@ -130,7 +130,7 @@ impl Prefix {
                 }
             };
             if !self.end_member(bytes, value.end()) {
-                break Stopped::due("", value.end());
+                break Stopped::due(Fault::ExpectedCommaOrBrace, value.end());
             }
             let known = quotes
                 .before(value.start())
@@ -163,11 +163,11 @@ impl Prefix {
         until: usize,
     ) {
         let flaw = if stopped & !Stopped::DUE >= bytes.len() {
-            Some(malformed("unexpected end", bytes.len()))
+            Some(Malformed::new(Fault::UnexpectedEnd, bytes.len()))
         } else if let (_, [open]) = places.as_chunks::<2>()
             && start + usize::from(*open) == stopped
         {
-            let flaw = unexpected(bytes, "control character in a string", until);
+            let flaw = unexpected(bytes, Fault::ControlCharacter, until);
             (byte(bytes, until) < b' ').then_some(flaw)
         } else {
             Quotes::flaw(bytes, start, places, at)
@@ -237,7 +237,7 @@ impl Prefix {
         self.non_ascii |= container.non_ascii;
         self.newlines |= container.newlines;
         if container.end == bytes.len() {
-            self.set_flaw(malformed("unexpected end", container.end), 0);
+            self.set_flaw(Malformed::new(Fault::UnexpectedEnd, container.end), 0);
             return Ok(());
         }
         let next = bytes.get(container.end).copied().unwrap_or(0);
@@ -278,7 +278,7 @@ trait Reason {
     fn no_quote(at: usize) -> Self;
 
     /// Something else stands where this is due.
-    fn due(what: &'static str, at: usize) -> Self;
+    fn due(what: Fault, at: usize) -> Self;
 
     /// No number and no literal stands where one is due.
     fn no_scalar(at: usize) -> Self;
@@ -302,7 +302,7 @@ impl Reason for Stopped {
     }
 
     #[inline(always)]
-    fn due(_: &'static str, at: usize) -> Self {
+    fn due(_: Fault, at: usize) -> Self {
         Self(at | Self::DUE)
     }
 
@@ -317,7 +317,7 @@ impl Reason for Stopped {
 enum Stop {
     Nested,
     NoQuote(usize),
-    Due(&'static str, usize),
+    Due(Fault, usize),
     NoScalar(usize),
 }
 
@@ -328,7 +328,7 @@ impl Reason for Stop {
         Self::NoQuote(at)
     }
 
-    fn due(what: &'static str, at: usize) -> Self {
+    fn due(what: Fault, at: usize) -> Self {
         Self::Due(what, at)
     }
 
@@ -357,7 +357,7 @@ impl Quotes<'_> {
     #[inline(always)]
     fn string<R: Reason>(&mut self, at: usize) -> Result<usize, R> {
         let (open, close) = places(self.start, self.pairs.next().ok_or_else(|| R::no_quote(at))?);
-        if open == at { Ok(close + 1) } else { Err(R::due("expected a key", at)) }
+        if open == at { Ok(close + 1) } else { Err(R::due(Fault::ExpectedKey, at)) }
     }
 
     /// The bytes before `at`, after NULs if there are fewer; `None` if the whole document is
@@ -408,7 +408,7 @@ impl Quotes<'_> {
         let key = Text { start: at + 1, end: end - 1, escaped: false };
         match self.bytes.get(end) {
             Some(b':') => Ok((key, end + 1)),
-            _ => Err(R::due("expected ':'", end)),
+            _ => Err(R::due(Fault::ExpectedColon, end)),
         }
     }
 
@@ -439,7 +439,7 @@ impl Quotes<'_> {
             match self.bytes.get(end) {
                 Some(b',') => at = end + 1,
                 Some(b'}') => return Ok(end + 1),
-                _ => return Err(R::due("expected ',' or '}'", end)),
+                _ => return Err(R::due(Fault::ExpectedCommaOrBrace, end)),
             }
         }
     }
@@ -456,12 +456,12 @@ impl Quotes<'_> {
         let (what, at) = match quotes.key(at).and_then(|(_, start)| quotes.value(start)) {
             Ok(value) if byte(bytes, value.end()) == b'}' => {
                 let end = value.end() + 1;
-                return Some(malformed("trailing data", end + space_len(bytes, end)));
+                return Some(Malformed::new(Fault::TrailingData, end + space_len(bytes, end)));
             }
-            Ok(value) => ("expected ',' or '}'", value.end()),
+            Ok(value) => (Fault::ExpectedCommaOrBrace, value.end()),
             Err(Stop::Nested) => return None,
             Err(Stop::NoQuote(at)) if byte(bytes, at) == b'"' => return None,
-            Err(Stop::NoQuote(at)) => ("expected a key", at),
+            Err(Stop::NoQuote(at)) => (Fault::ExpectedKey, at),
             Err(Stop::Due(what, at)) => (what, at),
             Err(Stop::NoScalar(at)) => match byte(bytes, at) {
                 b'{' | b'[' | b' ' | b'\t' | b'\n' | b'\r' => return None,

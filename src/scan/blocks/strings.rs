@@ -1,8 +1,8 @@
 //! The insides of strings, and the validity of escapes.
 
 use super::{Block, Isa};
-use crate::scan::Malformed;
 use crate::scan::lexeme::{byte, unexpected};
+use crate::scan::{Fault, Malformed};
 
 /// The state that carries over between blocks.
 #[derive(Clone, Copy, Default)]
@@ -51,7 +51,7 @@ impl StringMasks {
         let bit = self.error.trailing_zeros();
         let mut at = base + bit as usize;
         if self.escape_errors >> bit & 1 == 0 {
-            return unexpected(bytes, "control character in a string", at);
+            return unexpected(bytes, Fault::ControlCharacter, at);
         }
         // The byte behind a backslash, or one of the four behind a `u`, of which those before are digits.
         if byte(bytes, at - 1) != b'\\' {
@@ -60,7 +60,7 @@ impl StringMasks {
                 at -= 1;
             }
         }
-        unexpected(bytes, "invalid escape", at)
+        unexpected(bytes, Fault::InvalidEscape, at)
     }
 }
 

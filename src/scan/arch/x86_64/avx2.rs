@@ -153,7 +153,7 @@ pub(super) fn check_utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
 /// for a window of ASCII.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn wrong(window: &[u8; WINDOW]) -> u64 {
+fn wrong(window: &[u8; WINDOW]) -> u64 {
     let load = |at: usize| {
         let bytes: &[u8; 32] = window[at..].first_chunk().expect("at most half of a window");
         // SAFETY: 32 bytes are readable behind the reference; no alignment is required.

@@ -1,17 +1,19 @@
 //! AVX-512: one register of 64 bytes, whose comparisons yield masks directly.
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi8, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_loadu_si512,
+    __m512i, _mm_loadu_si128, _mm512_add_epi8, _mm512_and_si512, _mm512_broadcast_i32x4,
+    _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_cmpneq_epi8_mask, _mm512_loadu_si512,
     _mm512_maskz_compress_epi8, _mm512_maskz_loadu_epi8, _mm512_movepi8_mask, _mm512_or_si512,
-    _mm512_set1_epi8, _mm512_storeu_si512, _mm512_sub_epi8, _mm512_test_epi8_mask,
+    _mm512_set1_epi8, _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_storeu_si512, _mm512_sub_epi8,
+    _mm512_subs_epu8, _mm512_test_epi8_mask,
 };
 use std::mem::MaybeUninit;
 
-use super::avx2::{has_specials, piece_masks, place, prefix_xor, wrong};
+use super::avx2::{has_specials, piece_masks, place, prefix_xor};
 use super::sse2::text_masks;
 use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
-use crate::scan::arch::utf8;
+use crate::scan::arch::utf8::{self, HIGH, LOW, SECOND, WINDOW};
 use crate::scan::blocks::{self, BLOCK};
 use crate::scan::{Malformed, Members};
 use crate::scan::{escapes, tokens, walk};
@@ -105,8 +107,37 @@ fn with_bit_5(block: __m512i) -> __m512i {
     _mm512_or_si512(block, _mm512_set1_epi8(0x20))
 }
 
-/// See [`utf8::check`]. By registers of 32 bytes: those of 64 take longer.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
+/// See [`utf8::check`].
+#[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn check_utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
     utf8::check(bytes, |window| wrong(window))
+}
+
+/// See [`avx2::wrong`](super::avx2::wrong).
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn wrong(window: &[u8; WINDOW]) -> u64 {
+    let load = |at: usize| load(window, at).0;
+    let (fourth, byte) = (load(0), load(3));
+    if _mm512_movepi8_mask(_mm512_or_si512(fourth, byte)) == 0 {
+        return 0;
+    }
+    let [nibble, high_bit] = [0x0F, 0x80].map(|byte: u8| _mm512_set1_epi8(byte as i8));
+    let [high, low, second] = [HIGH, LOW, SECOND].map(|table| {
+        // SAFETY: 16 bytes are readable behind the reference; no alignment is required.
+        _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
+    });
+    let half = |bytes| _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
+    let (third, before) = (load(1), load(2));
+    let flags = _mm512_and_si512(
+        _mm512_shuffle_epi8(high, half(before)),
+        _mm512_shuffle_epi8(low, _mm512_and_si512(before, nibble)),
+    );
+    let flags = _mm512_and_si512(flags, _mm512_shuffle_epi8(second, half(byte)));
+    // As there: the high bit is set where a third byte or a fourth is due.
+    let due = _mm512_or_si512(
+        _mm512_subs_epu8(third, _mm512_set1_epi8(0xE0_u8.wrapping_sub(0x80) as i8)),
+        _mm512_subs_epu8(fourth, _mm512_set1_epi8(0xF0_u8.wrapping_sub(0x80) as i8)),
+    );
+    _mm512_cmpneq_epi8_mask(flags, _mm512_and_si512(due, high_bit))
 }
