@@ -84,6 +84,28 @@ pub(crate) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {
     at + tail.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\').count()
 }
 
+/// The bytes that [`is_plain`] looks at.
+const PLAIN: usize = 64;
+
+/// [`plain_text_end`] from the start of a long text: whole pieces by the vector instructions that every CPU of the
+/// target has, if there are any.
+pub(super) fn long_plain_text_end(bytes: &[u8]) -> usize {
+    let has_vectors =
+        cfg!(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128"));
+    let (pieces, _) = bytes.as_chunks();
+    let plain =
+        if has_vectors { pieces.iter().take_while(|piece| is_plain(piece)).count() } else { 0 };
+    plain_text_end(bytes, plain * PLAIN)
+}
+
+/// Whether no byte interrupts plain string text. Without a branch for each byte, so that the compiler compares many at
+/// a time.
+#[inline]
+fn is_plain(piece: &[u8; PLAIN]) -> bool {
+    let interrupts = |&byte: &u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    !piece.iter().map(interrupts).fold(false, |any, found| any | found)
+}
+
 /// The number that the four hexadecimal digits at `at` write; `None` if there are fewer than four.
 #[inline]
 pub(super) fn four_hex_digits(bytes: &[u8], at: usize) -> Option<u32> {

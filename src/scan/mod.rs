@@ -338,7 +338,8 @@ pub(crate) fn plain_start(bytes: &[u8]) -> usize {
     if bytes.len() < BLOCK {
         return plain_text_end(bytes, 0);
     }
-    arch::plain_blocks(arch::Detected::current(), bytes).unwrap_or_else(|| plain_text_end(bytes, 0))
+    arch::plain_blocks(arch::Detected::current(), bytes)
+        .unwrap_or_else(|| lexeme::long_plain_text_end(bytes))
 }
 
 /// Appends `text`, escaped as in a string.

@@ -91,7 +91,12 @@ impl<'a> Cursor<'a> {
     /// Skips whitespace.
     #[inline]
     fn space(&mut self, at: usize) -> usize {
-        if self.byte(at) > b' ' { at } else { self.space_run(at) }
+        match self.byte(at) {
+            b'!'.. => at,
+            // Most spaces that are written stand alone.
+            b' ' if self.byte(at + 1) > b' ' => at + 1,
+            _ => self.space_run(at),
+        }
     }
 
     fn space_run(&mut self, mut at: usize) -> usize {
