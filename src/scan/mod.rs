@@ -131,6 +131,10 @@ pub(crate) trait Members {
         let _ = end;
     }
 
+    /// Whether [`known_member`](Self::known_member) knows every key that [`member`](Self::member) does, if it is written
+    /// without escapes.
+    const KNOWS_BEFORE: bool = false;
+
     /// Receives the next member if `before`, the bytes before its value, ends with a known key of
     /// `length` bytes in quotes and a colon; otherwise does nothing and returns `false`.
     #[inline(always)]

@@ -54,6 +54,8 @@ impl scan::Members for Found<'_> {
     /// The quotes of four members and of the key after them.
     const QUOTES_AHEAD: usize = 18;
 
+    const KNOWS_BEFORE: bool = true;
+
     type Key = Key;
 
     #[inline(always)]

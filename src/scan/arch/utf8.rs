@@ -85,12 +85,9 @@ pub(super) fn check(
     bytes: &[u8],
     wrong: impl Fn(&[u8; WINDOW]) -> u64,
 ) -> Option<Result<(), usize>> {
-    // The slice's own check is made for longer ones.
-    let begins_in_ascii = match bytes.first_chunk() {
-        Some(word) => u32::from_le_bytes(*word) & 0x80_8080 == 0,
-        None => bytes.is_ascii(),
-    };
-    if !begins_in_ascii {
+    let Some(last) = bytes.last_chunk() else { return check_short(bytes, wrong) };
+    // As one word, which is cheaper than the slice's own check.
+    if u32::from_le_bytes(*bytes.first_chunk()?) & 0x80_8080 != 0 {
         return None;
     }
     let mut at = 0;
@@ -101,20 +98,25 @@ pub(super) fn check(
         }
         at += BLOCK;
     }
-    let mut copy = [0; WINDOW];
-    let window = bytes.last_chunk().unwrap_or_else(|| {
-        copy[WINDOW - bytes.len()..].copy_from_slice(bytes);
-        &copy
-    });
-    let wrong = wrong(window);
+    let wrong = wrong(last);
     if wrong != 0 {
         let behind = BLOCK - wrong.trailing_zeros() as usize;
         return Some(Err(valid_len(bytes, bytes.len() - behind)));
     }
     // A character that is cut short has no byte that is wrong.
-    let [.., third, second, last] = *window;
+    let [.., third, second, last] = *last;
     let is_complete = last < 0xC0 && second < 0xE0 && third < 0xF0;
     Some(if is_complete { Ok(()) } else { Err(valid_len(bytes, bytes.len())) })
+}
+
+/// [`check`] of less than a window: behind NULs, which are ASCII.
+#[cold]
+#[inline(never)]
+fn check_short(bytes: &[u8], wrong: impl Fn(&[u8; WINDOW]) -> u64) -> Option<Result<(), usize>> {
+    let mut window = [0; WINDOW];
+    let added = WINDOW - bytes.len();
+    window[added..].copy_from_slice(bytes);
+    Some(check(&window, wrong)?.map_err(|at| at - added))
 }
 
 /// Where the first malformed character starts. The byte at `wrong` is the first that does not go with those before

@@ -377,7 +377,7 @@ impl Quotes<'_> {
     /// starts. One comparison of the bytes before a value recognises a known key with its quotes and
     /// colon; for any other key only the colon is checked.
     #[inline(always)]
-    fn string_members(&mut self, mut at: usize, members: &mut impl Members) -> usize {
+    fn string_members<M: Members>(&mut self, mut at: usize, members: &mut M) -> usize {
         let mut pairs = self.pairs.as_slice();
         while let [key, value, rest @ ..] = pairs {
             let (open, close) = places(self.start, key);
@@ -392,7 +392,9 @@ impl Quotes<'_> {
                 if self.bytes[close + 1] != b':' {
                     break;
                 }
-                members.member(Text { start: open + 1, end: close, escaped: false }, value);
+                if !M::KNOWS_BEFORE {
+                    members.member(Text { start: open + 1, end: close, escaped: false }, value);
+                }
             }
             at = end + 2;
             pairs = rest;
