@@ -113,7 +113,7 @@ pub(super) fn check_utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
     utf8::check(bytes, |window| wrong(window))
 }
 
-/// See [`avx2::wrong`](super::avx2::wrong).
+/// As `wrong` of AVX2.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn wrong(window: &[u8; WINDOW]) -> u64 {
@@ -134,7 +134,7 @@ fn wrong(window: &[u8; WINDOW]) -> u64 {
         _mm512_shuffle_epi8(low, _mm512_and_si512(before, nibble)),
     );
     let flags = _mm512_and_si512(flags, _mm512_shuffle_epi8(second, half(byte)));
-    // As there: the high bit is set where a third byte or a fourth is due.
+    // The high bit is set where a third byte or a fourth is due.
     let due = _mm512_or_si512(
         _mm512_subs_epu8(third, _mm512_set1_epi8(0xE0_u8.wrapping_sub(0x80) as i8)),
         _mm512_subs_epu8(fourth, _mm512_set1_epi8(0xF0_u8.wrapping_sub(0x80) as i8)),
