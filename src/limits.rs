@@ -50,7 +50,7 @@ impl Limits {
         if bytes > self.most_bytes() { Err(self.too_large()) } else { Ok(()) }
     }
 
-    pub(crate) const fn most_bytes(&self) -> usize {
+    const fn most_bytes(&self) -> usize {
         if self.max_bytes < MOST_BYTES { self.max_bytes } else { MOST_BYTES }
     }
 

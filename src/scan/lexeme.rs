@@ -14,9 +14,11 @@ pub(super) fn byte(bytes: &[u8], at: usize) -> u8 {
 /// The error `fault` at `at`, or an unexpected end if the input ends there.
 #[cold]
 pub(super) fn unexpected(bytes: &[u8], fault: Fault, at: usize) -> Malformed {
-    let is_within = at < bytes.len();
-    let (fault, at) = if is_within { (fault, at) } else { (Fault::UnexpectedEnd, bytes.len()) };
-    Malformed::new(fault, at)
+    if at < bytes.len() {
+        Malformed::new(fault, at)
+    } else {
+        Malformed::new(Fault::UnexpectedEnd, bytes.len())
+    }
 }
 
 /// The end of the number or literal at `at`; `None` if there is none.
@@ -82,28 +84,6 @@ pub(crate) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {
     }
     let tail = bytes.get(at..).unwrap_or_default();
     at + tail.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\').count()
-}
-
-/// The bytes that [`is_plain`] looks at.
-const PLAIN: usize = 64;
-
-/// [`plain_text_end`] from the start of a long text: whole pieces by the vector instructions that every CPU of the
-/// target has, if there are any.
-pub(super) fn long_plain_text_end(bytes: &[u8]) -> usize {
-    let has_vectors =
-        cfg!(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128"));
-    let (pieces, _) = bytes.as_chunks();
-    let plain =
-        if has_vectors { pieces.iter().take_while(|piece| is_plain(piece)).count() } else { 0 };
-    plain_text_end(bytes, plain * PLAIN)
-}
-
-/// Whether no byte interrupts plain string text. Without a branch for each byte, so that the compiler compares many at
-/// a time.
-#[inline]
-fn is_plain(piece: &[u8; PLAIN]) -> bool {
-    let interrupts = |&byte: &u8| byte < b' ' || byte == b'"' || byte == b'\\';
-    !piece.iter().map(interrupts).fold(false, |any, found| any | found)
 }
 
 /// The number that the four hexadecimal digits at `at` write; `None` if there are fewer than four.

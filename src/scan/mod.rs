@@ -343,7 +343,6 @@ pub(crate) fn plain_start(bytes: &[u8]) -> usize {
         return plain_text_end(bytes, 0);
     }
     arch::plain_blocks(arch::Detected::current(), bytes)
-        .unwrap_or_else(|| lexeme::long_plain_text_end(bytes))
 }
 
 /// Appends `text`, escaped as in a string.

@@ -92,7 +92,7 @@ pub(crate) fn text_end(json: &[u8], at: usize) -> usize {
 #[inline(never)]
 fn long_text_end(json: &[u8], at: usize) -> usize {
     let blocks = plain_blocks(Detected::current(), json.get(at..).unwrap_or_default());
-    plain_text_end(json, at + blocks.unwrap_or(0))
+    plain_text_end(json, at + blocks)
 }
 
 /// The string whose opening quote is at `quote`.

@@ -28,7 +28,7 @@ pub(super) enum Refusal {
     NoString(Key),
     NoUnicode(Key),
     NoObject(Key),
-    /// A word that is none of those that the field may be.
+    /// A word that is none of those that an action, or the event of a presence message, may be.
     Unknown(Key),
 }
 
@@ -117,7 +117,7 @@ impl<'a, 'f> Document<'a, 'f> {
         options: &ParseOptions,
     ) -> Result<Self, Malformed> {
         let frame = found.frame;
-        if frame.len() > options.limits.most_bytes() {
+        if options.limits.check_size(frame.len()).is_err() {
             return Err(Malformed::new(Fault::TooLarge, 0));
         }
         let (text, root) = scan::document(frame, text, options.limits.max_depth, found)?;
@@ -235,13 +235,10 @@ impl<'a, 'f> Document<'a, 'f> {
         self.one_of(Key::Action, read, names)
     }
 
-    /// The event, which must be a word that `read` knows, and its text; `names` lists these words.
-    pub(super) fn event_of<A>(
-        &self,
-        read: impl Fn(&[u8]) -> Option<A>,
-        names: &'static [&'static str],
-    ) -> Result<(A, Span), Refusal> {
-        let event = self.one_of(Key::Event, read, names)?;
+    /// The event of a presence message, whose text must be one of its words.
+    pub(super) fn presence_event(&self) -> Result<(PresenceEvent, Span), Refusal> {
+        let names = PresenceEvent::NAMES;
+        let event = self.one_of(Key::Event, PresenceEvent::from_bytes, names)?;
         Ok((event, self.event()?))
     }
 
@@ -321,12 +318,7 @@ macro_rules! parse_methods {
             frame: &'a [u8],
             options: impl Into<ParseOptions>,
         ) -> Result<Self, ValidationError> {
-            let mut found = Found::new(frame);
-            let options = options.into();
-            match Document::scan(&mut found, None, &options) {
-                Ok(document) => Self::from_document(&document),
-                Err(malformed) => Err(malformed.error(&options.limits)),
-            }
+            Self::parse_as(frame, None, &options.into())
         }
 
         /// [`parse`](Self::parse) for text that is known to be UTF-8, as WebSocket libraries return
@@ -349,9 +341,18 @@ macro_rules! parse_methods {
             frame: &'a str,
             options: impl Into<ParseOptions>,
         ) -> Result<Self, ValidationError> {
-            let mut found = Found::new(frame.as_bytes());
-            let options = options.into();
-            match Document::scan(&mut found, Some(frame), &options) {
+            Self::parse_as(frame.as_bytes(), Some(frame), &options.into())
+        }
+
+        /// `text` is the same bytes if they are known to be UTF-8.
+        #[inline(always)]
+        fn parse_as(
+            frame: &'a [u8],
+            text: Option<&'a str>,
+            options: &ParseOptions,
+        ) -> Result<Self, ValidationError> {
+            let mut found = Found::new(frame);
+            match Document::scan(&mut found, text, options) {
                 Ok(document) => Self::from_document(&document),
                 Err(malformed) => Err(malformed.error(&options.limits)),
             }

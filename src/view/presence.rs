@@ -64,12 +64,10 @@ impl<'a> PresenceMessage<'a> {
     );
 
     fn from_document(document: &Document<'a, '_>) -> Result<Self, ValidationError> {
-        document.check_root().map_err(|refusal| document.error(refusal, &PRESENCE))?;
         Ok(Self::new(document.text, Self::fields(document)?))
     }
 
     fn owned_fields(document: &Document<'_, '_>) -> Result<Fields<ServerAction>, ValidationError> {
-        document.check_root().map_err(|refusal| document.error(refusal, &PRESENCE))?;
         Ok(Self::fields(document)?.fields)
     }
 
@@ -101,9 +99,10 @@ impl<'a> PresenceMessage<'a> {
 
     /// The places of the fields, the kind of change and the payload.
     fn places(document: &Document<'_, '_>) -> Result<(Places, PresenceEvent, Span), Refusal> {
+        document.check_root()?;
         let request_id = document.request_id()?;
         let channel_name = document.channel_name()?;
-        let (kind, event) = document.event_of(PresenceEvent::from_bytes, PresenceEvent::NAMES)?;
+        let (kind, event) = document.presence_event()?;
         document.action(presence_action, PRESENCE.actions)?;
         let payload = document.required_payload()?;
         let places = Places { event, channel_name, request_id, payload: Some(payload) };

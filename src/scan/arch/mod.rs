@@ -42,7 +42,7 @@ pub use tier::{Tier, UnknownTier};
 
 use std::mem::MaybeUninit;
 
-use super::blocks::{Charset, ErrorSite, Outline, Prefix};
+use super::blocks::{self, Charset, ErrorSite, Outline, Prefix};
 use super::escapes;
 use super::walk::Until;
 use super::{Malformed, Members};
@@ -156,11 +156,11 @@ pub(super) fn container_end(tier: Detected, bytes: &[u8], start: usize) -> Optio
     Some(by_tier!(tier, container_end(bytes, start), return None))
 }
 
-/// The number of bytes at the start of `bytes` that are plain text of a string: all of them, or whole blocks; `None` for
-/// a tier without instructions. See [`blocks::plain_blocks`](super::blocks::plain_blocks).
+/// The number of bytes at the start of `bytes` that are plain text of a string: all of them, or whole blocks. See
+/// [`blocks::plain_blocks`](super::blocks::plain_blocks).
 #[inline]
-pub(super) fn plain_blocks(tier: Detected, bytes: &[u8]) -> Option<usize> {
-    Some(by_tier!(tier, plain_blocks(bytes), return None))
+pub(super) fn plain_blocks(tier: Detected, bytes: &[u8]) -> usize {
+    by_tier!(tier, plain_blocks(bytes), blocks::plain_blocks_without_tier(bytes))
 }
 
 /// Appends `from`, escaped as in a string.

@@ -124,11 +124,14 @@ fn check_short(bytes: &[u8], wrong: impl Fn(&[u8; WINDOW]) -> u64) -> Option<Res
 #[inline(always)]
 fn valid_len(text: &[u8], wrong: usize) -> usize {
     let [.., third, second, last] = text[..wrong] else { return wrong };
-    match () {
-        () if last >= 0xC0 => wrong - 1,
-        () if second >= 0xE0 => wrong - 2,
-        () if third >= 0xF0 => wrong - 3,
-        () => wrong,
+    if last >= 0xC0 {
+        wrong - 1
+    } else if second >= 0xE0 {
+        wrong - 2
+    } else if third >= 0xF0 {
+        wrong - 3
+    } else {
+        wrong
     }
 }
 

@@ -183,6 +183,26 @@ pub(super) fn plain_blocks<I: Isa>(isa: I, bytes: &[u8]) -> usize {
     bytes.len()
 }
 
+/// [`plain_blocks`] without a tier, by the vector instructions that every CPU of the target has, if there
+/// are any.
+pub(super) fn plain_blocks_without_tier(bytes: &[u8]) -> usize {
+    let has_vectors =
+        cfg!(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128"));
+    let (blocks, _) = bytes.as_chunks();
+    let plain =
+        if has_vectors { blocks.iter().take_while(|block| is_plain(block)).count() } else { 0 };
+    let end = plain_text_end(bytes, plain * BLOCK);
+    if end == bytes.len() { end } else { end / BLOCK * BLOCK }
+}
+
+/// Whether no byte interrupts plain string text. Without a branch for each byte, so that the compiler compares many at
+/// a time.
+#[inline]
+fn is_plain(block: &[u8; BLOCK]) -> bool {
+    let interrupts = |&byte: &u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    !block.iter().map(interrupts).fold(false, |any, found| any | found)
+}
+
 /// The end of the container whose bracket is at `start` in a valid document, found by counting
 /// brackets; the text's length if it does not end.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! AVX2: two registers of 32 bytes, and a carry-less multiplication for the parity of quotes.
 
 use std::arch::x86_64::{
-    __m256i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128,
+    __m128i, __m256i, _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128,
     _mm_set1_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8,
     _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
     _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16,
@@ -149,6 +149,14 @@ pub(super) fn check_utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
     utf8::check(bytes, |window| wrong(window))
 }
 
+/// A table of 16 entries in a register.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn table(bytes: &[u8; 16]) -> __m128i {
+    // SAFETY: 16 bytes are readable behind the reference; no alignment is required.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
 /// A mask of the window's last 64 bytes: those that do not fit the three bytes before each. Returns early
 /// for a window of ASCII.
 #[inline]
@@ -164,10 +172,8 @@ fn wrong(window: &[u8; WINDOW]) -> u64 {
         return 0;
     }
     let [nibble, high_bit] = [0x0F, 0x80].map(|byte: u8| _mm256_set1_epi8(byte as i8));
-    let [high, low, second] = [HIGH, LOW, SECOND].map(|table| {
-        // SAFETY: 16 bytes are readable behind the reference; no alignment is required.
-        _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
-    });
+    let tables = [HIGH, LOW, SECOND];
+    let [high, low, second] = tables.map(|bytes| _mm256_broadcastsi128_si256(table(&bytes)));
     let half = |bytes| _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble);
     let test = |at: usize| {
         let [fourth, third, before, byte] = [0, 1, 2, 3].map(|behind| load(at + behind));

@@ -1,15 +1,15 @@
 //! AVX-512: one register of 64 bytes, whose comparisons yield masks directly.
 
 use std::arch::x86_64::{
-    __m512i, _mm_loadu_si128, _mm512_add_epi8, _mm512_and_si512, _mm512_broadcast_i32x4,
-    _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_cmpneq_epi8_mask, _mm512_loadu_si512,
+    __m512i, _mm512_add_epi8, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_cmpeq_epi8_mask,
+    _mm512_cmple_epu8_mask, _mm512_cmpneq_epi8_mask, _mm512_loadu_si512,
     _mm512_maskz_compress_epi8, _mm512_maskz_loadu_epi8, _mm512_movepi8_mask, _mm512_or_si512,
     _mm512_set1_epi8, _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_storeu_si512, _mm512_sub_epi8,
     _mm512_subs_epu8, _mm512_test_epi8_mask,
 };
 use std::mem::MaybeUninit;
 
-use super::avx2::{has_specials, piece_masks, place, prefix_xor};
+use super::avx2::{has_specials, piece_masks, place, prefix_xor, table};
 use super::sse2::text_masks;
 use crate::scan::arch::isa::isa;
 use crate::scan::arch::newlines;
@@ -108,14 +108,14 @@ fn with_bit_5(block: __m512i) -> __m512i {
 }
 
 /// See [`utf8::check`].
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512f,avx512bw,avx2")]
 pub(super) fn check_utf8(bytes: &[u8]) -> Option<Result<(), usize>> {
     utf8::check(bytes, |window| wrong(window))
 }
 
 /// As `wrong` of AVX2.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512f,avx512bw,avx2")]
 fn wrong(window: &[u8; WINDOW]) -> u64 {
     let load = |at: usize| load(window, at).0;
     let (fourth, byte) = (load(0), load(3));
@@ -123,10 +123,8 @@ fn wrong(window: &[u8; WINDOW]) -> u64 {
         return 0;
     }
     let [nibble, high_bit] = [0x0F, 0x80].map(|byte: u8| _mm512_set1_epi8(byte as i8));
-    let [high, low, second] = [HIGH, LOW, SECOND].map(|table| {
-        // SAFETY: 16 bytes are readable behind the reference; no alignment is required.
-        _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
-    });
+    let tables = [HIGH, LOW, SECOND];
+    let [high, low, second] = tables.map(|bytes| _mm512_broadcast_i32x4(table(&bytes)));
     let half = |bytes| _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
     let (third, before) = (load(1), load(2));
     let flags = _mm512_and_si512(
