@@ -6,7 +6,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::blocks::TextMasks;
+use super::blocks::{self, TextMasks};
 use super::swar;
 
 /// The bytes that represent a byte inside a string; the last of the eight is their number.
@@ -90,9 +90,17 @@ fn pieces<const N: usize, const BITS: usize>(
     to: &mut [MaybeUninit<u8>],
     masks: impl Fn(&[u8; N]) -> TextMasks<BITS>,
 ) -> Progress {
+    // Words are shorter than what the compiler compares at a time.
+    let by_pairs = N == size_of::<u64>() && blocks::COMPILER_HAS_VECTORS;
     let (mut read, mut written) = (0, 0);
     while let Some(both) = from.get(read..).and_then(|from| from.get(..2 * N)) {
         let piece = both.first_chunk().expect("two pieces");
+        if by_pairs && blocks::is_plain(both) {
+            put::<N>(to, written, piece);
+            put::<N>(to, written + N, both[N..].first_chunk().expect("two pieces"));
+            (read, written) = (read + 2 * N, written + 2 * N);
+            continue;
+        }
         put::<N>(to, written, piece);
         let mut stops = masks(piece).stops;
         // Where the piece would begin if it was as long as it becomes up to the last escape.
@@ -103,7 +111,7 @@ fn pieces<const N: usize, const BITS: usize>(
             put::<ENTRY>(to, begin + place, escape);
             begin += usize::from(escape[ENTRY - 1]) - 1;
             put::<N>(to, begin + place + 1, both[place + 1..].first_chunk().expect("two pieces"));
-            stops &= if BITS == 1 { stops - 1 } else { !0 << (place * BITS) << BITS };
+            stops &= if BITS == 4 { !0 << (place * BITS) << BITS } else { stops - 1 };
         }
         read += N;
         written = begin + N;
@@ -117,8 +125,11 @@ fn put<const N: usize>(to: &mut [MaybeUninit<u8>], at: usize, bytes: &[u8; N]) {
     *to[at..].first_chunk_mut().expect("room for whole copies") = bytes.map(MaybeUninit::new);
 }
 
-/// [`TextMasks`] without vector instructions.
-#[inline(always)]
-pub(super) fn word_masks(piece: &[u8; 8]) -> TextMasks<1> {
-    TextMasks { stops: swar::specials(u64::from_le_bytes(*piece)), non_ascii: 0 }
+/// [`write`] without a tier.
+pub(super) fn write_by_words(from: &[u8], last: bool, to: &mut [MaybeUninit<u8>]) -> Progress {
+    let masks = |piece: &[u8; 8]| TextMasks::<8> {
+        stops: swar::specials(u64::from_le_bytes(*piece)),
+        non_ascii: 0,
+    };
+    write(from, last, to, masks)
 }

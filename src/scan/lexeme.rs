@@ -40,7 +40,7 @@ pub(super) fn scalar(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
 
 /// The end of the number that starts at `start`, with its sign or first digit.
 #[inline]
-fn number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
+pub(super) fn number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     let mut at = start + usize::from(byte(bytes, start) == b'-');
     at = if byte(bytes, at) == b'0' { at + 1 } else { digits(bytes, at)? };
     if byte(bytes, at) == b'.' {
@@ -86,19 +86,19 @@ pub(crate) fn plain_text_end(bytes: &[u8], mut at: usize) -> usize {
     at + tail.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\').count()
 }
 
-/// The number that the four hexadecimal digits at `at` write; `None` if there are fewer than four.
+/// Whether there are four hexadecimal digits at `at`.
 #[inline]
-pub(super) fn four_hex_digits(bytes: &[u8], at: usize) -> Option<u32> {
-    let digits = bytes.get(at..)?.first_chunk::<4>()?;
-    let mut number = 0;
-    for &digit in digits {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            b'A'..=b'F' => digit - b'A' + 10,
-            _ => return None,
-        };
-        number = number << 4 | u32::from(value);
-    }
-    Some(number)
+pub(super) fn has_four_hex_digits(bytes: &[u8], at: usize) -> bool {
+    let digits = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
+    digits.is_some_and(|digits| digits.iter().all(|&digit| HEX_DIGITS[usize::from(digit)]))
 }
+
+const HEX_DIGITS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_hexdigit();
+        byte += 1;
+    }
+    table
+};

@@ -33,6 +33,7 @@ pub(crate) mod text;
 
 mod arch;
 mod blocks;
+mod depth;
 mod escapes;
 mod lexeme;
 mod malformed;

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::blocks::ErrorSite;
-use super::lexeme::{self, four_hex_digits, plain_text_end};
+use super::lexeme::{self, has_four_hex_digits, plain_text_end};
 use super::{Fault, INNER_ENDS, Ignored, Malformed, Members, RECURSION_LIMIT, Span, Text};
 
 /// See [`document`](super::document). Checks ASCII only: `bytes` must be UTF-8, or errors in
@@ -235,6 +235,11 @@ impl<'a> Cursor<'a> {
                 (b',', false) => {
                     let next = self.space(at + 1);
                     self.note_item(next);
+                    if matches!(self.byte(next), b'0'..=b'9' | b'-') {
+                        // Numbers in a row.
+                        at = lexeme::number(self.bytes, next)?;
+                        continue;
+                    }
                     return Ok(Behind::Value(next));
                 }
                 (b'}', true) | (b']', false) => {
@@ -305,7 +310,10 @@ impl<'a> Cursor<'a> {
                 b'\\' => at = self.escape(at)?,
                 _ => return Err(self.unexpected(Fault::ControlCharacter, at)),
             }
-            at = plain_text_end(self.bytes, at);
+            // Escapes often follow each other.
+            if self.byte(at) != b'\\' {
+                at = plain_text_end(self.bytes, at);
+            }
         }
     }
 
@@ -314,7 +322,7 @@ impl<'a> Cursor<'a> {
         let at = backslash + 1;
         match self.byte(at) {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 1),
-            b'u' if four_hex_digits(self.bytes, at + 1).is_some() => Ok(at + 5),
+            b'u' if has_four_hex_digits(self.bytes, at + 1) => Ok(at + 5),
             _ => Err(self.unexpected(Fault::InvalidEscape, at)),
         }
     }
@@ -327,12 +335,14 @@ struct Containers {
     /// Bit `d % 64` of word `d / 64`: the bracket at depth `d` is an object's.
     objects: SmallVec<[u64; 2]>,
     depth: usize,
+    /// The innermost open bracket is an object's.
+    in_object: bool,
     max_depth: usize,
 }
 
 impl Containers {
     fn new(max_depth: usize) -> Self {
-        Self { objects: SmallVec::from_buf([0; 2]), depth: 0, max_depth }
+        Self { objects: SmallVec::from_buf([0; 2]), depth: 0, in_object: false, max_depth }
     }
 
     #[inline]
@@ -348,6 +358,7 @@ impl Containers {
         let (word, bit) = (self.depth / 64, self.depth % 64);
         self.objects[word] = self.objects[word] & !(1 << bit) | u64::from(object) << bit;
         self.depth += 1;
+        self.in_object = object;
         Ok(())
     }
 
@@ -365,12 +376,13 @@ impl Containers {
     #[inline]
     fn close(&mut self) {
         self.depth -= 1;
+        let outer = self.depth.saturating_sub(1);
+        self.in_object = self.objects[outer / 64] >> (outer % 64) & 1 == 1;
     }
 
     /// Whether the innermost open bracket is an object's. There must be one.
     #[inline]
-    fn in_object(&self) -> bool {
-        let innermost = self.depth - 1;
-        self.objects[innermost / 64] >> (innermost % 64) & 1 == 1
+    const fn in_object(&self) -> bool {
+        self.in_object
     }
 }

@@ -5,6 +5,7 @@
 //! forever or reads outside the text.
 
 use super::arch::{Detected, container_end, plain_blocks};
+use super::depth::Depth;
 use super::lexeme::plain_text_end;
 use super::{Text, swar};
 
@@ -140,38 +141,40 @@ fn container(json: &[u8], start: usize) -> usize {
     container_end(tier, json, start).unwrap_or_else(|| container_by_words(json, start))
 }
 
-/// The same with general-purpose registers only.
+/// The same with general-purpose registers only: the brackets outside of strings are counted, eight bytes at a time.
 pub(super) fn container_by_words(json: &[u8], start: usize) -> usize {
-    let (mut at, mut depth) = (start, 0_usize);
+    let (mut at, mut inside, mut depth) = (start, false, Depth::default());
     loop {
-        at = next_structural(json, at);
-        match json.get(at) {
-            Some(b'"') => at = string(json, at).end,
-            Some(b'{' | b'[') => depth += 1,
-            Some(_) => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    return at + 1;
-                }
+        let word = swar::load(json, at).filter(|&word| swar::equal(word, b'\\') == 0);
+        let Some(word) = word else {
+            // A backslash is near, or the end of the text.
+            let Some(&byte) = json.get(at) else {
+                return json.len();
+            };
+            let open = u64::from(!inside && matches!(byte, b'{' | b'['));
+            let close = u64::from(!inside && matches!(byte, b'}' | b']'));
+            if depth.ends_within(open, close, |bit| bit as u32).is_some() {
+                return at + 1;
             }
-            None => return json.len(),
+            inside ^= byte == b'"';
+            at += if byte == b'\\' { 2 } else { 1 };
+            continue;
+        };
+        let quotes = swar::exactly(word, b'"');
+        if inside && quotes == 0 {
+            at = text_end(json, at + 8);
+            continue;
         }
-        at += 1;
-    }
-}
-
-/// The next quote or bracket at or after `at`.
-#[inline]
-fn next_structural(json: &[u8], mut at: usize) -> usize {
-    while let Some(next) = swar::load(json, at) {
-        let mask = swar::structural(next);
-        if mask != 0 {
-            return at + swar::first(mask);
+        let strings = swar::parity(quotes, inside);
+        inside = strings >> 63 == 1;
+        let folded = swar::with_bit_5(word);
+        let open = swar::exactly(folded, b'{') & !strings;
+        let close = swar::exactly(folded, b'}') & !strings;
+        if let Some(bits) = depth.ends_within(open, close, swar::count) {
+            return at + bits as usize / 8;
         }
         at += 8;
     }
-    let tail = json.get(at..).unwrap_or_default();
-    at + tail.iter().take_while(|&&byte| !matches!(byte, b'"' | b'{' | b'}' | b'[' | b']')).count()
 }
 
 #[cfg(test)]

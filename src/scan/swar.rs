@@ -29,27 +29,46 @@ pub(super) const fn interrupts_string(word: u64) -> u64 {
     least | equal(word, b'\\')
 }
 
-/// The same bytes as an exact mask of eight bits: bit *i* for byte *i*.
+/// The same bytes, and no others.
 #[inline]
 pub(super) const fn specials(word: u64) -> u64 {
-    const LOWS: u64 = !HIGHS;
-    /// Sets the high bit of the bytes that are not 0. No sum carries into the next byte.
-    const fn not_zero(word: u64) -> u64 {
-        ((word & LOWS) + LOWS) | word
-    }
     let quotes = not_zero(word ^ (ONES * b'"' as u64));
     let backslashes = not_zero(word ^ (ONES * b'\\' as u64));
     let controls = not_zero(word & (ONES * 0xE0));
-    let found = !(quotes & backslashes & controls) & HIGHS;
-    (found >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    !(quotes & backslashes & controls) & HIGHS
 }
 
-/// Quotes and brackets of both kinds: all bytes that matter when skipping a validated container.
+/// The bytes that equal `byte`, and no others.
 #[inline]
-pub(super) const fn structural(word: u64) -> u64 {
-    // Only bit 5 distinguishes `[` from `{` and `]` from `}`.
-    let folded = word | (ONES * 0x20);
-    equal(word, b'"') | equal(folded, b'{') | equal(folded, b'}')
+pub(super) const fn exactly(word: u64, byte: u8) -> u64 {
+    !not_zero(word ^ (ONES * byte as u64)) & HIGHS
+}
+
+/// Sets the high bit of the bytes that are not 0; other bits are arbitrary. No sum carries into the next byte.
+const fn not_zero(word: u64) -> u64 {
+    ((word & !HIGHS) + !HIGHS) | word
+}
+
+/// Each byte with bit 5 set, so that `[` becomes `{` and `]` becomes `}`.
+#[inline]
+pub(super) const fn with_bit_5(word: u64) -> u64 {
+    word | (ONES * 0x20)
+}
+
+/// Whether an odd number of bytes up to each is marked, one more if `odd` says so. The bits between the marks must
+/// be 0.
+#[inline]
+pub(super) const fn parity(mut mask: u64, odd: bool) -> u64 {
+    mask ^= mask << 8;
+    mask ^= mask << 16;
+    mask ^= mask << 32;
+    mask ^ (HIGHS * odd as u64)
+}
+
+/// The number of bytes that are marked. The bits between the marks must be 0.
+#[inline]
+pub(super) const fn count(mask: u64) -> u32 {
+    ((mask >> 7).wrapping_mul(ONES) >> 56) as u32
 }
 
 /// The index of the first byte whose bit is set.

@@ -6,7 +6,7 @@
 //! object.
 
 use super::blocks::{Isa, Prefix};
-use super::lexeme::{self, byte, four_hex_digits, unexpected};
+use super::lexeme::{self, byte, has_four_hex_digits, unexpected};
 use super::{BEFORE, Fault, Malformed, Members, Span, Text};
 
 /// Numbers and escapes before the walk considers to give up: more than one in
@@ -367,7 +367,7 @@ impl<'a, I: Isa> Walker<'a, I> {
         loop {
             match self.byte(at + 1) {
                 b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Ok(at + 2),
-                b'u' if four_hex_digits(self.bytes, at + 2).is_some() => at += 6,
+                b'u' if has_four_hex_digits(self.bytes, at + 2) => at += 6,
                 _ => return Err(unexpected(self.bytes, Fault::InvalidEscape, at + 1)),
             }
             if self.byte(at) != b'\\' {

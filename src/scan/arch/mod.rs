@@ -171,11 +171,8 @@ pub(super) fn append_escaped(tier: Detected, mut from: &[u8], to: &mut Vec<u8>) 
         let last = part.len() == from.len();
         to.reserve(escapes::room(part.len()));
         let room = to.spare_capacity_mut();
-        let escapes::Progress { read, written } = by_tier!(
-            tier,
-            escape(part, last, room),
-            escapes::write(part, last, room, escapes::word_masks)
-        );
+        let escapes::Progress { read, written } =
+            by_tier!(tier, escape(part, last, room), escapes::write_by_words(part, last, room));
         // SAFETY: the first `written` bytes of the spare capacity were just written, piece after piece without a gap.
         unsafe { to.set_len(to.len() + written) };
         from = &from[read..];

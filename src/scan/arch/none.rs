@@ -116,7 +116,7 @@ pub(super) fn escape(
     last: bool,
     to: &mut [MaybeUninit<u8>],
 ) -> Option<escapes::Progress> {
-    isa(tier).map(|_| escapes::write(from, last, to, escapes::word_masks))
+    isa(tier).map(|_| escapes::write_by_words(from, last, to))
 }
 
 /// See [`newlines`].

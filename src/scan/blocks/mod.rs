@@ -18,6 +18,9 @@ pub(super) use outline::Outline;
 pub(super) use prefix::Prefix;
 pub(super) use strings::{StringMasks, Strings};
 
+use std::ops::BitOr;
+
+use super::depth::Depth;
 use super::lexeme::plain_text_end;
 
 /// Bytes in a block.
@@ -113,7 +116,8 @@ pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl 
     }
 }
 
-/// The masks of a piece of text of at most 64 / `BITS` bytes, with `BITS` bits for each byte.
+/// The masks of a piece of text of at most 64 / `BITS` bytes, with `BITS` bits for each byte: one, four that are all
+/// set, or eight of which the highest is set.
 pub(super) struct TextMasks<const BITS: usize> {
     /// The bytes that are not plain text of a string: quotes, backslashes and control characters.
     pub(super) stops: u64,
@@ -186,28 +190,49 @@ pub(super) fn plain_blocks<I: Isa>(isa: I, bytes: &[u8]) -> usize {
 /// [`plain_blocks`] without a tier, by the vector instructions that every CPU of the target has, if there
 /// are any.
 pub(super) fn plain_blocks_without_tier(bytes: &[u8]) -> usize {
-    let has_vectors =
-        cfg!(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128"));
-    let (blocks, _) = bytes.as_chunks();
-    let plain =
-        if has_vectors { blocks.iter().take_while(|block| is_plain(block)).count() } else { 0 };
-    let end = plain_text_end(bytes, plain * BLOCK);
+    let mut plain = 0;
+    if COMPILER_HAS_VECTORS {
+        let (long, _) = bytes.as_chunks::<{ 4 * BLOCK }>();
+        plain += long.iter().take_while(|text| is_plain_long(*text)).count() * 4 * BLOCK;
+        let (blocks, _) = bytes[plain..].as_chunks::<BLOCK>();
+        plain += blocks.iter().take_while(|text| is_plain(*text)).count() * BLOCK;
+        if bytes.len() - plain >= BLOCK {
+            return plain;
+        }
+    }
+    let end = plain_text_end(bytes, plain);
     if end == bytes.len() { end } else { end / BLOCK * BLOCK }
 }
 
+/// Whether the compiler may use vector instructions everywhere, so that [`is_plain`] is fast.
+pub(super) const COMPILER_HAS_VECTORS: bool =
+    cfg!(any(target_feature = "sse2", target_feature = "neon", target_feature = "simd128"));
+
 /// Whether no byte interrupts plain string text. Without a branch for each byte, so that the compiler compares many at
 /// a time.
-#[inline]
-fn is_plain(block: &[u8; BLOCK]) -> bool {
-    let interrupts = |&byte: &u8| byte < b' ' || byte == b'"' || byte == b'\\';
-    !block.iter().map(interrupts).fold(false, |any, found| any | found)
+#[inline(always)]
+pub(super) fn is_plain(text: &[u8]) -> bool {
+    !text.iter().map(|&byte| turned(byte) <= b' ' || byte == b'\\').fold(false, BitOr::bitor)
+}
+
+/// The same with fewer instructions for each byte, and more for the whole.
+#[inline(always)]
+fn is_plain_long(text: &[u8]) -> bool {
+    let least = text.iter().map(|&byte| turned(byte)).fold(u8::MAX, u8::min);
+    let backslash = text.iter().map(|&byte| byte == b'\\').fold(false, BitOr::bitor);
+    (least > b' ') & !backslash
+}
+
+/// With bit 1 turned over: a quote becomes a space, a space a quote, and control characters remain the bytes below.
+const fn turned(byte: u8) -> u8 {
+    byte ^ 2
 }
 
 /// The end of the container whose bracket is at `start` in a valid document, found by counting
 /// brackets; the text's length if it does not end.
 #[inline(always)]
 pub(crate) fn container_end<I: Isa>(isa: I, bytes: &[u8], start: usize) -> usize {
-    let (mut strings, mut depth, mut at) = (Strings::default(), 0, start);
+    let (mut strings, mut depth, mut at) = (Strings::default(), Depth::default(), start);
     while at < bytes.len() {
         let (block, valid) = isa.load(bytes, at);
         let (quotes, inside) = strings.valid_masks(isa, block);
@@ -215,34 +240,10 @@ pub(crate) fn container_end<I: Isa>(isa: I, bytes: &[u8], start: usize) -> usize
         let folded = block.with_bit_5();
         let open = folded.equal(b'{') & outside;
         let close = folded.equal(b'}') & outside;
-        let closing = close.count_ones();
-        if closing < depth {
-            // Even if all closing brackets came first, one container would stay open.
-            depth = depth + open.count_ones() - closing;
-        } else if let Some(end) = end_within(open, close, &mut depth) {
-            return at + end;
+        if let Some(end) = depth.ends_within(open, close, u64::count_ones) {
+            return at + end as usize;
         }
         at += BLOCK;
     }
     bytes.len()
-}
-
-/// The place in a block at which the depth returns to 0; if there is none, adds the block's
-/// brackets to `depth`.
-#[inline(always)]
-fn end_within(open: u64, close: u64, depth: &mut u32) -> Option<usize> {
-    let mut brackets = open | close;
-    while brackets != 0 {
-        let at = brackets.trailing_zeros();
-        if open >> at & 1 == 1 {
-            *depth += 1;
-        } else {
-            *depth = depth.saturating_sub(1);
-            if *depth == 0 {
-                return Some(at as usize + 1);
-            }
-        }
-        brackets &= brackets - 1;
-    }
-    None
 }
