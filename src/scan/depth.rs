@@ -5,8 +5,8 @@
 pub(super) struct Depth(u32);
 
 impl Depth {
-    /// Adds the brackets of masks, which `count` counts. The number of bits up to the bracket, included, at which the
-    /// depth returns to 0.
+    /// Counts the brackets of a block. Returns the number of bits up to and including the bracket that closes the
+    /// container, or `None` if it stays open. `count` is the fastest way to count the bits of these masks.
     #[inline(always)]
     pub(super) fn ends_within(
         &mut self,

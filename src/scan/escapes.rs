@@ -83,14 +83,14 @@ pub(super) fn write<const N: usize, const BITS: usize>(
     Progress { read: from.len(), written: progress.written + padded.written - surplus }
 }
 
-/// Writes each piece of `from` that one more piece follows, escaped.
+/// Writes each piece of `from` that one more piece follows, escaped; that one, too, if both are words of plain text.
 #[inline(always)]
 fn pieces<const N: usize, const BITS: usize>(
     from: &[u8],
     to: &mut [MaybeUninit<u8>],
     masks: impl Fn(&[u8; N]) -> TextMasks<BITS>,
 ) -> Progress {
-    // Words are shorter than what the compiler compares at a time.
+    // Two words fill a vector register: the compiler tests both at once.
     let by_pairs = N == size_of::<u64>() && blocks::COMPILER_HAS_VECTORS;
     let (mut read, mut written) = (0, 0);
     while let Some(both) = from.get(read..).and_then(|from| from.get(..2 * N)) {
@@ -127,8 +127,9 @@ fn put<const N: usize>(to: &mut [MaybeUninit<u8>], at: usize, bytes: &[u8; N]) {
 
 /// [`write`] without a tier.
 pub(super) fn write_by_words(from: &[u8], last: bool, to: &mut [MaybeUninit<u8>]) -> Progress {
+    // A byte that is marked by mistake is written as itself.
     let masks = |piece: &[u8; 8]| TextMasks::<8> {
-        stops: swar::specials(u64::from_le_bytes(*piece)),
+        stops: swar::interrupts_string(u64::from_le_bytes(*piece)),
         non_ascii: 0,
     };
     write(from, last, to, masks)

@@ -236,7 +236,7 @@ impl<'a> Cursor<'a> {
                     let next = self.space(at + 1);
                     self.note_item(next);
                     if matches!(self.byte(next), b'0'..=b'9' | b'-') {
-                        // Numbers in a row.
+                        // A list of numbers: there is nothing to open or to decide.
                         at = lexeme::number(self.bytes, next)?;
                         continue;
                     }

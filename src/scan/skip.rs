@@ -141,30 +141,32 @@ fn container(json: &[u8], start: usize) -> usize {
     container_end(tier, json, start).unwrap_or_else(|| container_by_words(json, start))
 }
 
-/// The same with general-purpose registers only: the brackets outside of strings are counted, eight bytes at a time.
+/// The same with general-purpose registers only: brackets outside of strings are counted eight bytes at a time.
 pub(super) fn container_by_words(json: &[u8], start: usize) -> usize {
     let (mut at, mut inside, mut depth) = (start, false, Depth::default());
     loop {
         let word = swar::load(json, at).filter(|&word| swar::equal(word, b'\\') == 0);
+        let quotes = word.map_or(0, |word| swar::exactly(word, b'"'));
+        if inside && quotes == 0 {
+            // A long string, one with escapes, or the end of the text.
+            at = string(json, at - 1).end + 1;
+            inside = false;
+            continue;
+        }
         let Some(word) = word else {
-            // A backslash is near, or the end of the text.
+            // A string with escapes is near, or the end of the text.
             let Some(&byte) = json.get(at) else {
                 return json.len();
             };
-            let open = u64::from(!inside && matches!(byte, b'{' | b'['));
-            let close = u64::from(!inside && matches!(byte, b'}' | b']'));
+            let open = u64::from(matches!(byte, b'{' | b'['));
+            let close = u64::from(matches!(byte, b'}' | b']'));
+            at += 1;
             if depth.ends_within(open, close, |bit| bit as u32).is_some() {
-                return at + 1;
+                return at;
             }
-            inside ^= byte == b'"';
-            at += if byte == b'\\' { 2 } else { 1 };
+            inside = byte == b'"';
             continue;
         };
-        let quotes = swar::exactly(word, b'"');
-        if inside && quotes == 0 {
-            at = text_end(json, at + 8);
-            continue;
-        }
         let strings = swar::parity(quotes, inside);
         inside = strings >> 63 == 1;
         let folded = swar::with_bit_5(word);
@@ -194,6 +196,7 @@ mod tests {
                         BYTES[(state >> 33) as usize % BYTES.len()]
                     })
                     .collect();
+                assert!(container_by_words(&text, 0) <= text.len());
                 let items: Vec<Item> = Items::new(&text).collect();
                 assert!(items.len() <= text.len());
                 for (key, start, end) in items {

@@ -1,7 +1,7 @@
 //! Eight bytes at a time in a general-purpose register (SWAR).
 //!
-//! Each test sets the high bit of the bytes that match. A carry can mark a byte *after* a match by
-//! mistake, but never one before the first match: only the lowest set bit is read.
+//! Each test sets the high bit of the bytes that match. `equal` and `interrupts_string` may also mark
+//! bytes after the first match, by a carry, but never one before it; `exactly` marks no others.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
@@ -27,15 +27,6 @@ pub(super) const fn interrupts_string(word: u64) -> u64 {
     let turned = word ^ (ONES * 2);
     let least = turned.wrapping_sub(ONES * (b' ' + 1) as u64) & !turned & HIGHS;
     least | equal(word, b'\\')
-}
-
-/// The same bytes, and no others.
-#[inline]
-pub(super) const fn specials(word: u64) -> u64 {
-    let quotes = not_zero(word ^ (ONES * b'"' as u64));
-    let backslashes = not_zero(word ^ (ONES * b'\\' as u64));
-    let controls = not_zero(word & (ONES * 0xE0));
-    !(quotes & backslashes & controls) & HIGHS
 }
 
 /// The bytes that equal `byte`, and no others.
@@ -75,4 +66,26 @@ pub(super) const fn count(mask: u64) -> u32 {
 #[inline]
 pub(super) const fn first(mask: u64) -> usize {
     (mask.trailing_zeros() / 8) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_equal_bytes_are_found_and_counted() {
+        for byte in [b'"', b'{', b'}'] {
+            for other in (0..=u8::MAX).filter(|&other| other != byte) {
+                for pattern in 0..=u8::MAX {
+                    let matches = |place: &u32| pattern >> place & 1 == 1;
+                    let bytes =
+                        [0, 1, 2, 3, 4, 5, 6, 7].map(|i| if matches(&i) { byte } else { other });
+                    let expected = (0..8).filter(matches).fold(0, |mask, i| mask | 0x80 << (8 * i));
+                    let found = exactly(u64::from_le_bytes(bytes), byte);
+                    assert_eq!(found, expected, "{byte} and {other}, {pattern:#b}");
+                    assert_eq!(count(found), pattern.count_ones());
+                }
+            }
+        }
+    }
 }

@@ -335,7 +335,7 @@ fn space(random: &mut Random, text: &mut String) {
 }
 
 fn string(random: &mut Random, text: &mut String) {
-    let pieces = ["a", "key", "\\n", "\\\\", "\\\"", "\\u0041", "é", "{", "]", ",", ":", " "];
+    let pieces = ["a", "#", "key", "\\n", "\\\\", "\\\"", "\\u0041", "é", "{", "]", ",", ":", " "];
     text.push('"');
     for _ in 0..random.pick(&[0, 1, 2, 5, 5, 20, 70]) {
         text.push_str(random.pick(&pieces));
@@ -517,8 +517,10 @@ fn a_flaw_at_every_place() {
 #[test]
 fn the_depth_limit_is_the_same() {
     for depth in (1..140).chain([1000]) {
-        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-            let inner = if open == "[" { "" } else { "1" };
+        for (open, close) in
+            [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":", "}]"), ("{\"a\":[[", "]]}")]
+        {
+            let inner = if open.ends_with('[') { "" } else { "1" };
             let document = format!("{}{inner}{}", open.repeat(depth), close.repeat(depth));
             for max_depth in [0, 1, 2, 63, 64, 65, 126, RECURSION_LIMIT] {
                 all_agree_within(document.as_bytes(), max_depth);
@@ -621,7 +623,7 @@ fn container_end_by_byte(bytes: &[u8], start: usize) -> usize {
     for (at, byte) in bytes.iter().enumerate().skip(start) {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' => escaped = true,
+            b'\\' if inside => escaped = true,
             b'"' => inside = !inside,
             b'{' | b'[' if !inside => depth += 1,
             b'}' | b']' if !inside => depth -= 1,
@@ -704,7 +706,7 @@ fn escapes_agree(text: &[u8]) {
 
 #[test]
 fn every_byte_at_every_place_is_escaped_or_not() {
-    for length in [1, 15, 16, 31, 32, 33, 63, 64, 65, 130] {
+    for length in [1, 15, 16, 31, 32, 33, 63, 64, 65, 130, 257] {
         let mut text = vec![b'x'; length];
         for at in 0..length {
             for byte in 0..=255 {

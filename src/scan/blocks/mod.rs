@@ -116,8 +116,8 @@ pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl 
     }
 }
 
-/// The masks of a piece of text of at most 64 / `BITS` bytes, with `BITS` bits for each byte: one, four that are all
-/// set, or eight of which the highest is set.
+/// The masks of a piece of text of at most 64 / `BITS` bytes, with `BITS` bits for each byte. If it is marked: one,
+/// four that are all set, or eight of which the highest is set.
 pub(super) struct TextMasks<const BITS: usize> {
     /// The bytes that are not plain text of a string: quotes, backslashes and control characters.
     pub(super) stops: u64,
@@ -197,6 +197,7 @@ pub(super) fn plain_blocks_without_tier(bytes: &[u8]) -> usize {
         let (blocks, _) = bytes[plain..].as_chunks::<BLOCK>();
         plain += blocks.iter().take_while(|text| is_plain(*text)).count() * BLOCK;
         if bytes.len() - plain >= BLOCK {
+            // Where the block is interrupted does not matter.
             return plain;
         }
     }
@@ -215,7 +216,7 @@ pub(super) fn is_plain(text: &[u8]) -> bool {
     !text.iter().map(|&byte| turned(byte) <= b' ' || byte == b'\\').fold(false, BitOr::bitor)
 }
 
-/// The same with fewer instructions for each byte, and more for the whole.
+/// [`is_plain`] for long text: fewer instructions for each byte, but more at the end, to find the least byte.
 #[inline(always)]
 fn is_plain_long(text: &[u8]) -> bool {
     let least = text.iter().map(|&byte| turned(byte)).fold(u8::MAX, u8::min);
@@ -223,7 +224,8 @@ fn is_plain_long(text: &[u8]) -> bool {
     (least > b' ') & !backslash
 }
 
-/// With bit 1 turned over: a quote becomes a space, a space a quote, and control characters remain the bytes below.
+/// `byte` with bit 1 turned over: a quote becomes a space and a space a quote, so that the bytes up to a space are the
+/// quote and the control characters.
 const fn turned(byte: u8) -> u8 {
     byte ^ 2
 }
