@@ -65,7 +65,9 @@ run() { # run TARGET [OPTION…]: runs tests and prints their totals
 }
 
 made() { # made COMMAND TARGET [OPTION…]: runs COMMAND with std built from source
-    RUSTC_BOOTSTRAP=1 "$1" "$2" -Zbuild-std=std,panic_abort,test,proc_macro "${@:3}"
+    # With an unoptimized std the tests take several times as long in the emulator.
+    CARGO_PROFILE_DEV_OPT_LEVEL=1 RUSTC_BOOTSTRAP=1 \
+        "$1" "$2" -Zbuild-std=std,panic_abort,test,proc_macro "${@:3}"
 }
 
 for target in "${targets[@]}"; do
