@@ -4,6 +4,7 @@
 //! overwritten from the first byte on that must be escaped: by the escape, and by a copy of the bytes after it. So each
 //! escape takes two copies of a fixed length, and all escapes of a piece are found in one mask.
 
+use std::iter::zip;
 use std::mem::MaybeUninit;
 
 use super::blocks::{self, TextMasks};
@@ -122,7 +123,10 @@ fn pieces<const N: usize, const BITS: usize>(
 /// Writes `bytes` to `to` at `at`.
 #[inline(always)]
 fn put<const N: usize>(to: &mut [MaybeUninit<u8>], at: usize, bytes: &[u8; N]) {
-    *to[at..].first_chunk_mut().expect("room for whole copies") = bytes.map(MaybeUninit::new);
+    let to: &mut [_; N] = to[at..].first_chunk_mut().expect("room for whole copies");
+    for (to, &byte) in zip(to, bytes) {
+        to.write(byte);
+    }
 }
 
 /// [`write`] without a tier.
