@@ -268,7 +268,15 @@ fn is_answered(server: SocketAddr, len: usize, updates: usize) -> bool {
         }
     }
     let mut stream = Stream::new(&mut tls, &mut socket);
-    stream.read(&mut answer).is_ok_and(|read| read > 0)
+    // The greeting comes first, with the response to the handshake or after it.
+    let mut text = String::new();
+    while let Ok(read @ 1..) = stream.read(&mut answer) {
+        text += &String::from_utf8_lossy(&answer[..read]);
+        if text.contains("NOT_FOUND") {
+            return true;
+        }
+    }
+    false
 }
 
 #[test]
