@@ -102,7 +102,8 @@ PEERS = re.compile("serde_json|simd-json|sonic-rs|pondsocket|DOM|On-Demand|tokio
 SIMDJSON = {"avx512": "icelake", "avx2": "haswell", "sse2": "westmere"}
 
 RECORDS = ["compare*avx512*.md", "compare*avx2*.md", "compare*sse2*.md", "compare*scalar*.md",
-           "compare*default*.md", "shard-*.md", "outbox-*.md", "fanout-*.md", "cache-*.md", "deflate-*.md", "distributed-*.md"]
+           "compare*default*.md", "shard-*.md", "outbox-*.md", "fanout-*.md", "cache-*.md", "deflate-*.md",
+           "distributed-*.md"]
 
 
 def behind():

@@ -116,8 +116,8 @@ pub(super) fn put_places<T>(mut mask: u64, batches: &mut [[T; BATCH]], of: impl 
     }
 }
 
-/// The masks of a piece of text of at most 64 / `BITS` bytes, with `BITS` bits for each byte. If it is marked: one,
-/// four that are all set, or eight of which the highest is set.
+/// The masks of a piece of text of at most 64 / `BITS` bytes, with `BITS` bits for each byte. A marked byte has
+/// its one bit set, all of its four, or the highest of its eight.
 pub(super) struct TextMasks<const BITS: usize> {
     /// The bytes that are not plain text of a string: quotes, backslashes and control characters.
     pub(super) stops: u64,
